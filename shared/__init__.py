@@ -1,0 +1,1 @@
+"""What the three apps share; nothing in here imports a web framework."""

@@ -1,0 +1,37 @@
+"""The counter, and the function that the tasks run."""
+
+import os
+
+from google.appengine.ext import ndb
+
+# [START deferred_counter]
+# In production each version counts for itself, as on Google's page. A dev server may
+# give every instance, and every reload, a version of its own: a task would then add
+# to a counter that the page never shows. There, all of them share one key.
+if os.environ.get("GAE_ENV") == "localdev":
+    my_key = "localdev"
+else:
+    my_key = os.environ.get("GAE_VERSION", "Missing")
+
+
+class Counter(ndb.Model):
+    """Hold one count."""
+
+    count = ndb.IntegerProperty()
+
+
+# Unlike the page: one transaction. Without it, two tasks that run at once read the
+# same count, and one of the two additions is lost.
+@ndb.transactional
+def do_something_later(key: str, amount: int) -> None:
+    """Add an amount to the counter that has this key.
+
+    A task may be delivered twice, and then adds twice: the queue promises at least
+    one delivery, not exactly one.
+    """
+    entity = Counter.get_or_insert(key, count=0)
+    entity.count += amount
+    entity.put()
+
+
+# [END deferred_counter]

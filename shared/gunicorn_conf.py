@@ -1,0 +1,21 @@
+"""Settings for gunicorn, which finds them by --config in app.yaml's entrypoint."""
+
+import os
+
+# On a developer's machine only that machine may connect: whoever reaches this port
+# can send the headers that App Engine sets, and have a pickle of theirs loaded.
+host = "127.0.0.1" if os.environ.get("GAE_ENV") == "localdev" else "0.0.0.0"
+bind = f"{host}:{os.environ.get('PORT', '8080')}"
+
+# Two processes of eight threads: most of a request is spent waiting for API calls.
+# With threads, no request is too long for gunicorn's own time-out (a task may take
+# ten minutes).
+workers = 2
+threads = 8
+
+# Import the app once, before the workers are forked: a faster start, and memory that
+# the workers share. The SDK opens no connection and starts no thread on import.
+preload_app = True
+
+# Nobody here talks to gunicorn's control socket, so it is not opened.
+control_socket_disable = True

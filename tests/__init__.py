@@ -1,0 +1,1 @@
+"""Tests: the contract, the units, the apps alone, and the commands."""

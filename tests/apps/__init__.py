@@ -1,0 +1,1 @@
+"""The apps alone: under plain gunicorn, and shared with the SDK's testbed."""
