@@ -1,0 +1,1 @@
+"""An embedded dev server for App Engine apps: ``python -m devserver APP_FOLDER``."""

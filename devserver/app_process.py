@@ -1,0 +1,237 @@
+"""One process of the app: how it is started, the environment it gets, its end."""
+
+import contextlib
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from devserver.config import RESERVED_VARIABLES, AppConfig
+
+# what App Engine runs when app.yaml has no entrypoint:
+# https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
+_DEFAULT_ENTRYPOINT = "gunicorn main:app"
+_WATCHDOG = Path(__file__).with_name("app_watchdog.py")
+_TAIL_LINES = 30
+# a socket's path may have 104 bytes on macOS, 108 on Linux
+_MAX_SOCKET_PATH = 100
+
+
+def is_gunicorn_without_bind(entrypoint: str) -> bool:
+    """Say whether the entrypoint leaves it to the environment where to listen."""
+    options = _gunicorn_options(entrypoint)
+    return options is not None and not any(
+        option.startswith(("-b", "--bi")) for option in options
+    )
+
+
+def _gunicorn_options(entrypoint: str) -> list[str] | None:
+    """Return what stands after gunicorn; None: the entrypoint is something else."""
+    try:
+        words = shlex.split(entrypoint)
+    except ValueError:
+        return None
+    if words[1:3] == ["-m", "gunicorn"]:
+        words = words[2:]
+    return words[1:] if words and Path(words[0]).name == "gunicorn" else None
+
+
+def environment(
+    config: AppConfig, *, project: str, version: str, api_port: int, port: int
+) -> dict[str, str]:
+    """Return the environment of the app's process.
+
+    Args:
+        config: the app's app.yaml.
+        project: the project's name; the app id is "dev~" and this.
+        version: GAE_VERSION.
+        api_port: the port on 127.0.0.1 that takes API calls.
+        port: what goes into PORT.
+    """
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
+    }
+    # the log lines of a crash would otherwise be lost in a buffer
+    variables["PYTHONUNBUFFERED"] = "1"
+    variables |= {
+        name: value
+        for name, value in config.env_variables.items()
+        if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
+    }
+    # the gunicorn of a virtual environment that nobody activated
+    bin_folder = Path(sys.executable).parent
+    path = variables.get("PATH", os.defpath)
+    return variables | {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(api_port),
+        "APPLICATION_ID": f"dev~{project}",
+        "GAE_APPLICATION": f"dev~{project}",
+        "GAE_ENV": "localdev",
+        "GAE_INSTANCE": secrets.token_hex(16),
+        "GAE_MEMORY_MB": str(config.memory_mb),
+        "GAE_RUNTIME": config.runtime,
+        "GAE_SERVICE": config.service,
+        "GAE_VERSION": version,
+        "GOOGLE_CLOUD_PROJECT": project,
+        "PATH": f"{bin_folder}{os.pathsep}{path}",
+        "PORT": str(port),
+    }
+
+
+class AppProcess:
+    """The app, running under a watchdog that ends it with this process."""
+
+    def __init__(
+        self, config: AppConfig, *, project: str, version: str, api_port: int
+    ) -> None:
+        """Start the app; `environment` has the arguments.
+
+        Raises:
+            OSError: the process cannot be started.
+        """
+        entrypoint = config.entrypoint or _DEFAULT_ENTRYPOINT
+        self.port = _free_port()
+        self.socket_path: str | None = None
+        self.exit_status: int | None = None
+        variables = environment(
+            config, project=project, version=version, api_port=api_port, port=self.port
+        )
+        if is_gunicorn_without_bind(entrypoint):
+            self.socket_path = _make_socket_path()
+            # later options win over earlier ones and over a configuration file
+            variables["GUNICORN_CMD_ARGS"] = " ".join(
+                [
+                    variables.get("GUNICORN_CMD_ARGS", ""),
+                    f"--bind {shlex.quote('unix:' + self.socket_path)}",
+                ]
+            ).strip()
+        self.notice = _notice(entrypoint, self.socket_path)
+        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._exited = threading.Event()
+        self._on_exit: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+        watched_end, self._held_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", str(_WATCHDOG)),
+                    *(str(watched_end), self.socket_path or "", entrypoint),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=config.folder,
+                env=variables,
+                pass_fds=(watched_end,),
+                # a Ctrl-C in the terminal is for the server, which ends the app
+                start_new_session=True,
+            )
+        except OSError:
+            self.stop()
+            self._remove_socket()
+            raise
+        finally:
+            os.close(watched_end)
+        assert self._process.stdout is not None
+        copier = threading.Thread(
+            target=self._copy_output, args=(self._process.stdout,), daemon=True
+        )
+        copier.start()
+        threading.Thread(target=self._wait, args=(copier,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Begin to end the app: SIGTERM, and SIGKILL after two seconds."""
+        with self._lock:
+            if self._held_end >= 0:
+                os.close(self._held_end)
+                self._held_end = -1
+
+    def wait(self, timeout: float) -> bool:
+        """Wait in this thread until the app has ended; say whether it has."""
+        return self._exited.wait(timeout)
+
+    def when_exited(self, call: Callable[[], object]) -> None:
+        """Call a function, in another thread, when the app has ended."""
+        with self._lock:
+            if self.exit_status is None:
+                self._on_exit.append(call)
+                return
+        call()
+
+    def tail(self) -> str:
+        """Return the last lines that the app printed."""
+        return b"".join(self._tail.copy()).decode("utf-8", "replace")
+
+    def _copy_output(self, source: BinaryIO) -> None:
+        """Copy what the app prints to the terminal, and keep the end of it."""
+        with source:
+            while line := source.readline(65536):
+                self._tail.append(line)
+                # the app would block on a full pipe if nobody read on
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.buffer.write(line)
+                    sys.stderr.buffer.flush()
+
+    def _wait(self, copier: threading.Thread) -> None:
+        status = self._process.wait()
+        # something that left the app's process group may still hold the pipe
+        copier.join(0.5)
+        self._remove_socket()
+        with self._lock:
+            self.exit_status = status
+            calls = self._on_exit
+        self._exited.set()
+        self.stop()
+        for call in calls:
+            # an event loop that was to hear of it may be closed by now
+            with contextlib.suppress(RuntimeError):
+                call()
+
+    def _remove_socket(self) -> None:
+        # the watchdog does so too, for the case that this process is gone
+        if self.socket_path is not None:
+            shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
+
+
+def _notice(entrypoint: str, socket_path: str | None) -> str | None:
+    """Return what to know about the app's own port, where it has one."""
+    if socket_path is not None:
+        return None
+    if _gunicorn_options(entrypoint) is not None:
+        return (
+            "the entrypoint says where gunicorn listens, so others can reach the app's "
+            "own port and forge what App Engine sends. Leave out -b: gunicorn listens "
+            "on PORT without it, and here on a socket that only you can open."
+        )
+    return (
+        "the app listens on a port of its own: whoever can reach it, every user of "
+        "this machine for one, can forge what App Engine sends."
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _make_socket_path() -> str:
+    """Return a path for a socket in a new folder that only this user can enter."""
+    for parent in (None, "/tmp"):
+        folder = Path(tempfile.mkdtemp(prefix="devserver-", dir=parent))
+        path = folder / "app.sock"
+        if len(os.fsencode(path)) < _MAX_SOCKET_PATH:
+            return str(path)
+        folder.rmdir()
+    raise OSError("the path of the folder for temporary files is too long")

@@ -1,0 +1,155 @@
+"""What of a request and of its answer is sent on, and in which form."""
+
+import functools
+import logging
+from collections.abc import Sequence
+
+import aiohttp
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+
+from devserver.http_server import MAX_BODY
+
+logger = logging.getLogger("devserver.request")
+
+_HOP_BY_HOP = frozenset(
+    [
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
+        *("proxy-authenticate", "proxy-authorization", "transfer-encoding"),
+    ]
+)
+# the front has read the whole body before it sends it on
+_OF_THIS_CONNECTION = _HOP_BY_HOP | {"content-length", "expect"}
+_APP_ENGINES_OWN = ("x-appengine-", "x-google-")
+
+
+class Answer(web.StreamResponse):
+    """The app's answer, sent on with the status line and headers as they came.
+
+    aiohttp would add a Content-Type, and would leave out what is not UTF-8.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        super().__init__(status=answer.status)
+        self._answer = answer
+        self._sent = False
+        self._keep_open = False
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the answer has begun to be sent."""
+        return self._sent
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection can take another request."""
+        return self._keep_open
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: `prepare` has sent all."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it."""
+        if not self._sent:
+            self._sent = True
+            async with self._answer:
+                await self._send(request)
+        return None
+
+    async def _send(self, request: web.BaseRequest) -> None:
+        answer, writer = self._answer, request.writer
+        http_1_1 = request.version >= aiohttp.HttpVersion11
+        has_body = not (
+            request.method == hdrs.METH_HEAD
+            or answer.status in (204, 304)
+            or answer.status < 200
+        )
+        chunked = has_body and hdrs.CONTENT_LENGTH not in answer.headers and http_1_1
+        ends = not has_body or chunked or hdrs.CONTENT_LENGTH in answer.headers
+        self._keep_open = request.keep_alive and ends
+        reason = (answer.reason or "").encode("utf-8", "surrogateescape")
+        head = [b"HTTP/1.1 %d %s" % (answer.status, reason)]
+        for name, value in answer.raw_headers:
+            if name.decode("latin-1").lower() not in _HOP_BY_HOP:
+                head.append(b"%s: %s" % (name, value))
+        if chunked:
+            head.append(b"Transfer-Encoding: chunked")
+        if not self._keep_open:
+            head.append(b"Connection: close")
+        elif not http_1_1:
+            head.append(b"Connection: keep-alive")
+        await writer.write(b"\r\n".join(head) + b"\r\n\r\n")
+        if not has_body:
+            return
+        try:
+            async for data in answer.content.iter_any():
+                frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
+                await writer.write(frame)
+        except aiohttp.ClientError as error:
+            # only a cut tells the client that this is not all
+            logger.warning("the app broke off its answer: %s", reason_of(error))
+            self._keep_open = False
+            if request.transport is not None:
+                request.transport.abort()
+            return
+        if chunked:
+            await writer.write(b"0\r\n\r\n")
+
+
+@functools.lru_cache(maxsize=1024)
+def _folded(name: bytes) -> str:
+    """Return a header's name as WSGI sees it: one for a hundred spellings."""
+    return name.decode("latin-1").strip().lower().replace("_", "-")
+
+
+def headers_from_outside(
+    raw_headers: Sequence[tuple[bytes, bytes]],
+) -> CIMultiDict[str]:
+    """Return the headers that a request from outside may carry into the app.
+
+    Raises:
+        ValueError: a value is not UTF-8, and aiohttp can send no other.
+    """
+    dropped = set(_OF_THIS_CONNECTION)
+    for name, value in raw_headers:
+        if _folded(name) == "connection":
+            dropped.update(_folded(token) for token in value.split(b","))
+    dropped.discard("host")
+    headers: CIMultiDict[str] = CIMultiDict()
+    spelling: dict[bytes, str] = {}
+    for name, value in raw_headers:
+        folded = _folded(name)
+        if folded not in dropped and not folded.startswith(_APP_ENGINES_OWN):
+            # aiohttp would lose one of two that differ only in case
+            spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
+            headers.add(spelled, value.decode("utf-8"))
+    return headers
+
+
+async def read_body(request: web.BaseRequest) -> bytes | None:
+    """Read the whole body: the SDK's handler reads no further than Content-Length."""
+    if not request.body_exists and hdrs.CONTENT_LENGTH not in request.headers:
+        return None
+    too_large = web.HTTPRequestEntityTooLarge(
+        max_size=MAX_BODY, actual_size=0, text=f"A body may have {MAX_BODY} bytes.\n"
+    )
+    too_large.force_close()
+    if (request.content_length or 0) > MAX_BODY:
+        raise too_large
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    chunks, size = [], 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's text without the noise that aiohttp puts around it."""
+    if isinstance(error, aiohttp.ClientOSError):
+        return error.strerror or str(error)
+    return str(error) or type(error).__name__

@@ -1,0 +1,263 @@
+"""The public port: request headers, static handlers, task dispatch into the app."""
+
+import logging
+import secrets
+import socket
+import time
+import zlib
+from collections.abc import Sequence
+
+import aiohttp
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
+
+from devserver import static_files
+from devserver.app_client import AppClient
+from devserver.app_process import AppProcess
+from devserver.config import AppConfig
+from devserver.console import printable
+from devserver.forwarding import Answer, headers_from_outside, read_body, reason_of
+from devserver.running_requests import RunningRequests
+from devserver.supervisor import AppUnavailable
+
+__all__ = ["AppUnavailable", "Front"]
+
+logger = logging.getLogger("devserver.request")
+
+TASK_IP = "0.1.0.2"
+"""The SDK takes a request from this address for one of the task queue."""
+WARMUP_IP = "0.1.0.3"
+
+_WARMUP_SECONDS = 60.0
+
+
+class Front:
+    """Takes requests from outside and from the task queue, and has the app answer."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        app: AppClient,
+        requests: RunningRequests,
+        *,
+        hostname: str,
+    ) -> None:
+        """Serve one app.
+
+        Args:
+            config: its app.yaml; assign `config` anew when that has changed.
+            app: sends requests to its process.
+            requests: gets the ticket of every request that runs.
+            hostname: "host:port" of this server.
+        """
+        self.config = config
+        self._app = app
+        self._requests = requests
+        self._hostname = hostname
+        name, _, port = hostname.rpartition(":")
+        self._constant_headers = {
+            "X-Appengine-Auth-Domain": "gmail.com",
+            "X-Appengine-Country": "ZZ",
+            "X-Appengine-Default-Version-Hostname": hostname,
+            "X-Appengine-Https": "off",
+            "X-Appengine-Server-Name": name,
+            "X-Appengine-Server-Port": port,
+            "X-Appengine-Server-Protocol": "HTTP/1.1",
+            "X-Appengine-User-Email": "",
+            "X-Appengine-User-Id": "",
+            "X-Appengine-User-Is-Admin": "0",
+            "X-Appengine-User-Nickname": "",
+            "X-Appengine-User-Organization": "",
+        }
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, *sockets: socket.socket) -> None:
+        """Serve on listening sockets."""
+        server = web.Server(
+            self._handle, auto_decompress=False, access_log=None, logger=_http_logger()
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.2)
+        await self._runner.setup()
+        for sock in sockets:
+            await web.SockSite(self._runner, sock).start()
+
+    async def stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def dispatch_task(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        deadline: float,
+    ) -> int:
+        """Send one task to the app, as App Engine does.
+
+        Args:
+            method: the HTTP method.
+            target: the request target, with its query.
+            headers: the task's own headers and those that describe the task.
+            body: the payload.
+            deadline: seconds that the app may take to answer.
+
+        Returns:
+            The status of the answer.
+
+        Raises:
+            AppUnavailable: the app is not running; nothing was sent.
+            ConnectionError: the connection broke.
+            TimeoutError: there was no answer within `deadline` seconds.
+        """
+        own = CIMultiDict((name, _as_utf8(value)) for name, value in headers)
+        own[hdrs.CONTENT_LENGTH] = str(len(body))
+        return await self._ask(method, target, own, body, TASK_IP, deadline)
+
+    async def warm_up(self, process: AppProcess) -> None:
+        """Send the warm-up request to a process that gets no other request yet."""
+        none: CIMultiDict[str] = CIMultiDict()
+        target, deadline = "/_ah/warmup", _WARMUP_SECONDS
+        try:
+            status = await self._ask(
+                "GET", target, none, None, WARMUP_IP, deadline, process
+            )
+            logger.info("GET %s %d", target, status)
+        except OSError as error:
+            logger.warning("GET %s failed: %s", target, reason_of(error))
+
+    async def _ask(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+        ip: str,
+        deadline: float,
+        process: AppProcess | None = None,
+    ) -> int:
+        """Send a request of App Engine's; return the status when all is answered."""
+        ticket = self._begin(headers, target, ip)
+        try:
+            answer = await self._app.send(
+                method, target, headers, body, deadline=deadline, process=process
+            )
+            async with answer:
+                # the app may go on working while it sends the body
+                async for _ in answer.content.iter_any():
+                    pass
+                return answer.status
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ConnectionError(reason_of(error)) from error
+        finally:
+            self._requests.end(ticket)
+
+    def _begin(self, headers: CIMultiDict[str], target: str, ip: str) -> str:
+        """Add App Engine's own headers; return the request's ticket."""
+        host = headers.setdefault(hdrs.HOST, self._hostname)
+        ticket = self._requests.begin(f"http://{host}{target}")
+        log_id = secrets.token_hex(16)
+        headers.update(self._constant_headers)
+        headers["X-Appengine-User-IP"] = ip
+        headers["X-Appengine-Remote-Addr"] = ip
+        headers["X-Appengine-Api-Ticket"] = ticket
+        headers["X-Appengine-Request-Log-Id"] = log_id
+        # made as in the SDK: google/appengine/runtime/middlewares.py
+        headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
+        return ticket
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.monotonic()
+        ticket, response = await self._respond(request)
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            # the client has gone; aiohttp closes the connection
+            pass
+        finally:
+            if ticket is not None:
+                self._requests.end(ticket)
+            logger.info(
+                "%s %s %d %.0f ms",
+                request.method,
+                printable(request.raw_path),
+                response.status,
+                (time.monotonic() - began) * 1000,
+            )
+        return response
+
+    async def _respond(
+        self, request: web.BaseRequest
+    ) -> tuple[str | None, web.StreamResponse]:
+        """Return the answer, and the ticket to end when it is sent."""
+        target = request.raw_path
+        match = static_files.find(
+            self.config.static_handlers, self.config.folder, target
+        )
+        if match is not None:
+            return None, static_files.response(match, request.method)
+        if request.method == hdrs.METH_CONNECT:
+            return None, web.Response(status=405, text="This is not a proxy.\n")
+        ticket = None
+        try:
+            headers = headers_from_outside(request.raw_headers)
+            body = await read_body(request)
+            if body is not None:
+                headers[hdrs.CONTENT_LENGTH] = str(len(body))
+            ticket = self._begin(headers, target, request.remote or "")
+            answer = await self._app.send(request.method, target, headers, body)
+            return ticket, Answer(answer)
+        except BaseException as error:
+            if ticket is not None:
+                self._requests.end(ticket)
+            response = _response_to(error)
+            if response is None:
+                raise
+            return None, response
+
+
+def _response_to(error: BaseException) -> web.StreamResponse | None:
+    """Return the answer where the app gives none; None: that is not its fault."""
+    if isinstance(error, web.HTTPException):
+        return error
+    if isinstance(error, AppUnavailable):
+        return web.Response(status=503, text=f"{error}\n")
+    if isinstance(error, aiohttp.ClientError):
+        reason = reason_of(error)
+        return web.Response(status=502, text=f"The app gave no answer: {reason}.\n")
+    if isinstance(error, ValueError):
+        return web.Response(
+            status=400, text=f"This request cannot be sent to the app: {error}.\n"
+        )
+    return None
+
+
+def _as_utf8(value: str) -> str:
+    """Return text whose bytes were taken for Latin-1 as what they are."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except ValueError:
+        return value
+
+
+def _http_logger() -> logging.Logger:
+    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            first = printable(error.message.partition("\n")[0])
+            record.msg, record.args = "400 bad request: %s", (first,)
+            record.exc_info, record.levelno = None, logging.INFO
+        return True
+
+    http_logger = logging.getLogger("devserver.request.http")
+    if not http_logger.filters:
+        http_logger.addFilter(shorten)
+    return http_logger

@@ -1,0 +1,221 @@
+"""Put the parts of the dev server together, run them, and take them down again."""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from devserver import config as app_config
+from devserver import console, supervisor
+from devserver.api_server import ApiServer
+from devserver.app_client import AppClient
+from devserver.app_process import AppProcess
+from devserver.clock import Clock
+from devserver.config import AppConfig, ConfigError
+from devserver.front import Front
+from devserver.running_requests import RunningRequests
+from devserver.services import Services
+from devserver.state_api import StateApi
+from devserver.supervisor import AppUnavailable
+from devserver.task_runner import TaskRunner
+
+__all__ = ["AppUnavailable", "Settings", "run"]
+
+logger = logging.getLogger("devserver")
+
+_PARENT_POLL_SECONDS = 0.3
+# the app may take two of the three seconds in which the server promises to be gone
+_SHUTDOWN_SECONDS = 2.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is fixed for one run of the server."""
+
+    project: str
+    version: str
+    parent: int
+    """The process that started the server; the server ends with it."""
+    front_sockets: tuple[socket.socket, ...]
+    api_socket: socket.socket
+    state_socket: socket.socket
+    reload: bool
+    open_browser: bool
+
+    @property
+    def port(self) -> int:
+        """The public port."""
+        return _port(self.front_sockets[0])
+
+    def start_app(self, config: AppConfig) -> AppProcess:
+        """Start a process of the app."""
+        return AppProcess(
+            config,
+            project=self.project,
+            version=self.version,
+            api_port=_port(self.api_socket),
+        )
+
+
+class Server:
+    """The dev server with one app."""
+
+    def __init__(self, settings: Settings, config: AppConfig) -> None:
+        """Make the parts; to be called in the event loop."""
+        self._settings = settings
+        self._config = config
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        hostname = f"localhost:{settings.port}"
+        clock, requests = Clock(), RunningRequests()
+        self._app = supervisor.Supervisor(lambda: settings.start_app(self._config))
+        self._client = AppClient(self._app)
+        self._front = Front(config, self._client, requests, hostname=hostname)
+        if config.warmup:
+            self._app.warm_up = self._front.warm_up
+        self._services = Services(
+            config,
+            settings.project,
+            requests,
+            clock,
+            default_hostname=hostname,
+            version=settings.version,
+        )
+        self._api = ApiServer(self._services, requests, config.app_engine_apis)
+        self._runner = TaskRunner(
+            self._services.taskqueue, clock, self._front.dispatch_task
+        )
+        self._state = StateApi(self._services, self._runner, clock)
+
+    async def run(self, process: AppProcess) -> None:
+        """Serve until a signal comes or the parent has ended.
+
+        Raises:
+            AppUnavailable: the app has died while it started.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        self._spawn(self._stop_with_parent())
+        try:
+            await self._api.start(self._settings.api_socket)
+            await self._front.start(*self._settings.front_sockets)
+            await self._state.start(self._settings.state_socket)
+            self._runner.start()
+            if await self._started(process):
+                self._announce()
+                if self._settings.reload:
+                    self._spawn(self._reload())
+                await self._stop.wait()
+        finally:
+            await self._shut_down()
+
+    async def _started(self, process: AppProcess) -> bool:
+        """Wait until the app is ready, or until the server is to stop."""
+        starting = asyncio.create_task(self._app.run(process))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if self._stop.is_set():
+            starting.cancel()
+            return False
+        stopping.cancel()
+        await starting
+        return True
+
+    def _announce(self) -> None:
+        url = f"http://127.0.0.1:{self._settings.port}"
+        state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
+        console.show_banner(self._config, url, state_url)
+        if self._settings.open_browser:
+            # a browser in the terminal would hold up the loop
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    async def _stop_with_parent(self) -> None:
+        # looked at again and again: no event tells of a parent's end
+        while os.getppid() == self._settings.parent:  # noqa: ASYNC110
+            await asyncio.sleep(_PARENT_POLL_SECONDS)
+        logger.info("the process that started the server has ended")
+        self._stop.set()
+
+    async def _reload(self) -> None:
+        try:
+            async for paths in supervisor.changes(self._config.folder):
+                self._take_over(paths)
+        except (OSError, RuntimeError) as error:
+            # for example: too many folders for the system to watch
+            logger.warning("edits will not be noticed, restart by hand: %s", error)
+
+    def _take_over(self, paths: set[Path]) -> None:
+        """Read the changed configuration, and restart the app if it is concerned."""
+        folder = self._config.folder.resolve()
+        try:
+            if folder / "app.yaml" in paths:
+                queues = self._config.queues
+                changed = app_config.load_app_yaml(self._config.folder)
+                self._config = dataclasses.replace(changed, queues=queues)
+                self._front.config = self._config
+                self._api.app_engine_apis = changed.app_engine_apis
+                self._app.warm_up = self._front.warm_up if changed.warmup else None
+                console.log_warnings(changed)
+            if folder / "queue.yaml" in paths:
+                queues = app_config.load_queue_yaml(self._config.folder)
+                self._config = dataclasses.replace(self._config, queues=queues)
+                self._services.update_queues(queues)
+                logger.info("queue.yaml is read again")
+        except ConfigError as error:
+            logger.error("%s The settings of before stay.", error)
+            return
+        files = sorted(paths - {folder / "queue.yaml"})
+        if files:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            logger.info("%s%s changed: restarting the app", files[0].name, more)
+            self._app.restart()
+
+    async def _shut_down(self) -> None:
+        """End everything; the app's process gets most of the time."""
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                await asyncio.gather(
+                    *(self._app.stop(), self._front.stop(), self._runner.stop()),
+                    return_exceptions=True,
+                )
+                await self._client.close()
+                await asyncio.gather(self._api.stop(), self._state.stop())
+        except TimeoutError:
+            logger.debug("the shutdown was cut short")
+        self._services.close()
+        # one more Ctrl-C must not break into the rest
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def run(settings: Settings, config: AppConfig, process: AppProcess) -> None:
+    """Serve an app whose first process has just been started.
+
+    Raises:
+        ConfigError: queue.yaml cannot be used.
+        AppUnavailable: the app has died while it started.
+    """
+    queues = app_config.load_queue_yaml(config.folder)
+    server = Server(settings, dataclasses.replace(config, queues=queues))
+    await server.run(process)
+
+
+def _port(sock: socket.socket) -> int:
+    port: int = sock.getsockname()[1]
+    return port

@@ -1,0 +1,241 @@
+"""Keep the app running: readiness, reload, restart after a crash."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+from devserver.app_process import AppProcess
+
+logger = logging.getLogger("devserver.app")
+
+_PROBE_SECONDS = 0.01
+# a server that does not close a connection on which nothing was asked is taken for
+# ready after this time
+_PATIENCE_SECONDS = 5.0
+_SLOW_START_SECONDS = 10.0
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+
+
+class AppUnavailable(Exception):  # noqa: N818 - a state, no mistake
+    """The app is not running: nothing was sent to it; the text gives the reason."""
+
+
+class Supervisor:
+    """Replaces the app's process when it has changed or died.
+
+    An app that dies while it starts is not started again before the next change: it
+    would die again. One that dies later by itself is started again after 1 s, then
+    2, 4 … up to 30 s, and after 1 s again once it has run for 30 s.
+    """
+
+    def __init__(self, start: Callable[[], AppProcess]) -> None:
+        """Supervise the processes that `start` makes."""
+        self._start = start
+        self.warm_up: Callable[[AppProcess], Awaitable[None]] | None = None
+        self._process: AppProcess | None = None
+        self._ending: set[AppProcess] = set()
+        self._ready = False
+        self._was_ready = False
+        self._failure: str | None = None
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, process: AppProcess) -> None:
+        """Take over a process that was just started; return when it is ready.
+
+        Raises:
+            AppUnavailable: it has died.
+        """
+        self._supervise(process)
+        await self.process()
+
+    async def process(self) -> AppProcess:
+        """Return the process that is ready; wait for it while it starts.
+
+        Raises:
+            AppUnavailable: it has died, and waiting may take for ever.
+        """
+        while not self._ready:
+            if self._failure is not None:
+                raise AppUnavailable(self._failure)
+            await self._changed.wait()
+        assert self._process is not None
+        return self._process
+
+    def restart(self) -> None:
+        """Start a new process, and end the old one meanwhile."""
+        self._supervise(None)
+
+    async def stop(self) -> None:
+        """End the app's process; return when it is gone."""
+        if self._task is not None:
+            self._task.cancel()
+        self._set(failure="The dev server is stopping.")
+        self._end()
+        await asyncio.gather(*map(_exit, self._ending))
+
+    def _end(self) -> None:
+        self._ending = {p for p in self._ending if p.exit_status is None}
+        if self._process is not None:
+            self._ending.add(self._process)
+            self._process.stop()
+
+    def _supervise(self, process: AppProcess | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._end()
+        self._set()
+        self._task = asyncio.create_task(self._keep_running(process))
+
+    def _set(self, *, ready: bool = False, failure: str | None = None) -> None:
+        self._ready, self._failure = ready, failure
+        # an Event wakes all that wait now; who comes later waits for the next one
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _keep_running(self, process: AppProcess | None) -> None:
+        delay = _FIRST_DELAY
+        restarts = False
+        while True:
+            try:
+                self._process = process = process or self._start()
+                await self._until_ready(process)
+            except Exception as error:  # noqa: BLE001 - requests wait until this ends
+                reason = str(error) or type(error).__name__
+                if not self._was_ready:
+                    self._set(failure=reason)
+                    return
+            else:
+                if self._was_ready:
+                    logger.info("the app is ready again")
+                self._was_ready = restarts = True
+                self._set(ready=True)
+                began = time.monotonic()
+                await _exit(process)
+                reason = _end_of(process, "by itself")
+                if time.monotonic() - began > _LONGEST_DELAY:
+                    delay = _FIRST_DELAY
+            process = None
+            what = f"in {delay:g} s" if restarts else "when a file of it has changed"
+            logger.error("%s; next start %s", reason.partition("\n")[0], what)
+            self._set(failure=f"{reason}\n\nIts next start is {what}.")
+            if not restarts:
+                return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
+            self._set()
+
+    async def _until_ready(self, process: AppProcess) -> None:
+        ready = asyncio.create_task(self._become_ready(process))
+        exited = asyncio.create_task(_exit(process))
+        try:
+            done, _ = await asyncio.wait(
+                {ready, exited}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if exited in done:
+                raise AppUnavailable(_end_of(process, "before it was ready"))
+            await ready
+        finally:
+            ready.cancel()
+            exited.cancel()
+
+    async def _become_ready(self, process: AppProcess) -> None:
+        slow = asyncio.get_running_loop().call_later(
+            _SLOW_START_SECONDS,
+            lambda: logger.warning("the app takes long to start; still waiting"),
+        )
+        try:
+            # looked at again and again: no event tells that a port is open
+            while not await _answers(process):  # noqa: ASYNC110
+                await asyncio.sleep(_PROBE_SECONDS)
+            if self.warm_up is not None:
+                await self.warm_up(process)
+        finally:
+            slow.cancel()
+
+
+async def _answers(process: AppProcess) -> bool:
+    """Say whether a worker of the app takes connections.
+
+    gunicorn listens before it has loaded the app, so an open port tells nothing. A
+    worker that finds a connection closed for writing closes it; no request is made,
+    which the app would see.
+    """
+    writer = None
+    try:
+        reader, writer = await connect(process)
+        writer.write_eof()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await reader.read()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    finally:
+        if writer is not None:
+            writer.close()
+    return True
+
+
+async def connect(
+    process: AppProcess,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the port or socket that the app listens on."""
+    if process.socket_path is not None:
+        return await asyncio.open_unix_connection(process.socket_path)
+    return await asyncio.open_connection("127.0.0.1", process.port)
+
+
+async def _exit(process: AppProcess) -> None:
+    """Wait until the process has ended."""
+    loop = asyncio.get_running_loop()
+    exited = asyncio.Event()
+    process.when_exited(lambda: loop.call_soon_threadsafe(exited.set))
+    await exited.wait()
+
+
+def _end_of(process: AppProcess, when: str) -> str:
+    status = process.exit_status
+    assert status is not None
+    how = f"signal {status - 128}" if status > 128 else f"exit status {status}"
+    return f"The app ended with {how} {when}.\n\n{process.tail()}".rstrip()
+
+
+async def changes(folder: Path) -> AsyncIterator[set[Path]]:
+    """Yield the files of the app that were changed, added or deleted, in batches."""
+    import watchfiles
+
+    class Filter(watchfiles.DefaultFilter):
+        """What watchfiles leaves out, and what an app writes while it runs."""
+
+        ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, "venv", "env")
+        ignore_entity_patterns = (
+            *watchfiles.DefaultFilter.ignore_entity_patterns,
+            r"\.(log|pid|sock|tmp|db|sqlite3?)(-\w+)?$",
+        )
+
+    async for batch in watchfiles.awatch(
+        *watched_folders(folder, Filter.ignore_dirs),
+        watch_filter=Filter(),
+        ignore_permission_denied=True,
+    ):
+        # some systems report a linked folder by the link, some by its real name
+        files = [Path(path) for _, path in batch]
+        yield {file.parent.resolve() / file.name for file in files}
+
+
+def watched_folders(folder: Path, ignored: Sequence[str]) -> set[Path]:
+    """Return the folders to watch, and with them all in them.
+
+    Folders that are links are watched where they really are: editing ../shared/x.py
+    is an edit of the app's shared/x.py.
+    """
+    folders = {folder.resolve()}
+    for parent, names, _ in os.walk(folder):
+        names[:] = [name for name in names if name not in ignored]
+        links = (Path(parent, name) for name in names)
+        folders |= {link.resolve() for link in links if link.is_symlink()}
+    return folders
