@@ -1,0 +1,114 @@
+"""The port for API calls: what the SDK inside the app sends to `/rpc_http`."""
+
+import logging
+import socket
+
+from aiohttp import web
+from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+from google.appengine.runtime import apiproxy_errors
+from google.protobuf.message import DecodeError
+
+from devserver.http_server import HttpServer
+from devserver.running_requests import RunningRequests
+from devserver.services import Services
+
+logger = logging.getLogger("devserver")
+
+_CODES = remote_api.RpcError
+# what the client makes of each code: google/appengine/runtime/default_api_stub.py
+_CODE_OF: dict[type[Exception], int] = {
+    apiproxy_errors.ArgumentError: _CODES.PARSE_ERROR,
+    apiproxy_errors.CallNotFoundError: _CODES.CALL_NOT_FOUND,
+    apiproxy_errors.CancelledError: _CODES.CANCELLED,
+    apiproxy_errors.CapabilityDisabledError: _CODES.CAPABILITY_DISABLED,
+    apiproxy_errors.DeadlineExceededError: _CODES.DEADLINE_EXCEEDED,
+    apiproxy_errors.FeatureNotEnabledError: _CODES.FEATURE_DISABLED,
+    apiproxy_errors.OverQuotaError: _CODES.OVER_QUOTA,
+    apiproxy_errors.RequestTooLargeError: _CODES.REQUEST_TOO_LARGE,
+    apiproxy_errors.ResponseTooLargeError: _CODES.RESPONSE_TOO_LARGE,
+}
+
+
+class ApiServer:
+    """Decodes API calls, has the services answer them, and encodes what they say."""
+
+    def __init__(
+        self, services: Services, requests: RunningRequests, app_engine_apis: bool
+    ) -> None:
+        """Serve `services` to the requests that run.
+
+        Args:
+            services: who answers.
+            requests: the tickets that are good for a call.
+            app_engine_apis: what app.yaml says; without it every call is refused.
+        """
+        self._services = services
+        self._requests = requests
+        self.app_engine_apis = app_engine_apis
+        self._server = HttpServer(self._handle)
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve on a listening socket."""
+        await self._server.start(sock)
+
+    async def stop(self) -> None:
+        """Close the port."""
+        await self._server.stop()
+
+    async def _handle(self, http_request: web.BaseRequest) -> web.Response:
+        if http_request.path != "/rpc_http":
+            return web.Response(status=404, text="API calls go to /rpc_http.\n")
+        if http_request.method != "POST":
+            return web.Response(
+                status=405, headers={"Allow": "POST"}, text="API calls are POSTs.\n"
+            )
+        response = remote_api.Response()
+        try:
+            response.response = await self._call(await http_request.read())
+        except apiproxy_errors.ApplicationError as error:
+            response.application_error.code = error.application_error
+            response.application_error.detail = error.error_detail or ""
+        except apiproxy_errors.Error as error:
+            self._refuse(response, _CODE_OF.get(type(error), _CODES.UNKNOWN), error)
+        except web.HTTPRequestEntityTooLarge as error:
+            self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
+        except Exception as error:
+            # the client takes an answer without an error for an empty success
+            logger.exception("an API call failed inside the dev server")
+            self._refuse(response, _CODES.UNKNOWN, error)
+        return web.Response(
+            body=response.SerializeToString(), content_type="application/octet-stream"
+        )
+
+    def _refuse(
+        self, response: remote_api.Response, code: int, error: Exception
+    ) -> None:
+        response.rpc_error.code = code
+        detail = str(error) or type(error).__name__
+        # the client takes the detail for a part of a format string
+        response.rpc_error.detail = detail.replace("%", "%%")
+
+    async def _call(self, body: bytes) -> bytes:
+        try:
+            call = remote_api.Request.FromString(body)
+        except DecodeError as error:
+            raise apiproxy_errors.ArgumentError(str(error)) from None
+        if not call.IsInitialized():
+            missing = ", ".join(call.FindInitializationErrors())
+            raise apiproxy_errors.ArgumentError(f"missing in the call: {missing}")
+        what = f"{call.service_name}.{call.method}"
+        if not self.app_engine_apis:
+            logger.error(
+                "%s was refused: app.yaml lacks the setting 'app_engine_apis: true'",
+                what,
+            )
+            raise apiproxy_errors.FeatureNotEnabledError(
+                "app.yaml lacks the setting 'app_engine_apis: true'"
+            )
+        if call.request_id not in self._requests:
+            raise apiproxy_errors.RPCFailedError(
+                f"{what} was made outside of a request, or after its end"
+            )
+        return await self._services.call(
+            call.service_name, call.method, call.request, call.request_id
+        )

@@ -1,0 +1,194 @@
+"""The datastore: the SDK's stub in memory, with its known faults mended."""
+
+import itertools
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.appengine.api import datastore_file_stub
+from google.appengine.datastore import datastore_pb, datastore_stub_util
+from google.appengine.runtime import apiproxy_errors
+
+from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
+
+READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
+
+
+class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
+    """Every commit is seen by every query at once, as in Firestore.
+
+    The stub's own policies either rewrite the whole datastore file with each commit,
+    or look through all entity groups with each query.
+    """
+
+    def _OnCommit(self, txn: Any) -> None:
+        for tracker in txn._GetAllTrackers():
+            with tracker._meta_data._write_lock:
+                tracker._meta_data.CatchUp()
+
+    def _OnGroom(self, meta_data_list: Any) -> None:
+        pass
+
+
+class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
+    """The SDK's datastore stub, for one event loop."""
+
+    def __init__(self, app_id: str) -> None:
+        super().__init__(
+            app_id,
+            datastore_file=None,
+            consistency_policy=_ImmediateConsistency(),
+            save_changes=False,
+            # with a folder the stub would rewrite the app's index.yaml
+            root_path=None,
+            use_atexit=False,
+            auto_id_policy=datastore_stub_util.SCATTERED,
+        )
+        self._handles = itertools.count(secrets.randbelow(2**32) + 1)
+
+    def BeginTransaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a transaction under a handle that is never used again.
+
+        The stub's handle is the address of an object. Python uses addresses again, and
+        a late rollback then ends a transaction of somebody else.
+        """
+        transaction = super().BeginTransaction(*args, **kwargs)
+        live = self._txn_map.pop(transaction.handle)
+        live.handle = transaction.handle = next(self._handles)
+        self._txn_map[live.handle] = live
+        return transaction
+
+    def _RemoveTxn(self, txn: Any) -> None:
+        # transactions that the stub makes for itself have no handle
+        self._txn_map.pop(getattr(txn, "handle", None), None)
+
+    def _DatastoreStub__UpdateQueryHistory(self, query: Any) -> None:
+        """Keep no history of queries: it grows for ever and only feeds index.yaml."""
+
+    def live_transaction(self, handle: int) -> Any:
+        """Return the open transaction with this handle, or None."""
+        return self._txn_map.get(handle)
+
+
+class DatastoreCalls:
+    """The datastore API as the app calls it: waits for locks, then asks the stub."""
+
+    def __init__(self, stub: Datastore, locks: EntityGroupLocks) -> None:
+        self.stub = stub
+        self._locks = locks
+        self._owners: dict[int, Owner] = {}
+
+    async def call(self, method: str, request: Any, response: Any, ticket: str) -> None:
+        """Carry out one call of datastore_v3.
+
+        Raises:
+            apiproxy_errors.ApplicationError: the datastore's own errors.
+        """
+        if method in {"Commit", "Rollback"}:
+            self._end(method, request, response)
+            return
+        if method == "BeginTransaction" and request.HasField("previous_transaction"):
+            self._give_up(request.previous_transaction.handle)
+        groups = _groups(method, request)
+        if groups and request.HasField("transaction"):
+            await self._lock_for_transaction(request.transaction.handle, groups)
+        elif any(self._locks.holder(group) for group in groups):
+            with self._write_owner(ticket) as owner:
+                await self._acquire(owner, groups)
+                self._ask(method, request, response)
+            return
+        self._ask(method, request, response)
+        if method == "BeginTransaction" and request.mode != READ_ONLY:
+            self._owners[response.handle] = Owner(ticket)
+
+    def _ask(self, method: str, request: Any, response: Any) -> None:
+        self.stub.MakeSyncCall("datastore_v3", method, request, response)
+
+    def _end(self, method: str, transaction: Any, response: Any) -> None:
+        try:
+            self._ask(method, transaction, response)
+        finally:
+            self._give_up(transaction.handle)
+
+    def _give_up(self, handle: int) -> None:
+        owner = self._owners.pop(handle, None)
+        if owner is not None:
+            self._locks.release(owner)
+
+    @contextmanager
+    def _write_owner(self, ticket: str) -> Iterator[Owner]:
+        owner = Owner(ticket)
+        try:
+            yield owner
+        finally:
+            self._locks.release(owner)
+
+    async def _acquire(self, owner: Owner, groups: list[bytes]) -> None:
+        try:
+            await self._locks.acquire(owner, groups)
+        except ContentionError as error:
+            raise apiproxy_errors.ApplicationError(
+                datastore_pb.Error.CONCURRENT_TRANSACTION,
+                f"too much contention on these datastore entities: {error}",
+            ) from None
+
+    async def _lock_for_transaction(self, handle: int, groups: list[bytes]) -> None:
+        owner = self._owners.get(handle)
+        # none: read-only, or unknown, which the stub reports in its own words
+        if owner is None:
+            return
+        try:
+            # in sorted order two writers of the same groups never wait in a circle
+            await self._acquire(owner, sorted(groups))
+        except apiproxy_errors.ApplicationError:
+            self.roll_back(handle)
+            raise
+
+    def roll_back(self, handle: int) -> None:
+        """End a transaction whose client may never do so, and free its locks."""
+        live = self.stub.live_transaction(handle)
+        if live is not None:
+            live.Rollback()
+        self._give_up(handle)
+
+    def request_ended(self, ticket: str) -> None:
+        """Roll back what a request left open: nobody could end it any more."""
+        for handle, owner in list(self._owners.items()):
+            if owner.ticket == ticket:
+                self.roll_back(handle)
+
+    def clear(self) -> None:
+        """Forget all entities and roll back all transactions."""
+        for handle in list(self._owners):
+            self.roll_back(handle)
+        self.stub.Clear()
+
+
+def _groups(method: str, request: Any) -> list[bytes]:
+    """Return the entity groups that a call must lock, each once."""
+    match method:
+        case "Get":
+            references = request.key if request.HasField("transaction") else ()
+        case "RunQuery":
+            in_transaction = request.HasField("transaction")
+            has_ancestor = request.HasField("ancestor")
+            references = [request.ancestor] if in_transaction and has_ancestor else ()
+        case "Put":
+            references = [entity.key for entity in request.entity]
+        case "Delete" | "Touch":
+            references = request.key
+        case _:
+            references = ()
+    return list(dict.fromkeys(filter(None, map(_group, references))))
+
+
+def _group(reference: Any) -> bytes | None:
+    if not reference.path.element:
+        return None
+    root = reference.path.element[0]
+    if not (root.id or root.HasField("name")):
+        # the datastore is about to choose the id: nobody else can know this group
+        return None
+    parts = (reference.app, reference.name_space, root.SerializeToString())
+    return repr(parts).encode()

@@ -1,0 +1,242 @@
+"""A JSON API to look into the server and to steer it: queues, entities, clock.
+
+Tests use it. It is documented in docs/devserver.md.
+"""
+
+import base64
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeGuard
+
+from aiohttp import web
+from google.appengine.api import datastore, datastore_errors
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+
+from devserver.clock import Clock
+from devserver.front import AppUnavailable
+from devserver.services import Services
+from devserver.task_names import function_name
+from devserver.task_runner import TaskRunner
+from devserver.taskqueue import Queue
+
+logger = logging.getLogger("devserver")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_MAX_ADVANCE_SECONDS = 10 * 365 * 86400.0
+
+
+class StateApi:
+    """Serves the state of one app's services."""
+
+    def __init__(self, services: Services, runner: TaskRunner, clock: Clock) -> None:
+        self._services = services
+        self._taskqueue = services.taskqueue
+        self._task_runner = runner
+        self._clock = clock
+        app = web.Application(middlewares=[_errors_as_json])
+        queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
+        app.add_routes(
+            [
+                web.get("/queues", self._get_queues),
+                web.post(queue + "/pause", self._pause),
+                web.post(queue + "/resume", self._resume),
+                web.post(queue + "/purge", self._purge),
+                web.get(task, self._get_task),
+                web.post(task + "/run", self._run_task),
+                web.delete(task, self._delete_task),
+                web.get("/clock", self._get_clock),
+                web.post("/clock/advance", self._advance),
+                web.get("/entities", self._get_entities),
+                web.post("/reset", self._reset),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve on a listening socket."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock).start()
+
+    async def stop(self) -> None:
+        """Close the port."""
+        await self._runner.cleanup()
+
+    async def _get_queues(self, request: web.Request) -> web.Response:
+        queues = self._taskqueue.queues().values()
+        return web.json_response({"queues": [self._describe(q) for q in queues]})
+
+    def _describe(self, queue: Queue) -> dict[str, Any]:
+        return {
+            "name": queue.queue_name,
+            "mode": queue.config.mode,
+            "rate": queue.config.rate,
+            "bucket_size": queue.config.bucket_size,
+            "max_concurrent_requests": queue.config.max_concurrent_requests,
+            "paused": bool(queue.paused),
+            "executed_last_hour": queue.finished_since(self._clock.now() - 3600),
+            "tasks": [self._describe_task(queue, task) for task in queue._GetTasks()],
+        }
+
+    def _describe_task(self, queue: Queue, task: Any) -> dict[str, Any]:
+        name = task.task_name.decode()
+        due = task.eta_usec / 1e6
+        return {
+            "name": name,
+            "method": task.RequestMethod.Name(task.method),
+            "url": _text(task.url),
+            "eta": due - self._clock.offset,
+            "due_in": due - self._clock.now(),
+            "retry_count": task.retry_count,
+            "execution_count": task.execution_count,
+            "function": function_name(task.body),
+            "size": len(task.body),
+            "running": name in queue.running,
+        }
+
+    def _queue(self, request: web.Request) -> Queue:
+        name = request.match_info["queue"]
+        queue = self._taskqueue.queues().get(name)
+        if queue is None:
+            raise web.HTTPNotFound(text=f"there is no queue {name!r}")
+        return queue
+
+    def _queue_and_task(self, request: web.Request) -> tuple[Queue, Any]:
+        queue = self._queue(request)
+        name = request.match_info["task"]
+        task = queue.find(name)
+        if task is None:
+            raise web.HTTPNotFound(
+                text=f"there is no task {name!r} in the queue {queue.queue_name!r}"
+            )
+        return queue, task
+
+    async def _get_task(self, request: web.Request) -> web.Response:
+        queue, task = self._queue_and_task(request)
+        more = {
+            "headers": [[_text(h.key), _text(h.value)] for h in task.header],
+            "payload": base64.b64encode(task.body).decode(),
+        }
+        return web.json_response(self._describe_task(queue, task) | more)
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        return self._set_paused(request, True)
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        return self._set_paused(request, False)
+
+    def _set_paused(self, request: web.Request, paused: bool) -> web.Response:
+        queue = self._queue(request)
+        queue.paused = paused
+        self._task_runner.wake()
+        return web.json_response({"paused": paused})
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        queue = self._queue(request)
+        purged = queue.Count()
+        queue.PurgeQueue()
+        return web.json_response({"purged": purged})
+
+    async def _run_task(self, request: web.Request) -> web.Response:
+        queue, task = self._queue_and_task(request)
+        queue.RunTaskNow(task)
+        return web.json_response({"due_in": 0.0})
+
+    async def _delete_task(self, request: web.Request) -> web.Response:
+        queue, task = self._queue_and_task(request)
+        result = queue.Delete(task.task_name)
+        return web.json_response({"deleted": result == pb.TaskQueueServiceError.OK})
+
+    async def _get_clock(self, request: web.Request) -> web.Response:
+        return web.json_response(self._describe_clock())
+
+    def _describe_clock(self) -> dict[str, Any]:
+        return {"now": self._clock.now(), "offset": self._clock.offset}
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        try:
+            wanted = json.loads(await request.read() or b"null")
+        except (ValueError, RecursionError) as error:
+            raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from None
+        seconds = wanted.get("seconds") if isinstance(wanted, dict) else None
+        if wanted == {"to": "next_task"}:
+            count = await self._task_runner.advance_to_next_task()
+        elif _is_duration(seconds):
+            count = await self._task_runner.advance(seconds)
+        else:
+            raise web.HTTPBadRequest(
+                text='the body must be {"seconds": NUMBER}, at least 0, '
+                'or {"to": "next_task"}'
+            )
+        return web.json_response(self._describe_clock() | {"tasks_run": count})
+
+    async def _get_entities(self, request: web.Request) -> web.Response:
+        kind = request.query.get("kind")
+        if not kind:
+            raise web.HTTPBadRequest(text="name a kind: /entities?kind=Counter")
+        try:
+            query = datastore.Query(kind, namespace=request.query.get("namespace", ""))
+            entities = [_describe_entity(entity) for entity in query.Run()]
+        except datastore_errors.Error as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        return web.json_response({"entities": entities}, dumps=_dumps)
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        self._services.clear()
+        self._clock.reset()
+        self._task_runner.reset()
+        return web.json_response({})
+
+
+def _is_duration(value: Any) -> TypeGuard[float]:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        # false for NaN too
+        and 0 <= value <= _MAX_ADVANCE_SECONDS
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _describe_entity(entity: Any) -> dict[str, Any]:
+    key = entity.key()
+    path = key.to_path()
+    return {
+        "key": [list(pair) for pair in zip(path[::2], path[1::2], strict=True)],
+        "urlsafe": str(key),
+        "properties": dict(entity),
+    }
+
+
+def _dumps(value: Any) -> str:
+    # property types that JSON lacks (dates, keys, blobs) as the SDK prints them
+    return json.dumps(value, default=str)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error as {"error": ...}, and refuse forms that a web page can post.
+
+    A page of another origin can send text and forms to a loopback port, but JSON only
+    after asking, which this API does not answer.
+    """
+    try:
+        if request.method not in {"GET", "HEAD"} and (
+            request.content_type != "application/json"
+        ):
+            raise web.HTTPUnsupportedMediaType(
+                text="send Content-Type: application/json"
+            )
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = error.headers.getall("Allow", [])
+        response = web.json_response({"error": error.text}, status=error.status)
+        response.headers.extend(("Allow", value) for value in allow)
+        return response
+    except AppUnavailable as error:
+        return web.json_response({"error": str(error)}, status=503)

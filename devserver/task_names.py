@@ -1,0 +1,43 @@
+"""Names a task's function for people, without ever unpickling the task."""
+
+import pickletools
+import re
+
+# what Python can import; anything else is somebody else's pickle and is not printed
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_MAX_LENGTH = 200
+# defer() pickles (function, args, kwargs), so the function's name is among the first
+# opcodes; a hostile payload may have millions of them
+_MAX_OPCODES = 16
+
+
+def function_name(payload: bytes) -> str | None:
+    """Return the dotted name of the function that a deferred task calls.
+
+    Loading a pickle runs what it says, so this only reads the names in it: from the
+    GLOBAL opcode (protocols 0 to 3) or the two strings before STACK_GLOBAL (4 and 5).
+
+    Returns:
+        "module.function", or None where the payload is not such a pickle.
+    """
+    strings: list[str] = []
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(payload)):
+            if count >= _MAX_OPCODES:
+                return None
+            if opcode.name == "GLOBAL":
+                return _checked(str(argument).replace(" ", ".", 1))
+            if opcode.name == "STACK_GLOBAL":
+                return _checked(".".join(strings[-2:]))
+            if isinstance(argument, str):
+                strings.append(argument)
+    except Exception:
+        # genops raises whatever the broken bytes lead it to
+        return None
+    return None
+
+
+def _checked(name: str) -> str | None:
+    if len(name) > _MAX_LENGTH or not _DOTTED.fullmatch(name):
+        return None
+    return name

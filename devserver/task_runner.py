@@ -1,0 +1,403 @@
+"""Decides which task runs when, and what becomes of it."""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from google.appengine.api.taskqueue import taskqueue_stub
+
+from devserver.clock import Clock
+from devserver.front import AppUnavailable
+from devserver.taskqueue import Queue, TaskQueue
+
+logger = logging.getLogger("devserver.task")
+
+MAX_RUNNING = 16
+"""Tasks that run at once over all queues: as many as the samples have threads."""
+
+DEADLINE = 600.0
+"""Seconds that a task may take (App Engine's limit with automatic scaling)."""
+
+_APP_RETRY_SECONDS = 0.25
+_NAMESPACE_HEADER = "x-appengine-current-namespace"
+
+
+class Dispatch(Protocol):
+    """Sends one task to the app (`Front.dispatch_task`)."""
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        deadline: float,
+    ) -> Awaitable[int]:
+        """Return the status of the app's answer."""
+
+
+class TokenBucket:
+    """The rate and bucket size of a queue: `size` tasks at once, then `rate` a second.
+
+    Source: https://cloud.google.com/appengine/docs/standard/python3/reference/queueyaml
+    """
+
+    def __init__(self, rate: float, size: int, now: float) -> None:
+        self._rate = rate
+        # a bucket without room for one token would hold the queue for ever
+        self._size = float(max(1, size))
+        self._tokens = self._size
+        self._filled = now
+
+    def _fill(self, now: float) -> None:
+        gained = max(0.0, now - self._filled) * self._rate
+        self._tokens = min(self._size, self._tokens + gained)
+        # also back, when the clock was reset: nothing would be gained until then
+        self._filled = now
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one."""
+        self._fill(now)
+        # a token that is due to the microsecond must not be missed for rounding
+        if self._tokens < 1.0 - 1e-6:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def next_token(self, now: float) -> float:
+        """Return when the next token is there, in seconds since the epoch."""
+        self._fill(now)
+        return now + max(0.0, 1.0 - self._tokens) / self._rate
+
+
+@dataclass
+class _Schedule:
+    """The tasks of one queue in the order in which they are due.
+
+    Entries are not removed when a task moves or goes: an entry that no longer says
+    what the queue says is dropped when its turn comes.
+    """
+
+    queue: Queue
+    bucket: TokenBucket | None
+    config: Any
+    entries: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def first(self) -> tuple[float, Any] | None:
+        """Return when the first task is due (seconds) and the task itself."""
+        while self.entries:
+            eta_usec, _, name = self.entries[0]
+            task = self.queue.find(name)
+            if (
+                task is not None
+                and task.eta_usec == eta_usec
+                and name not in self.queue.running
+            ):
+                return eta_usec / 1e6, task
+            heapq.heappop(self.entries)
+        return None
+
+
+class TaskRunner:
+    """Runs the push queues of one app."""
+
+    def __init__(
+        self,
+        taskqueue: TaskQueue,
+        clock: Clock,
+        dispatch: Dispatch,
+        *,
+        deadline: float = DEADLINE,
+    ) -> None:
+        """Prepare to run tasks; `deadline` is in seconds."""
+        self._taskqueue = taskqueue
+        self._clock = clock
+        self._dispatch = dispatch
+        self._deadline = deadline
+        self._schedules: dict[Queue, _Schedule] = {}
+        self._order = itertools.count()
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._advancing = asyncio.Lock()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._unavailable: str | None = None
+        self.finished = 0
+        """How many executions have ended since the start."""
+
+    def start(self) -> None:
+        """Begin to run tasks."""
+        self._taskqueue.listen(self)
+        self._loop_task = asyncio.create_task(self._run_forever())
+
+    async def stop(self) -> None:
+        """Stop; tasks that are running are cut off."""
+        doomed = [*self._running]
+        if self._loop_task is not None:
+            doomed.append(self._loop_task)
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
+    def scheduled(self, queue: Queue, name: str, eta_usec: int) -> None:
+        """Hear of a task that is due at another time (`taskqueue.Listener`)."""
+        if queue.is_push:
+            entry = (eta_usec, next(self._order), name)
+            heapq.heappush(self._schedule(queue).entries, entry)
+            self._wake.set()
+
+    def reset(self) -> None:
+        """Forget how full the buckets are; to be called when the queues are empty."""
+        self._schedules.clear()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again: the clock moved, or a queue was paused, resumed or changed."""
+        self._wake.set()
+
+    def _schedule(self, queue: Queue) -> _Schedule:
+        schedule = self._schedules.get(queue)
+        if schedule is None or schedule.config is not queue.config:
+            entries = schedule.entries if schedule else []
+            rate, size = queue.config.rate, queue.config.bucket_size
+            bucket = TokenBucket(rate, size, self._clock.now()) if rate else None
+            schedule = _Schedule(queue, bucket, queue.config, entries)
+            self._schedules[queue] = schedule
+        return schedule
+
+    async def _run_forever(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock.now()
+            following = self._start_due(now)
+            timeout = None if following is None else max(0.0, following - now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+
+    def _start_due(self, now: float) -> float | None:
+        """Start what may start now; return when to look again, if not woken before."""
+        queues = self._taskqueue.queues().values()
+        schedules = [self._schedule(queue) for queue in queues if queue.is_push]
+        moments = []
+        while schedules:
+            # the queue that runs least: a long one must not hold up the others
+            schedule = min(schedules, key=lambda one: len(one.queue.running))
+            started, moment = self._start_first(schedule, now)
+            if not started:
+                schedules.remove(schedule)
+                moments.append(moment)
+        return min((m for m in moments if m is not None), default=None)
+
+    def _start_first(
+        self, schedule: _Schedule, now: float
+    ) -> tuple[bool, float | None]:
+        """Start the first task of a queue; or return when it may be started."""
+        queue = schedule.queue
+        limit = queue.config.max_concurrent_requests or MAX_RUNNING
+        if queue.held or (first := schedule.first()) is None:
+            return False, None
+        due, task = first
+        if due > now:
+            return False, due
+        # the end of a running task wakes the loop
+        if len(queue.running) >= limit or len(self._running) >= MAX_RUNNING:
+            return False, None
+        if schedule.bucket is not None and not schedule.bucket.take(now):
+            return False, schedule.bucket.next_token(now)
+        heapq.heappop(schedule.entries)
+        queue.running.add(task.task_name.decode())
+        run = asyncio.create_task(self._run(queue, task))
+        self._running.add(run)
+        run.add_done_callback(self._running.discard)
+        return True, None
+
+    async def _run(self, queue: Queue, task: Any) -> None:
+        """Execute one task once. Whatever it does, the runner goes on."""
+        name = task.task_name.decode()
+        broken = False
+        try:
+            await self._execute(queue, task, name)
+        except Exception:
+            # not again by itself: it would fail again at once, and so on for ever
+            broken = True
+            logger.exception("task %s: the server failed; the task stays", name)
+        finally:
+            queue.running.discard(name)
+            if (this := asyncio.current_task()) is not None:
+                self._running.discard(this)
+        # it waits for its retry, or another task has its name by now (after a reset)
+        waiting = queue.find(name)
+        if waiting is not None and not (broken and waiting is task):
+            self.scheduled(queue, name, waiting.eta_usec)
+        self._wake.set()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _execute(self, queue: Queue, task: Any, name: str) -> None:
+        if task.retry_count == 0:
+            task.first_try_usec = int(self._clock.now() * 1e6)
+        attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
+        logger.info("task %s started%s", name, attempt)
+        began = time.monotonic()
+        try:
+            status, failure = await self._send(queue, task)
+        except Exception:
+            # an attempt like any other, or the task would be sent again at once
+            logger.exception("task %s: the server failed", name)
+            status, failure = 0, "was not sent"
+        took = f"in {(time.monotonic() - began) * 1000:.0f} ms"
+        self.finished += 1
+        queue.count_finished(self._clock.now())
+        if status:
+            task.runlog.response_code = status
+            # required, or the app could no longer ask for the task
+            task.runlog.dispatched_usec = task.runlog.lag_usec = 0
+            task.runlog.elapsed_usec = 0
+        if queue.find(name) is not task:
+            logger.info("task %s %s %s; it was deleted meanwhile", name, failure, took)
+        elif 200 <= status < 300:
+            queue.Delete(name)
+            logger.info("task %s %d %s", name, status, took)
+        else:
+            self._retry(queue, task, name, f"{failure} {took}")
+
+    def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
+        now_usec = int(self._clock.now() * 1e6)
+        retry = taskqueue_stub.Retry(task, queue)
+        attempts = task.retry_count + 1
+        if retry.CanRetry(attempts, now_usec - task.first_try_usec):
+            backoff_usec = retry.CalculateBackoffUsec(attempts)
+            queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
+            logger.warning(
+                "task %s %s; next attempt in %.1f s", name, outcome, backoff_usec / 1e6
+            )
+        else:
+            queue.Delete(name)
+            logger.error(
+                "task %s %s; dropped after %d attempts", name, outcome, attempts
+            )
+
+    async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:
+        """Send the task; return the status (0: none) and how to name the result."""
+        deadline = self._deadline
+        if task.HasField("dispatch_deadline_usec"):
+            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
+        while True:
+            try:
+                status = await self._dispatch(
+                    task.RequestMethod.Name(task.method),
+                    task.url.decode(),
+                    self._headers(queue, task),
+                    task.body,
+                    deadline=deadline,
+                )
+            except AppUnavailable as error:
+                # not the task's fault: it waits, and no attempt is counted
+                self._unavailable = str(error)
+                async with self._changed:
+                    self._changed.notify_all()
+                await asyncio.sleep(_APP_RETRY_SECONDS)
+            except TimeoutError:
+                self._unavailable = None
+                return 0, f"cut off after {deadline:g} s"
+            except ConnectionError as error:
+                self._unavailable = None
+                return 0, f"lost its connection ({error})"
+            else:
+                self._unavailable = None
+                return status, str(status)
+
+    def _headers(self, queue: Queue, task: Any) -> list[tuple[str, str]]:
+        """Return the headers by which the app knows a task.
+
+        Source: "Task request headers" in App Engine's documentation of push queues.
+        """
+        headers = []
+        for header in task.header:
+            name, value = header.key.decode("latin-1"), header.value.decode("latin-1")
+            folded = name.lower().replace("_", "-")
+            # the app may not speak for App Engine, but for its namespace
+            if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
+                continue
+            if folded not in {"host", "content-length"}:
+                headers.append((name, value))
+        eta = task.eta_usec / 1e6 - self._clock.offset
+        headers += [
+            ("X-Appengine-Queuename", queue.queue_name),
+            ("X-Appengine-Taskname", task.task_name.decode()),
+            ("X-Appengine-Taskretrycount", str(task.retry_count)),
+            ("X-Appengine-Taskexecutioncount", str(task.execution_count)),
+            ("X-Appengine-Tasketa", f"{eta:.6f}"),
+        ]
+        if task.runlog.response_code:
+            previous = str(task.runlog.response_code)
+            headers.append(("X-Appengine-Taskpreviousresponse", previous))
+        return headers
+
+    def next_due(self) -> float | None:
+        """Return when the next task may start (seconds since the epoch), or None.
+
+        A held queue does not count: its tasks wait for somebody, not for the time.
+        """
+        now = self._clock.now()
+        moments = []
+        for queue in self._taskqueue.queues().values():
+            schedule = self._schedule(queue)
+            if queue.is_push and not queue.held and (first := schedule.first()):
+                token = schedule.bucket.next_token(now) if schedule.bucket else now
+                moments.append(max(first[0], token))
+        return min(moments, default=None)
+
+    async def advance(self, seconds: float) -> int:
+        """Move the clock on, and run all that is due on the way, in its order.
+
+        Answers when every task due by then has finished, with the tasks and the
+        retries that those add; what is due later stays.
+
+        Returns:
+            How many executions ended meanwhile.
+
+        Raises:
+            AppUnavailable: the app does not run, so that its tasks have to wait.
+        """
+        async with self._advancing:
+            before = self.finished
+            target = self._clock.now() + seconds
+            while True:
+                await self._settle()
+                due = self.next_due()
+                if due is not None and due <= max(target, self._clock.now()):
+                    self._clock.move_to(due)
+                elif self._clock.now() < target:
+                    self._clock.move_to(target)
+                else:
+                    # the loop still waits by the time as it was
+                    self.wake()
+                    return self.finished - before
+
+    async def advance_to_next_task(self) -> int:
+        """Move the clock to the next task that is due later, and run it."""
+        async with self._advancing:
+            before = self.finished
+            await self._settle()
+        if self.finished == before and (due := self.next_due()) is not None:
+            await self.advance(max(0.0, due - self._clock.now()))
+        return self.finished - before
+
+    async def _settle(self) -> None:
+        """Wait until nothing runs and nothing more may start at this moment."""
+        self._start_due(self._clock.now())
+        while self._running:
+            async with self._changed:
+                await self._changed.wait()
+            if self._running and self._unavailable is not None:
+                raise AppUnavailable(self._unavailable)
+            self._start_due(self._clock.now())

@@ -1,0 +1,312 @@
+"""The task queue: the SDK's stub as the store of tasks, with its faults mended.
+
+The stub keeps queues, tasks, names and tombstones. Which task runs when is decided by
+`devserver.task_runner`; the stub's own scheduler thread is never started.
+"""
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from google.appengine.api import queueinfo
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+from google.appengine.api.taskqueue import taskqueue_stub
+from google.appengine.runtime import apiproxy_errors
+
+from devserver.clock import Clock
+from devserver.config import QueueConfig
+from devserver.task_names import function_name
+
+logger = logging.getLogger("devserver.task")
+
+_ERRORS = pb.TaskQueueServiceError
+
+
+class Listener(Protocol):
+    """Hears of every change that makes a task due at another time."""
+
+    def scheduled(self, queue: "Queue", name: str, eta_usec: int) -> None:
+        """Note that a task of `queue` is due at `eta_usec` (virtual microseconds)."""
+
+
+class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
+    """One queue, with what `queue.yaml` says about how fast it runs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config = QueueConfig(self.queue_name)
+        self.running: set[str] = set()
+        self._finished: deque[tuple[int, int]] = deque()
+        self.listener: Listener | None = None
+
+    @property
+    def is_push(self) -> bool:
+        """Whether the server sends this queue's tasks to the app."""
+        return bool(self.queue_mode == taskqueue_stub.QUEUE_MODE.PUSH)
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing of this queue may start: paused, or rate 0."""
+        return bool(self.paused) or self.config.rate == 0
+
+    def find(self, name: str) -> Any:
+        """Return the task of that name (a QueryTasksResponse.Task), or None."""
+        found = self.Lookup(1, name=name)
+        if found and found[0].task_name == name.encode():
+            return found[0]
+        return None
+
+    def count_finished(self, now: float) -> None:
+        """Count one execution, for the queue's statistics."""
+        second = int(now)
+        if self._finished and self._finished[-1][0] == second:
+            second, count = self._finished.pop()
+            self._finished.append((second, count + 1))
+        else:
+            self._finished.append((second, 1))
+        while self._finished[0][0] < now - 3600:
+            self._finished.popleft()
+
+    def finished_since(self, moment: float) -> int:
+        """Return how many executions ended after `moment`, an hour back at most."""
+        return sum(count for second, count in self._finished if second >= moment)
+
+    def _announce(self, task: Any) -> None:
+        if self.listener is not None:
+            name = task.task_name.decode()
+            self.listener.scheduled(self, name, task.eta_usec)
+
+    def _InsertTask(self, task: Any) -> None:
+        super()._InsertTask(task)
+        if self.is_push and logger.isEnabledFor(logging.INFO):
+            wait = task.eta_usec / 1e6 - self.gettime()
+            due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
+            what = function_name(task.body) or task.url.decode(errors="replace")
+            name = task.task_name.decode()
+            logger.info("task %s on %s: %s, %s", name, self.queue_name, what, due)
+        self._announce(task)
+
+    def _PostponeTaskInsertOnly(self, task: Any, new_eta_usec: int) -> None:
+        super()._PostponeTaskInsertOnly(task, new_eta_usec)
+        self._announce(task)
+
+    def _DeleteNoAcquireLock(self, name: bytes | str) -> Any:
+        # the stub keeps a copy of every request for ever
+        self.task_add_request_pbs.pop(
+            name.encode() if isinstance(name, str) else name, None
+        )
+        return super()._DeleteNoAcquireLock(name)
+
+    def PurgeQueue(self) -> None:
+        """Drop all tasks; their names stay tombstones."""
+        super().PurgeQueue()
+        self.task_add_request_pbs.clear()
+
+    def RunTaskNow(self, task: Any) -> None:
+        """Make a task due now (the stub says 1970, which the app would see as ETA)."""
+        if task.task_name.decode() not in self.running:
+            now_usec = int(self.gettime() * 1e6)
+            with self._lock:
+                self._PostponeTaskNoAcquireLock(
+                    task, min(task.eta_usec, now_usec), increase_retries=False
+                )
+
+
+class _Group(taskqueue_stub._Group):  # type: ignore[misc]
+    """All queues of the app."""
+
+    def _ConstructQueue(self, queue_name: str, *args: Any, **kwargs: Any) -> None:
+        self._queues[queue_name] = Queue(
+            queue_name, *args, gettime=self.gettime, **kwargs
+        )
+
+    def _ChooseTaskName(self) -> str:
+        # as long and random as in production: the stub counts from task1 with every
+        # start, and names that repeat would be mistaken for a second delivery
+        return str(secrets.randbelow(9 * 10**19) + 10**19)
+
+    def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
+        """Refuse: queues come from queue.yaml alone."""
+        raise apiproxy_errors.ApplicationError(
+            _ERRORS.PERMISSION_DENIED, "queues are made in queue.yaml"
+        )
+
+    def FetchQueueStats_Rpc(self, request: Any, response: Any) -> None:
+        """Answer with what was counted (the stub draws random numbers)."""
+        super().FetchQueueStats_Rpc(request, response)
+        now = self.gettime()
+        for name, stats in zip(request.queue_name, response.queuestats, strict=True):
+            queue = self._queues.get(name.decode())
+            if queue is None:
+                continue
+            info = stats.scanner_info
+            info.executed_last_minute = queue.finished_since(now - 60)
+            info.executed_last_hour = queue.finished_since(now - 3600)
+            info.sampling_duration_seconds = 60.0
+            info.requests_in_flight = len(queue.running)
+            info.enforced_rate = queue.config.rate or 0.0
+
+
+class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
+    """The SDK's task queue stub, for one event loop and with this server's clock."""
+
+    def __init__(
+        self,
+        queues: Sequence[QueueConfig],
+        clock: Clock,
+        request_data: Any,
+        *,
+        app_id: str,
+        default_hostname: str,
+        own_targets: frozenset[str],
+    ) -> None:
+        """Make the queues.
+
+        Args:
+            queues: what queue.yaml says; "default" is among them.
+            clock: the time by which tasks are due.
+            request_data: the stub's view of running requests.
+            app_id: "dev~" and the project.
+            default_hostname: "host:port", the end of every task's Host header.
+            own_targets: what may stand before it: this service and its version.
+        """
+        super().__init__(
+            request_data=request_data,
+            default_http_server=default_hostname,
+            gettime=clock.now,
+        )
+        self._clock = clock
+        self._app_id = app_id
+        self._default_hostname = default_hostname
+        self._own_targets = own_targets
+        self._listener: Listener | None = None
+        # without a parser the stub does not read queue.yaml again with every call
+        self._queues[None] = _Group(None, gettime=clock.now)
+        self.update(queues)
+
+    def queues(self) -> dict[str, Queue]:
+        """Return the queues by name."""
+        group: dict[str, Queue] = self._queues[None]._queues
+        return group
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every task, also of those that wait already."""
+        self._listener = listener
+        for queue in self.queues().values():
+            self._connect(queue)
+
+    def _connect(self, queue: Queue) -> None:
+        queue.listener = self._listener
+        for task in queue._GetTasks():
+            queue._announce(task)
+
+    def update(self, configs: Sequence[QueueConfig]) -> None:
+        """Take over queue.yaml; tasks of a queue that stays are kept."""
+        for config in configs:
+            queue = self.queues().get(config.name)
+            if queue is None:
+                self._queues[None]._ConstructQueue(config.name)
+                queue = self.queues()[config.name]
+            _configure(queue, config)
+            self._connect(queue)
+        for name in set(self.queues()) - {config.name for config in configs}:
+            waiting = self.queues().pop(name).Count()
+            if waiting:
+                logger.warning(
+                    "queue %s is gone from queue.yaml, and %d tasks with it",
+                    name,
+                    waiting,
+                )
+
+    def accept(self, method: str, request: Any) -> None:
+        """Check and adapt what the app sends, before the stub sees it.
+
+        Raises:
+            apiproxy_errors.ApplicationError: another app, or another service.
+        """
+        adds = _adds(method, request)
+        for part in adds or [request]:
+            self._check_app(part)
+        for add in adds:
+            self._check_target(add)
+            # the app computed the ETA with the real time
+            add.eta_usec += int(self._clock.offset * 1e6)
+
+    def _check_app(self, request: Any) -> None:
+        if "app_id" not in request.DESCRIPTOR.fields_by_name:
+            return
+        if request.HasField("app_id"):
+            if request.app_id.decode(errors="replace") != self._app_id:
+                raise apiproxy_errors.ApplicationError(
+                    _ERRORS.PERMISSION_DENIED, "only the queues of this app are here"
+                )
+            # with an app id the stub fails at random, to test its callers
+            request.ClearField("app_id")
+            # the calls that need one are those of the administration console
+            if not request.IsInitialized():
+                raise apiproxy_errors.ApplicationError(
+                    _ERRORS.PERMISSION_DENIED, "queues are made in queue.yaml"
+                )
+
+    def _check_target(self, add: Any) -> None:
+        queue = self.queues().get(add.queue_name.decode(errors="replace"))
+        target = queue.config.target if queue is not None else None
+        for header in add.header:
+            if header.key.lower() == b"host":
+                host = header.value.decode(errors="replace")
+                if host.endswith("." + self._default_hostname):
+                    target = host.removesuffix("." + self._default_hostname)
+        # "version.service", "instance.version.service": the service decides
+        if target and target.rsplit(".", 1)[-1] not in self._own_targets:
+            raise apiproxy_errors.ApplicationError(
+                _ERRORS.INVALID_REQUEST,
+                f"the task's target is {target!r}, but this dev server runs only "
+                f"the service {min(self._own_targets, key=len)!r}",
+            )
+
+    def _Dynamic_ForceRun(self, request: Any, response: Any, request_id: str) -> None:
+        """Make a task due now (for an unknown name the stub takes the next task)."""
+        queue = self.queues().get(request.queue_name.decode(errors="replace"))
+        name = request.task_name.decode(errors="replace")
+        if queue is not None and queue.find(name) is None:
+            response.result = _ERRORS.UNKNOWN_TASK
+        else:
+            super()._Dynamic_ForceRun(request, response, request_id)
+
+    def clear(self) -> None:
+        """Drop all tasks, names and tombstones; the queues stay."""
+        for queue in self.queues().values():
+            queue.PurgeQueue()
+            queue.task_name_archive.clear()
+            queue._finished.clear()
+            queue.paused = False
+
+
+def _adds(method: str, request: Any) -> Sequence[Any]:
+    match method:
+        case "Add":
+            return [request]
+        case "BulkAdd":
+            adds: Sequence[Any] = request.add_request
+            return adds
+    return []
+
+
+def _configure(queue: Queue, config: QueueConfig) -> None:
+    queue.config = config
+    queue.queue_mode = (
+        taskqueue_stub.QUEUE_MODE.PULL
+        if config.mode == "pull"
+        else taskqueue_stub.QUEUE_MODE.PUSH
+    )
+    queue.bucket_capacity = config.bucket_size
+    queue.bucket_refill_per_second = config.rate or 0.0
+    queue.user_specified_rate = config.rate_text
+    queue.max_concurrent_requests = config.max_concurrent_requests
+    queue.retry_parameters = (
+        queueinfo.TranslateRetryParameters(config.retry_parameters)
+        if config.retry_parameters is not None
+        else None
+    )
