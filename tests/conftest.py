@@ -1,0 +1,111 @@
+"""Options that choose the app and the server, and fixtures that start them."""
+
+import pathlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from tests.servers.base import Server
+from tests.servers.contract_app import ContractApp
+from tests.servers.differences import DIFFERENCES
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY, stage
+
+SERVERS = ("embedded", "dev_appserver")
+
+
+def start(name: str, app: pathlib.Path, work: pathlib.Path) -> Server:
+    """Start the server that --server names."""
+    if name == Embedded.name:
+        return Embedded(app, work)
+    # only here: it imports the SDK, which takes half a second
+    from tests.servers.dev_appserver import DevAppserver
+
+    return DevAppserver(app, work)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --app and --server."""
+    group = parser.getgroup("contract")
+    group.addoption(
+        "--app", choices=APPS, default="flask", help="the app that the contract tests"
+    )
+    group.addoption(
+        "--server",
+        choices=SERVERS,
+        default=Embedded.name,
+        help="the dev server that it runs on",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and make SIGTERM end the run as Ctrl-C does.
+
+    nox stops pytest so, and the servers must then be stopped too.
+    """
+    config.addinivalue_line(
+        "markers",
+        "differs(key): a line of tests/servers/differences.py; the test runs on the "
+        "embedded server only",
+    )
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Skip what dev_appserver.py does otherwise, with the reason from the table."""
+    if config.getoption("--server") == Embedded.name:
+        return
+    for item in items:
+        for marker in item.iter_markers("differs"):
+            difference = DIFFERENCES[marker.args[0]]
+            reason = f"{difference.case}: {difference.dev_appserver}"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def contract_app(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ContractApp]:
+    """The chosen app, staged, on the chosen server, started once for all tests."""
+    work = tmp_path_factory.mktemp("contract")
+    app = stage(REPOSITORY / APPS[pytestconfig.getoption("--app")], work)
+    server = start(pytestconfig.getoption("--server"), app, work)
+    try:
+        yield ContractApp(server, work)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def app(contract_app: ContractApp) -> ContractApp:
+    """The app, with nothing stored and nothing queued."""
+    contract_app.reset()
+    return contract_app
+
+
+@pytest.fixture
+def server(app: ContractApp) -> Server:
+    """The server that the app runs on, with nothing stored and nothing queued."""
+    return app.server
+
+
+@pytest.fixture
+def embedded(server: Server) -> Embedded:
+    """The embedded server, for what only it can do."""
+    assert isinstance(server, Embedded)
+    return server
+
+
+@pytest.fixture(scope="session")
+def app_name(pytestconfig: pytest.Config) -> str:
+    """The name of the chosen app."""
+    name: str = pytestconfig.getoption("--app")
+    return name

@@ -1,0 +1,1 @@
+"""The Deferred API's behaviour over HTTP, for any app on any dev server."""

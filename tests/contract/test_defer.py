@@ -1,0 +1,232 @@
+"""What can be deferred, what is refused at once, and what is dropped later."""
+
+import pytest
+
+from tests.servers.contract_app import CaseError, ContractApp
+
+DEFERRED = "/_ah/queue/deferred"
+HANDLERS = (DEFERRED, "/custom/path")
+
+DAY = 86400
+
+
+def test_payload_is_pickled_in_protocol_0(app: ContractApp) -> None:
+    """With the apps' setting a task is a pickle that Python 2.7 reads too."""
+    app.server.get("/counter/increment")
+    app.server.run_due()
+
+    for task in app.server.tasks():
+        # newer protocols begin with the byte 0x80
+        assert task.payload.startswith(b"(cshared.counter\ndo_something_later\n")
+        assert task.payload.isascii()
+        assert task.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("path", HANDLERS)
+def test_arguments_arrive_as_they_were(app: ContractApp, path: str) -> None:
+    """Arguments of any type that pickles reach the function unchanged."""
+    value = {"text": "grüße \u2603", "list": [1, 2.5, None, True], "empty": ""}
+
+    app.call("defer", "keep", "kept", value, _url=path)
+    app.server.run_due()
+
+    (run,) = app.runs("kept")
+    assert run.extra["value"] == value
+    assert (run.method, run.path) == ("POST", path)
+    assert run.content_type == "application/octet-stream"
+
+
+def test_every_kind_of_callable_can_be_deferred(app: ContractApp) -> None:
+    """A bound method, a callable object, a class method and a class can be deferred."""
+    app.call("defer_callables")
+    app.server.run_due()
+
+    runs = [run for run in app.runs() if run.path == DEFERRED]
+    assert {(run.label, run.extra.get("value")) for run in runs} == {
+        ("made in the request", 1),
+        ("made in the request", 2),
+        ("class method", 3),
+        ("class", None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        ("defer_lambda", {"AttributeError", "PicklingError"}),
+        ("defer_nested", {"AttributeError", "PicklingError"}),
+        ("defer_unpicklable", {"TypeError", "PicklingError"}),
+        ("defer_text", {"ValueError"}),
+        ("defer_url_none", {"TypeError"}),
+    ],
+)
+def test_what_cannot_be_deferred(app: ContractApp, case: str, kinds: set[str]) -> None:
+    """What no task can carry fails where it is deferred, not in the queue."""
+    with pytest.raises(CaseError) as error:
+        app.call(case)
+
+    # which error a pickle gives depends on Python's version
+    assert error.value.kind in kinds
+    assert app.server.tasks() == []
+
+
+def test_text_is_not_callable(app: ContractApp) -> None:
+    """Deferring what is no callable says so."""
+    with pytest.raises(CaseError, match="obj must be callable"):
+        app.call("defer_text")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"_name": "not a name"}, "InvalidTaskNameError"),
+        ({"_name": "x" * 501}, "InvalidTaskNameError"),
+        ({"_queue": "nowhere"}, "UnknownQueueError"),
+        ({"_queue": "not a queue"}, "InvalidQueueNameError"),
+        ({"_queue": "pull"}, "InvalidQueueModeError"),
+        ({"_countdown": 31 * DAY}, "InvalidEtaError"),
+        ({"_countdown": 1, "_eta_in": 1}, "InvalidTaskError"),
+        ({"_url": "http://elsewhere.example/"}, "InvalidUrlError"),
+        ({"_url": "no-slash"}, "InvalidUrlError"),
+        ({"_transactional": True}, "BadTransactionStateError"),
+        ({"_retry_options": {"task_retry_limit": -1}}, "InvalidTaskRetryOptionsError"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_options_that_are_refused(
+    app: ContractApp, options: dict[str, object], kind: str
+) -> None:
+    """A wrong option is an error where the task is deferred, and nothing is queued."""
+    with pytest.raises(CaseError) as error:
+        app.call("defer", "note", "refused", **options)
+    app.server.run_due()
+
+    assert error.value.kind == kind
+    assert app.server.tasks() == []
+    assert app.runs() == []
+
+
+def test_countdown_of_30_days_is_allowed(app: ContractApp) -> None:
+    """The longest countdown is 30 days."""
+    app.defer("note", "far", _countdown=30 * DAY - 60)
+
+    assert app.server.task().due_in == pytest.approx(30 * DAY - 60, abs=5)
+
+
+@pytest.mark.differs("target")
+def test_target_that_is_another_service_is_refused(app: ContractApp) -> None:
+    """A task for a service that does not run here is an error that names it."""
+    with pytest.raises(CaseError, match="other-service"):
+        app.defer("note", "elsewhere", _target="other-service")
+
+    assert app.server.tasks() == []
+
+
+def test_target_that_is_this_service(app: ContractApp) -> None:
+    """A task may name the service that it comes from."""
+    app.defer("note", "here", _target="default")
+    app.server.run_due()
+
+    assert len(app.runs("here")) == 1
+
+
+def test_own_headers_reach_the_task(app: ContractApp) -> None:
+    """Headers given to defer are sent with the task, App Engine's own are not."""
+    app.defer(
+        "note",
+        "with headers",
+        _headers={"X-Own": "kept", "X-AppEngine-TaskRetryCount": "7"},
+    )
+    app.server.run_due()
+
+    (run,) = app.runs()
+    assert run.own["x-own"] == "kept"
+    assert run.headers["taskretrycount"] == "0"
+
+
+def test_task_runs_in_the_namespace_it_was_deferred_in(app: ContractApp) -> None:
+    """The namespace of the caller is set again when the task runs."""
+    app.call("defer_in_namespace", "tenant")
+    app.server.run_due()
+
+    (run,) = app.runs("namespace")
+    assert run.extra["namespace"] == "tenant"
+
+
+@pytest.mark.parametrize("path", HANDLERS)
+@pytest.mark.parametrize(
+    "payload", ["", "garbage", "(ccontract_tasks\nmissing\np0\n(t(dt."]
+)
+def test_payload_that_does_not_load_is_dropped(
+    app: ContractApp, path: str, payload: str
+) -> None:
+    """An empty payload, garbage, and a function that is gone are logged and dropped."""
+    app.call("enqueue", path, payload)
+    app.server.run_due()
+
+    assert app.server.tasks() == []
+    app.wait_for_log("Permanent failure attempting to execute task")
+
+
+@pytest.mark.parametrize("case", ["defer_removed", "defer_unloadable"])
+def test_task_that_no_longer_loads_is_dropped(app: ContractApp, case: str) -> None:
+    """A function removed since, or an argument that fails to load, ends the task."""
+    app.call(case)
+    app.server.run_due()
+
+    assert app.server.tasks() == []
+    assert app.runs() == []
+    app.wait_for_log("Permanent failure attempting to execute task")
+
+
+@pytest.mark.parametrize("path", HANDLERS)
+def test_chunked_body_is_read_as_empty(app: ContractApp, path: str) -> None:
+    """A task without a Content-Length is dropped: the SDK reads no body."""
+    status, _, text = app.call("post_to_itself", path, "note", chunked=True)
+
+    assert (status, text) == (200, "PermanentTaskFailure")
+    assert app.runs() == []
+
+
+def test_big_payload_is_kept_in_the_datastore(app: ContractApp) -> None:
+    """A payload over 100 KB waits in an entity, which is deleted after the run."""
+    app.call("defer_big", 200_000, _countdown=60)
+
+    assert app.call("count_payload_entities") == 1
+    assert len(app.server.task().payload) < 1000
+    app.server.advance(65)
+    (run,) = app.runs("big")
+    assert run.extra["length"] == 200_000
+    assert app.call("count_payload_entities") == 0
+
+
+def test_payload_below_the_limit_needs_no_entity(app: ContractApp) -> None:
+    """A payload that fits is sent with the task."""
+    app.call("defer_big", 90_000, _countdown=60)
+
+    assert app.call("count_payload_entities") == 0
+    assert len(app.server.task().payload) > 90_000
+    app.server.advance(65)
+    assert app.runs("big")[0].extra["length"] == 90_000
+
+
+def test_purge_leaves_big_payloads_behind(app: ContractApp) -> None:
+    """Purging a queue drops its tasks, but not the entities of big payloads."""
+    app.call("defer_big", 200_000, _countdown=60)
+
+    app.server.purge("default")
+
+    assert app.server.tasks() == []
+    assert app.call("count_payload_entities") == 1
+
+
+def test_big_payload_whose_entity_is_gone_is_dropped(app: ContractApp) -> None:
+    """Without its entity a big task can never run; it is not retried."""
+    app.call("defer_big", 200_000, _countdown=60)
+    app.call("delete_payload_entities")
+
+    app.server.advance(65)
+
+    assert app.server.tasks() == []
+    assert app.runs() == []
+    app.wait_for_log("Permanent failure attempting to execute task")

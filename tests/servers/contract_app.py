@@ -1,0 +1,105 @@
+"""The app under test, as the contract sees it: cases to call and runs to look at."""
+
+import json
+import pathlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.servers.base import Server
+from tests.servers.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a task, as the task itself wrote it down.
+
+    `headers` are App Engine's, in lower case and without X-AppEngine-; `own` are all
+    others.
+    """
+
+    label: str
+    time: float
+    path: str
+    method: str
+    content_type: str
+    headers: dict[str, str]
+    own: dict[str, str]
+    extra: dict[str, Any]
+
+
+class CaseError(Exception):
+    """A case raised; `kind` is the name of its exception's class."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Keep both parts apart for the tests."""
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+        self.text = text
+
+
+class ContractApp:
+    """A staged app on a server."""
+
+    def __init__(self, server: Server, work: pathlib.Path) -> None:
+        """Take the server and the folder that the app writes its runs to."""
+        self.server = server
+        self._runs = work / "runs.jsonl"
+        self._release = work / "release"
+        self._logged = 0
+
+    def reset(self) -> None:
+        """Begin anew: server, runs, and what `hold` waits for."""
+        self.release()
+        self.server.reset()
+        self._runs.write_bytes(b"")
+        self._release.unlink()
+        self._logged = len(self.server.log())
+
+    def release(self) -> None:
+        """Let the tasks that hold return."""
+        self._release.touch()
+
+    def call(self, case: str, *args: Any, **options: Any) -> Any:
+        """Run a case of contract_cases in a request; return its result."""
+        body = json.dumps({"case": case, "args": args, "options": options})
+        answer = self.server.post("/contract/call", body.encode())
+        assert answer.status == 200, f"{case}: {answer.status} {answer.text[:500]}"
+        content = json.loads(answer.body)
+        if "error" in content:
+            raise CaseError(content["error"], content["text"])
+        return content["result"]
+
+    def defer(self, function: str, *args: Any, **options: Any) -> str:
+        """Defer a function of contract_tasks; return the task's name."""
+        name: str = self.call("defer", function, *args, **options)
+        return name
+
+    def runs(self, label: str | None = None) -> list[Run]:
+        """Return the runs so far, those named `label` if given, the first one first."""
+        found = []
+        for line in self._runs.read_text().splitlines():
+            extra = json.loads(line)
+            fields = {
+                name: extra.pop(name)
+                for name in Run.__dataclass_fields__
+                if name != "extra"
+            }
+            found.append(Run(**fields, extra=extra))
+        return [run for run in found if label in (None, run.label)]
+
+    def wait_for_log(self, pattern: str) -> str:
+        """Return the part of the log that matches, once there is one.
+
+        Only what this test logged counts. A line may come after its request's answer.
+        """
+
+        def look() -> str | None:
+            found = re.search(pattern, self.server.log()[self._logged :])
+            return found[0] if found else None
+
+        return wait_until(look, f"{pattern!r} in the log") or ""
+
+    def count(self) -> int:
+        """Return what the page of the counter shows."""
+        return int(self.server.get("/counter/get").text)

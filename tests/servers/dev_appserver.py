@@ -1,0 +1,247 @@
+"""dev_appserver.py under test: start it and drive its queues through its API port."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+from google.appengine.api import api_base_pb2
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+
+from tests.servers import base, leash
+from tests.servers import dev_appserver_command as google
+from tests.servers.waiting import wait_until
+
+START_TIME = 120.0
+"""Seconds that a start may take on a loaded machine; it takes seven."""
+
+SETTLE_TIME = 60.0
+"""Seconds that the tasks that are due may take; it runs a hundred in one."""
+
+MARGIN_USEC = 100_000
+"""A queue is quiet only when nothing in it becomes due within this time."""
+
+
+class DevAppserver(base.Server):
+    """dev_appserver.py with one app on it.
+
+    It knows no clock but the real one, so `advance` keeps the app's time here: it
+    steps from due time to due time and forces each task to run when its turn comes.
+    """
+
+    name = "dev_appserver"
+
+    def __init__(self, app: pathlib.Path, work: pathlib.Path) -> None:
+        """Start the server for the folder `app`; logs and data go to `work`."""
+        script = google.find()
+        self._log_file = work / "dev_appserver.log"
+        self._offset = 0.0
+        # (queue, name, real ETA) -> due time on the app's clock
+        self._due: dict[tuple[str, str, int], float] = {}
+        port = google.free_port()
+        storage = work / "storage"
+        with google.kept_venv() as venv, self._log_file.open("wb") as log:
+            line = google.command(script, app, port=port, venv=venv, storage=storage)
+            self._leash = subprocess.Popen(
+                [sys.executable, leash.__file__, *line],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=work,
+                env=google.environment(venv),
+                # Ctrl-C is for the tests, which then stop the server themselves
+                start_new_session=True,
+            )
+            try:
+                self.url = self._printed(r'"default" running at: (http://\S+)')
+                self._api = self._printed(r"Starting API server at: (http://\S+)")
+                wait_until(self._answers, "the app answers", START_TIME)
+                self._push_queues = self._queues()
+            except BaseException:
+                self.stop()
+                raise
+
+    @property
+    def log_file(self) -> pathlib.Path:
+        """The server's log, outside the app's folder: it would restart the app."""
+        return self._log_file
+
+    def _printed(self, pattern: str) -> str:
+        """Return the first group of `pattern` once the log holds it."""
+
+        def look() -> str | None:
+            self._check_alive()
+            found = re.search(pattern, self.log())
+            return found[1] if found else None
+
+        return wait_until(look, f"{pattern} in {self._log_file}", START_TIME) or ""
+
+    def _answers(self) -> bool:
+        """Whether the app answers; the first request starts its process."""
+        self._check_alive()
+        try:
+            return self.get("/counter/get").status == 200
+        except OSError:
+            return False
+
+    def _check_alive(self) -> None:
+        if self._leash.poll() is not None:
+            raise RuntimeError(f"dev_appserver.py ended:\n{self.log()[-3000:]}")
+
+    def stop(self) -> None:
+        """Let go of the leash, which stops the server's whole process group."""
+        assert self._leash.stdin is not None
+        self._leash.stdin.close()
+        self._leash.wait(4 * leash.PATIENCE)
+
+    def _call(self, method: str, request: Any, response: Any) -> Any:
+        """Call the task queue as the app would, and return `response`, filled in."""
+        call = remote_api.Request()
+        call.service_name = "taskqueue"
+        call.method = method
+        call.request = request.SerializeToString()
+        answer = base.send(self._api, "POST", "/", body=call.SerializeToString())
+        result = remote_api.Response()
+        result.ParseFromString(answer.body)
+        if result.HasField("application_error"):
+            raise RuntimeError(f"{method}: {result.application_error}")
+        response.ParseFromString(result.response)
+        return response
+
+    def _queues(self, *, pull: bool = False) -> list[str]:
+        """Return the names of the queues that push, or with `pull` of all."""
+        request = pb.TaskQueueFetchQueuesRequest(max_rows=1000)
+        response = pb.TaskQueueFetchQueuesResponse()
+        return [
+            queue.queue_name.decode()
+            for queue in self._call("FetchQueues", request, response).queue
+            if pull or queue.mode == pb.TaskQueueMode.PUSH
+        ]
+
+    def _raw_tasks(self, queue: str) -> list[Any]:
+        request = pb.TaskQueueQueryTasksRequest(
+            queue_name=queue.encode(), max_rows=100_000
+        )
+        response = pb.TaskQueueQueryTasksResponse()
+        return list(self._call("QueryTasks", request, response).task)
+
+    def _oldest(self) -> dict[str, int]:
+        """Return each push queue's first ETA (microseconds) where a task waits."""
+        request = pb.TaskQueueFetchQueueStatsRequest(
+            queue_name=[queue.encode() for queue in self._push_queues]
+        )
+        response = pb.TaskQueueFetchQueueStatsResponse()
+        stats = self._call("FetchQueueStats", request, response).queuestats
+        return {
+            queue: stat.oldest_eta_usec
+            for queue, stat in zip(self._push_queues, stats, strict=True)
+            if stat.num_tasks
+        }
+
+    def _now(self) -> float:
+        return time.time() + self._offset
+
+    def _schedule(self) -> dict[tuple[str, str, int], float]:
+        """Note when new tasks and new attempts are due; return all that wait.
+
+        Tasks of pull queues are not among them: only a worker's lease takes those.
+        """
+        waiting = {
+            (queue, task.task_name.decode(), task.eta_usec)
+            for queue in self._oldest()
+            for task in self._raw_tasks(queue)
+        }
+        self._due = {
+            key: self._due.get(key, key[2] / 1e6 + self._offset) for key in waiting
+        }
+        return self._due
+
+    def _settle(self) -> None:
+        """Wait until every task that is really due has run."""
+
+        def quiet() -> bool:
+            soon = time.time() * 1e6 + MARGIN_USEC
+            return all(eta > soon for eta in self._oldest().values())
+
+        wait_until(quiet, "the queues are quiet", SETTLE_TIME)
+
+    def tasks(self, queue: str = "default") -> list[base.Task]:
+        """Return the tasks that wait in `queue`, the next one to run first."""
+        tasks = self._raw_tasks(queue)
+        due = self._schedule()
+        now = self._now()
+        found = []
+        for task in tasks:
+            name = task.task_name.decode()
+            eta = due.get((queue, name, task.eta_usec), task.eta_usec / 1e6)
+            found.append(
+                base.Task(
+                    queue=queue,
+                    name=name,
+                    method=task.RequestMethod.Name(task.method) if task.url else "",
+                    url=task.url.decode(),
+                    due_in=eta - now,
+                    retry_count=task.retry_count,
+                    headers={
+                        header.key.decode().lower(): header.value.decode()
+                        for header in task.header
+                    },
+                    payload=task.body,
+                )
+            )
+        return sorted(found, key=lambda task: task.due_in)
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of the app's time pass; return once all due by then has run."""
+        target = self._now() + seconds
+        while True:
+            self._settle()
+            due = self._schedule()
+            key = min(due, key=lambda key: due[key], default=None)
+            if key is None or due[key] > target:
+                break
+            self._offset = max(self._offset, due[key] - time.time())
+            request = pb.TaskQueueForceRunRequest(
+                queue_name=key[0].encode(), task_name=key[1].encode()
+            )
+            self._call("ForceRun", request, pb.TaskQueueForceRunResponse())
+        self._offset = max(self._offset, target - time.time())
+
+    def purge(self, queue: str) -> None:
+        """Drop every task of `queue`; their names stay taken.
+
+        Never while one runs: if that one then fails, the scheduler's thread dies.
+        """
+        self._settle()
+        request = pb.TaskQueuePurgeQueueRequest(queue_name=queue.encode())
+        self._call("PurgeQueue", request, pb.TaskQueuePurgeQueueResponse())
+
+    def reset(self) -> None:
+        """Drop entities, tasks, tombstones and memcache, and set the clock back.
+
+        Not with /clear for the queues: that leaves the scheduler the old ones.
+        """
+        self._settle()
+        for queue in self._queues(pull=True):
+            self._call(
+                "FlushQueue", _FlushQueueRequest(queue), api_base_pb2.VoidProto()
+            )
+        base.send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
+        self._offset = 0.0
+        self._due = {}
+
+
+class _FlushQueueRequest:
+    """A request whose protocol buffer is not in the pip package."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue.encode()
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 (protobuf's name)
+        """Return field 1, a string."""
+        return bytes([0x0A, len(self._queue)]) + self._queue

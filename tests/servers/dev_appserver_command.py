@@ -1,0 +1,200 @@
+"""Google's dev_appserver.py: where it is, and the flags that make it run these apps.
+
+    python -m tests.servers.dev_appserver_command APP_FOLDER [--port 8080]
+
+serves an app there by hand. Each flag has its reason in `command`.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+
+from tests.servers import leash
+
+CACHE = pathlib.Path(__file__).resolve().parents[2] / ".nox" / "dev_appserver"
+"""Where virtual environments are kept between runs."""
+
+INSTALL = (
+    "dev_appserver.py was not found: install the Google Cloud CLI "
+    "(https://cloud.google.com/sdk/docs/install) and its component app-engine-python "
+    "(gcloud components install app-engine-python)"
+)
+
+
+class NotInstalledError(Exception):
+    """There is no Cloud SDK with dev_appserver.py; the text says what to install."""
+
+
+def find() -> pathlib.Path:
+    """Return the path of dev_appserver.py; raise NotInstalledError if there is none.
+
+    The one on the PATH is a wrapper that looks for updates of the SDK, and then runs
+    the one that this returns.
+    """
+    wrapper = shutil.which("dev_appserver.py")
+    if wrapper:
+        sdk = pathlib.Path(wrapper).resolve().parents[1]
+        script = sdk / "platform/google_appengine/dev_appserver.py"
+        if script.is_file():
+            return script
+    raise NotInstalledError(INSTALL)
+
+
+def find_python(script: pathlib.Path) -> str:
+    """Return a Python that dev_appserver.py itself runs on.
+
+    One with packages of its own in site-packages will not do: an installed `google`
+    or `six` shadows the SDK's. The Cloud SDK ships a clean one on Linux.
+    """
+    bundled = script.parents[1] / "bundledpythonunix/bin/python3"
+    if bundled.is_file():
+        return str(bundled)
+    own: str = getattr(sys, "_base_executable", sys.executable)
+    return os.environ.get("CLOUDSDK_PYTHON") or own
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def command(
+    script: pathlib.Path,
+    app: pathlib.Path,
+    *,
+    port: int,
+    venv: pathlib.Path,
+    storage: pathlib.Path,
+    watch: bool = False,
+) -> list[str]:
+    """Return the command line that serves the app in the folder `app`.
+
+    With `watch` the app starts anew when one of its files changes.
+    """
+    return [
+        find_python(script),
+        str(script),
+        "--application=sample",
+        "--host=localhost",
+        # not 0: X-AppEngine-Default-Version-Hostname is made from this flag
+        f"--port={port}",
+        "--api_port=0",
+        "--admin_port=0",
+        # every instance has a GAE_VERSION of its own, and so would count apart
+        "--max_module_instances=1",
+        # without it an instance gets one request at a time
+        "--threadsafe_override=true",
+        # else the app runs on the Python that runs dev_appserver.py
+        f"--runtime_python_path={sys.executable}",
+        f"--python_virtualenv_path={venv}",
+        # a fresh folder: the datastore is empty at each start
+        f"--storage_path={storage}",
+        "--clear_datastore=true",
+        # a query sees what was just written, as in Firestore in Datastore mode
+        "--datastore_consistency_policy=consistent",
+        "--skip_sdk_update_check=true",
+        f"--automatic_restart={'true' if watch else 'false'}",
+        str(app / "app.yaml"),
+    ]
+
+
+def environment(venv: pathlib.Path) -> dict[str, str]:
+    """Return the environment that dev_appserver.py runs in."""
+    own = str(pathlib.Path(sys.executable).parent)
+    # what is set around the tests must not leak into the bundled Python, nor into pip
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PIP_")) and name != "VIRTUAL_ENV"
+    }
+    return inherited | {
+        # gunicorn is found where this Python's packages are; see `kept_venv`
+        "PATH": os.pathsep.join([own, os.environ.get("PATH", os.defpath)]),
+        "PYTHONWARNINGS": "ignore",
+        # compiled modules in the app's folder would restart the app
+        "PYTHONPYCACHEPREFIX": str(venv / "pycache"),
+        "PYTHONUNBUFFERED": "1",
+        # pip runs at every start: it must find all it needs without asking anyone
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        # dev_appserver.py pauses for 0.2 s at each line that pip prints
+        "PIP_QUIET": "1",
+    }
+
+
+@contextlib.contextmanager
+def kept_venv() -> Iterator[pathlib.Path]:
+    """Give the folder for dev_appserver.py's virtual environment, and lock it.
+
+    It insists on one, and on installing requirements.txt there, which takes a minute.
+    But the packages are here already: this Python runs the tests, or serves, with the
+    app's requirements installed. A .pth file shows them to pip, which then has nothing
+    to do, or fails if a version is another one.
+    """
+    python = hashlib.sha256(f"{sys.base_prefix} {sys.version}".encode()).hexdigest()
+    folder = CACHE / python[:16]
+    # dev_appserver.py adds the name of the service
+    base = str(folder / "default")
+    packages = pathlib.Path(
+        sysconfig.get_path("purelib", "venv", {"base": base, "platbase": base})
+    )
+    packages.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        # two starts at once would make the environment in the same folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (packages / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        yield folder
+
+
+def serve(app: pathlib.Path, port: int) -> int:
+    """Serve an app in the foreground until Ctrl-C or SIGTERM."""
+    script = find()
+    with tempfile.TemporaryDirectory() as storage, kept_venv() as venv:
+        line = command(
+            script,
+            app.resolve(),
+            port=port,
+            venv=venv,
+            storage=pathlib.Path(storage),
+            watch=True,
+        )
+        # its own group: Ctrl-C twice would make it give up and leave gunicorn behind
+        group = subprocess.Popen(line, env=environment(venv), start_new_session=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return group.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            leash.stop(group)
+
+
+def main() -> int:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Serve an app with dev_appserver.py.")
+    parser.add_argument("app", type=pathlib.Path)
+    parser.add_argument("--port", type=int, default=8080)
+    options = parser.parse_args()
+    try:
+        return serve(options.app, options.port)
+    except NotInstalledError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

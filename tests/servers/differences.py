@@ -1,0 +1,81 @@
+"""Where the two dev servers differ, and why. Nowhere else is a server told apart.
+
+A fault of the embedded server does not belong here: it is mended.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One case in which the servers behave differently."""
+
+    case: str
+    dev_appserver: str
+    embedded: str
+    reason: str
+
+
+DIFFERENCES = {
+    "rate": Difference(
+        case="rate and bucket_size of queue.yaml, a rate of 0 among them",
+        dev_appserver="ignored: every task that is due is run",
+        embedded="kept",
+        reason="Production keeps them, and a rate of 0 is how a queue is held.",
+    ),
+    "one at a time": Difference(
+        case="tasks that run at once, and max_concurrent_requests",
+        dev_appserver="one task at a time over all queues",
+        embedded="16 at a time, or as many as the queue allows",
+        reason="Production runs many at once, and only then can updates be lost.",
+    ),
+    "target": Difference(
+        case="_target that names another service",
+        dev_appserver="ignored without a word: the app itself gets the task",
+        embedded="refused with an error that names the service",
+        reason="Only one service runs here; a task must not run in the wrong one.",
+    ),
+    "pause": Difference(
+        case="pausing a queue",
+        dev_appserver="not possible",
+        embedded="an operation of the state API",
+        reason="Production's console has it.",
+    ),
+    "age limit": Difference(
+        case="task_age_limit and the virtual clock",
+        dev_appserver="counts real seconds, which no test can advance",
+        embedded="counts the virtual clock's",
+        reason="dev_appserver.py has no clock but the real one.",
+    ),
+    "lease clock": Difference(
+        case="leases of pull queues and the virtual clock",
+        dev_appserver="count real seconds, which no test can advance",
+        embedded="count the virtual clock's",
+        reason="dev_appserver.py has no clock but the real one.",
+    ),
+    "clock in headers": Difference(
+        case="X-AppEngine-TaskETA of a task that was run before its time",
+        dev_appserver="0.0",
+        embedded="the app's time at which the task was due",
+        reason="Tests run tasks early through ForceRun, which sets the ETA to 0.",
+    ),
+    "failing purge": Difference(
+        case="a task that purges its own queue and then fails",
+        dev_appserver="its scheduler ends: no task is run until a restart",
+        embedded="the task is gone, the others go on",
+        reason="A fault of the SDK's scheduler, which production does not have.",
+    ),
+    "dots": Difference(
+        case="/evil/../custom/path",
+        dev_appserver="a redirect to /custom/path",
+        embedded="given to the app as it is, which answers 404",
+        reason="The app must see what a client sent.",
+    ),
+    "slashes": Difference(
+        case="//counter/get",
+        dev_appserver="a redirect to /counter/get",
+        embedded="given to the app as it is, which answers 404",
+        reason="The app must see what a client sent.",
+    ),
+}
+"""The key that a test's `differs` marker names -> the difference."""

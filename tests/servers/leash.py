@@ -1,0 +1,67 @@
+"""Run a command that must not outlive the process that started it.
+
+    python leash.py COMMAND [ARGUMENT ...]
+
+The command gets a process group of its own. When standard input ends (the starter
+closed it, or died, even by SIGKILL) the whole group is stopped: dev_appserver.py leaves
+gunicorn behind when only its first process is told to stop.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+PATIENCE = 5.0
+"""Seconds from SIGTERM to SIGKILL; dev_appserver.py stops in under one."""
+
+
+def _alive(group: subprocess.Popen[bytes]) -> bool:
+    """Whether any process of the group is left."""
+    group.poll()  # a child that nobody waits for would count as alive
+    try:
+        os.killpg(group.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS: only zombies are left
+        return False
+    return True
+
+
+def stop(group: subprocess.Popen[bytes]) -> None:
+    """Stop every process of the group, at first politely."""
+    pause = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group.pid, sign)
+        deadline = time.monotonic() + PATIENCE
+        while _alive(group) and time.monotonic() < deadline:
+            pause.wait(0.01)
+        if not _alive(group):
+            return
+
+
+def main(command: list[str]) -> int:
+    """Run `command` until it ends or standard input does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    group = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    ended, end = os.pipe()
+
+    def wait() -> None:
+        group.wait()
+        os.close(end)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        select.select([sys.stdin.buffer, ended], [], [])
+    finally:
+        stop(group)
+    return group.returncode or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

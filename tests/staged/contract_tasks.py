@@ -1,0 +1,154 @@
+"""Functions for the contract to defer. Each writes down that it ran."""
+
+import json
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from google.appengine.api import namespace_manager, taskqueue
+from google.appengine.ext import deferred
+
+RUNS = pathlib.Path(os.environ["CONTRACT_RUNS"])
+"""A file, not an entity: a run must be on record even if no API call works."""
+
+HOLD = RUNS.with_name("release")
+"""While this file is missing, `hold` does not return."""
+
+HOLD_TIME = 20.0
+"""Seconds after which `hold` gives up waiting."""
+
+PREFIX = "HTTP_X_APPENGINE_"
+
+
+def task_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return App Engine's headers of this request, in lower case, without X-AppEngine-.
+
+    The SDK copies the request into os.environ, which it keeps apart for each thread.
+    """
+    return {
+        name.removeprefix(PREFIX).replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+    }
+
+
+def note(label: str, **extra: Any) -> None:
+    """Write down one run, with the headers of its task."""
+    run = {
+        "label": label,
+        "time": time.time(),
+        "path": os.environ.get("PATH_INFO"),
+        "method": os.environ.get("REQUEST_METHOD"),
+        "content_type": os.environ.get("CONTENT_TYPE"),
+        "headers": task_headers(os.environ),
+        "own": {
+            name.removeprefix("HTTP_").replace("_", "-").lower(): value
+            for name, value in os.environ.items()
+            if name.startswith("HTTP_") and not name.startswith(PREFIX)
+        },
+        **extra,
+    }
+    # one write to a file opened for appending: tasks run at once in several processes
+    with RUNS.open("ab", buffering=0) as file:
+        file.write(json.dumps(run).encode() + b"\n")
+
+
+def keep(label: str, value: Any) -> None:
+    """Write down the argument as it arrived."""
+    note(label, value=value)
+
+
+def weigh(label: str, value: str) -> None:
+    """Write down only how long the argument is."""
+    note(label, length=len(value))
+
+
+def note_namespace(label: str) -> None:
+    """Write down the namespace that the task runs in."""
+    note(label, namespace=namespace_manager.get_namespace())
+
+
+def fail(label: str) -> None:
+    """Fail each time, as any bug would."""
+    note(label)
+    raise ValueError("the task fails on purpose")
+
+
+def fail_times(label: str, times: int) -> None:
+    """Fail the first `times` attempts."""
+    note(label)
+    if int(task_headers(os.environ)["taskretrycount"]) < times:
+        raise ValueError("the task fails on purpose")
+
+
+def fail_for_good(label: str) -> None:
+    """Fail in a way that no further attempt can mend."""
+    note(label)
+    raise deferred.PermanentTaskFailure("the task gives up on purpose")
+
+
+def fail_this_time(label: str) -> None:
+    """Ask for another attempt without an error in the log."""
+    note(label)
+    raise deferred.SingularTaskFailure("the task asks for a retry on purpose")
+
+
+def chain(label: str, more: int, countdown: float) -> None:
+    """Defer itself `more` times."""
+    note(label)
+    if more:
+        deferred.defer(chain, label, more - 1, countdown, _countdown=countdown)
+
+
+def purge_own_queue(label: str, queue: str) -> None:
+    """Purge the queue that this task came from, and then fail."""
+    note(label)
+    taskqueue.Queue(queue).purge()
+    raise ValueError("the task fails on purpose")
+
+
+def hold(label: str) -> None:
+    """Run until the test lets go; write down the start and the end."""
+    note(label, at="start")
+    pause = threading.Event()
+    deadline = time.monotonic() + HOLD_TIME
+    while not HOLD.exists() and time.monotonic() < deadline:
+        pause.wait(0.01)
+    note(label, at="end")
+
+
+class Notebook:
+    """A class with methods to defer."""
+
+    def __init__(self, label: str) -> None:
+        """Name the runs after `label`; deferring the class itself notes one."""
+        self.label = label
+        note(label)
+
+    def write(self, value: int) -> None:
+        """Write down a run: a bound method is deferred with its object."""
+        note(self.label, value=value)
+
+    def __call__(self, value: int) -> None:
+        """Write down a run: an object that can be called is deferred as it is."""
+        note(self.label, value=value)
+
+    @classmethod
+    def write_class(cls, label: str, value: int) -> None:
+        """Write down a run: a class method is deferred with its class."""
+        note(label, value=value)
+
+
+class Unloadable:
+    """An argument that can be pickled and not unpickled."""
+
+    def __getstate__(self) -> dict[str, int]:
+        """Return some state, or __setstate__ is never called."""
+        return {"state": 1}
+
+    def __setstate__(self, state: object) -> None:
+        """Fail."""
+        raise ValueError("this object cannot be unpickled")
