@@ -1,0 +1,127 @@
+"""A front with a real app behind it, and a client that sees every byte."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from devserver import config
+from devserver.app_client import AppClient
+from devserver.app_process import AppProcess
+from devserver.front import Front
+from devserver.running_requests import RunningRequests
+from devserver.supervisor import Supervisor
+from tests.devserver.processes import make_app
+
+PATIENCE = 20.0
+"""Seconds that anything may take on a loaded machine."""
+
+
+class Site:
+    """A front with an app behind it, and a client in front of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.requests = RunningRequests()
+        self.supervisor = Supervisor(self._start)
+        self.client = AppClient(self.supervisor)
+        self._sockets = [socket.create_server(("127.0.0.1", 0))]
+        self.port: int = self._sockets[0].getsockname()[1]
+        with contextlib.suppress(OSError):
+            address = ("::1", self.port)
+            self._sockets.append(socket.create_server(address, family=socket.AF_INET6))
+        app = config.load_app_yaml(folder)
+        self.front = Front(
+            app, self.client, self.requests, hostname=f"localhost:{self.port}"
+        )
+
+    def _start(self) -> AppProcess:
+        app = config.load_app_yaml(self.folder)
+        return AppProcess(app, project="p", version="v1", api_port=9)
+
+    async def start(self) -> None:
+        """Start both; return when the app is ready."""
+        await self.front.start(*self._sockets)
+        async with asyncio.timeout(PATIENCE):
+            await self.supervisor.run(self._start())
+
+    async def stop(self) -> None:
+        """Stop both."""
+        await asyncio.gather(self.supervisor.stop(), self.front.stop())
+        await self.client.close()
+        assert len(self.requests) == 0
+
+    async def send(self, request: bytes, host: str = "127.0.0.1") -> bytes:
+        """Send bytes, and return all that comes until the front hangs up."""
+        reader, writer = await asyncio.open_connection(host, self.port)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                writer.write(request)
+                return await reader.read()
+        finally:
+            writer.close()
+
+    async def get(
+        self, target: str, *headers: str, method: str = "GET", body: bytes = b""
+    ) -> "Answer":
+        """Send a request and return the answer."""
+        lines = [f"{method} {target} HTTP/1.1", "Host: a.test", "Connection: close"]
+        head = "\r\n".join([*lines, *headers, "", ""]).encode()
+        return Answer(await self.send(head + body))
+
+    async def recorded(self) -> "Recorded":
+        """Return the request that the recorder got, which must be the only one."""
+        files: list[Path] = []
+        async with asyncio.timeout(PATIENCE):
+            while not files:
+                files = list(self.folder.glob("request-*.bin"))
+                await asyncio.sleep(0.01)
+        assert len(files) == 1
+        data = files[0].read_bytes()
+        files[0].unlink()
+        return Recorded(data)
+
+
+class Answer:
+    """An answer, taken apart."""
+
+    def __init__(self, data: bytes) -> None:
+        self.raw_head, _, self.body = data.partition(b"\r\n\r\n")
+        first, *lines = self.raw_head.decode("latin-1").split("\r\n")
+        self.status = int(first.split()[1])
+        self.reason = first.split(maxsplit=2)[2]
+        self.headers = [tuple(line.split(": ", 1)) for line in lines]
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of a header."""
+        return [h[1] for h in self.headers if h[0].lower() == name.lower()]
+
+
+class Recorded:
+    """A request as the app got it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.head, _, self.body = data.partition(b"\r\n\r\n")
+        self.request_line, *self.lines = self.head.split(b"\r\n")
+        self.headers = dict(
+            line.decode("latin-1").partition(": ")[::2] for line in self.lines
+        )
+
+    @property
+    def from_outside(self) -> list[bytes]:
+        """The header lines that are not App Engine's."""
+        return [line for line in self.lines if not line.startswith(b"X-Appengine-")]
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, main: str, app_yaml: str = "", entrypoint: str | None = None
+) -> AsyncIterator[Site]:
+    """Start a front with an app behind it."""
+    site = Site(make_app(folder, main, app_yaml, entrypoint))
+    try:
+        await site.start()
+        yield site
+    finally:
+        await site.stop()

@@ -1,0 +1,390 @@
+"""The port for API calls, asked over HTTP and by the SDK's own client."""
+
+import asyncio
+import io
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from google.appengine.api import apiproxy_stub
+from google.appengine.api.memcache import memcache_service_pb2
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
+from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+from google.appengine.runtime import apiproxy_errors, default_api_stub
+
+from devserver import rpc_table
+from devserver.api_server import ApiServer
+from devserver.config import QueueConfig
+from tests.devserver.calls import (
+    PULL,
+    TASK_ERRORS,
+    Message,
+    Server,
+    add_request,
+    reference,
+)
+
+pytestmark = pytest.mark.asyncio
+
+CODES = remote_api.RpcError
+MEBIBYTE = 2**20
+
+
+class Port:
+    """An API server on a port of its own, and ways to ask it."""
+
+    def __init__(self, server: Server, app_engine_apis: bool) -> None:
+        self.server = server
+        self._api_server = ApiServer(server.services, server.requests, app_engine_apis)
+        self.ticket = server.request().ticket
+        self._client = default_api_stub.DefaultApiStub()
+
+    async def start(self) -> None:
+        """Serve."""
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.number = sock.getsockname()[1]
+        self.session = aiohttp.ClientSession(f"http://127.0.0.1:{self.number}")
+        await self._api_server.start(sock)
+
+    async def stop(self) -> None:
+        """Close the port and the client."""
+        await self.session.close()
+        self._client.thread_pool.shutdown()
+        self._client.http.clear()
+        await self._api_server.stop()
+
+    async def post(self, body: bytes) -> Message:
+        """Send bytes; return the Response message."""
+        # aiohttp warns of large bodies that are not files
+        data = io.BytesIO(body)
+        async with self.session.post("/rpc_http", data=data) as answer:
+            assert answer.status == 200
+            assert answer.content_type == "application/octet-stream"
+            return remote_api.Response.FromString(await answer.read())
+
+    async def ask(
+        self, service: str, method: str, data: bytes = b"", ticket: str | None = None
+    ) -> Message:
+        """Make a call; return the Response message."""
+        message = remote_api.Request(
+            service_name=service,
+            method=method,
+            request=data,
+            request_id=self.ticket if ticket is None else ticket,
+        )
+        return await self.post(message.SerializeToString())
+
+    async def call(self, service: str, method: str, message: Message) -> Message:
+        """Make a call with the client that the SDK uses inside the app."""
+        _, response_class = rpc_table.message_classes(service, method)
+        response = response_class()
+
+        def work() -> None:
+            stub = default_api_stub.DefaultApiStub
+            stub.SetUseRequestSecurityTicketForThread(True)
+            self._client.MakeSyncCall(service, method, message, response)
+
+        os.environ["API_HOST"] = "127.0.0.1"
+        os.environ["API_PORT"] = str(self.number)
+        os.environ["HTTP_X_APPENGINE_API_TICKET"] = self.ticket
+        await asyncio.to_thread(work)
+        return response
+
+
+@pytest_asyncio.fixture
+async def make_port(
+    make_server: Callable[..., Server],
+) -> AsyncIterator[Callable[..., Any]]:
+    """Start an API server."""
+    ports: list[Port] = []
+
+    async def make(*queues: QueueConfig, app_engine_apis: bool = True) -> Port:
+        ports.append(Port(make_server(*queues), app_engine_apis))
+        await ports[-1].start()
+        return ports[-1]
+
+    yield make
+    for port in ports:
+        await port.stop()
+
+
+@pytest_asyncio.fixture
+async def port(make_port: Callable[..., Any]) -> Port:
+    """An API server."""
+    made: Port = await make_port()
+    return made
+
+
+class Broken(apiproxy_stub.APIProxyStub):  # type: ignore[misc]
+    """A stub whose one method raises what it is told to."""
+
+    def __init__(self, service: str, error: BaseException) -> None:
+        super().__init__(service)
+        self._error = error
+
+    def _Dynamic_Get(self, request: Message, response: Message) -> None:
+        raise self._error
+
+
+class Incomplete(apiproxy_stub.APIProxyStub):  # type: ignore[misc]
+    """A stub that forgets the required field of its answer."""
+
+    def _Dynamic_BeginTransaction(self, request: Message, response: Message) -> None:
+        response.Clear()
+
+
+def break_memcache(port: Port, error: BaseException) -> None:
+    """Make `memcache.Get` raise."""
+    port.server.services._add("memcache", Broken("memcache", error))
+
+
+GET = memcache_service_pb2.MemcacheGetRequest(key=[b"key"])
+
+
+# --- answers -------------------------------------------------------------------------
+
+
+async def test_a_call_of_the_sdk_is_answered(port: Port) -> None:
+    """The SDK's client stores a value and reads it back."""
+    message = memcache_service_pb2.MemcacheSetRequest()
+    message.item.add(key=b"key", value=b"value")
+    await port.call("memcache", "Set", message)
+    answer = await port.call("memcache", "Get", GET)
+    assert [item.value for item in answer.item] == [b"value"]
+
+
+async def test_calls_that_wait_do_not_stall_others(port: Port) -> None:
+    """While one request waits for a lock, another one is answered, over HTTP too."""
+    one, two = port.server.request(), port.server.request()
+    key = reference("Counter", "x")
+    first = await one.begin()
+    await one.put(key, 1, first)
+    incrementing = asyncio.create_task(two.increment(key))
+    answer = await port.call("memcache", "Get", GET)
+    assert len(answer.item) == 0
+    assert not incrementing.done()
+    await one.commit(first)
+    await incrementing
+    assert await one.get(key) == 2
+
+
+async def test_every_method_is_answered(port: Port) -> None:
+    """Each gets an answer or an error, also with its required fields all empty.
+
+    Never neither: the client would take that for an empty success.
+    """
+    for service, methods in rpc_table.services().items():
+        for method in methods:
+            request_class, response_class = rpc_table.message_classes(service, method)
+            for request in (request_class(), filled(request_class())):
+                data = request.SerializePartialToString()
+                async with asyncio.timeout(30):
+                    answer = await port.ask(service, method, data)
+                if answer.HasField("rpc_error"):
+                    assert answer.rpc_error.detail, (service, method)
+                elif not answer.HasField("application_error"):
+                    assert answer.HasField("response"), (service, method)
+                    response_class.FromString(answer.response)
+
+
+def filled(message: Message) -> Message:
+    """Set the required fields of a message to zero or empty."""
+    for field in message.DESCRIPTOR.fields:
+        if not field.is_required:
+            continue
+        if field.message_type is not None:
+            getattr(message, field.name).SetInParent()
+            filled(getattr(message, field.name))
+        elif field.enum_type is not None:
+            setattr(message, field.name, field.enum_type.values[0].number)
+        else:
+            setattr(message, field.name, getattr(message, field.name))
+    return message
+
+
+@pytest.mark.parametrize("size", [MEBIBYTE, 8 * MEBIBYTE, 31 * MEBIBYTE])
+async def test_large_calls_pass(make_port: Callable[..., Any], size: int) -> None:
+    """From a mebibyte, where aiohttp stops by default, to almost 32 of them."""
+    port = await make_port(QueueConfig("pull", mode="pull"))
+    body = b"x" * (MEBIBYTE - 2000)
+    bulk = taskqueue_pb.TaskQueueBulkAddRequest()
+    while bulk.ByteSize() < size:
+        bulk.add_request.add().CopyFrom(add_request(queue="pull", mode=PULL, body=body))
+    answer = await port.ask("taskqueue", "BulkAdd", bulk.SerializeToString())
+    assert not answer.HasField("rpc_error"), answer.rpc_error
+    results = taskqueue_pb.TaskQueueBulkAddResponse.FromString(answer.response)
+    assert {result.result for result in results.taskresult} == {TASK_ERRORS.OK}
+    assert len(results.taskresult) == len(bulk.add_request)
+
+
+async def test_a_body_of_32_mebibytes_is_read(port: Port) -> None:
+    """To the last byte; the stub then says that memcache takes less."""
+    envelope = remote_api.Request(
+        service_name="memcache", method="Get", request=b"", request_id=port.ticket
+    )
+    room = 32 * MEBIBYTE - envelope.ByteSize() - 10
+    key = memcache_service_pb2.MemcacheGetRequest(key=[b"x" * room])
+    answer = await port.ask("memcache", "Get", key.SerializeToString()[:room])
+    assert answer.rpc_error.code in {CODES.REQUEST_TOO_LARGE, CODES.PARSE_ERROR}
+    assert "in the request" not in answer.rpc_error.detail
+
+
+async def test_more_than_32_mebibytes_are_too_large(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client learns why; it is no fault of the server, and it goes on."""
+    data = b"x" * (32 * MEBIBYTE + 1)
+    answer = await port.ask("memcache", "Get", data)
+    assert answer.rpc_error.code == CODES.REQUEST_TOO_LARGE
+    assert "failed inside the dev server" not in caplog.text
+    await port.call("memcache", "Get", GET)
+
+
+# --- refusals ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b"garbage", b"\xff" * 1000, b"\x12\x05abc"])
+async def test_garbage_is_refused(port: Port, body: bytes) -> None:
+    """What is no call gets a parse error, and the server goes on."""
+    answer = await port.post(body)
+    assert answer.rpc_error.code == CODES.PARSE_ERROR
+    assert not answer.HasField("response")
+    await port.call("memcache", "Get", GET)
+
+
+@pytest.mark.parametrize("ticket", ["unknown", "", "0" * 32])
+async def test_an_unknown_ticket_is_refused(port: Port, ticket: str) -> None:
+    """Only a request that the app is handling may call."""
+    answer = await port.ask("memcache", "FlushAll", ticket=ticket)
+    assert answer.rpc_error.code == CODES.UNKNOWN
+    assert "memcache.FlushAll was made outside of a request" in answer.rpc_error.detail
+
+
+async def test_a_call_without_a_ticket_is_refused(port: Port) -> None:
+    """The field is optional in the protocol, not here."""
+    message = remote_api.Request(service_name="memcache", method="Get", request=b"")
+    answer = await port.post(message.SerializeToString())
+    assert "outside of a request" in answer.rpc_error.detail
+
+
+async def test_the_ticket_of_a_request_that_has_ended_is_refused(port: Port) -> None:
+    """A thread that goes on after its request has no more API calls."""
+    await port.call("memcache", "Get", GET)
+    port.server.requests.end(port.ticket)
+    with pytest.raises(apiproxy_errors.RPCFailedError, match="or after its end"):
+        await port.call("memcache", "Get", GET)
+
+
+async def test_app_yaml_has_to_enable_the_apis(
+    make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the setting each call fails; client and log name the setting."""
+    port = await make_port(app_engine_apis=False)
+    with pytest.raises(apiproxy_errors.FeatureNotEnabledError) as error:
+        await port.call("memcache", "Get", GET)
+    assert "app_engine_apis: true" in str(error.value)
+    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    assert record.levelno == logging.ERROR
+    assert "memcache.Get" in record.getMessage()
+    assert "app_engine_apis: true" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("service", "method"), [("nosuch", "Get"), ("memcache", "NoSuch")]
+)
+async def test_an_unknown_call_is_an_error_in_the_client(
+    port: Port, service: str, method: str
+) -> None:
+    """The error says what is unknown."""
+    answer = await port.ask(service, method)
+    assert answer.rpc_error.code == CODES.CALL_NOT_FOUND
+    assert repr(service if service == "nosuch" else method) in answer.rpc_error.detail
+
+
+@pytest.mark.parametrize(
+    "error_class",
+    [
+        apiproxy_errors.ArgumentError,
+        apiproxy_errors.CallNotFoundError,
+        apiproxy_errors.CancelledError,
+        apiproxy_errors.CapabilityDisabledError,
+        apiproxy_errors.DeadlineExceededError,
+        apiproxy_errors.FeatureNotEnabledError,
+        apiproxy_errors.OverQuotaError,
+        apiproxy_errors.RequestTooLargeError,
+        apiproxy_errors.ResponseTooLargeError,
+        apiproxy_errors.RPCFailedError,
+    ],
+)
+async def test_an_error_of_a_stub_is_the_same_error_in_the_app(
+    port: Port, error_class: type[Exception]
+) -> None:
+    """The SDK's client raises the class that the stub has raised, with its words."""
+    break_memcache(port, error_class("it is 100% so, %s and %d"))
+    with pytest.raises(error_class) as error:
+        await port.call("memcache", "Get", GET)
+    assert type(error.value) is error_class
+    assert "it is 100% so, %s and %d" in str(error.value)
+
+
+@pytest.mark.parametrize("detail", ["no such key: 100%", "", None])
+async def test_an_application_error_keeps_its_code(
+    port: Port, detail: str | None
+) -> None:
+    """Code and words of a service's own error reach the app."""
+    break_memcache(port, apiproxy_errors.ApplicationError(7, detail))
+    with pytest.raises(apiproxy_errors.ApplicationError) as error:
+        await port.call("memcache", "Get", GET)
+    assert error.value.application_error == 7
+    assert error.value.error_detail == (detail or "")
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("a bug, 100% sure"), KeyError("x"), ValueError()]
+)
+async def test_a_fault_of_the_server_is_never_an_empty_success(
+    port: Port, fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The app sees a failed call, the log the traceback, and the server goes on."""
+    break_memcache(port, fault)
+    with pytest.raises(apiproxy_errors.RPCFailedError):
+        await port.call("memcache", "Get", GET)
+    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is fault
+    answer = await port.ask("taskqueue", "FetchQueueStats")
+    assert answer.HasField("response")
+
+
+async def test_an_answer_that_lacks_a_field_is_never_an_empty_success(
+    port: Port,
+) -> None:
+    """What cannot be written as a message is an error, too."""
+    port.server.services._add("datastore_v4", Incomplete("datastore_v4"))
+    answer = await port.ask("datastore_v4", "BeginTransaction")
+    assert answer.rpc_error.code == CODES.UNKNOWN
+    assert not answer.HasField("response")
+
+
+# --- HTTP ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+async def test_other_methods_are_refused(port: Port, method: str) -> None:
+    """405, and what is allowed instead."""
+    async with port.session.request(method, "/rpc_http") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/", "/rpc_http/", "/other", "/RPC_HTTP"])
+async def test_other_paths_are_not_found(port: Port, path: str) -> None:
+    """404 with a hint."""
+    async with port.session.post(path, data=b"") as answer:
+        assert answer.status == 404
+        assert "/rpc_http" in await answer.text()

@@ -1,0 +1,418 @@
+"""One process of the app: its environment, where it listens, its output, its end."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from devserver import app_process, config
+from devserver.app_process import AppProcess
+from tests.devserver.processes import (
+    descendants,
+    make_app,
+    running,
+    wait_for_end,
+)
+from tests.servers.waiting import wait_until
+
+PATIENCE = 20.0
+
+# It does what a test wants of it, says so in a file, and then only waits.
+SCRIPT = """\
+import os, signal, subprocess, sys
+
+def write(name, text):
+    with open(name + ".new", "w") as file:
+        file.write(str(text))
+    os.rename(name + ".new", name)
+
+{}
+write("started", os.getpid())
+while True:
+    signal.pause()
+"""
+
+
+def script(text: str = "") -> str:
+    """Return an app that does `text` and then waits."""
+    return SCRIPT.format(textwrap.dedent(text))
+
+
+def read(path: Path) -> str:
+    """Return what a file holds, once it is there."""
+    wait_until(path.exists, str(path), PATIENCE)
+    return path.read_text()
+
+
+def ended(process: AppProcess) -> int:
+    """Wait for the end of a process and return its exit status."""
+    assert process.wait(PATIENCE)
+    assert process.exit_status is not None
+    return process.exit_status
+
+
+def answers(process: AppProcess) -> bool:
+    """Say whether the socket of a gunicorn takes connections."""
+    assert process.socket_path is not None
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(process.socket_path) == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The app's folder."""
+    return tmp_path / "app"
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[[], AppProcess]]:
+    """Start the app in `folder`."""
+    processes = []
+
+    def start_app() -> AppProcess:
+        app = config.load_app_yaml(folder)
+        processes.append(AppProcess(app, project="p", version="v1", api_port=9))
+        return processes[-1]
+
+    yield start_app
+    for process in processes:
+        process.stop()
+    for process in processes:
+        assert process.wait(PATIENCE)
+
+
+def environment_of(folder: Path, app_yaml: str = "") -> dict[str, str]:
+    """Return the environment that an app with such an app.yaml gets."""
+    app = config.load_app_yaml(make_app(folder, app_yaml=app_yaml))
+    return app_process.environment(
+        app, project="my-project", version="v7", api_port=1234, port=5678
+    )
+
+
+def test_the_environment_is_app_engines(folder: Path) -> None:
+    """The app finds the variables that it has on App Engine, and the API server."""
+    variables = environment_of(folder, "service: worker\ninstance_class: F2\n")
+    expected = {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": "1234",
+        "APPLICATION_ID": "dev~my-project",
+        "GAE_APPLICATION": "dev~my-project",
+        "GAE_ENV": "localdev",
+        "GAE_MEMORY_MB": "768",
+        "GAE_RUNTIME": "python311",
+        "GAE_SERVICE": "worker",
+        "GAE_VERSION": "v7",
+        "GOOGLE_CLOUD_PROJECT": "my-project",
+        "PORT": "5678",
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert {name: variables.get(name) for name in expected} == expected
+    assert variables["GAE_INSTANCE"] != environment_of(folder)["GAE_INSTANCE"]
+
+
+def test_variables_that_lead_the_sdk_astray_are_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a developer's shell has of another app or of the Cloud SDK stays out."""
+    bad = [
+        *("DATASTORE_PROJECT_ID", "DATASTORE_APP_ID", "GAE_DEPLOYMENT_ID"),
+        *("APPENGINE_USE_CLOUDTASK_PUSH_QUEUE", "SERVER_SOFTWARE"),
+    ]
+    for name in [*bad, "DATASTORE_EMULATOR_HOST"]:
+        monkeypatch.setenv(name, "x")
+    variables = environment_of(folder)
+    assert not variables.keys() & set(bad)
+    assert variables["DATASTORE_EMULATOR_HOST"] == "x"
+
+
+def test_env_variables_of_app_yaml(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They win over the shell's, but not over what is App Engine's to set."""
+    monkeypatch.setenv("COLOUR", "of the shell")
+    variables = environment_of(
+        folder,
+        "env_variables: {COLOUR: blue, GAE_ENV: standard, PORT: '1', API_PORT: '2', "
+        "DATASTORE_PROJECT_ID: p, PYTHONUNBUFFERED: ''}",
+    )
+    assert variables["COLOUR"] == "blue"
+    assert variables["GAE_ENV"] == "localdev"
+    assert (variables["PORT"], variables["API_PORT"]) == ("5678", "1234")
+    assert "DATASTORE_PROJECT_ID" not in variables
+    assert variables["PYTHONUNBUFFERED"] == ""
+
+
+def test_programs_of_this_python_are_found_first(folder: Path) -> None:
+    """The gunicorn beside this interpreter runs, also where nobody activated it."""
+    path = environment_of(folder)["PATH"].split(os.pathsep)
+    assert path[0] == str(Path(sys.executable).parent)
+    assert path[1:] == os.environ["PATH"].split(os.pathsep)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "expected"),
+    [
+        ("gunicorn main:app", True),
+        ("gunicorn --config shared/gunicorn_conf.py main:app", True),
+        ("/somewhere/bin/gunicorn -w 2 'main:create_app()'", True),
+        ("python -m gunicorn main:app", True),
+        ("gunicorn --threads $THREADS main:app", True),
+        ("gunicorn -b :$PORT main:app", False),
+        ("gunicorn -b:$PORT main:app", False),
+        ("gunicorn --bind :$PORT main:app", False),
+        ("gunicorn --bind=:$PORT main:app", False),
+        ("uvicorn main:app", False),
+        ("python main.py", False),
+        ("python -m http.server gunicorn", False),
+        ("", False),
+        ("gunicorn 'unbalanced", False),
+    ],
+)
+def test_which_entrypoints_get_a_socket(entrypoint: str, expected: bool) -> None:
+    """A gunicorn that is not told where to listen; nothing else."""
+    assert app_process.is_gunicorn_without_bind(entrypoint) is expected
+
+
+def test_gunicorn_listens_on_a_socket_of_this_user(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """No TCP port is open, whatever gunicorn's own configuration says."""
+    make_app(folder)
+    (folder / "gunicorn.conf.py").write_text(
+        "import os\nbind = '127.0.0.1:' + os.environ['PORT']\n"
+    )
+    process = start()
+    assert process.socket_path is not None
+    assert process.notice is None
+    assert len(process.socket_path) < 100
+    mode = Path(process.socket_path).parent.stat().st_mode
+    assert stat.S_IMODE(mode) == 0o700
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", process.port)) != 0
+
+
+def test_the_default_entrypoint_is_gunicorn(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """Without an entrypoint App Engine runs gunicorn with main:app; so here."""
+    make_app(folder)
+    (folder / "app.yaml").write_text("runtime: python311\n")
+    process = start()
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    wait_until(lambda: "Booting worker" in process.tail(), "a worker", PATIENCE)
+
+
+def test_a_users_own_gunicorn_options_are_kept(
+    folder: Path, start: Callable[[], AppProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GUNICORN_CMD_ARGS of the shell is added to, not replaced."""
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--pid gunicorn.pid")
+    make_app(folder)
+    process = start()
+    read(folder / "gunicorn.pid")
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+
+
+def test_a_socket_in_a_folder_with_a_long_name(
+    folder: Path,
+    tmp_path: Path,
+    start: Callable[[], AppProcess],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system limits the path's length, so a long folder is not used."""
+    long = tmp_path / ("with a space " + "x" * 90)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    make_app(folder)
+    process = start()
+    assert process.socket_path is not None
+    assert len(process.socket_path) < 100
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    assert list(long.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "advice"),
+    [("python main.py", "port of its own"), ("gunicorn -b :$PORT main:app", "-b")],
+)
+def test_a_port_that_others_can_reach_is_said(
+    folder: Path, start: Callable[[], AppProcess], entrypoint: str, advice: str
+) -> None:
+    """Any other entrypoint listens on PORT, with one line about what that means."""
+    make_app(folder, script(), entrypoint=entrypoint)
+    process = start()
+    assert process.socket_path is None
+    assert process.notice is not None
+    assert advice in process.notice
+
+
+def test_the_entrypoint_is_executed_in_the_apps_folder(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """It replaces the shell, leads a process group, and stands in the app's folder."""
+    text = """\
+    write("facts", (os.getpgrp() == os.getpid(), os.getcwd(), sys.argv[1:]))
+    """
+    make_app(folder, script(text), entrypoint="python main.py $GAE_SERVICE 'a  b'")
+    start()
+    assert read(folder / "facts") == str(
+        (True, str(folder.resolve()), ["default", "a  b"])
+    )
+
+
+def test_signals_have_their_usual_effect_in_the_app(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """The watchdog ignores signals; the app inherits none of that."""
+    # Python itself changes SIGPIPE and SIGINT, so sh is asked
+    make_app(folder, entrypoint="sh -c 'kill -PIPE $$; echo survived'")
+    assert ended(start()) == 128 + signal.SIGPIPE
+
+
+def test_what_the_app_prints(
+    folder: Path, start: Callable[[], AppProcess], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It appears on the terminal at once, and its last lines are kept."""
+    text = """
+    for number in range(100):
+        print("line", number)
+    sys.exit("done: \\u00e9")
+    """
+    make_app(folder, script(text), entrypoint="python main.py")
+    process = start()
+    assert ended(process) == 1
+    shown = capfd.readouterr().err
+    assert shown.count("line 7\n") == 1
+    assert shown.endswith("line 99\ndone: \u00e9\n")
+    tail = process.tail().splitlines()
+    assert tail[-2:] == ["line 99", "done: \u00e9"]
+    assert len(tail) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("sys.exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", 128 + 9)],
+)
+def test_the_exit_status(
+    folder: Path, start: Callable[[], AppProcess], text: str, status: int
+) -> None:
+    """It is the app's own, and 128 and the number for a signal, as in a shell."""
+    make_app(folder, script(text), entrypoint="python main.py")
+    assert ended(start()) == status
+
+
+def test_stop_ends_the_app_in_its_own_way(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """The app gets SIGTERM and may still do something; its socket is removed."""
+    text = """
+    signal.signal(signal.SIGTERM, lambda *_: [write("ended", "x"), sys.exit(5)])
+    """
+    make_app(folder, script(text), entrypoint="python main.py")
+    process = start()
+    read(folder / "started")
+    process.stop()
+    process.stop()
+    assert ended(process) == 5
+    assert (folder / "ended").exists()
+
+
+def test_what_ignores_sigterm_is_killed(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """An app that ignores it, and a process that it started, are gone soon after."""
+    text = """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    """
+    make_app(folder, script(text), entrypoint="python main.py")
+    process = start()
+    app = int(read(folder / "started"))
+    group = {app} | descendants(app)
+    assert len(group) == 2
+    process.stop()
+    assert ended(process) == 128 + signal.SIGKILL
+    wait_for_end(group, 1)
+
+
+def test_an_app_that_ends_leaves_nothing_behind(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """Workers of an app whose first process has died are ended with it."""
+    text = """
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    write("child", child.pid)
+    sys.exit(4)
+    """
+    make_app(folder, script(text), entrypoint="python main.py")
+    process = start()
+    assert ended(process) == 4
+    wait_for_end({int(read(folder / "child"))}, 1)
+
+
+def test_the_sockets_folder_is_removed(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """Nothing stays among the temporary files."""
+    make_app(folder)
+    process = start()
+    assert process.socket_path is not None
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    process.stop()
+    ended(process)
+    assert not Path(process.socket_path).parent.exists()
+
+
+def test_the_app_ends_with_a_server_that_is_killed(folder: Path) -> None:
+    """A server that gets SIGKILL can do nothing, and yet nothing of it stays."""
+    make_app(folder)
+    program = """
+import pathlib, sys
+from devserver import config
+from devserver.app_process import AppProcess
+
+app = config.load_app_yaml(pathlib.Path(sys.argv[1]))
+process = AppProcess(app, project="p", version="v1", api_port=9)
+print(process.socket_path, flush=True)
+process.wait(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        socket_folder = Path(server.stdout.readline()).parent
+        # the watchdog, gunicorn and its worker
+        wait_until(lambda: len(descendants(server.pid)) == 3, "a worker", PATIENCE)
+        left = descendants(server.pid)
+        server.kill()
+        server.wait()
+        wait_for_end(left, 3)
+    wait_until(lambda: not socket_folder.exists(), "the end of its files")
+
+
+def test_when_exited_is_called_once(
+    folder: Path, start: Callable[[], AppProcess]
+) -> None:
+    """Who asks before the end and who asks after it both hear of it."""
+    calls: list[str] = []
+    make_app(folder, script(), entrypoint="python main.py")
+    process = start()
+    process.when_exited(lambda: calls.append("before"))
+    assert running({int(read(folder / "started"))})
+    assert calls == []
+    process.stop()
+    ended(process)
+    wait_until(lambda: calls == ["before"], "the call", PATIENCE)
+    process.when_exited(lambda: calls.append("after"))
+    assert calls == ["before", "after"]
