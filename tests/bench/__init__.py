@@ -1,0 +1,1 @@
+"""What `nox -s bench` runs: figures for people, never a test."""

@@ -1,0 +1,222 @@
+"""Measure the dev servers side by side.
+
+    python -m tests.bench [--app flask] [--runs 5]
+
+Google's dev_appserver.py is measured in the same run where it is installed. Each figure
+is the median of the runs: a machine that does other things too makes single ones
+worthless, and so are figures of different days.
+"""
+
+import argparse
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from tests.bench import load
+from tests.servers import staging
+from tests.servers.base import Server
+from tests.servers.contract_app import ContractApp
+from tests.servers.embedded import Embedded
+from tests.servers.waiting import wait_until
+
+LOAD_SECONDS = 2.0
+DRAIN_SECONDS = 300.0
+
+Figures = dict[str, list[float]]
+
+ROWS = {
+    "start to the first 200": "s",
+    "GET /counter/get, 1 connection": "/s",
+    "GET /counter/get, 8 connections": "/s",
+    "no-op tasks, 1,000": "/s",
+    "no-op tasks, 10,000": "/s",
+    "increments of one counter": "/s",
+    "deliveries per increment": "",
+    "memory, all processes (RSS)": "MB",
+    "memory, shared pages once (PSS)": "MB",
+}
+"""What is measured -> its unit."""
+
+
+def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Server]]]:
+    """Yield the servers that are installed, by name."""
+    yield "embedded", Embedded
+    from tests.servers.dev_appserver import DevAppserver
+    from tests.servers.dev_appserver_command import NotInstalled, find
+
+    try:
+        find()
+    except NotInstalled as error:
+        print(f"not measured: {error}")
+    else:
+        yield "dev_appserver.py", DevAppserver
+
+
+def stage(app: str, work: pathlib.Path) -> pathlib.Path:
+    """Stage an app with the benchmark's module as its entrypoint."""
+    copy = staging.stage(staging.REPOSITORY / staging.APPS[app], work)
+    for file in (pathlib.Path(__file__).parent / "staged").glob("*.py"):
+        (copy / file.name).write_bytes(file.read_bytes())
+    # only the default queue, and that without limits
+    (copy / "queue.yaml").unlink()
+    settings = copy / "app.yaml"
+    settings.write_text(settings.read_text().replace("contract_main:", "bench_main:"))
+    return copy
+
+
+def drain(server: Server) -> None:
+    """Return once the default queue is empty."""
+    if isinstance(server, Embedded):
+        server.run_due()
+    else:
+        wait_until(lambda: not server.tasks(), "the queue is empty", DRAIN_SECONDS)
+
+
+def gets_per_second(server: Server, connections: int) -> float:
+    """Load the counter's page from a process of its own."""
+    parts = urlsplit(server.url)
+    where = [str(parts.hostname), str(parts.port), "/counter/get"]
+    answer = subprocess.run(
+        [sys.executable, load.__file__, *where, str(connections), str(LOAD_SECONDS)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(answer.stdout)
+
+
+def executions(server: Server) -> int:
+    """Return how many tasks the embedded server has executed."""
+    assert isinstance(server, Embedded)
+    queues = server.state("GET", "/queues")["queues"]
+    return int(sum(queue["executed_last_hour"] for queue in queues))
+
+
+def tasks_per_second(app: ContractApp, case: str, times: int, *args: int) -> float:
+    """Enqueue in bulk, and wait until all have run."""
+    app.reset()
+    began = time.perf_counter()
+    app.call(case, times, *args)
+    drain(app.server)
+    return times / (time.perf_counter() - began)
+
+
+def memory_mb(root: int) -> tuple[float, float | None]:
+    """Return RSS and PSS of a process and all below it, in MB (PSS: Linux only)."""
+    table = subprocess.run(
+        ["ps", "-axo", "pid=,ppid=,rss="], check=True, capture_output=True, text=True
+    )
+    resident: dict[int, int] = {}
+    children: dict[int, list[int]] = defaultdict(list)
+    for line in table.stdout.splitlines():
+        pid, parent, rss = map(int, line.split())
+        resident[pid] = rss
+        children[parent].append(pid)
+    tree, todo = [], [root]
+    while todo:
+        tree.append(todo[-1])
+        todo += children[todo.pop()]
+    rss_mb = sum(resident.get(pid, 0) for pid in tree) / 1024
+    if platform.system() != "Linux":
+        return rss_mb, None
+    rollups = (pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree)
+    pss = sum(int(text.partition("\nPss:")[2].split()[0]) for text in rollups)
+    return rss_mb, pss / 1024
+
+
+def measure(
+    start: Callable[[pathlib.Path, pathlib.Path], Server],
+    app_name: str,
+    runs: int,
+    large: bool,
+) -> Figures:
+    """Start a server once for each run, and measure everything on the last."""
+    figures: Figures = defaultdict(list)
+    for number in range(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            work = pathlib.Path(folder)
+            staged = stage(app_name, work)
+            began = time.perf_counter()
+            server = start(staged, work)
+            try:
+                assert server.get("/counter/get").status == 200
+                took = time.perf_counter() - began
+                figures["start to the first 200"].append(took)
+                if number == runs - 1:
+                    measure_running(server, ContractApp(server, work), figures, runs)
+                    if large:
+                        times = 10_000
+                        row = f"no-op tasks, {times:,}"
+                        app = ContractApp(server, work)
+                        speed = tasks_per_second(app, "enqueue_no_ops", times)
+                        figures[row].append(speed)
+            finally:
+                server.stop()
+    return figures
+
+
+def measure_running(
+    server: Server, app: ContractApp, figures: Figures, runs: int
+) -> None:
+    """Measure a server that runs."""
+    app.release()
+    process = server._process if isinstance(server, Embedded) else server._leash  # type: ignore[attr-defined]
+    for _ in range(runs):
+        for connections in (1, 8):
+            plural = "s" if connections > 1 else ""
+            row = f"GET /counter/get, {connections} connection{plural}"
+            figures[row].append(gets_per_second(server, connections))
+        figures["no-op tasks, 1,000"].append(
+            tasks_per_second(app, "enqueue_no_ops", 1000)
+        )
+        increments = tasks_per_second(app, "enqueue_increments", 300, 10)
+        figures["increments of one counter"].append(increments)
+        assert app.count() == 3000, "an update was lost"
+        if isinstance(server, Embedded):
+            figures["deliveries per increment"].append(executions(server) / 300)
+    rss, pss = memory_mb(process.pid)
+    figures["memory, all processes (RSS)"].append(rss)
+    if pss is not None:
+        figures["memory, shared pages once (PSS)"].append(pss)
+
+
+def show(results: dict[str, Figures]) -> None:
+    """Print a table: a row for each figure, a column for each server."""
+    print(f"\n{'median':34}" + "".join(f"{name:>20}" for name in results))
+    for row, unit in ROWS.items():
+        cells = []
+        for figures in results.values():
+            values = figures.get(row)
+            if not values:
+                cells.append("-")
+                continue
+            middle = statistics.median(values)
+            digits = 2 if middle < 10 else 0
+            cells.append(f"{middle:,.{digits}f} {unit}".strip())
+        print(f"{row:34}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--app", choices=staging.APPS, default="flask")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--server", help="measure only the server of this name")
+    options = parser.parse_args()
+    results = {}
+    for name, start in rivals():
+        if options.server in (None, name):
+            large = name == "embedded"
+            results[name] = measure(start, options.app, options.runs, large)
+    show(results)
+
+
+if __name__ == "__main__":
+    main()
