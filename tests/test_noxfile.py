@@ -1,0 +1,441 @@
+"""noxfile.py as a new user meets it: no nox, an old Python, an interrupted start.
+
+Every test runs the real script with a real interpreter, in a copy of this repository.
+Setting up nox needs the package index.
+"""
+
+import ast
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from typing import IO
+
+import pytest
+
+from tests.servers.staging import REPOSITORY
+from tests.servers.waiting import wait_until
+
+SET_UP = "noxfile.py: setting up nox in "
+MINUTES = 300.0
+"""Seconds that a command may take; a slow network is no failure."""
+
+Run = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An interpreter with no packages at all, nox neither."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True
+    )
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def set_up(
+    python: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pathlib.Path, Run]:
+    """A clone in which `noxfile.py --list` ran once, and what that printed."""
+    clone = make_clone(tmp_path_factory.mktemp("set_up"))
+    return clone, run(python, clone, "--list")
+
+
+@pytest.fixture
+def clone(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A clone of this repository, in which no command has run."""
+    return make_clone(tmp_path)
+
+
+@pytest.fixture
+def used_clone(
+    set_up: tuple[pathlib.Path, Run], tmp_path: pathlib.Path
+) -> pathlib.Path:
+    """A clone in which nox is set up already."""
+    copy = tmp_path / "clone"
+    shutil.copytree(set_up[0], copy, symlinks=True)
+    return copy
+
+
+def make_clone(folder: pathlib.Path) -> pathlib.Path:
+    """Copy what a clone of the repository would hold."""
+    clone = folder / "clone"
+    kept = shutil.ignore_patterns(".*", "__pycache__", "docs")
+    shutil.copytree(REPOSITORY, clone, symlinks=True, ignore=kept)
+    return clone
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without what nox and Python put there."""
+    unwanted = re.compile("NOX|UV_PYTHON|PYTHON|VIRTUAL_ENV")
+    kept = {k: v for k, v in os.environ.items() if not unwanted.match(k)}
+    return {**kept, "NO_COLOR": "1", **variables}
+
+
+def command(python: pathlib.Path | str, *arguments: str) -> list[str]:
+    """Return the command line that a user types."""
+    return [str(python), "noxfile.py", *arguments]
+
+
+def run(
+    python: pathlib.Path | str, clone: pathlib.Path, *arguments: str, **variables: str
+) -> Run:
+    """Run noxfile.py in a clone until it ends."""
+    return subprocess.run(
+        command(python, *arguments),
+        cwd=clone,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=MINUTES,
+        check=False,
+    )
+
+
+def start(
+    python: pathlib.Path | str,
+    clone: pathlib.Path,
+    *arguments: str,
+    output: int | IO[str] = subprocess.PIPE,
+) -> subprocess.Popen[str]:
+    """Start noxfile.py in a clone, in a process group of its own."""
+    return subprocess.Popen(
+        command(python, *arguments),
+        cwd=clone,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill whatever is left of what start() started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def other_python(version: str) -> str:
+    """Return an installed Python of that version, or skip the test."""
+    found = shutil.which(f"python{version}")
+    # pyenv has commands for versions that it will not run
+    try:
+        subprocess.run([found or "", "-c", ""], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"Python {version} is not installed")
+    assert found
+    return found
+
+
+def environments(clone: pathlib.Path) -> list[pathlib.Path]:
+    """Return the environments that hold nox."""
+    return list(clone.glob(".nox/bootstrap-*"))
+
+
+def unfinished(clone: pathlib.Path) -> list[pathlib.Path]:
+    """Return what interrupted runs have left."""
+    return list(clone.glob(".nox/unfinished-*"))
+
+
+# --- the wrong Python -----------------------------------------------------------------
+
+
+def test_parses_on_python_3_7() -> None:
+    """An old Python can read the file, or it could not give its advice."""
+    source = (REPOSITORY / "noxfile.py").read_text()
+
+    ast.parse(source, feature_version=(3, 7))
+
+
+@pytest.mark.parametrize("version", ["3.7", "3.8", "3.9", "3.10"])
+def test_old_python_gets_one_line(version: str, clone: pathlib.Path) -> None:
+    """A Python that is too old says what to install, and does nothing."""
+    result = run(other_python(version), clone, "-s", "serve", "--", "flask")
+
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"noxfile.py: this is Python {version}; install Python 3.11, 3.12 or 3.13 and "
+        "use that, for example: python3.13 noxfile.py\n"
+    )
+    assert not (clone / ".nox").exists()
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6"])
+def test_python_that_cannot_parse_it_shows_the_advice(
+    version: str, clone: pathlib.Path
+) -> None:
+    """The line in which a very old Python finds its syntax error says what to do."""
+    result = run(other_python(version), clone)
+
+    assert result.returncode == 1
+    assert "# SyntaxError? Use Python 3.11 or newer." in result.stderr
+
+
+@pytest.mark.parametrize("module", ["ensurepip", "venv"])
+def test_missing_ensurepip_names_the_package(
+    module: str, python: pathlib.Path, clone: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Where Debian split venv off, one line names the package to install."""
+    hide = f"import sys\nsys.modules[{module!r}] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hide)
+
+    result = run(python, clone, "--list", PYTHONPATH=str(tmp_path))
+
+    package = "python{}.{}-venv".format(*sys.version_info)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"noxfile.py: this Python has no {module}; on Debian or Ubuntu: "
+        f"sudo apt install {package}\n"
+    )
+    assert not environments(clone)
+
+
+# --- setting up nox -------------------------------------------------------------------
+
+
+def test_first_run_sets_up_nox(set_up: tuple[pathlib.Path, Run]) -> None:
+    """The first run says that it sets up nox, hides pip's output, and runs nox."""
+    clone, result = set_up
+
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == f"{SET_UP}{clone / '.nox'} (once)\n"
+    assert "serve -> Run an app on the dev server" in result.stdout
+    assert len(environments(clone)) == 1
+    assert not unfinished(clone)
+
+
+def test_second_run_installs_nothing(
+    python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """A second run uses the environment as it is, without the network."""
+    (made,) = environments(used_clone)
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*.dist-info")}
+
+    result = run(python, used_clone, "--list", **offline())
+
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert environments(used_clone) == [made]
+    assert before == {p: p.stat().st_mtime_ns for p in made.rglob("*.dist-info")}
+
+
+def test_own_nox_is_used(set_up: tuple[pathlib.Path, Run], clone: pathlib.Path) -> None:
+    """A Python that has nox sets up no other."""
+    (made,) = environments(set_up[0])
+
+    result = run(made / "bin" / "python", clone, "--list")
+
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert not environments(clone)
+
+
+@pytest.mark.parametrize("whom", ["all", "only noxfile.py"])
+def test_killed_setup_is_done_again(
+    whom: str, python: pathlib.Path, clone: pathlib.Path
+) -> None:
+    """What a killed set-up made is not used, even if its pip is still at work."""
+    killed = start(python, clone, "--list")
+    try:
+        wait_until(
+            lambda: list(clone.glob(".nox/*/lib/*/site-packages/uv")),
+            "pip has begun to install",
+            MINUTES,
+        )
+        if whom == "all":
+            os.killpg(killed.pid, signal.SIGKILL)
+        else:
+            killed.kill()
+        assert killed.wait() == -signal.SIGKILL
+        assert not environments(clone)
+
+        result = run(python, clone, "--list")
+    finally:
+        kill_group(killed)
+
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(SET_UP)
+    assert len(environments(clone)) == 1
+
+
+def test_damaged_environment_is_made_again(
+    python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """An environment that lost a part is not trusted either."""
+    (made,) = environments(used_clone)
+    (lost,) = made.glob("lib/*/site-packages/nox-*.dist-info")
+    shutil.rmtree(lost)
+
+    result = run(python, used_clone, "--list")
+
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(SET_UP)
+    assert list(made.glob("lib/*/site-packages/nox-*.dist-info"))
+
+
+def test_two_setups_at_once(python: pathlib.Path, clone: pathlib.Path) -> None:
+    """Two first runs at once both succeed and leave one environment."""
+    both = [start(python, clone, "--list") for _ in range(2)]
+    outputs = [process.communicate(timeout=MINUTES)[0] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert all(output.startswith(SET_UP) for output in outputs)
+    assert len(environments(clone)) == 1
+    assert not unfinished(clone)
+
+
+def test_leftovers_of_killed_setups_go(
+    python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """What a killed set-up left is deleted when it cannot be at work any more."""
+    old, new = (used_clone / ".nox" / f"unfinished-{age}" for age in ("old", "new"))
+    old.mkdir()
+    new.mkdir()
+    two_hours_ago = new.stat().st_mtime - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
+
+    run(python, used_clone, "--list")
+
+    assert unfinished(used_clone) == [new]
+
+
+def test_other_python_gets_its_own_environment(used_clone: pathlib.Path) -> None:
+    """Another interpreter does not use the environment of the first."""
+    other = "3.12" if sys.version_info[:2] != (3, 12) else "3.13"
+
+    result = run(other_python(other), used_clone, "--list")
+
+    assert result.returncode == 0, result.stderr
+    assert len(environments(used_clone)) == 2
+
+
+def test_no_network_is_one_line(python: pathlib.Path, clone: pathlib.Path) -> None:
+    """Without a network the user reads what failed, not five retries of pip."""
+    result = run(python, clone, "--list", **offline())
+
+    announced, error = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert announced.startswith(SET_UP)
+    assert error.startswith("noxfile.py: cannot download nox: ")
+    assert "check the network" in error
+    assert not environments(clone)
+    assert not unfinished(clone)
+
+
+def offline() -> dict[str, str]:
+    """Return the variables that keep pip from every package index."""
+    nowhere = "http://127.0.0.1:9"  # the discard port; nothing answers
+    return {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{nowhere}/simple"}
+
+
+# --- the sessions ---------------------------------------------------------------------
+
+
+def test_unknown_session(python: pathlib.Path, used_clone: pathlib.Path) -> None:
+    """The message and status of nox come through."""
+    result = run(python, used_clone, "-s", "flusk")
+
+    assert result.returncode == 3
+    assert "Sessions not found: flusk" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--", "flusk"]])
+def test_serve_needs_an_app(
+    arguments: list[str], python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """Without the name of an app, serve names the three."""
+    result = run(python, used_clone, "-s", "serve", *arguments)
+
+    assert result.returncode == 1
+    assert "flask, django or plain_wsgi" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -> None:
+    """A session's second run installs nothing, and one after an interruption does."""
+    lint = ["-s", "lint", "--install-only"]
+    first = run(python, used_clone, *lint)
+    second = run(python, used_clone, *lint)
+    (finished,) = used_clone.glob(".nox/*/lint/installed-by-noxfile.txt")
+    finished.unlink()  # it is written last
+    third = run(python, used_clone, *lint)
+
+    assert [r.returncode for r in (first, second, third)] == [0, 0, 0], first.stderr
+    told = ["installing lint" in r.stderr for r in (first, second, third)]
+    assert told == [True, False, True]
+    assert "Creating virtual environment" in third.stderr
+
+
+@pytest.fixture(scope="session")
+def clone_to_serve(
+    set_up: tuple[pathlib.Path, Run], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """A clone in which nox is set up, and what serve needs is kept between tests."""
+    copy = tmp_path_factory.mktemp("serve") / "clone"
+    shutil.copytree(set_up[0], copy, symlinks=True)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("whom", "sign", "status"),
+    [
+        ("group", signal.SIGINT, 0),
+        ("outermost", signal.SIGINT, 0),
+        ("outermost", signal.SIGTERM, 0),
+        ("outermost", signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["ctrl-c", "int", "term", "kill"],
+)
+def test_serve_ends(
+    whom: str,
+    sign: signal.Signals,
+    status: int,
+    python: pathlib.Path,
+    clone_to_serve: pathlib.Path,
+    tmp_path: pathlib.Path,
+) -> None:
+    """Ctrl-C, SIGTERM and SIGKILL end the server and the app, whoever gets them."""
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        arguments = ["-s", "serve", "--", "plain_wsgi", "--port", "0"]
+        serving = start(python, clone_to_serve, *arguments, output=output)
+    try:
+        wait_until(
+            lambda: "Press Ctrl-C" in log.read_text() or serving.poll() is not None,
+            "the server is ready",
+            MINUTES,
+        )
+        assert serving.poll() is None, log.read_text()
+        if whom == "group":
+            os.killpg(serving.pid, sign)
+        else:
+            serving.send_signal(sign)
+
+        wait_until(
+            lambda: serving.poll() is not None and not processes(clone_to_serve),
+            "no process is left",
+            3.0,
+        )
+    finally:
+        kill_group(serving)
+
+    assert serving.returncode == status, log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def processes(clone: pathlib.Path) -> list[str]:
+    """Return the command lines of all processes that run from a clone."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "stat=,args="], capture_output=True, text=True, check=True
+    )
+    lines = listing.stdout.splitlines()
+    return [x for x in lines if f"{clone}/" in x and not x.startswith("Z")]
