@@ -9,20 +9,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from google.appengine.api import (
-    apiproxy_stub_map,
-    full_app_id,
-    request_info,
-)
+from google.appengine.api import apiproxy_stub_map, full_app_id
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
 from devserver import rpc_table
+from devserver.app_info import AppRequestInfo
 from devserver.clock import Clock
 from devserver.config import AppConfig, QueueConfig
 from devserver.datastore import Datastore, DatastoreCalls
 from devserver.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from devserver.running_requests import RunningRequests
+from devserver.stubs import MAKERS, Surroundings
 from devserver.taskqueue import TaskQueue
 
 logger = logging.getLogger("devserver")
@@ -34,75 +32,6 @@ _MAX_THREADS = 32
 
 # from here on memcache takes an expiration for seconds since the epoch
 _MAX_MEMCACHE_SECONDS = 30 * 86400
-
-
-class _Dispatcher(request_info.Dispatcher):  # type: ignore[misc]
-    """What the modules API can know of an app with one service and one version."""
-
-    def __init__(self, service: str, version: str, hostname: str) -> None:
-        self._service = service
-        self._version = version
-        self._hostname = hostname
-
-    def get_module_names(self) -> list[str]:
-        return [self._service]
-
-    def get_versions(self, module: str) -> list[str]:
-        if module != self._service:
-            raise request_info.ModuleDoesNotExistError(module)
-        return [self._version]
-
-    def get_default_version(self, module: str) -> str:
-        return self.get_versions(module)[0]
-
-    def get_hostname(self, module: str, version: str, instance: Any = None) -> str:
-        self._check(module, version)
-        if instance is not None:
-            raise request_info.InvalidInstanceIdError(instance)
-        return self._hostname
-
-    def _check(self, module: str, version: str) -> None:
-        if version not in self.get_versions(module):
-            raise request_info.VersionDoesNotExistError(version)
-
-    def _refuse(self, module: str, version: str, *_: Any) -> Any:
-        # App Engine answers so for automatic scaling, and that is what runs here
-        self._check(module, version)
-        raise request_info.NotSupportedWithAutoScalingError
-
-    set_num_instances = get_num_instances = start_version = stop_version = _refuse
-
-    def send_background_request(self, *_: Any) -> Any:
-        raise request_info.NotSupportedWithAutoScalingError
-
-
-class _RequestInfo(request_info.RequestInfo):  # type: ignore[misc]
-    """What the stubs ask about the request that makes a call."""
-
-    def __init__(
-        self, service: str, version: str, hostname: str, requests: RunningRequests
-    ) -> None:
-        self._service = service
-        self._version = version
-        self._requests = requests
-        self._hostname = hostname
-        self._dispatcher = _Dispatcher(service, version, hostname)
-
-    def get_request_url(self, request_id: str | None) -> str:
-        return self._requests.url(request_id) or f"http://{self._hostname}/"
-
-    # the request id is None when a commit adds its transactional tasks
-    def get_module(self, request_id: str | None) -> str:
-        return self._service
-
-    def get_version(self, request_id: str | None) -> str:
-        return self._version
-
-    def get_instance(self, request_id: str | None) -> None:
-        return None
-
-    def get_dispatcher(self) -> _Dispatcher:
-        return self._dispatcher
 
 
 class _StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
@@ -143,11 +72,11 @@ class Services:
         # the blobstore's stub makes a user of nobody, and that asserts a domain
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
-        self._hostname = default_hostname
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
-        self._info = _RequestInfo(config.service, version, default_hostname, requests)
+        info = AppRequestInfo(config.service, version, default_hostname, requests)
+        self._around = Surroundings(self.app_id, default_hostname, clock, info)
         self._stubs: dict[str, Any] = {}
         # the stubs call each other through the SDK's client, for instance a commit
         # the task queue
@@ -156,7 +85,7 @@ class Services:
         self.taskqueue = TaskQueue(
             config.queues,
             clock,
-            self._info,
+            info,
             app_id=self.app_id,
             default_hostname=default_hostname,
             own_targets=frozenset({config.service, version}),
@@ -173,7 +102,7 @@ class Services:
             KeyError: there is no such service.
         """
         if service not in self._stubs:
-            self._add(service, _MAKERS[service](self))
+            self._add(service, MAKERS[service](self._around))
         return self._stubs[service]
 
     def _add(self, service: str, stub: Any) -> None:
@@ -271,103 +200,3 @@ class Services:
     def close(self) -> None:
         """Let go of the threads; what still runs in them is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-# The imports are in the functions: a server that only runs tasks is ready sooner.
-
-
-def _app_identity(_: Services) -> Any:
-    from google.appengine.api.app_identity import app_identity_stub
-
-    # not Create(): that looks for credentials on the network first
-    return app_identity_stub.AppIdentityServiceStub()
-
-
-def _blobstore(services: Services) -> Any:
-    from google.appengine.api.blobstore import blobstore_stub, dict_blob_storage
-
-    return blobstore_stub.BlobstoreServiceStub(
-        dict_blob_storage.DictBlobStorage(),
-        request_data=services._info,
-        # without one the stub makes a folder, which it never uses nor deletes
-        storage_dir=os.devnull,
-    )
-
-
-def _capability(_: Services) -> Any:
-    from google.appengine.api.capabilities import capability_stub
-
-    return capability_stub.CapabilityServiceStub()
-
-
-def _datastore_v4(services: Services) -> Any:
-    from google.appengine.datastore import datastore_v4_stub
-
-    return datastore_v4_stub.DatastoreV4Stub(services.app_id)
-
-
-def _images(services: Services) -> Any:
-    from google.appengine.api.images import images_stub
-    from PIL import Image
-
-    # the stub's name for it, which Pillow 10 has dropped
-    Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
-    return images_stub.ImagesServiceStub(host_prefix=f"http://{services._hostname}")
-
-
-def _mail(_: Services) -> Any:
-    from google.appengine.api import mail_stub
-
-    return mail_stub.MailServiceStub()
-
-
-def _memcache(services: Services) -> Any:
-    from google.appengine.api.memcache import memcache_stub
-
-    return memcache_stub.MemcacheServiceStub(gettime=services._clock.now)
-
-
-def _modules(services: Services) -> Any:
-    from google.appengine.api.modules import modules_stub
-
-    return modules_stub.ModulesServiceStub(services._info)
-
-
-def _search(_: Services) -> Any:
-    from google.appengine.api.search import simple_search_stub
-
-    return simple_search_stub.SearchServiceStub()
-
-
-def _system(services: Services) -> Any:
-    from google.appengine.api.system import system_stub
-
-    return system_stub.SystemServiceStub(request_data=services._info)
-
-
-def _urlfetch(_: Services) -> Any:
-    from google.appengine.api import urlfetch_stub
-
-    return urlfetch_stub.URLFetchServiceStub()
-
-
-def _user(services: Services) -> Any:
-    from google.appengine.api import user_service_stub
-
-    return user_service_stub.UserServiceStub(request_data=services._info)
-
-
-_MAKERS: dict[str, Callable[[Services], Any]] = {
-    "app_identity_service": _app_identity,
-    "blobstore": _blobstore,
-    "capability_service": _capability,
-    "datastore_v4": _datastore_v4,
-    "images": _images,
-    "mail": _mail,
-    "memcache": _memcache,
-    "modules": _modules,
-    "search": _search,
-    "system": _system,
-    "urlfetch": _urlfetch,
-    "user": _user,
-}

@@ -7,13 +7,14 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from google.appengine.api.taskqueue import taskqueue_stub
 
 from devserver.clock import Clock
 from devserver.front import AppUnavailable
+from devserver.schedule import Schedule, TokenBucket
+from devserver.task_headers import task_headers
 from devserver.taskqueue import Queue, TaskQueue
 
 logger = logging.getLogger("devserver.task")
@@ -25,7 +26,6 @@ DEADLINE = 600.0
 """Seconds that a task may take (App Engine's limit with automatic scaling)."""
 
 _APP_RETRY_SECONDS = 0.25
-_NAMESPACE_HEADER = "x-appengine-current-namespace"
 
 
 class Dispatch(Protocol):
@@ -41,68 +41,6 @@ class Dispatch(Protocol):
         deadline: float,
     ) -> Awaitable[int]:
         """Return the status of the app's answer."""
-
-
-class TokenBucket:
-    """The rate and bucket size of a queue: `size` tasks at once, then `rate` a second.
-
-    Source: https://cloud.google.com/appengine/docs/standard/python3/reference/queueyaml
-    """
-
-    def __init__(self, rate: float, size: int, now: float) -> None:
-        self._rate = rate
-        # a bucket without room for one token would hold the queue for ever
-        self._size = float(max(1, size))
-        self._tokens = self._size
-        self._filled = now
-
-    def _fill(self, now: float) -> None:
-        gained = max(0.0, now - self._filled) * self._rate
-        self._tokens = min(self._size, self._tokens + gained)
-        # also back, when the clock was reset: nothing would be gained until then
-        self._filled = now
-
-    def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
-        self._fill(now)
-        # a token that is due to the microsecond must not be missed for rounding
-        if self._tokens < 1.0 - 1e-6:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def next_token(self, now: float) -> float:
-        """Return when the next token is there, in seconds since the epoch."""
-        self._fill(now)
-        return now + max(0.0, 1.0 - self._tokens) / self._rate
-
-
-@dataclass
-class _Schedule:
-    """The tasks of one queue in the order in which they are due.
-
-    Entries are not removed when a task moves or goes: an entry that no longer says
-    what the queue says is dropped when its turn comes.
-    """
-
-    queue: Queue
-    bucket: TokenBucket | None
-    config: Any
-    entries: list[tuple[int, int, str]] = field(default_factory=list)
-
-    def first(self) -> tuple[float, Any] | None:
-        """Return when the first task is due (seconds) and the task itself."""
-        while self.entries:
-            eta_usec, _, name = self.entries[0]
-            task = self.queue.find(name)
-            if (
-                task is not None
-                and task.eta_usec == eta_usec
-                and name not in self.queue.running
-            ):
-                return eta_usec / 1e6, task
-            heapq.heappop(self.entries)
-        return None
 
 
 class TaskRunner:
@@ -121,7 +59,7 @@ class TaskRunner:
         self._clock = clock
         self._dispatch = dispatch
         self._deadline = deadline
-        self._schedules: dict[Queue, _Schedule] = {}
+        self._schedules: dict[Queue, Schedule] = {}
         self._order = itertools.count()
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -162,13 +100,13 @@ class TaskRunner:
         """Look again: the clock moved, or a queue was paused, resumed or changed."""
         self._wake.set()
 
-    def _schedule(self, queue: Queue) -> _Schedule:
+    def _schedule(self, queue: Queue) -> Schedule:
         schedule = self._schedules.get(queue)
         if schedule is None or schedule.config is not queue.config:
             entries = schedule.entries if schedule else []
             rate, size = queue.config.rate, queue.config.bucket_size
             bucket = TokenBucket(rate, size, self._clock.now()) if rate else None
-            schedule = _Schedule(queue, bucket, queue.config, entries)
+            schedule = Schedule(queue, bucket, queue.config, entries)
             self._schedules[queue] = schedule
         return schedule
 
@@ -196,9 +134,7 @@ class TaskRunner:
                 moments.append(moment)
         return min((m for m in moments if m is not None), default=None)
 
-    def _start_first(
-        self, schedule: _Schedule, now: float
-    ) -> tuple[bool, float | None]:
+    def _start_first(self, schedule: Schedule, now: float) -> tuple[bool, float | None]:
         """Start the first task of a queue; or return when it may be started."""
         queue = schedule.queue
         limit = queue.config.max_concurrent_requests or MAX_RUNNING
@@ -295,7 +231,7 @@ class TaskRunner:
                 status = await self._dispatch(
                     task.RequestMethod.Name(task.method),
                     task.url.decode(),
-                    self._headers(queue, task),
+                    task_headers(queue, task, self._clock.offset),
                     task.body,
                     deadline=deadline,
                 )
@@ -314,33 +250,6 @@ class TaskRunner:
             else:
                 self._unavailable = None
                 return status, str(status)
-
-    def _headers(self, queue: Queue, task: Any) -> list[tuple[str, str]]:
-        """Return the headers by which the app knows a task.
-
-        Source: "Task request headers" in App Engine's documentation of push queues.
-        """
-        headers = []
-        for header in task.header:
-            name, value = header.key.decode("latin-1"), header.value.decode("latin-1")
-            folded = name.lower().replace("_", "-")
-            # the app may not speak for App Engine, but for its namespace
-            if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
-                continue
-            if folded not in {"host", "content-length"}:
-                headers.append((name, value))
-        eta = task.eta_usec / 1e6 - self._clock.offset
-        headers += [
-            ("X-Appengine-Queuename", queue.queue_name),
-            ("X-Appengine-Taskname", task.task_name.decode()),
-            ("X-Appengine-Taskretrycount", str(task.retry_count)),
-            ("X-Appengine-Taskexecutioncount", str(task.execution_count)),
-            ("X-Appengine-Tasketa", f"{eta:.6f}"),
-        ]
-        if task.runlog.response_code:
-            previous = str(task.runlog.response_code)
-            headers.append(("X-Appengine-Taskpreviousresponse", previous))
-        return headers
 
     def next_due(self) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.

@@ -267,7 +267,7 @@ async def test_a_slow_fetch_stalls_nobody(
         return web.Response(text="at last")
 
     url = await serve(wait)
-    fetches = [asyncio.create_task(fetch(api, url, Deadline=30.0)) for _ in range(5)]
+    fetches = [asyncio.create_task(fetch(api, url, Deadline=10.0)) for _ in range(3)]
     try:
         async with asyncio.timeout(20):
             for _ in fetches:
@@ -278,7 +278,7 @@ async def test_a_slow_fetch_stalls_nobody(
     finally:
         gate.set()
     answers = await asyncio.gather(*fetches)
-    assert [answer.Content for answer in answers] == [b"at last"] * 5
+    assert [answer.Content for answer in answers] == [b"at last"] * 3
 
 
 async def test_a_fetch_that_fails_says_so(api: AppRequest) -> None:

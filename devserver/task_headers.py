@@ -1,0 +1,41 @@
+"""The headers by which an app knows a task."""
+
+from typing import Any
+
+from devserver.taskqueue import Queue
+
+_NAMESPACE_HEADER = "x-appengine-current-namespace"
+
+
+def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]]:
+    """Return the headers of a task's request: its own, and those that describe it.
+
+    Source: "Task request headers" in App Engine's documentation of push queues.
+
+    Args:
+        queue: the task's queue.
+        task: a TaskQueueQueryTasksResponse.Task.
+        offset: seconds that the server's clock is ahead of the app's, taken off the
+            ETA.
+    """
+    headers = []
+    for header in task.header:
+        name, value = header.key.decode("latin-1"), header.value.decode("latin-1")
+        folded = name.lower().replace("_", "-")
+        # the app may not speak for App Engine, but for its namespace
+        if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
+            continue
+        if folded not in {"host", "content-length"}:
+            headers.append((name, value))
+    eta = task.eta_usec / 1e6 - offset
+    headers += [
+        ("X-Appengine-Queuename", queue.queue_name),
+        ("X-Appengine-Taskname", task.task_name.decode()),
+        ("X-Appengine-Taskretrycount", str(task.retry_count)),
+        ("X-Appengine-Taskexecutioncount", str(task.execution_count)),
+        ("X-Appengine-Tasketa", f"{eta:.6f}"),
+    ]
+    if task.runlog.response_code:
+        previous = str(task.runlog.response_code)
+        headers.append(("X-Appengine-Taskpreviousresponse", previous))
+    return headers
