@@ -31,7 +31,7 @@ def function_name(payload: bytes) -> str | None:
                 return _checked(".".join(strings[-2:]))
             if isinstance(argument, str):
                 strings.append(argument)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # genops raises whatever the broken bytes lead it to
         return None
     return None

@@ -37,10 +37,7 @@ async def measure(
     """Return how many answers a second came, over all connections."""
     began = time.perf_counter()
     counts = await asyncio.gather(
-        *(
-            _connection(host, port, path, began + seconds)
-            for _ in range(connections)
-        )
+        *(_connection(host, port, path, began + seconds) for _ in range(connections))
     )
     return sum(counts) / (time.perf_counter() - began)
 
@@ -49,8 +46,6 @@ if __name__ == "__main__":
     target_host, target_port, target, number, duration = sys.argv[1:]
     print(
         asyncio.run(
-            measure(
-                target_host, int(target_port), target, int(number), float(duration)
-            )
+            measure(target_host, int(target_port), target, int(number), float(duration))
         )
     )
