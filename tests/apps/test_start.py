@@ -21,6 +21,7 @@ from tests.apps.plain_gunicorn import (
     running,
     stage,
 )
+from tests.servers.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,20 @@ def test_localdev_listens_on_loopback_only(tmp_path: pathlib.Path) -> None:
 
 def test_no_control_socket(name: str, tmp_path: pathlib.Path) -> None:
     """Gunicorn leaves no socket where other processes could command it."""
-    with running(name, tmp_path, "localdev", XDG_RUNTIME_DIR=str(tmp_path)) as server:
-        server.request("GET", "/")
+    own = {"XDG_RUNTIME_DIR": str(tmp_path), "GUNICORN_CMD_ARGS": "--log-level=debug"}
+    with running(name, tmp_path, "localdev", **own) as server:
+        wait_until(
+            lambda: "Control socket disabled" in server.log(), "gunicorn is through"
+        )
 
         assert not [path for path in tmp_path.rglob("*") if path.is_socket()]
+
+
+def test_import_starts_no_thread(name: str, tmp_path: pathlib.Path) -> None:
+    """The app is imported before gunicorn forks: a thread would be lost, or hang."""
+    show = "import main, threading; print(threading.active_count())"
+
+    assert run_python(show, stage(name, tmp_path), environment("localdev")) == "1"
 
 
 def test_many_requests_at_once(tmp_path: pathlib.Path) -> None:
@@ -182,17 +193,22 @@ def test_django_secret_key(tmp_path: pathlib.Path) -> None:
 
     def secret(**variables: str) -> str:
         show = "import main; print(main.settings.SECRET_KEY)"
-        return subprocess.run(
-            [sys.executable, "-c", show],
-            cwd=app,
-            env=environment("standard", **variables),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        return run_python(show, app, environment("standard", **variables))
 
     first, second = secret(), secret()
 
     assert len(first) >= 50
     assert first != second
     assert secret(DJANGO_SECRET_KEY="chosen") == "chosen"
+
+
+def run_python(program: str, folder: pathlib.Path, variables: dict[str, str]) -> str:
+    """Return what a program of a few words prints when it runs in this folder."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()

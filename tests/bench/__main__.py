@@ -49,11 +49,11 @@ def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Serve
     """Yield the servers that are installed, by name."""
     yield "embedded", Embedded
     from tests.servers.dev_appserver import DevAppserver
-    from tests.servers.dev_appserver_command import NotInstalled, find
+    from tests.servers.dev_appserver_command import NotInstalledError, find
 
     try:
         find()
-    except NotInstalled as error:
+    except NotInstalledError as error:
         print(f"not measured: {error}")
     else:
         yield "dev_appserver.py", DevAppserver
