@@ -7,6 +7,7 @@ from types import FrameType
 
 import pytest
 
+from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.differences import DIFFERENCES
@@ -50,6 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "differs(key): a line of tests/servers/differences.py; the test runs on the "
         "embedded server only",
     )
+
+    if config.getoption("--server") != Embedded.name:
+        try:
+            dev_appserver_command.find()
+        except dev_appserver_command.NotInstalledError as error:
+            raise pytest.UsageError(str(error)) from None
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

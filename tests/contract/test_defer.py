@@ -172,7 +172,7 @@ def test_payload_that_does_not_load_is_dropped(
 def test_task_that_no_longer_loads_is_dropped(app: ContractApp, case: str) -> None:
     """A function removed since, or an argument that fails to load, ends the task."""
     app.call(case)
-    app.server.run_due()
+    app.server.advance(15)
 
     assert app.server.tasks() == []
     assert app.runs() == []

@@ -4,6 +4,7 @@ import asyncio
 import io
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest_asyncio
 from aiohttp import web
 from google.appengine.api import (
     api_base_pb2,
+    apiproxy_stub,
+    apiproxy_stub_map,
     mail_service_pb2,
     urlfetch_service_pb2,
     user_service_pb2,
@@ -332,6 +335,35 @@ async def test_what_is_no_picture_is_refused(api: AppRequest) -> None:
     """The service's own error reaches the caller."""
     bad = images_service_pb2.ImagesServiceError.BAD_IMAGE_DATA
     assert await code_of(resized(api, 10, content=b"no picture")) == bad
+
+
+class WhichThread(apiproxy_stub.APIProxyStub):  # type: ignore[misc]
+    """A stub that remembers in which thread it was called, and then fails."""
+
+    called_in: int | None = None
+
+    def _Dynamic_Get(self, request: Any, response: Any) -> None:
+        self.called_in = threading.get_ident()
+        raise apiproxy_errors.ApplicationError(7)
+
+
+async def test_a_stub_with_state_is_called_in_the_loop_alone(server: Server) -> None:
+    """A thread that asks for it waits for the loop, and gets the answer or the error.
+
+    The stubs are not thread-safe.
+    """
+    stub = WhichThread("memcache")
+    server.services._add("memcache", stub)
+    request_class, response_class = rpc_table.message_classes("memcache", "Get")
+
+    def ask() -> None:
+        assert threading.get_ident() != here
+        messages = request_class(), response_class()
+        apiproxy_stub_map.MakeSyncCall("memcache", "Get", *messages)
+
+    here = threading.get_ident()
+    assert await code_of(asyncio.to_thread(ask)) == 7
+    assert stub.called_in == here
 
 
 async def blob(api: AppRequest, key: str) -> bytes:

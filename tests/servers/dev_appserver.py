@@ -17,9 +17,6 @@ from tests.servers import base, leash
 from tests.servers import dev_appserver_command as google
 from tests.servers.waiting import wait_until
 
-START_TIME = 120.0
-"""Seconds that a start may take on a loaded machine; it takes seven."""
-
 SETTLE_TIME = 60.0
 """Seconds that the tasks that are due may take; it runs a hundred in one."""
 
@@ -60,7 +57,7 @@ class DevAppserver(base.Server):
             try:
                 self.url = self._printed(r'"default" running at: (http://\S+)')
                 self._api = self._printed(r"Starting API server at: (http://\S+)")
-                wait_until(self._answers, "the app answers", START_TIME)
+                wait_until(self._answers, "the app answers", google.START_TIME)
                 self._push_queues = self._queues()
             except BaseException:
                 self.stop()
@@ -79,7 +76,9 @@ class DevAppserver(base.Server):
             found = re.search(pattern, self.log())
             return found[1] if found else None
 
-        return wait_until(look, f"{pattern} in {self._log_file}", START_TIME) or ""
+        return (
+            wait_until(look, f"{pattern} in {self._log_file}", google.START_TIME) or ""
+        )
 
     def _answers(self) -> bool:
         """Whether the app answers; the first request starts its process."""

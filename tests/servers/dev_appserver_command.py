@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tests.servers import leash
+from tests.servers.waiting import wait_until
 
 CACHE = pathlib.Path(__file__).resolve().parents[2] / ".nox" / "dev_appserver"
 """Where virtual environments are kept between runs."""
@@ -30,6 +31,10 @@ INSTALL = (
     "(https://cloud.google.com/sdk/docs/install) and its component app-engine-python "
     "(gcloud components install app-engine-python)"
 )
+
+
+START_TIME = 120.0
+"""Seconds that a start may take on a loaded machine; it takes seven."""
 
 
 class NotInstalledError(Exception):
@@ -163,24 +168,43 @@ def kept_venv() -> Iterator[pathlib.Path]:
 def serve(app: pathlib.Path, port: int) -> int:
     """Serve an app in the foreground until Ctrl-C or SIGTERM."""
     script = find()
-    with tempfile.TemporaryDirectory() as storage, kept_venv() as venv:
-        line = command(
-            script,
-            app.resolve(),
-            port=port,
-            venv=venv,
-            storage=pathlib.Path(storage),
-            watch=True,
-        )
-        # its own group: Ctrl-C twice would make it give up and leave gunicorn behind
-        group = subprocess.Popen(line, env=environment(venv), start_new_session=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
+        storage = pathlib.Path(data)
         try:
+            with kept_venv() as venv:
+                group = subprocess.Popen(
+                    command(
+                        script,
+                        app.resolve(),
+                        port=port,
+                        venv=venv,
+                        storage=storage,
+                        watch=True,
+                    ),
+                    env=environment(venv),
+                    # a second Ctrl-C would make it give up and leave gunicorn behind
+                    start_new_session=True,
+                )
+                at_end.callback(leash.stop, group)
+                # the port is opened once the environment is made
+                wait_until(
+                    lambda: group.poll() is not None or is_open(port),
+                    f"dev_appserver.py opens port {port}",
+                    START_TIME,
+                )
             return group.wait()
         except KeyboardInterrupt:
             return 0
-        finally:
-            leash.stop(group)
+
+
+def is_open(port: int) -> bool:
+    """Whether something listens on the port."""
+    try:
+        socket.create_connection(("localhost", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def main() -> int:

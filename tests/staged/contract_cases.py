@@ -95,11 +95,12 @@ def defer_removed() -> None:
     def removed() -> None: ...
 
     removed.__module__, removed.__qualname__ = "contract_tasks", "removed"
-    contract_tasks.removed = removed  # type: ignore[attr-defined]
+    vars(contract_tasks)["removed"] = removed
     try:
-        deferred.defer(removed)
+        # not at once: the task must not run before the function is gone
+        deferred.defer(removed, _countdown=10)
     finally:
-        del contract_tasks.removed  # type: ignore[attr-defined]
+        del vars(contract_tasks)["removed"]
 
 
 @case
