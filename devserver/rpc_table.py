@@ -52,6 +52,9 @@ _SERVICES = {
         "AddActions AllocateIds BeginTransaction Commit CreateIndex Delete DeleteIndex"
         " Get GetIndices Next Put Rollback RunQuery Touch UpdateIndex",
         exceptions={
+            # what the task queue's stub sends here for a transactional task
+            "AddActions": f"{_API}taskqueue.taskqueue_service_bytes_pb2:"
+            f"TaskQueueBulkAddRequest {_VOID}",
             "BeginTransaction": "BeginTransactionRequest Transaction",
             "Commit": "Transaction CommitResponse",
             "CreateIndex": f"{_ENTITY}CompositeIndex {_BASE}Integer64Proto",

@@ -6,6 +6,7 @@ Tests use it. It is documented in docs/devserver.md.
 import base64
 import json
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
@@ -215,7 +216,22 @@ def _describe_entity(entity: Any) -> dict[str, Any]:
 
 def _dumps(value: Any) -> str:
     # property types that JSON lacks (dates, keys, blobs) as the SDK prints them
-    return json.dumps(value, default=str)
+    try:
+        return json.dumps(value, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), default=str)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with the floats that JSON lacks as text."""
+    match value:
+        case dict():
+            return {name: _without_nan(item) for name, item in value.items()}
+        case list():
+            return [_without_nan(item) for item in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
 
 
 @web.middleware

@@ -65,6 +65,7 @@ class TaskRunner:
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
         self._advancing = asyncio.Lock()
+        self._resets = 0
         self._loop_task: asyncio.Task[None] | None = None
         self._unavailable: str | None = None
         self.finished = 0
@@ -94,6 +95,7 @@ class TaskRunner:
     def reset(self) -> None:
         """Forget how full the buckets are; to be called when the queues are empty."""
         self._schedules.clear()
+        self._resets += 1
         self._wake.set()
 
     def wake(self) -> None:
@@ -278,10 +280,13 @@ class TaskRunner:
             AppUnavailable: the app does not run, so that its tasks have to wait.
         """
         async with self._advancing:
-            before = self.finished
+            before, resets = self.finished, self._resets
             target = self._clock.now() + seconds
             while True:
                 await self._settle()
+                if self._resets != resets:
+                    # the time that it was to be has no meaning any more
+                    return self.finished - before
                 due = self.next_due()
                 if due is not None and due <= max(target, self._clock.now()):
                     self._clock.move_to(due)

@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import datetime
 import json
+import math
 import os
 import pickle
 import socket
@@ -471,8 +472,9 @@ async def test_all_entities_are_listed(state: State) -> None:
 
 
 async def test_properties_that_json_lacks_are_shown_as_text(state: State) -> None:
-    """Dates, keys and bytes do not make the list fail."""
+    """Dates, keys, bytes and NaN do not make the list fail."""
     entity = datastore.Entity("Odd", name="x")
+    entity["no number"] = [1.5, math.nan]
     entity["when"] = datetime.datetime(2026, 1, 2, 3, 4, 5)
     entity["key"] = datastore.Key.from_path("Counter", "x")
     entity["many"] = ["a", "b"]
@@ -484,6 +486,7 @@ async def test_properties_that_json_lacks_are_shown_as_text(state: State) -> Non
     assert shown["properties"]["many"] == ["a", "b"]
     assert shown["properties"]["nothing"] is None
     assert shown["properties"]["ratio"] == 0.5
+    assert shown["properties"]["no number"] == [1.5, "nan"]
     assert isinstance(shown["properties"]["key"], str)
 
 

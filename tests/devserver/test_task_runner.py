@@ -594,6 +594,25 @@ async def test_a_bucket_fills_again_after_the_clock_was_reset(
     assert bench.clock.elapsed() == 2
 
 
+async def test_a_reset_ends_an_advance(bench: Bench) -> None:
+    """The clock stays where the reset has put it."""
+    gate = asyncio.Event()
+
+    async def hold() -> int:
+        await gate.wait()
+        return 200
+
+    bench.app.answers(hold())
+    await bench.add("a")
+    advance = asyncio.create_task(bench.runner.advance(3600))
+    await until(lambda: bench.app.running)
+    bench.clock.reset()
+    bench.runner.reset()
+    gate.set()
+    await advance
+    assert bench.clock.elapsed() == 0
+
+
 async def test_a_new_rate_counts_at_once(make_bench: Callable[..., Bench]) -> None:
     """When queue.yaml has changed, waiting tasks run at the new rate."""
     bench = make_bench(QueueConfig("work", rate=0.001, bucket_size=1))
