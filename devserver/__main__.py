@@ -56,12 +56,14 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     from devserver import console
     from devserver.app_process import AppProcess
     from devserver.config import ConfigError, load_app_yaml
+    from devserver.storage import Storage, StorageError
 
     console.set_up_logging(options.log_level)
     try:
         config = load_app_yaml(options.app_folder)
         front_sockets = _listen(options.port)
-    except (ConfigError, PortError) as error:
+        storage = Storage(options.storage, options.project) if options.storage else None
+    except (ConfigError, PortError, StorageError) as error:
         _fail(2, str(error))
     console.log_warnings(config)
     api_socket, state_socket = (_listen_on("127.0.0.1", 0) for _ in range(2))
@@ -92,6 +94,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         state_socket=state_socket,
         reload=options.reload,
         open_browser=options.open,
+        storage=storage,
     )
     loop = asyncio.new_event_loop()
     try:
@@ -144,6 +147,13 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="restart the app when one of its files changes (default: on)",
+    )
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        metavar="DIR",
+        help="a folder that keeps entities and tasks for the next run (default: they "
+        "are kept in memory)",
     )
     parser.add_argument(
         "--log-level",

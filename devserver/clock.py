@@ -10,8 +10,8 @@ class Clock:
     on arrival, and what goes back to it has the offset taken off.
     """
 
-    def __init__(self) -> None:
-        self.offset = 0.0
+    def __init__(self, offset: float = 0.0) -> None:
+        self.offset = offset
         """Seconds that this clock is ahead of real time, never negative."""
 
     def now(self) -> float:

@@ -8,9 +8,11 @@ from typing import Any
 
 from google.appengine.api import datastore_file_stub
 from google.appengine.datastore import datastore_pb, datastore_stub_util
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.appengine.runtime import apiproxy_errors
 
 from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
+from devserver.storage import Storage
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
 
@@ -34,7 +36,12 @@ class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type:
 class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
     """The SDK's datastore stub, for one event loop."""
 
-    def __init__(self, app_id: str) -> None:
+    def __init__(
+        self, app_id: str, storage: Storage | None = None, database: str = ""
+    ) -> None:
+        """Make the datastore, with what `storage` has of this database."""
+        self._storage: Storage | None = None
+        self._database = database
         super().__init__(
             app_id,
             datastore_file=None,
@@ -46,6 +53,43 @@ class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
             auto_id_policy=datastore_stub_util.SCATTERED,
         )
         self._handles = itertools.count(secrets.randbelow(2**32) + 1)
+        if storage is not None:
+            self._load(storage)
+            self._storage = storage
+
+    def _load(self, storage: Storage) -> None:
+        for encoded in storage.entities(self._database):
+            entity = entity_pb.EntityProto.FromString(encoded)
+            record = datastore_stub_util._FromStorageEntity(entity)
+            self._StoreRecord(record)
+            # versions go on from the last one
+            version = record.metadata.updated_version
+            self._commit_timestamp = max(self._commit_timestamp, version)
+        for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
+            counter = storage.counter(self._counter_name(space))
+            if counter is not None:
+                self._SetIdCounter(space, counter)
+
+    def _counter_name(self, id_space: Any) -> str:
+        return f"{self._database}/ids {id_space}"
+
+    def _StoreRecord(self, record: Any, insert: bool = False) -> None:
+        super()._StoreRecord(record, insert)
+        if self._storage is not None:
+            key = record.entity.key.SerializeToString()
+            entity = datastore_stub_util._ToStorageEntity(record)
+            encoded = entity.SerializeToString()
+            self._storage.put_entity(self._database, key, encoded)
+
+    def _Delete(self, key: Any) -> None:
+        super()._Delete(key)
+        if self._storage is not None:
+            self._storage.put_entity(self._database, key.SerializeToString(), None)
+
+    def _SetIdCounter(self, id_space: Any, value: int) -> None:
+        super()._SetIdCounter(id_space, value)
+        if self._storage is not None:
+            self._storage.set_counter(self._counter_name(id_space), value)
 
     def BeginTransaction(self, *args: Any, **kwargs: Any) -> Any:
         """Begin a transaction under a handle that is never used again.

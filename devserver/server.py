@@ -23,6 +23,7 @@ from devserver.front import Front
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 from devserver.state_api import StateApi
+from devserver.storage import Storage
 from devserver.supervisor import AppUnavailable
 from devserver.task_runner import TaskRunner
 
@@ -48,6 +49,7 @@ class Settings:
     state_socket: socket.socket
     reload: bool
     open_browser: bool
+    storage: Storage | None = None
 
     @property
     def port(self) -> int:
@@ -87,6 +89,7 @@ class Server:
             clock,
             default_hostname=hostname,
             version=settings.version,
+            storage=settings.storage,
         )
         self._api = ApiServer(self._services, requests, config.app_engine_apis)
         self._runner = TaskRunner(
@@ -132,7 +135,9 @@ class Server:
     def _announce(self) -> None:
         url = f"http://127.0.0.1:{self._settings.port}"
         state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
-        console.show_banner(self._config, url, state_url)
+        storage = self._settings.storage
+        where = str(storage.path) if storage else "in memory"
+        console.show_banner(self._config, url, state_url, where)
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

@@ -20,6 +20,7 @@ from devserver.config import AppConfig, QueueConfig
 from devserver.datastore import Datastore, DatastoreCalls
 from devserver.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from devserver.running_requests import RunningRequests
+from devserver.storage import Storage
 from devserver.stubs import MAKERS, Surroundings
 from devserver.taskqueue import TaskQueue
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("devserver")
 # other request, and an app that fetches a URL of its own would wait for itself
 _IN_THREADS = frozenset({"images", "mail", "urlfetch"})
 _MAX_THREADS = 32
+_OFFSET = "clock offset in microseconds"
 
 # from here on memcache takes an expiration for seconds since the epoch
 _MAX_MEMCACHE_SECONDS = 30 * 86400
@@ -55,6 +57,7 @@ class Services:
         default_hostname: str,
         version: str = "1",
         lock_deadline: float = LOCK_DEADLINE,
+        storage: Storage | None = None,
     ) -> None:
         """Make the services.
 
@@ -66,6 +69,7 @@ class Services:
             default_hostname: "host:port" of the app.
             version: what the app has as GAE_VERSION.
             lock_deadline: seconds that a transaction waits for another.
+            storage: where entities, tasks and the clock are kept; None: nowhere.
         """
         self.app_id = f"dev~{project}"
         full_app_id.put(self.app_id)
@@ -81,7 +85,11 @@ class Services:
         # the stubs call each other through the SDK's client, for instance a commit
         # the task queue
         apiproxy_stub_map.apiproxy = _StubMap(self.stub)
-        datastore = Datastore(self.app_id)
+        self._storage = storage
+        if storage is not None:
+            clock.offset = (storage.counter(_OFFSET) or 0) / 1e6
+        self._stored_offset = clock.offset
+        datastore = Datastore(self.app_id, storage)
         self.taskqueue = TaskQueue(
             config.queues,
             clock,
@@ -89,6 +97,7 @@ class Services:
             app_id=self.app_id,
             default_hostname=default_hostname,
             own_targets=frozenset({config.service, version}),
+            storage=storage,
         )
         self._add("datastore_v3", datastore)
         self._add("taskqueue", self.taskqueue)
@@ -161,6 +170,8 @@ class Services:
         except AssertionError as error:
             # so the stubs refuse what the SDK's own client never sends
             raise apiproxy_errors.ArgumentError(str(error)) from None
+        finally:
+            self.flush()
         serialized: bytes = response.SerializeToString()
         return serialized
 
@@ -186,6 +197,14 @@ class Services:
         else:
             ask()
 
+    def flush(self) -> None:
+        """Write what has changed to the storage; to be called before an answer."""
+        if self._storage is not None:
+            if self._clock.offset != self._stored_offset:
+                self._stored_offset = self._clock.offset
+                self._storage.set_counter(_OFFSET, int(self._stored_offset * 1e6))
+            self._storage.flush()
+
     def update_queues(self, queues: Sequence[QueueConfig]) -> None:
         """Take over a changed queue.yaml."""
         self.taskqueue.update(queues)
@@ -194,9 +213,13 @@ class Services:
         """Forget entities, tasks and whatever the other services keep."""
         self.datastore.clear()
         self.taskqueue.clear()
+        if self._storage is not None:
+            self._storage.clear()
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:
             del self._stubs[service]
 
     def close(self) -> None:
         """Let go of the threads; what still runs in them is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._storage is not None:
+            self._storage.close()

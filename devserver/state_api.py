@@ -37,7 +37,7 @@ class StateApi:
         self._taskqueue = services.taskqueue
         self._task_runner = runner
         self._clock = clock
-        app = web.Application(middlewares=[_errors_as_json])
+        app = web.Application(middlewares=[_errors_as_json, self._flush])
         queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
         app.add_routes(
             [
@@ -55,6 +55,16 @@ class StateApi:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+
+    @web.middleware
+    async def _flush(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        """Write to the storage what a request has changed, before it is answered."""
+        try:
+            return await handler(request)
+        finally:
+            self._services.flush()
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket."""

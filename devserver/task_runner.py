@@ -175,6 +175,7 @@ class TaskRunner:
         waiting = queue.find(name)
         if waiting is not None and not (broken and waiting is task):
             self.scheduled(queue, name, waiting.eta_usec)
+        self._taskqueue.flush()
         self._wake.set()
         async with self._changed:
             self._changed.notify_all()

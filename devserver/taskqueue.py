@@ -17,6 +17,7 @@ from google.appengine.runtime import apiproxy_errors
 
 from devserver.clock import Clock
 from devserver.config import QueueConfig
+from devserver.storage import Storage
 from devserver.task_names import function_name
 
 logger = logging.getLogger("devserver.task")
@@ -40,6 +41,21 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self.running: set[str] = set()
         self._finished: deque[tuple[int, int]] = deque()
         self.listener: Listener | None = None
+        self.storage: Storage | None = None
+
+    def load(self, name: str, encoded: bytes | None) -> None:
+        """Take a task, or a tombstone (None), out of the storage."""
+        if encoded is None:
+            self.task_name_archive.add(name)
+            return
+        with self._lock:
+            task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
+            taskqueue_stub._Queue._InsertTask(self, task)
+
+    def _store(self, task: Any) -> None:
+        if self.storage is not None:
+            name = task.task_name.decode()
+            self.storage.put_task(self.queue_name, name, task.SerializeToString())
 
     @property
     def is_push(self) -> bool:
@@ -80,6 +96,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 
     def _InsertTask(self, task: Any) -> None:
         super()._InsertTask(task)
+        self._store(task)
         if self.is_push and logger.isEnabledFor(logging.INFO):
             wait = task.eta_usec / 1e6 - self.gettime()
             due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
@@ -90,6 +107,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 
     def _PostponeTaskInsertOnly(self, task: Any, new_eta_usec: int) -> None:
         super()._PostponeTaskInsertOnly(task, new_eta_usec)
+        self._store(task)
         self._announce(task)
 
     def _DeleteNoAcquireLock(self, name: bytes | str) -> Any:
@@ -97,10 +115,17 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self.task_add_request_pbs.pop(
             name.encode() if isinstance(name, str) else name, None
         )
-        return super()._DeleteNoAcquireLock(name)
+        result = super()._DeleteNoAcquireLock(name)
+        if self.storage is not None and result == _ERRORS.OK:
+            text = name.decode() if isinstance(name, bytes) else name
+            self.storage.put_task(self.queue_name, text, None)
+        return result
 
     def PurgeQueue(self) -> None:
         """Drop all tasks; their names stay tombstones."""
+        if self.storage is not None:
+            for name, _ in self._sorted_by_name:
+                self.storage.put_task(self.queue_name, name, None)
         super().PurgeQueue()
         self.task_add_request_pbs.clear()
 
@@ -161,6 +186,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         app_id: str,
         default_hostname: str,
         own_targets: frozenset[str],
+        storage: Storage | None = None,
     ) -> None:
         """Make the queues.
 
@@ -171,6 +197,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             app_id: "dev~" and the project.
             default_hostname: "host:port", the end of every task's Host header.
             own_targets: what may stand before it: this service and its version.
+            storage: what holds the tasks of earlier runs, and takes those of this.
         """
         super().__init__(
             request_data=request_data,
@@ -184,7 +211,20 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._listener: Listener | None = None
         # without a parser the stub does not read queue.yaml again with every call
         self._queues[None] = _Group(None, gettime=clock.now)
+        self._storage = storage
+        self._set_aside: dict[str, Queue] = {}
+        for name, task_name, encoded in storage.tasks() if storage else ():
+            self._make_queue(name).load(task_name, encoded)
         self.update(queues)
+
+    def _make_queue(self, name: str) -> Queue:
+        if name not in self.queues():
+            if name in self._set_aside:
+                self.queues()[name] = self._set_aside.pop(name)
+            else:
+                self._queues[None]._ConstructQueue(name)
+            self.queues()[name].storage = self._storage
+        return self.queues()[name]
 
     def queues(self) -> dict[str, Queue]:
         """Return the queues by name."""
@@ -205,20 +245,22 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
     def update(self, configs: Sequence[QueueConfig]) -> None:
         """Take over queue.yaml; tasks of a queue that stays are kept."""
         for config in configs:
-            queue = self.queues().get(config.name)
-            if queue is None:
-                self._queues[None]._ConstructQueue(config.name)
-                queue = self.queues()[config.name]
+            queue = self._make_queue(config.name)
             _configure(queue, config)
             self._connect(queue)
         for name in set(self.queues()) - {config.name for config in configs}:
-            waiting = self.queues().pop(name).Count()
-            if waiting:
+            self._set_aside[name] = gone = self.queues().pop(name)
+            if gone.Count():
                 logger.warning(
-                    "queue %s is gone from queue.yaml, and %d tasks with it",
+                    "queue %s is gone from queue.yaml; its %d tasks wait for it",
                     name,
-                    waiting,
+                    gone.Count(),
                 )
+
+    def flush(self) -> None:
+        """Write what has changed to the storage; to be called before an answer."""
+        if self._storage is not None:
+            self._storage.flush()
 
     def accept(self, method: str, request: Any) -> None:
         """Check and adapt what the app sends, before the stub sees it.
@@ -277,6 +319,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
 
     def clear(self) -> None:
         """Drop all tasks, names and tombstones; the queues stay."""
+        self._set_aside.clear()
         for queue in self.queues().values():
             queue.PurgeQueue()
             queue.task_name_archive.clear()
