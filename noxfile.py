@@ -256,6 +256,13 @@ def versions(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Count 2,000 tasks with every app while workers and the server are killed."""
+    install(session, "devserver", "test", apps=APPS)
+    run_pytest(session, "tests/chaos", "--chaos-calls=2000", "-rP")
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the dev server and print a table."""
     install(session, "devserver", "test", apps=APPS)

@@ -1,11 +1,10 @@
 """The command line: options, banner, exit codes."""
 
 import argparse
-import errno
+import ipaddress
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -14,20 +13,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from devserver.app_process import AppProcess
+    from devserver.faults import Faults
 
 PROG = "python -m devserver"
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_BACKLOG = 1024
-_FREE_PORT_TRIES = 20
 _APP_STOP_SECONDS = 2.5
 
 # what a signal has to end while the server is still starting
 _started: "list[AppProcess]" = []
-
-
-class PortError(Exception):
-    """The server cannot listen on its port; the message is for the user."""
 
 
 def main() -> NoReturn:
@@ -53,7 +47,7 @@ def main() -> NoReturn:
 def _serve(options: argparse.Namespace, parent: int) -> None:
     # What is imported here is little. The rest takes longer, and is imported while
     # the app starts.
-    from devserver import console
+    from devserver import console, listening
     from devserver.app_process import AppProcess
     from devserver.config import ConfigError, load_app_yaml
     from devserver.storage import Storage, StorageError
@@ -61,12 +55,16 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     console.set_up_logging(options.log_level)
     try:
         config = load_app_yaml(options.app_folder)
-        front_sockets = _listen(options.port)
+        front_sockets = listening.listen(options.port, options.host)
         storage = Storage(options.storage, options.project) if options.storage else None
-    except (ConfigError, PortError, StorageError) as error:
+    except (ConfigError, listening.PortError, StorageError) as error:
         _fail(2, str(error))
     console.log_warnings(config)
-    api_socket, state_socket = (_listen_on("127.0.0.1", 0) for _ in range(2))
+    if options.host is not None:
+        console.logger.warning(
+            "%s", listening.what_is_exposed(options.host, front_sockets)
+        )
+    api_socket, state_socket = (listening.listen_on("127.0.0.1", 0) for _ in range(2))
     version = config.version or time.strftime("%Y%m%dt%H%M%S")
     try:
         process = AppProcess(
@@ -83,7 +81,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
 
     import asyncio
 
-    from devserver import server
+    from devserver import server, task_runner
 
     settings = server.Settings(
         project=options.project,
@@ -95,6 +93,8 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         reload=options.reload,
         open_browser=options.open,
         storage=storage,
+        faults=options.faults,
+        task_deadline=options.task_deadline or task_runner.DEADLINE,
     )
     loop = asyncio.new_event_loop()
     try:
@@ -136,6 +136,13 @@ def _parser() -> argparse.ArgumentParser:
         help="where the app answers; 0 picks a free port (default: %(default)s)",
     )
     parser.add_argument(
+        "--host",
+        type=_address,
+        metavar="ADDRESS",
+        help="an IP address at which others may use the app too, 0.0.0.0 for all "
+        "(default: only programs on this machine can)",
+    )
+    parser.add_argument(
         "--project",
         type=_project,
         default="sample-project",
@@ -156,6 +163,19 @@ def _parser() -> argparse.ArgumentParser:
         "are kept in memory)",
     )
     parser.add_argument(
+        "--task-deadline",
+        type=_seconds,
+        metavar="SECONDS",
+        help="after how long a task is cut off and retried (default: 600)",
+    )
+    parser.add_argument(
+        "--faults",
+        type=_faults,
+        metavar="SPEC",
+        help="for tests: let tasks be delivered twice, workers die and so on, for "
+        "example twice=0.1,kill=0.02,seed=7 (see devserver/faults.py)",
+    )
+    parser.add_argument(
         "--log-level",
         choices=_LOG_LEVELS,
         default="info",
@@ -173,6 +193,34 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _address(text: str) -> str | None:
+    """Return an IP address; None: it is one of those that are listened on anyway."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+    return None if address.is_loopback else str(address)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _faults(text: str) -> "Faults":
+    from devserver.faults import Faults
+
+    try:
+        return Faults.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _project(text: str) -> str:
     # https://cloud.google.com/resource-manager/docs/creating-managing-projects
     if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", text):
@@ -181,44 +229,6 @@ def _project(text: str) -> str:
             "hyphens, the first a letter"
         )
     return text
-
-
-def _listen(port: int) -> tuple[socket.socket, ...]:
-    """Listen on the IPv4 loopback address, and on the IPv6 one where there is one.
-
-    Raises:
-        PortError: another program has the port, or it is not for users.
-    """
-    for _ in range(_FREE_PORT_TRIES):
-        try:
-            ipv4 = _listen_on("127.0.0.1", port)
-        except OSError as error:
-            raise _port_error(port, error) from error
-        try:
-            return ipv4, _listen_on("::1", ipv4.getsockname()[1])
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                # no IPv6 here
-                return (ipv4,)
-            ipv4.close()
-            # a browser that takes localhost for ::1 would see the other program
-            if port:
-                raise _port_error(port, error) from error
-    raise PortError("No port is free on both 127.0.0.1 and ::1. Choose one: --port.")
-
-
-def _listen_on(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, port), family=family, backlog=_BACKLOG)
-
-
-def _port_error(port: int, error: OSError) -> PortError:
-    if error.errno == errno.EADDRINUSE:
-        return PortError(
-            f"Port {port} is in use by another program. Stop that program, or choose "
-            "another port: --port 0 picks a free one."
-        )
-    return PortError(f"Port {port} cannot be used ({error.strerror}). Choose another.")
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
-from devserver.http_server import HttpServer
+from devserver.http_server import HttpServer, check_host, read_body
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 
@@ -56,6 +56,7 @@ class ApiServer:
         await self._server.stop()
 
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
+        check_host(http_request)
         if http_request.path != "/rpc_http":
             return web.Response(status=404, text="API calls go to /rpc_http.\n")
         if http_request.method != "POST":
@@ -64,7 +65,7 @@ class ApiServer:
             )
         response = remote_api.Response()
         try:
-            response.response = await self._call(await http_request.read())
+            response.response = await self._call(await read_body(http_request))
         except apiproxy_errors.ApplicationError as error:
             response.application_error.code = error.application_error
             response.application_error.detail = error.error_detail or ""

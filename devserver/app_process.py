@@ -150,6 +150,11 @@ class AppProcess:
         copier.start()
         threading.Thread(target=self._wait, args=(copier,), daemon=True).start()
 
+    @property
+    def pid(self) -> int:
+        """The id of the watchdog, the parent of the app's own processes."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and SIGKILL after two seconds."""
         with self._lock:

@@ -36,12 +36,16 @@ class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type:
 class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
     """The SDK's datastore stub, for one event loop."""
 
+    _commit_timestamp: int
+
     def __init__(
         self, app_id: str, storage: Storage | None = None, database: str = ""
     ) -> None:
         """Make the datastore, with what `storage` has of this database."""
         self._storage: Storage | None = None
         self._database = database
+        self.begun: list[int] = []
+        """The handles of transactions that nobody has claimed yet."""
         super().__init__(
             app_id,
             datastore_file=None,
@@ -101,6 +105,7 @@ class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
         live = self._txn_map.pop(transaction.handle)
         live.handle = transaction.handle = next(self._handles)
         self._txn_map[live.handle] = live
+        self.begun.append(live.handle)
         return transaction
 
     def _RemoveTxn(self, txn: Any) -> None:
@@ -122,6 +127,8 @@ class DatastoreCalls:
         self.stub = stub
         self._locks = locks
         self._owners: dict[int, Owner] = {}
+        # handle -> the request that will end it; also those that take no lock
+        self._tickets: dict[int, str] = {}
 
     async def call(self, method: str, request: Any, response: Any, ticket: str) -> None:
         """Carry out one call of datastore_v3.
@@ -156,6 +163,7 @@ class DatastoreCalls:
             self._give_up(transaction.handle)
 
     def _give_up(self, handle: int) -> None:
+        self._tickets.pop(handle, None)
         owner = self._owners.pop(handle, None)
         if owner is not None:
             self._locks.release(owner)
@@ -196,15 +204,20 @@ class DatastoreCalls:
             live.Rollback()
         self._give_up(handle)
 
+    def claim(self, ticket: str) -> None:
+        """Take note that a request has begun the newest transactions."""
+        while self.stub.begun:
+            self._tickets[self.stub.begun.pop()] = ticket
+
     def request_ended(self, ticket: str) -> None:
         """Roll back what a request left open: nobody could end it any more."""
-        for handle, owner in list(self._owners.items()):
-            if owner.ticket == ticket:
+        for handle, begun_by in list(self._tickets.items()):
+            if begun_by == ticket:
                 self.roll_back(handle)
 
     def clear(self) -> None:
         """Forget all entities and roll back all transactions."""
-        for handle in list(self._owners):
+        for handle in list(self._tickets):
             self.roll_back(handle)
         self.stub.Clear()
 

@@ -1,7 +1,9 @@
 """What of a request and of its answer is sent on, and in which form."""
 
+import asyncio
 import functools
 import logging
+import re
 from collections.abc import Sequence
 
 import aiohttp
@@ -9,9 +11,10 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from devserver.http_server import MAX_BODY
-
 logger = logging.getLogger("devserver.request")
+
+STALLED_SECONDS = 60.0
+"""How long a client may take nothing of an answer that waits for it."""
 
 _HOP_BY_HOP = frozenset(
     [
@@ -22,6 +25,9 @@ _HOP_BY_HOP = frozenset(
 # the front has read the whole body before it sends it on
 _OF_THIS_CONNECTION = _HOP_BY_HOP | {"content-length", "expect"}
 _APP_ENGINES_OWN = ("x-appengine-", "x-google-")
+# what HTTP allows, checked here too: a parser may allow more
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Answer(web.StreamResponse):
@@ -85,16 +91,24 @@ class Answer(web.StreamResponse):
         try:
             async for data in answer.content.iter_any():
                 frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
-                await writer.write(frame)
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await writer.write(frame)
+        except TimeoutError:
+            logger.info("a client did not take its answer: the connection is cut")
+            self._cut(request)
+            return
         except aiohttp.ClientError as error:
-            # only a cut tells the client that this is not all
             logger.warning("the app broke off its answer: %s", reason_of(error))
-            self._keep_open = False
-            if request.transport is not None:
-                request.transport.abort()
+            self._cut(request)
             return
         if chunked:
             await writer.write(b"0\r\n\r\n")
+
+    def _cut(self, request: web.BaseRequest) -> None:
+        # nothing else tells the client that this is not all
+        self._keep_open = False
+        if request.transport is not None:
+            request.transport.abort()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -109,10 +123,13 @@ def headers_from_outside(
     """Return the headers that a request from outside may carry into the app.
 
     Raises:
-        ValueError: a value is not UTF-8, and aiohttp can send no other.
+        ValueError: a header is not as HTTP has it, or its value is not UTF-8, and
+            aiohttp can send no other.
     """
     dropped = set(_OF_THIS_CONNECTION)
     for name, value in raw_headers:
+        if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
+            raise ValueError(f"the header {name!r} has a character that none may have")
         if _folded(name) == "connection":
             dropped.update(_folded(token) for token in value.split(b","))
     dropped.discard("host")
@@ -125,27 +142,6 @@ def headers_from_outside(
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
             headers.add(spelled, value.decode("utf-8"))
     return headers
-
-
-async def read_body(request: web.BaseRequest) -> bytes | None:
-    """Read the whole body: the SDK's handler reads no further than Content-Length."""
-    if not request.body_exists and hdrs.CONTENT_LENGTH not in request.headers:
-        return None
-    too_large = web.HTTPRequestEntityTooLarge(
-        max_size=MAX_BODY, actual_size=0, text=f"A body may have {MAX_BODY} bytes.\n"
-    )
-    too_large.force_close()
-    if (request.content_length or 0) > MAX_BODY:
-        raise too_large
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    chunks, size = [], 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def reason_of(error: Exception) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import aiohttp
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from devserver import static_files
@@ -17,7 +16,8 @@ from devserver.app_client import AppClient
 from devserver.app_process import AppProcess
 from devserver.config import AppConfig
 from devserver.console import printable
-from devserver.forwarding import Answer, headers_from_outside, read_body, reason_of
+from devserver.forwarding import Answer, headers_from_outside, reason_of
+from devserver.http_server import HttpServer, check_host, read_body
 from devserver.running_requests import RunningRequests
 from devserver.supervisor import AppUnavailable
 
@@ -70,22 +70,17 @@ class Front:
             "X-Appengine-User-Nickname": "",
             "X-Appengine-User-Organization": "",
         }
-        self._runner: web.ServerRunner | None = None
+        self._server: HttpServer | None = None
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
-        server = web.Server(
-            self._handle, auto_decompress=False, access_log=None, logger=_http_logger()
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.2)
-        await self._runner.setup()
-        for sock in sockets:
-            await web.SockSite(self._runner, sock).start()
+        self._server = HttpServer(self._handle, auto_decompress=False)
+        await self._server.start(*sockets)
 
     async def stop(self) -> None:
         """Close the port."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.stop()
 
     async def dispatch_task(
         self,
@@ -197,18 +192,23 @@ class Front:
     ) -> tuple[str | None, web.StreamResponse]:
         """Return the answer, and the ticket to end when it is sent."""
         target = request.raw_path
-        match = static_files.find(
-            self.config.static_handlers, self.config.folder, target
-        )
-        if match is not None:
-            return None, static_files.response(match, request.method)
-        if request.method == hdrs.METH_CONNECT:
-            return None, web.Response(status=405, text="This is not a proxy.\n")
         ticket = None
         try:
+            check_host(request)
+            match = static_files.find(
+                self.config.static_handlers, self.config.folder, target
+            )
+            if match is not None:
+                return None, static_files.response(match, request.method)
+            if request.method == hdrs.METH_CONNECT:
+                return None, web.Response(status=405, text="This is not a proxy.\n")
             headers = headers_from_outside(request.raw_headers)
-            body = await read_body(request)
-            if body is not None:
+            body = None
+            if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
+                if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                # whole: the SDK's handler reads no further than Content-Length
+                body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
             ticket = self._begin(headers, target, request.remote or "")
             answer = await self._app.send(request.method, target, headers, body)
@@ -244,20 +244,3 @@ def _as_utf8(value: str) -> str:
         return value.encode("latin-1").decode("utf-8")
     except ValueError:
         return value
-
-
-def _http_logger() -> logging.Logger:
-    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
-
-    def shorten(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            first = printable(error.message.partition("\n")[0])
-            record.msg, record.args = "400 bad request: %s", (first,)
-            record.exc_info, record.levelno = None, logging.INFO
-        return True
-
-    http_logger = logging.getLogger("devserver.request.http")
-    if not http_logger.filters:
-        http_logger.addFilter(shorten)
-    return http_logger

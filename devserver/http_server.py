@@ -1,39 +1,230 @@
-"""One HTTP port without routes: a handler and a listening socket."""
+"""What every HTTP port of the server has in common: limits and the check of Host."""
 
 import asyncio
+import functools
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-from aiohttp import web
+import aiohttp
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from devserver.console import printable
 
 MAX_BODY = 32 * 2**20
 """Bytes that a request's body may have (App Engine's limit)."""
+MAX_HEADER = 8190
+"""Bytes that the request line, or one header, may have."""
+MAX_HEADERS = 128
+"""Headers that a request may have."""
+MAX_CONNECTIONS = 512
+"""Connections that a port holds at a time."""
+HEAD_SECONDS = 20.0
+"""How long a client may take to send the head of a request."""
+BODY_SECONDS = 120.0
+"""How long a client may take to send a body."""
 
+# a connection without a request; browsers keep theirs for a minute or so
+_IDLE_SECONDS = 75.0
 # an open keep-alive connection must not delay the end of the server
 _SHUTDOWN_SECONDS = 0.2
+# how long to read on after an answer that came before the end of the body: a client
+# that is still sending might otherwise never see it
+_LINGERING_SECONDS = 5.0
+# how long a connection that is one too many may take to hear so
+_REFUSED_SECONDS = 2.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+_FULL = b"429 Too Many Requests", b"This port has too many connections.\n"
+_SLOW = b"408 Request Timeout", b"The head of the request took too long.\n"
+
 
 class HttpServer:
-    """aiohttp's server without its router: each port here has but one handler."""
+    """A handler, or an application with routes, on listening sockets."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._runner = web.ServerRunner(
-            web.Server(handler, request_factory=_make_request, access_log=None),
-            shutdown_timeout=_SHUTDOWN_SECONDS,
-        )
+    def __init__(
+        self, serves: Handler | web.Application, *, auto_decompress: bool = True
+    ) -> None:
+        """Make the server.
+
+        Args:
+            serves: what answers the requests.
+            auto_decompress: unpack a body that its Content-Encoding says is packed.
+        """
+        self._auto_decompress = auto_decompress
+        self._servers: list[asyncio.Server] = []
+        self._runner: web.BaseRunner
+        if isinstance(serves, web.Application):
+            self._runner = web.AppRunner(serves, shutdown_timeout=_SHUTDOWN_SECONDS)
+        else:
+            server = web.Server(serves, request_factory=_make_request)
+            self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
         await self._runner.setup()
+        assert self._runner.server is not None
+        loop = asyncio.get_running_loop()
+        connect = functools.partial(
+            _Connection,
+            self._runner.server,
+            loop=loop,
+            access_log=None,
+            auto_decompress=self._auto_decompress,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_LINGERING_SECONDS,
+            logger=_http_logger(),
+            max_field_size=MAX_HEADER,
+            max_headers=MAX_HEADERS,
+            max_line_size=MAX_HEADER,
+        )
         for sock in sockets:
-            await web.SockSite(self._runner, sock).start()
+            self._servers.append(await loop.create_server(connect, sock=sock))
 
     async def stop(self) -> None:
         """Close the port and its connections."""
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
+
+
+class _Connection(web.RequestHandler):
+    """A connection that is refused where there are too many, and cut if it is slow."""
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._connections = server
+        self._refused = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._connections.connections) > MAX_CONNECTIONS:
+            self._refused = True
+            self._timer = self._loop.call_later(_REFUSED_SECONDS, self.force_close)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            # not before: a client that is still sending might never see the answer
+            self._end(*_FULL)
+            return
+        super().data_received(data)
+        if self._messages or self._request_in_progress:
+            self._stop_timer()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, LineTooLong):
+            status = 431
+            message = f"The request line and a header may have {MAX_HEADER} bytes.\n"
+        return super().handle_error(request, status, exc, message)
+
+    def _too_slow(self) -> None:
+        if not self._request_in_progress:
+            self._end(*_SLOW)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, status: bytes, text: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(
+                b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+                % (status, len(text), text)
+            )
+        self.force_close()
+
+
+def check_host(request: web.BaseRequest) -> None:
+    """Refuse a request that was meant for a host of another name.
+
+    A web page can give its own name the address 127.0.0.1 (DNS rebinding); a browser
+    then lets it read what this server answers. The name is still in the Host header.
+
+    Raises:
+        web.HTTPMisdirectedRequest: Host is neither a loopback name nor the address
+            that the client has reached.
+        web.HTTPBadRequest: there is not one Host, or no version that has one.
+    """
+    if request.version not in (aiohttp.HttpVersion10, aiohttp.HttpVersion11):
+        raise _closing(web.HTTPBadRequest(text="This server speaks HTTP/1.1.\n"))
+    hosts = request.headers.getall(hdrs.HOST, [])
+    target = request.raw_path
+    if request.method != hdrs.METH_CONNECT and not target.startswith(("/", "*")):
+        # "GET http://HOST/path": then the Host header says nothing
+        hosts = [*hosts, urlsplit(target).netloc]
+    elif len(hosts) != 1 and (hosts or request.version >= aiohttp.HttpVersion11):
+        raise _closing(web.HTTPBadRequest(text="A request needs one Host header.\n"))
+    sockname = request.get_extra_info("sockname")
+    for host in hosts:
+        if host.lower() not in _own_names(*sockname[:2]):
+            text = f"This server is not {printable(host)}. Ask for localhost.\n"
+            raise _closing(web.HTTPMisdirectedRequest(text=text))
+
+
+@functools.lru_cache
+def _own_names(address: str, port: int) -> frozenset[str]:
+    reached = f"[{address}]" if ":" in address else address
+    names = ("localhost", "127.0.0.1", "[::1]", reached)
+    return frozenset(f"{name}{end}" for name in names for end in ("", f":{port}"))
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge: it has more than MAX_BODY bytes.
+        web.HTTPRequestTimeout: it took more than BODY_SECONDS.
+        web.HTTPBadRequest: it is not what its headers say.
+    """
+    if (request.content_length or 0) > MAX_BODY:
+        raise _too_large()
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise _too_large()
+                chunks.append(chunk)
+    except TimeoutError:
+        text = f"The body took more than {BODY_SECONDS:g} seconds.\n"
+        raise _closing(web.HTTPRequestTimeout(text=text)) from None
+    except web.RequestPayloadError as error:
+        text = f"The body cannot be read: {printable(str(error))}.\n"
+        raise _closing(web.HTTPBadRequest(text=text)) from None
+    return b"".join(chunks)
+
+
+def _too_large() -> web.HTTPException:
+    text = f"A body may have {MAX_BODY} bytes.\n"
+    return _closing(
+        web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=0, text=text)
+    )
+
+
+def _closing(error: web.HTTPException) -> web.HTTPException:
+    """Return an answer after which the connection is closed."""
+    error.force_close()
+    return error
 
 
 def _make_request(
@@ -47,3 +238,20 @@ def _make_request(
     return web.BaseRequest(
         message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY
     )
+
+
+def _http_logger() -> logging.Logger:
+    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            first = printable(error.message.partition("\n")[0])
+            record.msg, record.args = "400 bad request: %s", (first,)
+            record.exc_info, record.levelno = None, logging.INFO
+        return True
+
+    http_logger = logging.getLogger("devserver.request.http")
+    if not http_logger.filters:
+        http_logger.addFilter(shorten)
+    return http_logger

@@ -19,13 +19,14 @@ from devserver.app_client import AppClient
 from devserver.app_process import AppProcess
 from devserver.clock import Clock
 from devserver.config import AppConfig, ConfigError
+from devserver.faults import Faults
 from devserver.front import Front
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 from devserver.state_api import StateApi
 from devserver.storage import Storage
 from devserver.supervisor import AppUnavailable
-from devserver.task_runner import TaskRunner
+from devserver.task_runner import DEADLINE, Dispatch, TaskRunner
 
 __all__ = ["AppUnavailable", "Settings", "run"]
 
@@ -50,6 +51,9 @@ class Settings:
     reload: bool
     open_browser: bool
     storage: Storage | None = None
+    faults: Faults | None = None
+    task_deadline: float = DEADLINE
+    """Seconds that the app may take for one task."""
 
     @property
     def port(self) -> int:
@@ -92,8 +96,14 @@ class Server:
             storage=settings.storage,
         )
         self._api = ApiServer(self._services, requests, config.app_engine_apis)
+        dispatch: Dispatch = self._front.dispatch_task
+        if (faults := settings.faults) is not None:
+            logger.warning("faults happen on purpose: --faults %s", faults)
+            faults.in_api_calls(self._services)
+            dispatch = faults.in_tasks(dispatch, self._app.process)
         self._runner = TaskRunner(
-            self._services.taskqueue, clock, self._front.dispatch_task
+            *(self._services.taskqueue, clock, dispatch),
+            deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock)
 
@@ -137,7 +147,7 @@ class Server:
         state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
         storage = self._settings.storage
         where = str(storage.path) if storage else "in memory"
-        console.show_banner(self._config, url, state_url, where)
+        console.show_banner(self._config, url, state_url, self._state.token, where)
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

@@ -171,6 +171,7 @@ class Services:
             # so the stubs refuse what the SDK's own client never sends
             raise apiproxy_errors.ArgumentError(str(error)) from None
         finally:
+            self.datastore.claim(ticket)
             self.flush()
         serialized: bytes = response.SerializeToString()
         return serialized

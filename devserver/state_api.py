@@ -4,9 +4,11 @@ Tests use it. It is documented in docs/devserver.md.
 """
 
 import base64
+import hmac
 import json
 import logging
 import math
+import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
@@ -17,12 +19,15 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from devserver.clock import Clock
 from devserver.front import AppUnavailable
+from devserver.http_server import HttpServer, check_host, read_body
 from devserver.services import Services
 from devserver.task_names import function_name
 from devserver.task_runner import TaskRunner
 from devserver.taskqueue import Queue
 
 logger = logging.getLogger("devserver")
+
+TOKEN_HEADER = "X-Devserver-Token"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +42,9 @@ class StateApi:
         self._taskqueue = services.taskqueue
         self._task_runner = runner
         self._clock = clock
-        app = web.Application(middlewares=[_errors_as_json, self._flush])
+        self.token = secrets.token_hex(16)
+        """What a write has to bring in the header X-Devserver-Token."""
+        app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
         queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
         app.add_routes(
             [
@@ -54,7 +61,33 @@ class StateApi:
                 web.post("/reset", self._reset),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        self._server = HttpServer(app)
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        """Refuse what a web page in a browser here could send, and who lacks the token.
+
+        A page can send text and forms to a loopback port, but JSON or a header of its
+        own only after asking, which this API does not answer.
+        """
+        check_host(request)
+        if request.method not in {"GET", "HEAD"}:
+            origin = request.headers.get("Origin", f"http://{request.host}")
+            if origin.lower() != f"http://{request.host}".lower():
+                raise web.HTTPForbidden(text="a page of another origin may not write")
+            if request.content_type != "application/json":
+                raise web.HTTPUnsupportedMediaType(
+                    text="send Content-Type: application/json"
+                )
+            token = request.headers.get(TOKEN_HEADER, "")
+            if not hmac.compare_digest(token.encode(), self.token.encode()):
+                raise web.HTTPForbidden(
+                    text=f"send {TOKEN_HEADER}: and the token that the server printed "
+                    "when it started"
+                )
+        return await handler(request)
 
     @web.middleware
     async def _flush(
@@ -68,12 +101,11 @@ class StateApi:
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket."""
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        await self._server.start(sock)
 
     async def stop(self) -> None:
         """Close the port."""
-        await self._runner.cleanup()
+        await self._server.stop()
 
     async def _get_queues(self, request: web.Request) -> web.Response:
         queues = self._taskqueue.queues().values()
@@ -168,7 +200,7 @@ class StateApi:
 
     async def _advance(self, request: web.Request) -> web.Response:
         try:
-            wanted = json.loads(await request.read() or b"null")
+            wanted = json.loads(await read_body(request) or b"null")
         except (ValueError, RecursionError) as error:
             raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from None
         seconds = wanted.get("seconds") if isinstance(wanted, dict) else None
@@ -246,22 +278,13 @@ def _without_nan(value: Any) -> Any:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error as {"error": ...}, and refuse forms that a web page can post.
-
-    A page of another origin can send text and forms to a loopback port, but JSON only
-    after asking, which this API does not answer.
-    """
+    """Answer every error as {"error": ...}."""
     try:
-        if request.method not in {"GET", "HEAD"} and (
-            request.content_type != "application/json"
-        ):
-            raise web.HTTPUnsupportedMediaType(
-                text="send Content-Type: application/json"
-            )
         return await handler(request)
     except web.HTTPException as error:
         allow = error.headers.getall("Allow", [])
-        response = web.json_response({"error": error.text}, status=error.status)
+        text = (error.text or "").rstrip()
+        response = web.json_response({"error": text}, status=error.status)
         response.headers.extend(("Allow", value) for value in allow)
         return response
     except AppUnavailable as error:

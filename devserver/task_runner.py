@@ -175,7 +175,11 @@ class TaskRunner:
         waiting = queue.find(name)
         if waiting is not None and not (broken and waiting is task):
             self.scheduled(queue, name, waiting.eta_usec)
-        self._taskqueue.flush()
+        try:
+            self._taskqueue.flush()
+        except Exception:
+            # a full disk, for example: it is tried again with the next change
+            logger.exception("task %s: its end was not stored", name)
         self._wake.set()
         async with self._changed:
             self._changed.notify_all()

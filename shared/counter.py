@@ -4,6 +4,8 @@ import os
 
 from google.appengine.ext import ndb
 
+from shared.once import once
+
 # [START deferred_counter]
 # In production each version counts for itself, as on Google's page. A dev server may
 # give every instance, and every reload, a version of its own: a task would then add
@@ -23,12 +25,9 @@ class Counter(ndb.Model):
 # Unlike the page: one transaction. Without it, two tasks that run at once read the
 # same count, and one of the two additions is lost.
 @ndb.transactional
+@once(ndb, Counter)  # a task may be delivered twice, and is to count once
 def do_something_later(key: str, amount: int) -> None:
-    """Add an amount to the counter that has this key.
-
-    A task may be delivered twice, and then adds twice: the queue promises at least
-    one delivery, not exactly one.
-    """
+    """Add an amount to the counter that has this key."""
     entity = Counter.get_or_insert(key, count=0)
     entity.count += amount
     entity.put()

@@ -1,6 +1,7 @@
 """Options that choose the app and the server, and fixtures that start them."""
 
 import pathlib
+import random
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -33,12 +34,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--app", choices=APPS, default="flask", help="the app that the contract tests"
     )
+    fuzz = parser.getgroup("fuzz")
+    fuzz.addoption(
+        "--fuzz-inputs",
+        type=int,
+        default=2000,
+        help="how many inputs tests/fuzz makes in all (a long run: 50000)",
+    )
+    fuzz.addoption(
+        "--fuzz-seed",
+        type=int,
+        default=random.randrange(2**32),
+        help="repeat the run of tests/fuzz whose report begins with this seed",
+    )
     group.addoption(
         "--server",
         choices=SERVERS,
         default=Embedded.name,
         help="the dev server that it runs on",
     )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to repeat the run."""
+    return f"fuzz seed: --fuzz-seed={config.getoption('--fuzz-seed')}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -66,7 +66,7 @@ class Site:
         self, target: str, *headers: str, method: str = "GET", body: bytes = b""
     ) -> "Answer":
         """Send a request and return the answer."""
-        lines = [f"{method} {target} HTTP/1.1", "Host: a.test", "Connection: close"]
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
         head = "\r\n".join([*lines, *headers, "", ""]).encode()
         return Answer(await self.send(head + body))
 

@@ -388,3 +388,10 @@ async def test_other_paths_are_not_found(port: Port, path: str) -> None:
     async with port.session.post(path, data=b"") as answer:
         assert answer.status == 404
         assert "/rpc_http" in await answer.text()
+
+
+async def test_a_call_for_another_host_is_refused(port: Port) -> None:
+    """A web page that gives its name this address (DNS rebinding) gets 421."""
+    headers = {"Host": "elsewhere.test"}
+    async with port.session.post("/rpc_http", data=b"", headers=headers) as answer:
+        assert answer.status == 421

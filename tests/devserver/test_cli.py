@@ -147,10 +147,12 @@ def test_the_banner(start: Callable[..., Running]) -> None:
     assert fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
     assert int(port) > 0
     state_port = server.state_url.rpartition(":")[2]
+    token = server.find(r"^  Token      ([0-9a-f]{32})$", lambda: server.stdout)
     assert server.stdout == (
         "Development server for app (service default, python311)\n"
         f"  App        http://127.0.0.1:{port}\n"
         f"  State API  http://127.0.0.1:{state_port}\n"
+        f"  Token      {token}\n"
         "  Queues     default\n"
         "  Storage    in memory\n"
         "Press Ctrl-C to stop. For development only: do not expose this server.\n"
@@ -162,12 +164,41 @@ def test_the_banner(start: Callable[..., Running]) -> None:
     assert "\x1b" not in server.stderr
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux"
+)
+def test_others_may_use_the_app(start: Callable[..., Running]) -> None:
+    """With --host, which says what that means; the state API stays where it is."""
+    server = start("--no-reload", "--host", "0.0.0.0")
+    port = server.url.rpartition(":")[2]
+    assert fetch(server.url) == (200, "hello")
+    assert fetch(f"http://127.0.0.2:{port}/") == (200, "hello")
+    server.log(
+        r"warning: --host 0\.0\.0\.0: whoever reaches every address of this machine "
+        rf"on port {port} can use the app, without encryption"
+    )
+    with pytest.raises(urllib.error.URLError):
+        fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux"
+)
+def test_nobody_else_may_use_the_app(start: Callable[..., Running]) -> None:
+    """Without --host, the loopback addresses are all that is listened on."""
+    server = start("--no-reload")
+    assert fetch(server.url) == (200, "hello")
+    with pytest.raises(urllib.error.URLError):
+        fetch(server.url.replace("127.0.0.1", "127.0.0.2"))
+    assert "--host" not in server.stderr
+
+
 def test_help() -> None:
     """It names every option."""
     result = run("--help")
     assert result.returncode == 0
     assert result.stdout.startswith("usage: python -m devserver ")
-    for option in ("--port", "--project", "--reload", "--no-reload", "--log-level"):
+    for option in ("--port", "--host", "--project", "--reload", "--log-level"):
         assert option in result.stdout
     assert "--open" in result.stdout
 
@@ -184,6 +215,8 @@ def test_help() -> None:
         (["flask_app", "--port", "http"], "'http' is not a number from 0 to 65535"),
         (["flask_app", "--port", "65536"], "'65536' is not a number"),
         (["flask_app", "--port", "-1"], "'-1' is not a number"),
+        (["flask_app", "--host", "here"], "'here' is not an IP address"),
+        (["flask_app", "--host", "192.0.2.1"], "has no address 192.0.2.1"),
         (["flask_app", "--project", "X"], "'X' is not a project id"),
         (["flask_app", "--project", "dev~app"], "'dev~app' is not a project id"),
         (["flask_app", "--log-level", "loud"], "'loud'"),

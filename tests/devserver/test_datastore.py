@@ -9,6 +9,7 @@ import pytest
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
+from devserver import rpc_table
 from devserver.datastore import DatastoreCalls
 from tests.devserver.calls import (
     APP_ID,
@@ -136,6 +137,23 @@ async def test_read_only_transactions_do_not_wait(server: Server) -> None:
         assert await reader.get(KEY, snapshot) == 5
         await reader.commit(snapshot)
     assert await reader.get(KEY) == 6
+    assert is_idle(server.services.datastore)
+
+
+@pytest.mark.parametrize("service", ["datastore_v3", "datastore_v4"])
+async def test_transactions_without_a_lock_end_with_their_request(
+    server: Server, service: str
+) -> None:
+    """Those that only read too, and those of the datastore's other API."""
+    one, two = server.request(), server.request()
+    request_class, _ = rpc_table.message_classes(service, "BeginTransaction")
+    fields = {"app": APP_ID, "mode": READ_ONLY} if service == "datastore_v3" else {}
+    await one.call(service, "BeginTransaction", request_class(**fields))
+    other = await two.begin()
+    assert len(server.services.datastore.stub._txn_map) == 2
+    server.end(one)
+    assert list(server.services.datastore.stub._txn_map) == [other.handle]
+    await two.commit(other)
     assert is_idle(server.services.datastore)
 
 

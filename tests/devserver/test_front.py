@@ -46,6 +46,7 @@ ANSWERS = {
     "/empty": ("204 No Content", [], []),
     "/unchanged": ("304 Not Modified", [("ETag", '"x"')], []),
     "/error": ("500 Internal Server Error", [], [b"sorry"]),
+    "/large": ("200 OK", [], [b"x" * 2**20] * 32),
 }
 
 def app(environ, start_response):
@@ -126,7 +127,7 @@ async def rude(tmp_path: Path) -> AsyncIterator[Site]:
         "/a#b?c",
         '/a|b"<>{}^`\\',
         "/a?b?c=d#e",
-        "http://elsewhere.test/x?y",
+        "http://LOCALHOST/x?y",
         "/" + "long" * 1500,
     ],
 )
@@ -144,19 +145,19 @@ async def test_headers_arrive_as_they_were(recorder: Site) -> None:
     request = await recorder.recorded()
     # a name that comes again is spelled as the first time
     sent = ["User-agent: me", "Cookie: a=b", "X-Z: 1", "Cookie: c=d", "X-Z: é", "X-Y: "]
-    expected = ["Host: a.test", *sent]
+    expected = ["Host: localhost", *sent]
     assert request.from_outside == [line.encode() for line in expected]
 
 
 async def test_headers_of_a_connection_stay_on_it(recorder: Site) -> None:
     """Hop-by-hop headers go no further, nor those that Connection names."""
     await recorder.send(
-        b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-Mine, Host\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close, X-Mine, Host\r\n"
         b"X-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nTrailer: X\r\n"
         b"Proxy-Authorization: x\r\nProxy-Connection: y\r\nX-Other: 2\r\n\r\n"
     )
     request = await recorder.recorded()
-    assert request.from_outside == [b"Host: a.test", b"X-Other: 2"]
+    assert request.from_outside == [b"Host: localhost", b"X-Other: 2"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ async def test_forged_headers_are_dropped(recorder: Site, header: str) -> None:
     await recorder.get("/", header, header, "X-Appengine: no", "X-Goo: gle")
     request = await recorder.recorded()
     assert request.from_outside == [
-        b"Host: a.test",
+        b"Host: localhost",
         b"X-Appengine: no",
         b"X-Goo: gle",
     ]
@@ -240,7 +241,7 @@ async def test_the_address_of_an_ipv6_client(recorder: Site) -> None:
     """A client that came by ::1 is named so."""
     if not socket.has_ipv6 or len(recorder._sockets) < 2:
         pytest.skip("this machine has no IPv6 loopback address")
-    request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     await recorder.send(request, "::1")
     assert (await recorder.recorded()).headers["X-Appengine-User-IP"] == "::1"
 
@@ -261,7 +262,7 @@ async def test_a_body_arrives(recorder: Site, method: str) -> None:
     await recorder.get("/", length, kind, method=method, body=body)
     request = await recorder.recorded()
     assert request.body == body
-    assert request.from_outside == [b"Host: a.test", kind.encode(), length.encode()]
+    assert request.from_outside == [b"Host: localhost", kind.encode(), length.encode()]
 
 
 async def test_a_chunked_body_arrives_whole(recorder: Site) -> None:
@@ -275,7 +276,7 @@ async def test_a_chunked_body_arrives_whole(recorder: Site) -> None:
     assert answer.status == 200
     request = await recorder.recorded()
     assert request.body == b"hello world"
-    assert request.from_outside == [b"Host: a.test", b"Content-Length: 11"]
+    assert request.from_outside == [b"Host: localhost", b"Content-Length: 11"]
 
 
 async def test_a_compressed_body_stays_compressed(recorder: Site) -> None:
@@ -295,7 +296,7 @@ async def test_a_client_that_waits_for_100_continue(recorder: Site) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", recorder.port)
     async with asyncio.timeout(PATIENCE):
         writer.write(
-            b"POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\n"
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Length: 5\r\nConnection: close\r\n\r\n"
         )
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -304,14 +305,14 @@ async def test_a_client_that_waits_for_100_continue(recorder: Site) -> None:
     writer.close()
     request = await recorder.recorded()
     assert request.body == b"hello"
-    assert request.from_outside == [b"Host: a.test", b"Content-Length: 5"]
+    assert request.from_outside == [b"Host: localhost", b"Content-Length: 5"]
 
 
 async def test_many_requests_on_one_connection(recorder: Site) -> None:
     """A connection is kept, and requests that are sent ahead are answered in order."""
     reader, writer = await asyncio.open_connection("127.0.0.1", recorder.port)
     async with asyncio.timeout(PATIENCE):
-        writer.write(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n" * 5)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
         for _ in range(5):
             head = await reader.readuntil(b"\r\n\r\n")
             assert b"\r\nContent-Length: 2\r\n" in head
@@ -329,7 +330,7 @@ async def test_a_body_that_is_too_large(
 ) -> None:
     """More than 32 MiB (here: 4 KiB) is refused, and the app sees none of it."""
     assert http_server.MAX_BODY == 32 * 2**20
-    monkeypatch.setattr(forwarding, "MAX_BODY", 4096)
+    monkeypatch.setattr(http_server, "MAX_BODY", 4096)
     body = b"x" * 4097
     if framing.endswith("chunked"):
         body = b"1001\r\n" + body + b"\r\n0\r\n\r\n"
@@ -342,22 +343,25 @@ async def test_a_body_that_is_too_large(
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \xe9\r\nConnection: close\r\n\r\n",
-        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-AppEngine-TaskName : t\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n X-AppEngine-TaskName: t\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \x00\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX\xe9: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \xe9\r\nConnection: close\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-AppEngine-TaskName : t\r\n\r\n",
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n"
+            b" X-AppEngine-TaskName: t\r\n\r\n"
+        ),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX\xe9: b\r\n\r\n",
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
         ),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n"
             b"Content-Length: 4\r\n\r\nabcd"
         ),
-        b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * 9000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: a\rX-B: b\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"nonsense\r\n\r\n",
     ],
@@ -376,16 +380,32 @@ async def test_what_cannot_be_sent_on_is_refused(
     assert not list(recorder.folder.glob("request-*"))
 
 
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [("/", "elsewhere.test"), ("http://elsewhere.test/", "localhost")],
+)
+async def test_a_request_for_another_host_is_refused(
+    recorder: Site, target: str, host: str
+) -> None:
+    """421 in plain text; the app hears nothing."""
+    data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    answer = Answer(await recorder.send(data.encode()))
+    assert answer.status == 421
+    assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
+    assert b"This server is not elsewhere.test." in answer.body
+    assert not list(recorder.folder.glob("request-*"))
+
+
 async def test_the_front_is_no_proxy(recorder: Site) -> None:
     """CONNECT is refused."""
-    data = b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
-    assert Answer(await recorder.send(data)).status == 405
+    answer = await recorder.get("elsewhere.test:80", method="CONNECT")
+    assert answer.status == 405
 
 
 async def test_an_upgrade_is_declined(recorder: Site) -> None:
     """App Engine's standard environment has no WebSockets: an ordinary request."""
     answer = await recorder.send(
-        b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, close\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n"
         b"Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
     )
     assert Answer(answer).status == 200
@@ -438,7 +458,7 @@ async def test_answers_without_a_body(
 ) -> None:
     """The connection can take the next request right after the head."""
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    request = f"{method} {target} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode()
+    request = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):
             writer.write(request)
@@ -454,7 +474,7 @@ async def test_an_answer_is_sent_on_while_it_is_made(site: Site) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     async with asyncio.timeout(PATIENCE):
         writer.write(
-            b"GET /stream HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+            b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )
         assert b"chunked" in await reader.readuntil(b"5\r\nfirst\r\n")
         (site.folder / "go").touch()
@@ -489,12 +509,26 @@ async def test_a_worker_that_dies_is_a_502(site: Site) -> None:
 async def test_a_client_that_does_not_wait(site: Site) -> None:
     """Its request ends with the app's work, and nothing is logged as an error."""
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(b"GET /stream HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: len(site.requests) == 1)
     writer.transport.abort()
     (site.folder / "go").touch()
     await until(lambda: len(site.requests) == 0)
     assert (await site.get("/plain")).status == 200
+
+
+async def test_a_client_that_takes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connection is cut after a while, so it holds none of the app's threads."""
+    monkeypatch.setattr(forwarding, "STALLED_SECONDS", 0.1)
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    with caplog.at_level("INFO", "devserver.request"):
+        writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: len(site.requests) == 1)
+        await until(lambda: len(site.requests) == 0)
+    assert "a client did not take its answer" in caplog.text
+    writer.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -512,7 +546,7 @@ async def test_the_ticket_is_good_while_the_request_runs(site: Site) -> None:
     await until(lambda: len(site.requests) == 1)
     (ticket,) = site.requests._urls
     assert ticket in site.requests
-    assert site.requests.url(ticket) == "http://a.test/stream?x"
+    assert site.requests.url(ticket) == "http://localhost/stream?x"
     assert ended == []
     (site.folder / "go").touch()
     await request

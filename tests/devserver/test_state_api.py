@@ -22,7 +22,7 @@ from google.appengine.ext import deferred
 
 from devserver.config import QueueConfig
 from devserver.front import AppUnavailable
-from devserver.state_api import StateApi
+from devserver.state_api import TOKEN_HEADER, StateApi
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     HOSTNAME,
@@ -116,7 +116,9 @@ async def make_state(
         await state_api.start(sock)
         ends.append(state_api.stop)
         port = sock.getsockname()[1]
-        session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
+        session = aiohttp.ClientSession(
+            f"http://127.0.0.1:{port}", headers={TOKEN_HEADER: state_api.token}
+        )
         ends.append(session.close)
         return State(server, app, server.request(), runner, clock, session)
 
@@ -568,6 +570,62 @@ async def test_a_write_needs_json(
     assert await state.names() == ["a"]
     assert (await state.queue())["paused"] is False
     assert state.clock.offset == 0
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({TOKEN_HEADER: ""}, "the token that the server printed"),
+        ({TOKEN_HEADER: "0" * 32}, "the token that the server printed"),
+        ({TOKEN_HEADER: "é"}, "the token that the server printed"),
+        ({"Origin": "http://elsewhere.test"}, "another origin"),
+        ({"Origin": "http://127.0.0.1:1"}, "another origin"),
+        ({"Origin": "null"}, "another origin"),
+    ],
+)
+async def test_a_write_of_a_stranger_is_refused(
+    state: State, method: str, path: str, headers: dict[str, str], words: str
+) -> None:
+    """403 without this run's token, and for web pages of other origins."""
+    await state.add("a", 60)
+    async with state.session.request(
+        method, path, data=b'{"seconds": 120}', headers=JSON_TYPE | headers
+    ) as answer:
+        assert answer.status == 403
+        assert words in (await answer.json())["error"]
+    assert await state.names() == ["a"]
+    assert (await state.queue())["paused"] is False
+    assert state.clock.offset == 0
+
+
+async def test_a_write_of_the_own_origin(state: State) -> None:
+    """A page that the state port itself has served may write, with the token."""
+    origin = str(state.session._base_url).rstrip("/")
+    async with state.session.post(
+        "/queues/default/pause", data=b"{}", headers=JSON_TYPE | {"Origin": origin}
+    ) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_question_for_another_host_is_refused(
+    state: State, method: str
+) -> None:
+    """421: a web page that gives its name this address could read the answer."""
+    async with state.session.request(
+        method, "/queues", headers=JSON_TYPE | {"Host": "elsewhere.test"}
+    ) as answer:
+        assert answer.status == 421
+        assert "not elsewhere.test" in (await answer.json())["error"]
+
+
+async def test_each_run_has_a_token_of_its_own(
+    make_state: Callable[..., Any],
+) -> None:
+    """What one run has printed opens no other."""
+    tokens = {(await make_state()).session.headers[TOKEN_HEADER] for _ in range(2)}
+    assert len(tokens) == 2
 
 
 @pytest.mark.parametrize(

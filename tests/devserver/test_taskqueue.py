@@ -391,10 +391,10 @@ async def test_a_changed_queue_yaml_keeps_the_tasks_of_a_queue_that_stays(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def test_a_queue_that_is_gone_says_how_many_tasks_it_took_along(
+async def test_a_queue_that_is_gone_says_how_many_tasks_wait_for_it(
     make_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its tasks are lost, which is logged; an empty queue goes without a word."""
+    """Its tasks stay for when it is back; an empty queue goes without a word."""
     server = make_server(QueueConfig("work"), QueueConfig("empty"))
     api = server.request()
     await api.bulk_add(add_request(queue="work") for _ in range(3))
@@ -403,7 +403,9 @@ async def test_a_queue_that_is_gone_says_how_many_tasks_it_took_along(
     assert await code_of(api.add(queue="work")) == TASK_ERRORS.UNKNOWN_QUEUE
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert record.name == "devserver.task"
-    assert "queue work is gone from queue.yaml, and 3 tasks" in record.getMessage()
+    assert "gone from queue.yaml; its 3 tasks wait for it" in record.getMessage()
+    server.services.update_queues([QueueConfig("default"), QueueConfig("work")])
+    assert len(await api.tasks("work")) == 3
 
 
 @pytest.mark.parametrize("method", ["UpdateQueue", "DeleteQueue", "PauseQueue"])

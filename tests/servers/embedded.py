@@ -49,6 +49,7 @@ class Embedded(base.Server):
         try:
             self.url = self._printed(r"^\s+App\s+(http://\S+)")
             self._api = self._printed(r"^\s+State API\s+(http://\S+)")
+            self._token = self._printed(r"^\s+Token\s+(\S+)")
             # the banner comes when the app is ready, and this is its last line
             self._printed(r"^Press (Ctrl-C)")
         except BaseException:
@@ -87,7 +88,7 @@ class Embedded(base.Server):
             self._api,
             method,
             path,
-            [("Content-Type", "application/json")],
+            [("Content-Type", "application/json"), ("X-Devserver-Token", self._token)],
             json.dumps({} if body is None else body).encode()
             if method == "POST"
             else None,

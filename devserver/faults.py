@@ -1,0 +1,194 @@
+"""Faults on purpose, for --faults: what production does rarely, done often.
+
+    --faults twice=0.1,lost=0.1,error=0.1,slow=0.1,rpc=0.02,kill=0.02,seed=7
+
+Each name has a probability from 0 to 1; what is left out does not happen.
+
+twice  a task is delivered a second time, during the first delivery or after it
+lost   the answer to a task is lost after its work was done: the task is retried
+error  a task is answered with 500 and never sent
+slow   the answer to a task comes late, by up to two seconds
+rpc    the answer to an API call is lost after its work was done: the app sees an error
+kill   while a task runs, a worker process of the app is killed with SIGKILL
+seed   chooses which; without it, a seed is drawn and logged
+
+Tests that hold with these hold in production: App Engine promises to deliver each task
+at least once, and nothing more.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from devserver.app_process import AppProcess
+    from devserver.services import Services
+    from devserver.task_runner import Dispatch
+
+logger = logging.getLogger("devserver.task")
+
+NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
+
+_SLOW_SECONDS = 2.0
+# a worker is killed within this time: before, during or after the task's work
+_KILL_SECONDS = 0.05
+
+
+@dataclass
+class Faults:
+    """Which faults happen how often, and the making of them."""
+
+    rates: dict[str, float]
+    """Probabilities by name; see above."""
+    seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
+
+    def __post_init__(self) -> None:
+        # one for each kind: more faults of one must not change when others happen
+        self._random = {name: random.Random(f"{self.seed} {name}") for name in NAMES}
+        self._killing: set[asyncio.Task[None]] = set()
+
+    def __str__(self) -> str:
+        rates = (f"{name}={rate:g}" for name, rate in self.rates.items())
+        return ",".join([*rates, f"seed={self.seed}"])
+
+    @classmethod
+    def parse(cls, text: str) -> "Faults":
+        """Return what an option says.
+
+        Raises:
+            ValueError: it is not to be understood; the message is for the user.
+        """
+        faults: dict[str, float] = {}
+        more: dict[str, int] = {}
+        for part in text.split(","):
+            name, _, value = part.partition("=")
+            try:
+                if name == "seed":
+                    more[name] = int(value)
+                    continue
+                faults[name] = float(value)
+            except ValueError:
+                raise ValueError(f"{part!r} is not NAME=NUMBER") from None
+            if name not in NAMES:
+                raise ValueError(f"there is no fault {name!r}; there are {NAMES}")
+            if not 0 <= faults[name] <= 1:
+                raise ValueError(f"{part!r} is no probability from 0 to 1")
+        return cls(faults, **more)
+
+    def happens(self, fault: str, where: str) -> bool:
+        """Draw whether a fault happens now; `where` is for the log."""
+        # drawn also where it never happens
+        happens = self._random[fault].random() < self.rates.get(fault, 0.0)
+        if happens:
+            logger.info("fault %s: %s", fault, where)
+        return happens
+
+    def in_api_calls(self, services: "Services") -> None:
+        """Have the app's API calls fail after they were carried out."""
+        from google.appengine.runtime import apiproxy_errors
+
+        call = services.call
+
+        async def faulty(service: str, method: str, data: bytes, ticket: str) -> bytes:
+            answer = await call(service, method, data, ticket)
+            if self.happens("rpc", f"{service}.{method}"):
+                raise apiproxy_errors.RPCFailedError(
+                    f"a fault: the answer to {service}.{method} was lost"
+                )
+            return answer
+
+        services.call = faulty  # type: ignore[method-assign]
+
+    def in_tasks(
+        self, dispatch: "Dispatch", app: "Callable[[], Awaitable[AppProcess]]"
+    ) -> "Dispatch":
+        """Return a `dispatch` with faults; `app` returns the process that is ready."""
+
+        async def faulty(
+            method: str,
+            target: str,
+            headers: Sequence[tuple[str, str]],
+            body: bytes,
+            *,
+            deadline: float,
+        ) -> int:
+            task = f"task {dict(headers).get('X-Appengine-Taskname')}"
+            if self.happens("error", task):
+                return 500
+            if self.happens("kill", task):
+                self._spawn(self._kill_worker(app))
+
+            async def deliver() -> int:
+                return await dispatch(method, target, headers, body, deadline=deadline)
+
+            if self.happens("twice", task):
+                outcome = await self._twice(deliver)
+            else:
+                outcome = await deliver()
+            if self.happens("slow", task):
+                await asyncio.sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
+            if self.happens("lost", task):
+                raise ConnectionResetError("a fault: the answer was lost")
+            return outcome
+
+        return faulty
+
+    async def _twice(self, deliver: Callable[[], Coroutine[Any, Any, int]]) -> int:
+        if self._random["twice"].random() < 0.5:
+            await deliver()
+            return await deliver()
+        # as if the queue knew of only one of the two
+        unknown = asyncio.create_task(deliver())
+        try:
+            return await deliver()
+        finally:
+            await asyncio.gather(unknown, return_exceptions=True)
+
+    async def _kill_worker(self, app: "Callable[[], Awaitable[AppProcess]]") -> None:
+        await asyncio.sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
+        found = await workers((await app()).pid)
+        if found:
+            try:
+                os.kill(self._random["kill"].choice(found), signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._killing.add(task)
+        task.add_done_callback(_report)
+        task.add_done_callback(self._killing.discard)
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("no worker was killed: %r", error)
+
+
+async def workers(watchdog: int) -> list[int]:
+    """Return the processes that the app has started to work, by their ids.
+
+    The one below the watchdog is the app itself: it starts new workers when they die.
+    """
+    ps = await asyncio.create_subprocess_exec(
+        *("ps", "-axo", "pid=,ppid=,stat="), stdout=asyncio.subprocess.PIPE
+    )
+    children = defaultdict(list)
+    for line in (await ps.communicate())[0].decode().splitlines():
+        pid, parent, state = line.split()[:3]
+        if not state.startswith("Z"):
+            children[int(parent)].append(int(pid))
+    found, todo = [], [below for top in children[watchdog] for below in children[top]]
+    while todo:
+        process = todo.pop()
+        todo += children[process]
+        if not children[process]:
+            found.append(process)
+    return sorted(found)

@@ -1,0 +1,76 @@
+"""The sockets of the public port: loopback, and what --host adds."""
+
+import errno
+import socket
+
+_BACKLOG = 1024
+_FREE_PORT_TRIES = 20
+# every address of a family
+_ALL = ("0.0.0.0", "::")
+
+
+class PortError(Exception):
+    """The server cannot listen on its port; the message is for the user."""
+
+
+def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
+    """Listen on the loopback addresses, and on one more where that is wanted.
+
+    Raises:
+        PortError: another program has the port, or it is not for users, or this
+            machine has no such address.
+    """
+    addresses = ["127.0.0.1", "::1"]
+    if host in _ALL:
+        # all of its family hold the loopback address too
+        addresses[":" in host] = host
+    elif host is not None:
+        addresses.append(host)
+    for _ in range(_FREE_PORT_TRIES):
+        sockets: list[socket.socket] = []
+        number = port
+        for address in addresses:
+            try:
+                sockets.append(listen_on(address, number))
+            except OSError as error:
+                in_use = error.errno == errno.EADDRINUSE
+                if address == "::1" and not in_use:
+                    # no IPv6 here
+                    continue
+                for sock in sockets:
+                    sock.close()
+                # a browser that takes localhost for ::1 would see the other program
+                if port or not sockets or not in_use:
+                    raise _port_error(port, address, error) from error
+                break
+            number = sockets[0].getsockname()[1]
+        else:
+            return tuple(sockets)
+    raise PortError("No port is free on both 127.0.0.1 and ::1. Choose one: --port.")
+
+
+def listen_on(address: str, port: int) -> socket.socket:
+    """Listen on one address; port 0 is any that is free."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+
+
+def _port_error(port: int, address: str, error: OSError) -> PortError:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return PortError(f"This machine has no address {address}. Choose another.")
+    if error.errno == errno.EADDRINUSE:
+        return PortError(
+            f"Port {port} is in use by another program. Stop that program, or choose "
+            "another port: --port 0 picks a free one."
+        )
+    return PortError(f"Port {port} cannot be used ({error.strerror}). Choose another.")
+
+
+def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
+    """Say what it means to listen on one more address."""
+    where = "every address of this machine" if host in _ALL else host
+    return (
+        f"--host {host}: whoever reaches {where} on port {sockets[0].getsockname()[1]} "
+        "can use the app, without encryption, and everything it does for a visitor. "
+        "The state API and the app's API calls stay on 127.0.0.1."
+    )

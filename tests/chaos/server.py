@@ -1,0 +1,177 @@
+"""The dev server with faults, on a storage, killed and started again by the tests."""
+
+import collections
+import http.client
+import pathlib
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from devserver.storage import FILE_NAME
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY
+from tests.servers.waiting import wait_until
+
+FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
+"""What happens all the time; see devserver/faults.py."""
+
+PATIENCE = 300.0
+"""Seconds that one call may take to get through."""
+
+LIBRARY = re.compile(r"^( +COUNTER_NDB: )\w+$", re.MULTILINE)
+
+
+def libraries() -> list[str]:
+    """Return the NDB libraries that the apps can store their counter with."""
+    settings = (REPOSITORY / "flask_app" / "app.yaml").read_text()
+    return ["bundled", "cloud"] if LIBRARY.search(settings) else ["bundled"]
+
+
+def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
+    """Copy an app, with the route that the driver asks."""
+    copy = work / APPS[app]
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / APPS[app], copy, ignore=ignore)
+    shutil.copy(pathlib.Path(__file__).parent / "staged" / "chaos_main.py", copy)
+    settings = copy / "app.yaml"
+    text = settings.read_text()
+    assert text.count(" main:app") == 1
+    text = text.replace(" main:app", " chaos_main:app")
+    settings.write_text(LIBRARY.sub(rf"\g<1>{library}", text))
+    return copy
+
+
+class Run(Embedded):
+    """One start of the server."""
+
+    def __init__(self, app: pathlib.Path, log: pathlib.Path, *options: str) -> None:
+        self._log_file = log
+        command = [sys.executable, "-m", "devserver", str(app), "--port", "0"]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, "--no-reload", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=REPOSITORY,
+                start_new_session=True,
+            )
+        try:
+            self.url = self._printed(r"^\s+App\s+(http://\S+)")
+            self._api = self._printed(r"^\s+State API\s+(http://\S+)")
+            self._token = self._printed(r"^\s+Token\s+(\S+)")
+            self._printed(r"^Press (Ctrl-C)")
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
+    def waiting(self, queue: str = "default") -> int:
+        """Return how many tasks wait, at one moment."""
+        queues = self.state("GET", "/queues")["queues"]
+        return sum(len(one["tasks"]) for one in queues if one["name"] == queue)
+
+    def kill(self) -> None:
+        """End it at once, as the system does when memory runs out."""
+        self._process.kill()
+        self._process.wait()
+
+
+class ChaosServer:
+    """A server that is killed and started again on what it has stored."""
+
+    def __init__(self, app: pathlib.Path, work: pathlib.Path, seed: int) -> None:
+        """Start the server; storage and logs go to `work`."""
+        self._app = app
+        self._work = work
+        self._seed = seed
+        self._storage = work / "storage"
+        self.starts = 0
+        self._run = self._start()
+
+    def _start(self) -> Run:
+        self.starts += 1
+        log = self._work / f"server-{self.starts}.log"
+        faults = f"{FAULTS},seed={self._seed + self.starts}"
+        options = ("--storage", str(self._storage), "--faults", faults)
+        return Run(self._app, log, *options)
+
+    def kill(self) -> None:
+        """Kill the server with SIGKILL, and start it again."""
+        self._run.kill()
+        self._run = self._start()
+
+    def stop(self) -> None:
+        """Stop the server for good."""
+        self._run.stop()
+
+    def ask(self, method: str, target: str) -> int:
+        """Send one request; return the status, 0 if there was no answer."""
+        try:
+            return self._run.request(method, target, body=None).status
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def insist(self, method: str, target: str) -> None:
+        """Repeat a request until it is answered with 200."""
+        wait_until(
+            lambda: self.ask(method, target) == 200, f"{method} {target}", PATIENCE
+        )
+
+    def drain(self) -> None:
+        """Run tasks, and what becomes due later, until there are none."""
+        wait_until(self._is_drained, "the queue is empty", PATIENCE)
+
+    def _is_drained(self) -> bool:
+        try:
+            self._run.advance(3600)
+            return not self.waiting()
+        except (OSError, RuntimeError, http.client.HTTPException):
+            # the app is being started again
+            return False
+
+    def waiting(self) -> int:
+        """Return how many tasks wait."""
+        return self._run.waiting()
+
+    def count(self) -> int:
+        """Return what the counter's page shows."""
+
+        def look() -> str | None:
+            try:
+                answer = self._run.get("/counter/get")
+            except (OSError, http.client.HTTPException):
+                return None
+            return answer.text if answer.status == 200 else None
+
+        return int(wait_until(look, "an answer of /counter/get", PATIENCE) or "")
+
+    def tasks_ever(self) -> int:
+        """Return how many tasks the storage has seen; the server must have stopped."""
+        database = sqlite3.connect(self._storage / FILE_NAME)
+        ((number,),) = database.execute("SELECT count(*) FROM tasks")
+        database.close()
+        return int(number)
+
+    def faults(self) -> dict[str, int]:
+        """Return how many faults have happened, by name."""
+        found: collections.Counter[str] = collections.Counter()
+        for log in self._work.glob("server-*.log"):
+            text = log.read_text(errors="replace")
+            found.update(re.findall(r"fault (\w+): ", text))
+        found["server"] = self.starts - 1
+        return dict(found)
+
+
+def moments(seed: int, kills: int) -> Iterator[float]:
+    """Yield when to kill the server: parts of the work that are done by then."""
+    draw = random.Random(seed)
+    yield from sorted(draw.uniform(0.05, 0.95) for _ in range(kills))

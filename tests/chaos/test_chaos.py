@@ -1,0 +1,169 @@
+"""Count exactly, while workers and the server are killed and answers get lost.
+
+The short form runs with the other tests; `nox -s chaos` is the long one.
+"""
+
+import itertools
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.chaos.conftest import SHORT
+from tests.chaos.server import ChaosServer, libraries, moments, stage
+from tests.servers.staging import APPS, REPOSITORY
+from tests.servers.waiting import wait_until
+
+AT_ONCE = 8
+"""Requests that the driver has open at a time."""
+
+URLS = ("/_ah/queue/deferred", "/custom/path")
+
+LIBRARIES = libraries()
+CASES = list(itertools.product(APPS, LIBRARIES))
+
+
+@pytest.fixture
+def start(tmp_path: pathlib.Path, seed: int) -> Iterator[Callable[..., ChaosServer]]:
+    """Start a staged app on a server with faults."""
+    started: list[ChaosServer] = []
+
+    def start(app: pathlib.Path) -> ChaosServer:
+        started.append(ChaosServer(app, tmp_path, seed))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def skip_in_short_form(app: str, library: str, calls: int, chosen: str) -> None:
+    """Leave most apps to the long form."""
+    if calls <= SHORT and (app, library) != (chosen, LIBRARIES[-1]):
+        pytest.skip("nox -s chaos runs it with every app and library")
+
+
+def drive(
+    server: ChaosServer, calls: int, seed: int, call: Callable[[int], object]
+) -> None:
+    """Make many calls at once, and kill the server again and again meanwhile."""
+    done: list[int] = []
+    kills = max(2, calls // 200)
+
+    def note(number: int) -> None:
+        call(number)
+        done.append(number)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = [pool.submit(note, number) for number in range(calls)]
+        for part in moments(seed, kills):
+            wait_until(lambda: len(done) >= part * calls, "calls", 600)  # noqa: B023
+            server.kill()
+        for result in results:
+            result.result()
+    # once more, with tasks that run or wait for their retry
+    server.kill()
+    server.drain()
+
+
+def add_all(server: ChaosServer, calls: int, seed: int) -> None:
+    """Defer under distinct names, each until it is acknowledged, half to each URL."""
+
+    def add(number: int) -> None:
+        url = URLS[number % len(URLS)]
+        server.insist("POST", f"/chaos/add?name=call-{number}&url={url}")
+
+    drive(server, calls, seed, add)
+
+
+@pytest.mark.parametrize(("app", "library"), CASES)
+def test_each_call_counts_once(
+    app: str,
+    library: str,
+    calls: int,
+    seed: int,
+    tmp_path: pathlib.Path,
+    start: Callable[..., ChaosServer],
+) -> None:
+    """What was acknowledged runs, and counts once, whatever fails in between."""
+    skip_in_short_form(app, library, calls, "flask")
+    server = start(stage(app, tmp_path, library))
+
+    add_all(server, calls, seed)
+
+    print(f"{app}, {library}: {calls} calls, faults {server.faults()}")
+    assert server.count() == 10 * calls
+    assert server.waiting() == 0
+    # a run in which nothing failed would prove nothing
+    assert {"twice", "lost", "error", "kill", "server"} <= server.faults().keys()
+
+
+@pytest.mark.parametrize(("app", "library"), CASES)
+def test_each_acknowledged_task_counts(
+    app: str,
+    library: str,
+    calls: int,
+    seed: int,
+    tmp_path: pathlib.Path,
+    start: Callable[..., ChaosServer],
+) -> None:
+    """The three adds of /counter/increment are not atomic; each that was done counts.
+
+    A request that fails may have added none, some or all of its tasks. How many there
+    were in all, the storage tells: a task leaves its name there.
+    """
+    skip_in_short_form(app, library, calls, "django")
+    server = start(stage(app, tmp_path, library))
+    requests = calls // 4
+    answers: list[int] = []
+
+    def increment(_: int) -> None:
+        # not to a server that is just being started: that would add nothing
+        server.insist("GET", "/counter/get")
+        answers.append(server.ask("GET", "/counter/increment"))
+
+    drive(server, requests, seed, increment)
+
+    count, waiting, faults = server.count(), server.waiting(), server.faults()
+    server.stop()
+    tasks, complete = server.tasks_ever(), 3 * answers.count(200)
+    print(f"{app}, {library}: {requests} requests, {tasks} tasks, faults {faults}")
+    assert count == 10 * tasks
+    assert waiting == 0
+    assert 0 < complete <= tasks <= 3 * requests
+
+
+PAGE = """\
+def do_something_later(key, amount):
+    entity = Counter.get_or_insert(key, count=0)
+    entity.count += amount
+    entity.put()
+"""
+
+
+def test_the_pages_own_function_fails(
+    seed: int, tmp_path: pathlib.Path, start: Callable[..., ChaosServer]
+) -> None:
+    """The read, add and write of Google's page, alone, miscounts in the same run."""
+    copy = stage("plain_wsgi", tmp_path)
+    file = copy / "shared" / "counter.py"
+    source = file.read_text()
+    start_of_it = re.search(r"^@ndb\.transactional\n", source, re.MULTILINE)
+    assert start_of_it is not None
+    end = source.index("# [END deferred_counter]")
+    file.write_text(source[: start_of_it.start()] + PAGE + "\n\n" + source[end:])
+    server = start(copy)
+
+    add_all(server, SHORT, seed)
+
+    print(f"page's function: {server.count()} of {10 * SHORT}")
+    assert server.waiting() == 0
+    assert server.count() != 10 * SHORT
+
+
+def test_the_source_is_what_is_tested() -> None:
+    """The apps' function is the one with a transaction and a record of tasks."""
+    source = (REPOSITORY / "shared" / "counter.py").read_text()
+    assert "@ndb.transactional\n@once(" in source

@@ -1,0 +1,234 @@
+"""The faults themselves: each does what it says, as often as it is told."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Sequence
+
+import pytest
+from google.appengine.runtime import apiproxy_errors
+
+from devserver import faults as module
+from devserver.app_process import AppProcess
+from devserver.faults import NAMES, Faults, workers
+from tests.devserver.calls import Server, reference
+from tests.servers.staging import REPOSITORY
+
+HEADERS = [("X-Appengine-Taskname", "a")]
+
+
+class App:
+    """Counts the tasks that arrive, and answers 200."""
+
+    def __init__(self) -> None:
+        self.deliveries = 0
+        self.at_once = 0
+        self._running = 0
+
+    async def dispatch(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        deadline: float,
+    ) -> int:
+        """Take one task (`devserver.task_runner.Dispatch`)."""
+        self.deliveries += 1
+        self._running += 1
+        self.at_once = max(self.at_once, self._running)
+        await asyncio.sleep(0)
+        self._running -= 1
+        return 200
+
+
+async def no_process() -> AppProcess:
+    """Stand for an app that no test here asks for."""
+    raise AssertionError
+
+
+def send(faults: Faults, app: App) -> Awaitable[int]:
+    """Send one task with faults."""
+    dispatch = faults.in_tasks(app.dispatch, no_process)
+    return dispatch("POST", "/", HEADERS, b"", deadline=1.0)
+
+
+def test_the_specification_is_read() -> None:
+    """Rates and seed come from the option, and are shown in the same form."""
+    faults = Faults.parse("twice=0.1,kill=1,seed=7")
+
+    assert (faults.rates, faults.seed) == ({"twice": 0.1, "kill": 1.0}, 7)
+    assert str(faults) == "twice=0.1,kill=1,seed=7"
+
+
+def test_a_seed_is_drawn() -> None:
+    """Without a seed each run has other faults, and shows how to repeat them."""
+    one, two = (Faults.parse("lost=0.5") for _ in range(2))
+
+    assert one.seed != two.seed
+    assert Faults.parse(str(one)).seed == one.seed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not NAME=NUMBER"),
+        ("twice", "'twice' is not NAME=NUMBER"),
+        ("twice=often", "'twice=often' is not NAME=NUMBER"),
+        ("fire=0.1", "there is no fault 'fire'"),
+        ("lost=2", "'lost=2' is no probability"),
+        ("lost=nan", "'lost=nan' is no probability"),
+        ("lost=0.1,seed=x", "'seed=x' is not NAME=NUMBER"),
+    ],
+)
+def test_a_mistake_in_it(text: str, message: str) -> None:
+    """What cannot be understood is named."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Faults.parse(text)
+
+
+def test_the_command_refuses_it() -> None:
+    """A mistake is a usage error, without a traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "devserver", "app", "--faults", "fire=1"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert "argument --faults: there is no fault 'fire'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.asyncio
+async def test_none() -> None:
+    """Without rates a task goes through as it is."""
+    app = App()
+
+    assert [await send(Faults({}, 1), app) for _ in range(20)] == [200] * 20
+    assert app.deliveries == 20
+
+
+@pytest.mark.asyncio
+async def test_twice() -> None:
+    """A task arrives twice, sometimes at once and sometimes one after the other."""
+    at_once = set()
+    faults = Faults({"twice": 1.0}, 1)
+    for _ in range(20):
+        app = App()
+        assert await send(faults, app) == 200
+        assert app.deliveries == 2
+        at_once.add(app.at_once)
+    assert at_once == {1, 2}
+
+
+@pytest.mark.asyncio
+async def test_lost() -> None:
+    """The app has done the work; the queue hears nothing of it."""
+    app = App()
+
+    with pytest.raises(ConnectionError, match="the answer was lost"):
+        await send(Faults({"lost": 1.0}, 1), app)
+    assert app.deliveries == 1
+
+
+@pytest.mark.asyncio
+async def test_error() -> None:
+    """The queue hears of a 500, and the app of nothing."""
+    app = App()
+
+    assert await send(Faults({"error": 1.0}, 1), app) == 500
+    assert app.deliveries == 0
+
+
+@pytest.mark.asyncio
+async def test_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer comes late, after the work."""
+    monkeypatch.setattr(module, "_SLOW_SECONDS", 0.2)
+    app, loop = App(), asyncio.get_running_loop()
+    faults, began = Faults({"slow": 1.0}, 1), loop.time()
+
+    assert [await send(faults, app) for _ in range(5)] == [200] * 5
+    assert loop.time() - began > 0.05
+
+
+@pytest.mark.asyncio
+async def test_as_often_as_told_and_the_same_again() -> None:
+    """The seed alone chooses which tasks have a fault."""
+
+    async def outcomes(seed: int) -> list[int]:
+        faults = Faults({"error": 0.2}, seed)
+        return [await send(faults, App()) for _ in range(500)]
+
+    first = await outcomes(7)
+    assert 60 < first.count(500) < 140
+    assert await outcomes(7) == first
+    assert await outcomes(8) != first
+
+
+@pytest.mark.asyncio
+async def test_rpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API call has done its work when the app hears that it failed."""
+    from google.appengine.api import apiproxy_stub_map
+
+    monkeypatch.setattr(apiproxy_stub_map, "apiproxy", apiproxy_stub_map.apiproxy)
+    for name in ("APPLICATION_ID", "AUTH_DOMAIN"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    server = Server()
+    api = server.request()
+    faults = Faults({"rpc": 1.0}, 1)
+    faults.in_api_calls(server.services)
+    with pytest.raises(apiproxy_errors.RPCFailedError, match="was lost"):
+        await api.put(reference("Counter", "x"), 5)
+
+    faults.rates["rpc"] = 0.0
+    assert await api.get(reference("Counter", "x")) == 5
+    server.services.close()
+
+
+# A parent with three children, and one of those with a child of its own.
+TREE = """\
+import os, signal
+for child in range(3):
+    if not os.fork():
+        if child == 2:
+            os.fork()
+        signal.pause()
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.asyncio
+async def test_kill_finds_the_workers() -> None:
+    """What is killed is a process without children below the app, never the app."""
+    watchdog = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c"),
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])",
+        TREE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert watchdog.stdout is not None
+        await watchdog.stdout.readline()
+        async with asyncio.timeout(20):
+            while len(found := await workers(watchdog.pid)) != 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert watchdog.pid not in found
+    finally:
+        os.killpg(watchdog.pid, signal.SIGKILL)
+        await watchdog.communicate()
+
+
+def test_every_fault_is_documented() -> None:
+    """The module says what each name does."""
+    documented = re.findall(r"^(\w+) +\w", module.__doc__ or "", re.MULTILINE)
+
+    assert {*NAMES, "seed"} <= set(documented)

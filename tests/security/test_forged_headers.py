@@ -1,0 +1,245 @@
+"""No header of App Engine's comes in from outside, however it is spelled.
+
+gunicorn and aiohttp refuse some spellings by themselves, which proves nothing about
+the front. So the app here is one that records the bytes of a request, and one on
+wsgiref, which takes what it is given; and a test without the filter shows for each
+spelling that the forgery would arrive.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+
+from devserver import forwarding
+from devserver.forwarding import headers_from_outside
+from tests.devserver.processes import RECORDER
+from tests.devserver.site import Answer, Site, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# Answers with its environ as JSON.
+WSGIREF = """\
+import json, os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    text = {k: v for k, v in environ.items() if isinstance(v, str)}
+    return [json.dumps(text).encode()]
+
+make_server("127.0.0.1", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+FORGED = "not-of-app-engine"
+"""The value that must not arrive."""
+
+NAMES = [
+    "X-AppEngine-TaskName",
+    "X-AppEngine-QueueName",
+    "X-AppEngine-TaskRetryCount",
+    "X-AppEngine-User-IP",
+    "X-AppEngine-Remote-Addr",
+    "X-AppEngine-Cron",
+    "X-AppEngine-Api-Ticket",
+    "X-AppEngine-User-Is-Admin",
+    "X-AppEngine-Server-Software",
+    "X-AppEngine-Current-Namespace",
+    "X-AppEngine-Inbound-Appid",
+    "X-Google-Internal-SkipAdminCheck",
+    "X-Google-Apps-Metadata",
+]
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as documented": lambda name: name,
+    "lower case": str.lower,
+    "upper case": str.upper,
+    "swapped case": str.swapcase,
+    "underscores": lambda name: name.replace("-", "_"),
+    "first underscore": lambda name: name.replace("-", "_", 1),
+    "last underscore": lambda name: "_".join(name.rsplit("-", 1)),
+    "lower case and underscores": lambda name: name.lower().replace("-", "_"),
+}
+AROUND = {
+    "one space": " {}",
+    "no space": "{}",
+    "tab": "\t{}",
+    "spaces around": "   {}  \t ",
+}
+
+
+def everywhere(name: str) -> list[str]:
+    """Return header lines that forge one name, in every way that HTTP lets through."""
+    lines = [f"{spell(name)}: {FORGED}" for spell in SPELLINGS.values()]
+    lines += [f"{name}:{form.format(FORGED)}" for form in AROUND.values()]
+    # twice, and in two spellings at once
+    return [*lines, f"{name}: {FORGED}", f"{name.replace('-', '_')}: {FORGED}"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorder(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Site]:
+    """A site whose app records the bytes of every request."""
+    folder = tmp_path_factory.mktemp("recorder")
+    async with running(folder, RECORDER, entrypoint="python main.py") as site:
+        yield site
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wsgiref(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A site whose app runs on wsgiref and answers with its environ."""
+    folder = tmp_path_factory.mktemp("wsgiref")
+    async with running(folder, WSGIREF, entrypoint="python main.py") as site:
+        yield site
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_bytes_of_a_forgery(recorder: Site, name: str) -> None:
+    """None of them reaches the app; what App Engine sets is there once."""
+    await recorder.get("/", *everywhere(name), "X-Mine: kept")
+    request = await recorder.recorded()
+    assert FORGED.encode() not in request.head
+    assert b"X-Mine: kept" in request.lines
+    folded = [
+        line.partition(b":")[0].lower().replace(b"_", b"-") for line in request.lines
+    ]
+    assert len(folded) == len(set(folded))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_environ_of_a_forgery(wsgiref: Site, name: str) -> None:
+    """A WSGI server that folds names finds nothing to fold."""
+    environ = json.loads((await wsgiref.get("/", *everywhere(name))).body)
+    assert FORGED not in json.dumps(environ)
+    assert environ["HTTP_X_APPENGINE_USER_IP"] == "127.0.0.1"
+    assert environ["HTTP_X_APPENGINE_REMOTE_ADDR"] == "127.0.0.1"
+    assert "HTTP_X_APPENGINE_TASKNAME" not in environ
+
+
+@pytest.mark.parametrize("line", everywhere("X-AppEngine-TaskName"))
+async def test_without_the_filter_it_would_arrive(
+    wsgiref: Site, recorder: Site, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests above can fail: nothing but the filter stands in the way."""
+    monkeypatch.setattr(forwarding, "_APP_ENGINES_OWN", ("nothing",))
+    environ = json.loads((await wsgiref.get("/", line)).body)
+    assert environ["HTTP_X_APPENGINE_TASKNAME"] == FORGED
+    await recorder.get("/", line)
+    assert FORGED.encode() in (await recorder.recorded()).head
+
+
+async def test_a_trailer_is_no_header(recorder: Site, wsgiref: Site) -> None:
+    """What follows a chunked body is dropped."""
+    body = b"5\r\nhello\r\n0\r\nX-AppEngine-TaskName: not-of-app-engine\r\n\r\n"
+    chunked = "Transfer-Encoding: chunked"
+    await recorder.get("/", chunked, method="POST", body=body)
+    request = await recorder.recorded()
+    assert (request.body, FORGED.encode() in request.head) == (b"hello", False)
+    answer = await wsgiref.get("/", chunked, method="POST", body=body)
+    assert FORGED.encode() not in answer.body
+
+
+async def test_connection_cannot_take_away_what_app_engine_sets(
+    recorder: Site,
+) -> None:
+    """`Connection: X-AppEngine-User-IP` names a header of the client's only."""
+    names = "X-AppEngine-User-IP, X_Appengine_Remote_Addr, X-Appengine-Api-Ticket"
+    await recorder.get("/", f"Connection: {names}")
+    headers = (await recorder.recorded()).headers
+    assert headers["X-Appengine-User-IP"] == "127.0.0.1"
+    assert headers["X-Appengine-Remote-Addr"] == "127.0.0.1"
+    assert len(headers["X-Appengine-Api-Ticket"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"X-AppEngine-TaskName ", b"t"),
+        (b" X-AppEngine-TaskName", b"t"),
+        (b"X-AppEngine-TaskName\t", b"t"),
+        (b"X-AppEngine-TaskName\x00", b"t"),
+        (b"X-AppEngine-Task\xc4\xb1name", b"t"),
+        (b"X-AppEngine:TaskName", b"t"),
+        (b"", b"t"),
+        (b"X-A", b"a\r\nX-AppEngine-TaskName: t"),
+        (b"X-A", b"a\nX-AppEngine-TaskName: t"),
+        (b"X-A", b"a\rX-AppEngine-TaskName: t"),
+        (b"X-A", b"a\r\n X-AppEngine-TaskName: t"),
+        (b"X-A", b"a\x0bX-AppEngine-TaskName: t"),
+        (b"X-A", b"a\x00"),
+    ],
+)
+async def test_what_no_header_may_hold(name: bytes, value: bytes) -> None:
+    """The filter refuses it, whatever the parser in front of it lets through."""
+    with pytest.raises(ValueError, match="has a character"):
+        headers_from_outside([(b"Host", b"localhost"), (name, value)])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X-AppEngine-TaskName : t",
+        "X-AppEngine-TaskName\t: t",
+        "X-A: b\r\n X-AppEngine-TaskName: t",
+        "X-A: b\r\n\tX-AppEngine-TaskName: t",
+        "X-A: b\rX-AppEngine-TaskName: t",
+        "X-A: b\nX AppEngine-TaskName: t",
+        "X-A: \x00X-AppEngine-TaskName: t",
+        " X-AppEngine-TaskName: t",
+        ": t",
+        "X-AppEngine-TaskName",
+    ],
+)
+async def test_what_is_no_header(recorder: Site, line: str) -> None:
+    """400 for whitespace before the colon, folded lines and the like."""
+    answer = await recorder.get("/", line)
+    assert answer.status == 400
+    assert not list(recorder.folder.glob("request-*"))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n",
+        "Content-Length: 0\r\nContent-Length: 60\r\n\r\n",
+        "Content-Length: 0, 60\r\n\r\n",
+        "Content-Length: +0\r\n\r\n",
+        "Content-Length: 0x0\r\n\r\n",
+        "Content-Length: -1\r\n\r\n",
+        "Content-Length: \r\n\r\n",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n0x\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_a_request_in_another_one(recorder: Site, head: str) -> None:
+    """Where a request ends is never in doubt: the app sees none of the two."""
+    smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    start = "POST / HTTP/1.1\r\nHost: localhost\r\n"
+    answer = await recorder.send(f"{start}{head}{smuggled}".encode())
+    assert Answer(answer).status == 400
+    assert len(re.findall(rb"^HTTP/1", answer, re.MULTILINE)) == 1
+    assert not list(recorder.folder.glob("request-*"))
+
+
+@pytest.mark.parametrize("name", ["Content_Length", "Transfer_Encoding"])
+async def test_a_length_that_only_wsgi_would_see(
+    recorder: Site, wsgiref: Site, name: str
+) -> None:
+    """Spelled with an underscore it is dropped; the request ends where HTTP says."""
+    value = "chunked" if name == "Transfer_Encoding" else "60"
+    await recorder.get(
+        "/", f"{name}: {value}", "Content-Length: 2", method="POST", body=b"hi"
+    )
+    request = await recorder.recorded()
+    assert request.body == b"hi"
+    assert name.encode() not in request.head
+    answer = await wsgiref.get("/", f"{name}: {value}")
+    assert name.upper() not in answer.body.decode().replace('"CONTENT_LENGTH": ""', "")
