@@ -79,22 +79,27 @@ class Answer(web.StreamResponse):
             head.append(b"Connection: close")
         elif not http_1_1:
             head.append(b"Connection: keep-alive")
-        await writer.write(b"\r\n".join(head) + b"\r\n\r\n")
-        if not has_body:
-            return
+        data = b"\r\n".join([*head, b"", b""])
         try:
-            async for data in answer.content.iter_any():
-                frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
-                await writer.write(frame)
+            if has_body and not chunked:
+                # in most cases this is all of the body: one packet in place of two
+                data += await answer.content.readany()
+            await writer.write(data)
+            if has_body:
+                async for data in answer.content.iter_any():
+                    frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
+                    await writer.write(frame)
+            if chunked:
+                await writer.write(b"0\r\n\r\n")
+        except ConnectionError:
+            # the client has gone
+            raise
         except aiohttp.ClientError as error:
             # only a cut tells the client that this is not all
             logger.warning("the app broke off its answer: %s", reason_of(error))
             self._keep_open = False
             if request.transport is not None:
                 request.transport.abort()
-            return
-        if chunked:
-            await writer.write(b"0\r\n\r\n")
 
 
 @functools.lru_cache(maxsize=1024)
