@@ -532,7 +532,7 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     edit(folder / "main.py", 'b"', "b'''")
     wait_until(lambda: fetch(server.url)[0] == 503, "the failure", PATIENCE)
     assert "SyntaxError" in fetch(server.url)[1]
-    server.log("error: The app ended with exit status 3 before it was ready.")
+    server.log("error: The app ended with exit status 3 before it was ready; next")
     assert "SyntaxError" in server.stderr
     (folder / "main.py").write_text(HELLO.replace("hello", "mended"))
     server.answers("mended")
@@ -590,7 +590,7 @@ def test_an_app_that_crashes_comes_back(
     server = start()
     server.answers("hello")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    server.log("error: The app ended with signal 9 by itself.; next start in 1 s")
+    server.log("error: The app ended with signal 9 by itself; next start in 1 s")
     server.answers("hello")
 
 
