@@ -65,6 +65,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         _fail(2, str(error))
     console.log_warnings(config)
     api_socket, state_socket = (_listen_on("127.0.0.1", 0) for _ in range(2))
+    datastore_socket = _reserve_port()
     version = config.version or time.strftime("%Y%m%dt%H%M%S")
     try:
         process = AppProcess(
@@ -72,6 +73,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
             project=options.project,
             version=version,
             api_port=api_socket.getsockname()[1],
+            datastore_port=datastore_socket.getsockname()[1],
         )
     except OSError as error:
         _fail(1, f"the app cannot be started: {error}")
@@ -90,6 +92,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         front_sockets=front_sockets,
         api_socket=api_socket,
         state_socket=state_socket,
+        datastore_socket=datastore_socket,
         reload=options.reload,
         open_browser=options.open,
     )
@@ -200,6 +203,17 @@ def _listen(port: int) -> tuple[socket.socket, ...]:
 def _listen_on(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+
+
+def _reserve_port() -> socket.socket:
+    """Return a socket that holds a free port for gRPC, which makes its own.
+
+    Two sockets with this option may have the same port, if they are the same user's.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 def _port_error(port: int, error: OSError) -> PortError:

@@ -70,7 +70,9 @@ def log_warnings(config: AppConfig) -> None:
         logger.warning("%s", warning)
 
 
-def show_banner(config: AppConfig, app_url: str, state_url: str) -> None:
+def show_banner(
+    config: AppConfig, app_url: str, state_url: str, datastore: str
+) -> None:
     """Print where everything is. Whoever reads it may rely on the app to answer."""
     name = config.folder.resolve().name
     queues = ", ".join(queue.name for queue in config.queues)
@@ -78,6 +80,7 @@ def show_banner(config: AppConfig, app_url: str, state_url: str) -> None:
         f"Development server for {name} (service {config.service}, {config.runtime})",
         f"  App        {app_url}",
         f"  State API  {state_url}",
+        f"  Datastore  DATASTORE_EMULATOR_HOST={datastore}",
         f"  Queues     {queues}",
         "  Storage    in memory",
         "Press Ctrl-C to stop. For development only: do not expose this server.",

@@ -19,6 +19,7 @@ from devserver.app_client import AppClient
 from devserver.app_process import AppProcess
 from devserver.clock import Clock
 from devserver.config import AppConfig, ConfigError
+from devserver.datastore_v1 import DatastoreV1
 from devserver.front import Front
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
@@ -46,6 +47,8 @@ class Settings:
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
     state_socket: socket.socket
+    datastore_socket: socket.socket
+    """Holds the port of the datastore for Cloud NDB, which listens with another."""
     reload: bool
     open_browser: bool
 
@@ -54,6 +57,11 @@ class Settings:
         """The public port."""
         return _port(self.front_sockets[0])
 
+    @property
+    def datastore_port(self) -> int:
+        """The port of the datastore for Cloud NDB."""
+        return _port(self.datastore_socket)
+
     def start_app(self, config: AppConfig) -> AppProcess:
         """Start a process of the app."""
         return AppProcess(
@@ -61,6 +69,7 @@ class Settings:
             project=self.project,
             version=self.version,
             api_port=_port(self.api_socket),
+            datastore_port=self.datastore_port,
         )
 
 
@@ -88,6 +97,10 @@ class Server:
             default_hostname=hostname,
             version=settings.version,
         )
+        self._datastore_v1 = DatastoreV1(
+            self._services.datastore, self._services.app_id
+        )
+        self._services.when_cleared = self._datastore_v1.clear
         self._api = ApiServer(self._services, requests, config.app_engine_apis)
         self._runner = TaskRunner(
             self._services.taskqueue, clock, self._front.dispatch_task
@@ -105,6 +118,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
+            await self._datastore_v1.start(self._settings.datastore_port, reserved=True)
             await self._api.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
@@ -132,7 +146,8 @@ class Server:
     def _announce(self) -> None:
         url = f"http://127.0.0.1:{self._settings.port}"
         state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
-        console.show_banner(self._config, url, state_url)
+        datastore = f"127.0.0.1:{self._settings.datastore_port}"
+        console.show_banner(self._config, url, state_url, datastore)
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -189,7 +204,9 @@ class Server:
                     return_exceptions=True,
                 )
                 await self._client.close()
-                await asyncio.gather(self._api.stop(), self._state.stop())
+                await asyncio.gather(
+                    self._api.stop(), self._state.stop(), self._datastore_v1.stop()
+                )
         except TimeoutError:
             logger.debug("the shutdown was cut short")
         self._services.close()

@@ -93,6 +93,8 @@ class Services:
         self._add("datastore_v3", datastore)
         self._add("taskqueue", self.taskqueue)
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
+        self.when_cleared: Callable[[], None] = lambda: None
+        """Called when all is forgotten, for what is kept elsewhere."""
         requests.on_end(self.datastore.request_ended)
 
     def stub(self, service: str) -> Any:
@@ -194,6 +196,7 @@ class Services:
         """Forget entities, tasks and whatever the other services keep."""
         self.datastore.clear()
         self.taskqueue.clear()
+        self.when_cleared()
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:
             del self._stubs[service]
 

@@ -147,10 +147,15 @@ def test_the_banner(start: Callable[..., Running]) -> None:
     assert fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
     assert int(port) > 0
     state_port = server.state_url.rpartition(":")[2]
+    datastore_port = server.find(
+        r"^  Datastore  DATASTORE_EMULATOR_HOST=127.0.0.1:(\d+)$",
+        lambda: server.stdout,
+    )
     assert server.stdout == (
         "Development server for app (service default, python311)\n"
         f"  App        http://127.0.0.1:{port}\n"
         f"  State API  http://127.0.0.1:{state_port}\n"
+        f"  Datastore  DATASTORE_EMULATOR_HOST=127.0.0.1:{datastore_port}\n"
         "  Queues     default\n"
         "  Storage    in memory\n"
         "Press Ctrl-C to stop. For development only: do not expose this server.\n"

@@ -59,7 +59,9 @@ class App:
     def start(self) -> AppProcess:
         """Start one more process of the app."""
         app_yaml = config.load_app_yaml(self.folder)
-        process = AppProcess(app_yaml, project="p", version="v1", api_port=9)
+        process = AppProcess(
+            app_yaml, project="p", version="v1", api_port=9, datastore_port=9
+        )
         self.processes.append(process)
         return process
 
