@@ -197,7 +197,14 @@ GCLOUD = "https://cloud.google.com/sdk/docs/install"
 # More than a server or a test run needs to end. nox's own 0.3 s leaves servers behind.
 STOP_SECONDS = 15.0
 
-on_each_server = nox.parametrize("server", SERVERS, ids=SERVERS)
+# The dev server that a session runs on, and the library that stores the counter.
+VARIANTS = {
+    "embedded": ("embedded", "bundled"),
+    "embedded_cloud": ("embedded", "cloud"),
+    "dev_appserver": ("dev_appserver", "bundled"),
+    "dev_appserver_cloud": ("dev_appserver", "cloud"),
+}
+in_each_variant = nox.parametrize("server, ndb", VARIANTS.values(), ids=VARIANTS)
 
 
 @nox.session(default=False)
@@ -241,24 +248,24 @@ def copy(session: nox.Session) -> None:
 
 
 @nox.session
-@on_each_server
-def flask(session: nox.Session, server: str) -> None:
+@in_each_variant
+def flask(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the Flask app."""
-    test_contract(session, server, "flask")
+    test_contract(session, server, ndb, "flask")
 
 
 @nox.session
-@on_each_server
-def django(session: nox.Session, server: str) -> None:
+@in_each_variant
+def django(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the Django app."""
-    test_contract(session, server, "django")
+    test_contract(session, server, ndb, "django")
 
 
 @nox.session
-@on_each_server
-def plain_wsgi(session: nox.Session, server: str) -> None:
+@in_each_variant
+def plain_wsgi(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the app that uses no framework."""
-    test_contract(session, server, "plain_wsgi")
+    test_contract(session, server, ndb, "plain_wsgi")
 
 
 @nox.session
@@ -296,7 +303,8 @@ def types(session: nox.Session) -> None:
 @nox.session(default=False, python=["3.11", "3.12", "3.13"], download_python="never")
 def versions(session: nox.Session) -> None:
     """Test the contract with every app on each Python version that is installed."""
-    test_contract(session, "embedded", *APPS)
+    for ndb in ("bundled", "cloud"):
+        test_contract(session, "embedded", ndb, *APPS)
 
 
 @nox.session(default=False)
@@ -391,13 +399,20 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def need_dev_appserver(leave: Callable[[str], NoReturn]) -> None:
-    """Leave with a line that says what to install, if there is no dev_appserver.py."""
+def need_dev_appserver(
+    leave: Callable[[str], NoReturn], *, emulator: bool = False
+) -> None:
+    """Leave with a line that says what to install, if there is no dev_appserver.py.
+
+    With `emulator`, Google's Datastore emulator has to be there too: for Cloud NDB.
+    """
     # here: it needs a POSIX system, and `copy` does not
-    from tests.servers import dev_appserver_command
+    from tests.servers import datastore_emulator, dev_appserver_command
 
     try:
         dev_appserver_command.find()
+        if emulator:
+            datastore_emulator.find()
     except dev_appserver_command.NotInstalledError as error:
         leave(str(error))
 
@@ -442,13 +457,19 @@ def ask(*command: str) -> str:
     return result.stdout.strip()
 
 
-def test_contract(session: nox.Session, server: str, *apps: str) -> None:
+def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
     """Run the contract's tests on apps."""
     if server == "dev_appserver":
-        need_dev_appserver(session.skip)
+        need_dev_appserver(session.skip, emulator=ndb == "cloud")
     install(session, "devserver", "test", apps=apps)
     for app in apps:
-        run_pytest(session, "tests/contract", f"--app={app}", f"--server={server}")
+        run_pytest(
+            session,
+            "tests/contract",
+            f"--app={app}",
+            f"--server={server}",
+            f"--ndb={ndb}",
+        )
 
 
 def test_deployed(session: nox.Session, url: str, arguments: Sequence[str]) -> None:

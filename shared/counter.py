@@ -4,6 +4,8 @@ import os
 
 from google.appengine.ext import ndb
 
+from shared.cloud_ndb import ndb  # noqa: F811 - the one that COUNTER_NDB names
+
 # [START deferred_counter]
 # In production each version counts for itself, as on Google's page. A dev server may
 # give every instance, and every reload, a version of its own: a task would then add
