@@ -54,6 +54,7 @@ class Embedded(base.Server):
         try:
             self.url = self._printed(r"^\s+App\s+(http://\S+)")
             self._api = self._printed(r"^\s+State API\s+(http://\S+)")
+            self.datastore_host = self._printed(r"DATASTORE_EMULATOR_HOST=(\S+)")
             # the banner comes when the app is ready, and this is its last line
             self._printed(r"^Press (Ctrl-C)")
         except BaseException:
