@@ -84,6 +84,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     import asyncio
 
     from devserver import server
+    from devserver.supervisor import AppUnavailable
 
     settings = server.Settings(
         project=options.project,
@@ -101,7 +102,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         loop.run_until_complete(server.run(settings, config, process))
     except ConfigError as error:
         _fail(2, str(error))
-    except server.AppUnavailable as error:
+    except AppUnavailable as error:
         _fail(1, _what_to_do(str(error), options.app_folder))
 
 
@@ -111,8 +112,9 @@ def _what_to_do(error: str, folder: Path) -> str:
     # 127 is the shell's status for a program that it does not find
     if "ModuleNotFoundError" in error or "exit status 127" in summary:
         return (
-            f"{summary} A package is missing (see above). Install what it needs: "
-            f"{sys.executable} -m pip install -r {folder / 'requirements.txt'}"
+            f"{summary} A package is missing in {sys.executable} (see above). Name it "
+            f"in {folder / 'requirements.txt'}, install that file, and start again; "
+            "noxfile.py installs it by itself."
         )
     return f"{summary} What it printed is above. Mend that, and start the server again."
 

@@ -49,7 +49,7 @@ class View(Protocol):
 class Snapshot:
     """The entities at the moment when it was made, for a read-only transaction.
 
-    The store tells each change before it happens, so only what changes is copied.
+    The store tells what each change has replaced, so only what changes is copied.
     """
 
     def __init__(self, store: "IndexedStore") -> None:

@@ -24,10 +24,7 @@ from devserver.front import Front
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 from devserver.state_api import StateApi
-from devserver.supervisor import AppUnavailable
 from devserver.task_runner import TaskRunner
-
-__all__ = ["AppUnavailable", "Settings", "run"]
 
 logger = logging.getLogger("devserver")
 
@@ -170,23 +167,30 @@ class Server:
     def _take_over(self, paths: set[Path]) -> None:
         """Read the changed configuration, and restart the app if it is concerned."""
         folder = self._config.folder.resolve()
+        new_app, new_queues = (
+            folder / "app.yaml" in paths,
+            folder / "queue.yaml" in paths,
+        )
+        config = self._config
         try:
-            if folder / "app.yaml" in paths:
-                queues = self._config.queues
-                changed = app_config.load_app_yaml(self._config.folder)
-                self._config = dataclasses.replace(changed, queues=queues)
-                self._front.config = self._config
-                self._api.app_engine_apis = changed.app_engine_apis
-                self._app.warm_up = self._front.warm_up if changed.warmup else None
-                console.log_warnings(changed)
-            if folder / "queue.yaml" in paths:
-                queues = app_config.load_queue_yaml(self._config.folder)
-                self._config = dataclasses.replace(self._config, queues=queues)
-                self._services.update_queues(queues)
-                logger.info("queue.yaml is read again")
+            # both before either is taken over
+            if new_app:
+                changed = app_config.load_app_yaml(config.folder)
+                config = dataclasses.replace(changed, queues=config.queues)
+            if new_queues:
+                queues = app_config.load_queue_yaml(config.folder)
+                config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
             logger.error("%s The settings of before stay.", error)
             return
+        self._config = self._front.config = config
+        if new_app:
+            self._api.app_engine_apis = config.app_engine_apis
+            self._app.warm_up = self._front.warm_up if config.warmup else None
+            console.log_warnings(config)
+        if new_queues:
+            self._services.update_queues(config.queues)
+            logger.info("queue.yaml is read again")
         files = sorted(paths - {folder / "queue.yaml"})
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""

@@ -88,7 +88,8 @@ class Services:
             info,
             app_id=self.app_id,
             default_hostname=default_hostname,
-            own_targets=frozenset({config.service, version}),
+            service=config.service,
+            version=version,
         )
         self._add("datastore_v3", datastore)
         self._add("taskqueue", self.taskqueue)

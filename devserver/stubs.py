@@ -1,4 +1,4 @@
-"""How to make the stub of each service, with the faults of the SDK's own mended."""
+"""How to make the stubs that are made when they are first asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

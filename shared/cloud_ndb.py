@@ -1,5 +1,7 @@
 """Cloud NDB in the place of bundled NDB, where app.yaml says COUNTER_NDB: cloud.
 
+Under COUNTER_NDB: bundled, it only keeps the counter out of memcache.
+
 To do without it, delete this file, and the line in counter.py and in each
 requirements.txt that names cloud_ndb.
 """
@@ -61,18 +63,19 @@ def cloud_ndb() -> SimpleNamespace:
 
 
 # [END deferred_cloud_ndb]
-def bundled_ndb() -> Any:
-    """Return bundled NDB, for entities that Cloud NDB may write too."""
+def bundled_ndb() -> SimpleNamespace:
+    """Return the same of bundled NDB, for entities that Cloud NDB may write too."""
     from google.appengine.ext import ndb
 
-    # Cloud NDB knows nothing of memcache, where an older entity would be found.
-    ndb.Model._use_memcache = False
-    return ndb
+    class Model(ndb.Model):
+        _use_memcache = False  # Cloud NDB would write past it
+
+    return SimpleNamespace(**{**vars(ndb), "Model": Model})
 
 
 match os.environ.get("COUNTER_NDB", "bundled"):
     case "bundled":
-        ndb: Any = bundled_ndb()
+        ndb = bundled_ndb()
     case "cloud":
         ndb = cloud_ndb()
     case other:

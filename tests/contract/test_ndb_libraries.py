@@ -85,7 +85,9 @@ def test_one_client_for_each_process(app: ContractApp, library: str) -> None:
         list(pool.map(app.server.get, ["/counter/get"] * 64))
         clients = list(pool.map(app.call, ["cloud_clients"] * 64))
 
-    assert {number for _, number in clients} == {1}
+    # a worker that happened to get none of the first requests has none yet
+    assert {number for _, number in clients} <= {0, 1}
+    assert any(number for _, number in clients)
 
 
 def test_transactional_tasks_need_bundled_ndb(app: ContractApp, library: str) -> None:

@@ -215,7 +215,10 @@ def test_an_entity_that_is_too_big_is_refused(context: Any) -> None:
 # --- properties ----------------------------------------------------------------------
 
 
-class Color(ndb.Model):
+# kinds are known to the whole process: each module of tests has its own names
+
+
+class Shade(ndb.Model):
     """For structured properties."""
 
     name = ndb.StringProperty()
@@ -223,7 +226,7 @@ class Color(ndb.Model):
     notes = ndb.TextProperty()
 
 
-class Everything(ndb.Model):
+class Complete(ndb.Model):
     """Each type of property, once and repeated."""
 
     integer = ndb.IntegerProperty()
@@ -247,17 +250,17 @@ class Everything(ndb.Model):
     time = ndb.TimeProperty()
     generic = ndb.GenericProperty()
     computed = ndb.ComputedProperty(lambda self: (self.string or "").upper())
-    structured = ndb.StructuredProperty(Color)
-    local = ndb.LocalStructuredProperty(Color)
-    local_zipped = ndb.LocalStructuredProperty(Color, compressed=True)
+    structured = ndb.StructuredProperty(Shade)
+    local = ndb.LocalStructuredProperty(Shade)
+    local_zipped = ndb.LocalStructuredProperty(Shade, compressed=True)
     renamed = ndb.StringProperty("other_name")
     integers = ndb.IntegerProperty(repeated=True)
     strings = ndb.StringProperty(repeated=True)
     keys = ndb.KeyProperty(repeated=True)
     blobs_zipped = ndb.BlobProperty(repeated=True, compressed=True)
-    structures = ndb.StructuredProperty(Color, repeated=True)
-    locals = ndb.LocalStructuredProperty(Color, repeated=True)
-    locals_zipped = ndb.LocalStructuredProperty(Color, repeated=True, compressed=True)
+    structures = ndb.StructuredProperty(Shade, repeated=True)
+    locals = ndb.LocalStructuredProperty(Shade, repeated=True)
+    locals_zipped = ndb.LocalStructuredProperty(Shade, repeated=True, compressed=True)
 
 
 VALUES: dict[str, list[Any]] = {
@@ -281,9 +284,9 @@ VALUES: dict[str, list[Any]] = {
     "day": [datetime.date(1969, 12, 31)],
     "time": [datetime.time(23, 59, 59, 999999)],
     "generic": [5, "text", datetime.datetime(2020, 1, 1, tzinfo=UTC)],
-    "structured": [Color(name="red", value=1, notes="n" * 2000), Color()],
-    "local": [Color(name="red", value=1)],
-    "local_zipped": [Color(name="red", value=1)],
+    "structured": [Shade(name="red", value=1, notes="n" * 2000), Shade()],
+    "local": [Shade(name="red", value=1)],
+    "local_zipped": [Shade(name="red", value=1)],
     "renamed": ["x"],
     "integers": [[], [3, 1, 2, 1]],
     "strings": [["b", "", "a"]],
@@ -291,11 +294,11 @@ VALUES: dict[str, list[Any]] = {
     "blobs_zipped": [[b"one" * 500, b"two" * 500]],
     "structures": [
         [],
-        [Color(name="red", value=1), Color(name="blue")],
-        [Color(name="red", notes="n" * 2000)],
+        [Shade(name="red", value=1), Shade(name="blue")],
+        [Shade(name="red", notes="n" * 2000)],
     ],
-    "locals": [[], [Color(name="red"), Color(name="blue", value=2)]],
-    "locals_zipped": [[Color(name="red"), Color(name="blue", value=2)]],
+    "locals": [[], [Shade(name="red"), Shade(name="blue", value=2)]],
+    "locals_zipped": [[Shade(name="red"), Shade(name="blue", value=2)]],
 }
 
 
@@ -309,12 +312,12 @@ def test_a_property_comes_back_as_it_was(
 ) -> None:
     """Each type of property, alone in an entity that is written and written again."""
     expected = plain(content)
-    key = Everything(**{name: content}).put()
+    key = Complete(**{name: content}).put()
     again = key.get()
     assert plain(getattr(again, name)) == expected
     again.put()
     assert plain(getattr(key.get(), name)) == expected
-    assert plain(getattr(Everything.query().get(), name)) == expected
+    assert plain(getattr(Complete.query().get(), name)) == expected
 
 
 def plain(content: Any) -> Any:
@@ -326,49 +329,49 @@ def plain(content: Any) -> Any:
 
 def test_all_properties_at_once(any_context: Any) -> None:
     """An entity with every type of property is equal to what was put."""
-    full = Everything(**{name: contents[-1] for name, contents in VALUES.items()})
+    full = Complete(**{name: contents[-1] for name, contents in VALUES.items()})
     key = full.put()
     again = key.get()
     assert again.to_dict() == full.to_dict()
     assert again.computed == "NAÏVE ☃"
-    empty = Everything().put().get()
+    empty = Complete().put().get()
     assert (empty.integer, empty.structured, empty.integers) == (None, None, [])
 
 
 def test_users_keep_what_they_have(context: Any) -> None:
     """A user without an id comes back without, one with an id has it."""
-    anonymous = Everything(user=ndb.User("a@b.c", "b.c")).put().get().user
+    anonymous = Complete(user=ndb.User("a@b.c", "b.c")).put().get().user
     assert (anonymous.email(), anonymous.user_id()) == ("a@b.c", None)
     known = ndb.User("a@b.c", "b.c", _user_id="77")
-    key = Everything(user=known).put()
+    key = Complete(user=known).put()
     assert key.get().user.user_id() == "77"
 
 
 def test_expando_and_polymodel(context: Any) -> None:
     """Attributes of no class, and classes of classes."""
 
-    class Loose(ndb.Expando):
+    class Free(ndb.Expando):
         name = ndb.StringProperty()
 
-    class Animal(ndb.PolyModel):
+    class Creature(ndb.PolyModel):
         name = ndb.StringProperty()
 
-    class Cat(Animal):
+    class Dog(Creature):
         lives = ndb.IntegerProperty()
 
-    loose = Loose(name="x")
-    loose.size = 5
-    loose.parts = ["a", "b"]
-    again = loose.put().get()
+    free = Free(name="x")
+    free.size = 5
+    free.parts = ["a", "b"]
+    again = free.put().get()
     assert (again.size, again.parts) == (5, ["a", "b"])
-    assert Loose.query(ndb.FilterNode("size", "=", 5)).get() == again
+    assert Free.query(ndb.FilterNode("size", "=", 5)).get() == again
 
-    Animal(name="any").put()
-    cat = Cat(name="tom", lives=9).put()
-    assert isinstance(cat.get(), Cat)
-    assert Animal.query(Animal.name == "tom").get().lives == 9
-    assert [type(found) for found in Cat.query()] == [Cat]
-    assert Animal.query().count() == 2
+    Creature(name="any").put()
+    dog = Dog(name="tom", lives=9).put()
+    assert isinstance(dog.get(), Dog)
+    assert Creature.query(Creature.name == "tom").get().lives == 9
+    assert [type(found) for found in Dog.query()] == [Dog]
+    assert Creature.query().count() == 2
 
 
 def test_automatic_times(context: Any) -> None:
@@ -431,7 +434,7 @@ def test_what_older_libraries_have_written_can_be_read(context: Any) -> None:
     from google.cloud.datastore import Entity
     from google.cloud.ndb import _options
 
-    stored = Entity(Everything(id=1).key._key, exclude_from_indexes=["pickled"])
+    stored = Entity(Complete(id=1).key._key, exclude_from_indexes=["pickled"])
     stored.update(
         {
             "structured.name": "red",
@@ -442,8 +445,8 @@ def test_what_older_libraries_have_written_can_be_read(context: Any) -> None:
         }
     )
     _datastore_api.put(stored, _options.Options()).result()
-    thing = Everything.get_by_id(1)
-    assert plain(thing.structured) == plain(Color(name="red", value=7))
+    thing = Complete.get_by_id(1)
+    assert plain(thing.structured) == plain(Shade(name="red", value=7))
     assert [color.name for color in thing.structures] == ["one", "two"]
     assert [color.value for color in thing.structures] == [1, None]
     assert thing.pickled == [1]
@@ -453,8 +456,8 @@ def test_compressed_values_are_stored_compressed(
     context: Any, running: RunningDatastore
 ) -> None:
     """The store has the bytes of zlib under the mark of version 3."""
-    Everything(id=1, blob_zipped=b"x" * 1000).put()
-    row = running.calls.stub.row("", ("Everything", 0, 1))
+    Complete(id=1, blob_zipped=b"x" * 1000).put()
+    row = running.calls.stub.row("", ("Complete", 0, 1))
     assert row is not None
     (stored,) = [
         item for item in row.record.entity.raw_property if item.name == "blob_zipped"
@@ -465,7 +468,7 @@ def test_compressed_values_are_stored_compressed(
 
 def test_keys_are_safe_for_urls(context: Any) -> None:
     """A key in its two URL forms finds the entity again."""
-    key = Everything(id="x", parent=ndb.Key("P", 1)).put()
+    key = Complete(id="x", parent=ndb.Key("P", 1)).put()
     assert ndb.Key(urlsafe=key.urlsafe()).get() == key.get()
     legacy = key.to_legacy_urlsafe("dev~")
     assert ndb.Key(urlsafe=legacy).get() == key.get()

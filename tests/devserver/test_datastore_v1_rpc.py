@@ -1,6 +1,8 @@
 """google.datastore.v1.Datastore: what each RPC answers, and what it refuses."""
 
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +79,38 @@ def test_a_change_makes_a_new_version_and_keeps_the_creation(raw: RawClient) -> 
     changed = raw.upsert(entity(key("A", 1), n=2)).mutation_results[0]
     assert same.version == first.version < changed.version
     assert changed.create_time == first.create_time < changed.update_time
+
+
+def test_the_order_of_properties_does_not_matter(raw: RawClient) -> None:
+    """The same properties in another order are no change."""
+    names = [f"p{number}" for number in range(30)]
+    versions = {
+        raw.upsert(entity(key("A", 1), **dict.fromkeys(order, 1)))
+        .mutation_results[0]
+        .version
+        for order in (names, names[::-1])
+    }
+    assert len(versions) == 1
+
+
+def test_the_client_library_stays_out() -> None:
+    """The server takes the messages alone; who wants the client still gets it."""
+    code = """
+import sys
+import devserver.datastore_v1
+assert "google.cloud.datastore_v1.types" in sys.modules
+assert "google.cloud.datastore_v1.services" not in sys.modules
+from google.cloud import ndb
+assert "google.cloud.datastore_v1.services" in sys.modules
+print(ndb.Key("A", 1, project="p", namespace="", database="").to_legacy_urlsafe("s~"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

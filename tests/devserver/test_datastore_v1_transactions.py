@@ -287,6 +287,19 @@ def test_a_second_transaction_waits_for_the_first(
     assert running.do(lambda: is_idle(running))
 
 
+def test_a_write_without_a_read_waits_for_its_turn(
+    raw: RawClient, running: RunningDatastore
+) -> None:
+    """A commit of what it has not read does not abort the one that has."""
+    first, second = begin(raw), begin(raw)
+    assert read(raw, first) == 1
+    waiting = in_thread(lambda: write(raw, second, 3))
+    waiting.is_waiting_at(running)
+    write(raw, first, 2)
+    waiting.result()
+    assert read(raw) == 3
+
+
 def test_a_transaction_does_not_wait_for_ever(
     raw: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,7 +449,7 @@ def test_a_reset_ends_transactions(raw: RawClient, running: RunningDatastore) ->
 # --- through Cloud NDB ---------------------------------------------------------------
 
 
-class Counter(ndb.Model):
+class Tally(ndb.Model):
     """The counter of the samples."""
 
     count = ndb.IntegerProperty(default=0)
@@ -452,7 +465,7 @@ def increment(of: Any, amount: int = 1) -> None:
 def test_no_update_is_lost(client: ndb.Client) -> None:
     """Eight threads add to one counter, each in its own transactions."""
     with client.context():
-        of = Counter(id="x").put()
+        of = Tally(id="x").put()
 
     def work(_: int) -> None:
         with client.context():
@@ -467,7 +480,7 @@ def test_no_update_is_lost(client: ndb.Client) -> None:
 
 def test_a_callback_that_fails_changes_nothing(context: Any) -> None:
     """An exception rolls the transaction back and comes out."""
-    of = Counter(id="x", count=5).put()
+    of = Tally(id="x", count=5).put()
 
     def fail() -> None:
         increment(of)
@@ -482,7 +495,7 @@ def test_a_callback_that_fails_changes_nothing(context: Any) -> None:
 
 def test_an_aborted_transaction_is_tried_again(context: Any, client: Any) -> None:
     """Cloud NDB runs the callback again after a conflict; the count is right."""
-    of = Counter(id="x").put()
+    of = Tally(id="x").put()
     runs: list[int] = []
 
     def interfere() -> None:
@@ -508,7 +521,7 @@ def test_an_aborted_transaction_is_tried_again(context: Any, client: Any) -> Non
 def test_two_transactions_of_one_thread(client: ndb.Client) -> None:
     """Tasklets side by side on one entity both come to their end, one after a retry."""
     with client.context():
-        of = Counter(id="x").put()
+        of = Tally(id="x").put()
 
         @ndb.transactional_tasklet()
         def add(amount: int, delay: float) -> Any:
@@ -526,7 +539,7 @@ def test_two_transactions_of_one_thread(client: ndb.Client) -> None:
 
 def test_a_write_beside_the_transaction_of_the_same_thread(context: Any) -> None:
     """A write outside of the transaction does not wait for it for ever."""
-    of = Counter(id="x").put()
+    of = Tally(id="x").put()
     runs: list[int] = []
 
     def beside() -> None:
@@ -544,7 +557,7 @@ def test_a_write_beside_the_transaction_of_the_same_thread(context: Any) -> None
 
 def test_options_of_transactions(context: Any) -> None:
     """read_only, join, on_commit callbacks, and ids without a call in between."""
-    of = Counter(id="x").put()
+    of = Tally(id="x").put()
     done: list[str] = []
 
     @ndb.transactional()
@@ -557,29 +570,29 @@ def test_options_of_transactions(context: Any) -> None:
         inner()
         assert done == []
         assert ndb.in_transaction()
-        return Counter(count=7).put()
+        return Tally(count=7).put()
 
     new = outer()
     assert done == ["inner"]
     assert new.get().count == 7
     assert of.get().count == 1
     assert ndb.transaction(lambda: of.get().count, read_only=True) == 1
-    assert ndb.transaction(lambda: Counter.get_or_insert("y", count=3)).count == 3
+    assert ndb.transaction(lambda: Tally.get_or_insert("y", count=3)).count == 3
     ndb.transaction(lambda: ndb.delete_multi([of, new]))
-    assert Counter.query().fetch(keys_only=True) == [ndb.Key(Counter, "y")]
+    assert Tally.query().fetch(keys_only=True) == [ndb.Key(Tally, "y")]
 
 
 def test_queries_in_transactions(context: Any) -> None:
     """With an ancestor and without one, a transaction can search."""
     root = ndb.Key("Root", 1)
-    Counter(parent=root, count=1).put()
-    Counter(count=2).put()
+    Tally(parent=root, count=1).put()
+    Tally(count=2).put()
 
     def add_up() -> int:
-        below = sum(counter.count for counter in Counter.query(ancestor=root))
-        total = sum(counter.count for counter in Counter.query())
-        Counter(id="sum", count=total).put()
+        below = sum(counter.count for counter in Tally.query(ancestor=root))
+        total = sum(counter.count for counter in Tally.query())
+        Tally(id="sum", count=total).put()
         return int(below)
 
     assert ndb.transaction(add_up) == 1
-    assert Counter.get_by_id("sum").count == 3
+    assert Tally.get_by_id("sum").count == 3

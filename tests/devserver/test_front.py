@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from devserver import forwarding, http_server
-from devserver.front import AppUnavailable
+from devserver.supervisor import AppUnavailable
 from tests.devserver.processes import RECORDER
 from tests.devserver.site import PATIENCE, Answer, Site, running
 
