@@ -2,12 +2,15 @@
 """Every task of this project. Without nox, `python3 noxfile.py` stands for `nox`.
 
 nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi)
+nox -s copy -- flask DIR       copy an app, to begin one of your own
 nox                            run all tests and checks
 nox -s flask -- -x -k retry    what follows -- goes to pytest
+nox -l                         list the other sessions
 """
 
 from __future__ import annotations  # SyntaxError? Use Python 3.11 or newer.
 
+import argparse
 import contextlib
 import hashlib
 import logging
@@ -22,9 +25,10 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
 OLDEST_NOX = (2025, 10, 14)  # the same as nox.needs_version below
@@ -184,50 +188,99 @@ logging.getLogger("filelock").setLevel(logging.WARNING)
 # As Ctrl-C: nox would end and leave what it has started running.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+# The sessions import what finds dev_appserver.py from the tests.
+sys.path.insert(0, str(NOXFILE.parent))
+
 APPS = ("flask", "django", "plain_wsgi")
+SERVERS = ("embedded", "dev_appserver")
+GCLOUD = "https://cloud.google.com/sdk/docs/install"
 # More than a server or a test run needs to end. nox's own 0.3 s leaves servers behind.
 STOP_SECONDS = 15.0
+
+# The dev server that a session runs on, and the library that stores the counter.
+VARIANTS = {
+    "embedded": ("embedded", "bundled"),
+    "embedded_cloud": ("embedded", "cloud"),
+    "dev_appserver": ("dev_appserver", "bundled"),
+    "dev_appserver_cloud": ("dev_appserver", "cloud"),
+}
+in_each_variant = nox.parametrize("server, ndb", VARIANTS.values(), ids=VARIANTS)
 
 
 @nox.session(default=False)
 def serve(session: nox.Session) -> None:
     """Run an app on the dev server: nox -s serve -- flask [options of the server]."""
-    name, *options = session.posargs or [""]
-    app = name.rstrip("/").removesuffix("_app")
-    if app not in APPS:
-        problem = f"there is no app {name!r}." if name else "which app?"
-        names = "flask, django or plain_wsgi"
-        session.error(f"{problem} Say {names}, for example: nox -s serve -- flask")
+    options = Options(
+        session, "Say flask, django or plain_wsgi, for example: nox -s serve -- flask"
+    )
+    options.add_argument("app", metavar="APP", type=app_name)
+    options.add_argument("--server", choices=SERVERS, default="embedded")
+    chosen, others = options.parse_known_args(session.posargs)
+    if chosen.server == "embedded":
+        module = "devserver"
+    else:
+        need_dev_appserver(session.error)
+        module = "tests.servers.dev_appserver_command"
     install(session, "devserver", apps=APPS)
-    run_server(session, "-m", "devserver", f"{app}_app", *options)
+    run_server(session, "-m", module, f"{chosen.app}_app", *others)
+
+
+@nox.session(default=False, venv_backend="none")
+def copy(session: nox.Session) -> None:
+    """Copy an app, with no link in it, to a new folder: nox -s copy -- flask DIR."""
+    options = Options(
+        session,
+        "Say flask, django or plain_wsgi, and a new folder, for example: "
+        "nox -s copy -- flask ../my_app",
+    )
+    options.add_argument("app", metavar="APP", type=app_name)
+    options.add_argument("folder", metavar="DIR")
+    chosen = options.parse_args(session.posargs)
+    # nox has changed to this file's folder; DIR is meant from where the user is
+    folder = Path(session.invoked_from, chosen.folder)
+    try:
+        if os.path.lexists(folder) and any(folder.iterdir()):
+            session.error(f"{folder} is not empty. Name a new folder")
+        copy_app(chosen.app, folder)
+    except OSError as error:
+        session.error(f"cannot copy to {folder}: {error}")
+    session.log(f"copied {chosen.app}_app to {folder}")
 
 
 @nox.session
-def flask(session: nox.Session) -> None:
+@in_each_variant
+def flask(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the Flask app."""
-    install(session, "devserver", "test", apps=["flask"])
-    test_contract(session, "flask")
+    test_contract(session, server, ndb, "flask")
 
 
 @nox.session
-def django(session: nox.Session) -> None:
+@in_each_variant
+def django(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the Django app."""
-    install(session, "devserver", "test", apps=["django"])
-    test_contract(session, "django")
+    test_contract(session, server, ndb, "django")
 
 
 @nox.session
-def plain_wsgi(session: nox.Session) -> None:
+@in_each_variant
+def plain_wsgi(session: nox.Session, server: str, ndb: str) -> None:
     """Test the contract with the app that uses no framework."""
-    install(session, "devserver", "test", apps=["plain_wsgi"])
-    test_contract(session, "plain_wsgi")
+    test_contract(session, server, ndb, "plain_wsgi")
 
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Test the dev server's modules, the apps on gunicorn alone, and this file."""
+    """Test the dev server's modules and the apps on gunicorn alone."""
     install(session, "devserver", "test", apps=APPS)
-    run_pytest(session, "tests", "--ignore=tests/contract")
+    others = ("tests/contract", "tests/commands", "tests/e2e")
+    run_pytest(session, "tests", *(f"--ignore={folder}" for folder in others))
+
+
+@nox.session
+def commands(session: nox.Session) -> None:
+    """Test this file's set-up and its sessions serve, copy, e2e and deploy."""
+    install(session, "devserver", "test", "commands", apps=APPS)
+    run_pytest(session, "tests/commands")
 
 
 @nox.session
@@ -241,7 +294,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types with mypy --strict."""
-    install(session, "devserver", "test", "types", apps=APPS)
+    install(session, "devserver", "test", "commands", "types", apps=APPS)
     session.run("mypy")
     for app in APPS:  # one at a time: each of them is a module named main
         session.run("mypy", f"{app}_app/main.py")
@@ -250,9 +303,56 @@ def types(session: nox.Session) -> None:
 @nox.session(default=False, python=["3.11", "3.12", "3.13"], download_python="never")
 def versions(session: nox.Session) -> None:
     """Test the contract with every app on each Python version that is installed."""
-    install(session, "devserver", "test", apps=APPS)
-    for app in APPS:
-        test_contract(session, app)
+    for ndb in ("bundled", "cloud"):
+        test_contract(session, "embedded", ndb, *APPS)
+
+
+@nox.session(default=False)
+def e2e(session: nox.Session) -> None:
+    """Test a version that is deployed: nox -s e2e -- --base-url URL."""
+    options = Options(session, f"For example: nox -s e2e -- --base-url {EXAMPLE_URL}")
+    options.add_argument("--base-url", metavar="URL", type=base_url, required=True)
+    chosen, others = options.parse_known_args(session.posargs)
+    install(session, "test")
+    test_deployed(session, chosen.base_url, others)
+
+
+@nox.session(default=False)
+def deploy(session: nox.Session) -> None:
+    """Deploy a version, test it, promote nothing: nox -s deploy -- flask --project ID.
+
+    With --delete the version is deleted afterwards; --version names it.
+    """
+    options = Options(session, "For example: nox -s deploy -- flask --project my-id")
+    options.add_argument("app", metavar="APP", type=app_name)
+    options.add_argument("--project", metavar="ID", required=True)
+    options.add_argument("--version", metavar="NAME")
+    options.add_argument("--delete", action="store_true")
+    chosen, others = options.parse_known_args(session.posargs)
+    version = chosen.version or time.strftime(f"{chosen.app}-%Y%m%dt%H%M%S")
+    version = version.replace("_", "-")  # it becomes a part of a host's name
+    gcloud = find_gcloud(session)
+    install(session, "test")
+    project = f"--project={chosen.project}"
+    with tempfile.TemporaryDirectory() as folder:
+        copy_app(chosen.app, Path(folder, "app"))
+        session.run(
+            *(gcloud, "app", "deploy", str(Path(folder, "app", "app.yaml")), project),
+            *(f"--version={version}", "--no-promote", "--quiet"),
+            external=True,
+        )
+    which = (version, "--service=default", project)
+    delete = (gcloud, "app", "versions", "delete", *which, "--quiet")
+    try:
+        describe = (gcloud, "app", "versions", "describe", *which)
+        url = ask(*describe, "--format=value(versionUrl)")
+        session.log(f"deployed: {url}")
+        test_deployed(session, url, others)
+    finally:
+        if chosen.delete:
+            session.run(*delete, external=True)
+        else:
+            session.log(f"it stays until: {' '.join(delete)}")
 
 
 @nox.session(default=False)
@@ -269,19 +369,134 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 
-def test_contract(session: nox.Session, app: str) -> None:
-    """Run the contract's tests on one app."""
-    run_pytest(session, "tests/contract", "--app", app)
+# --- what the user says ---------------------------------------------------------------
 
 
-def run_pytest(session: nox.Session, folder: str, *options: str) -> None:
-    """Run the tests of a folder, or those that the command line names instead."""
-    if any(argument.startswith("tests/") for argument in session.posargs):
-        folders = []
-    else:
-        folders = [folder]
+class Options(argparse.ArgumentParser):
+    """What a session takes after --; a mistake in it is one line, with a hint."""
+
+    def __init__(self, session: nox.Session, hint: str) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self.session = session
+        self.hint = hint
+
+    def error(self, message: str) -> NoReturn:
+        """End the session, where argparse would end nox."""
+        self.session.error(f"{message}. {self.hint}")
+
+
+def app_name(text: str) -> str:
+    """Return the app that a text names; its folder's name will do too."""
+    app = text.rstrip("/").removesuffix("_app")
+    if app not in APPS:
+        raise argparse.ArgumentTypeError(f"there is no app {text!r}")
+    return app
+
+
+EXAMPLE_URL = "https://VERSION-dot-PROJECT.appspot.com"
+
+
+def base_url(text: str) -> str:
+    """Return the address of a server; refuse what is none."""
+    parts = urlsplit(text)
+    rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
+    here = parts.hostname and parts.port != 0  # a port that is no number raises
+    if parts.scheme not in ("http", "https") or not here or any(rest):
+        raise argparse.ArgumentTypeError(f"{text!r} is not http(s)://HOST")
+    return text.rstrip("/")
+
+
+def need_dev_appserver(
+    leave: Callable[[str], NoReturn], *, emulator: bool = False
+) -> None:
+    """Leave with a line that says what to install, if there is no dev_appserver.py.
+
+    With `emulator`, Google's Datastore emulator has to be there too: for Cloud NDB.
+    """
+    # here: it needs a POSIX system, and `copy` does not
+    from tests.servers import datastore_emulator, dev_appserver_command
+
+    try:
+        dev_appserver_command.find()
+        if emulator:
+            datastore_emulator.find()
+    except dev_appserver_command.NotInstalledError as error:
+        leave(str(error))
+
+
+# --- what the sessions do -------------------------------------------------------------
+
+
+def copy_app(app: str, folder: Path) -> None:
+    """Copy an app to a folder that is empty or not there, `shared` as a folder.
+
+    Whatever became of the link: git on Windows makes a text file of it.
+    """
+    compiled = "__pycache__"
+    copying = [
+        # first: `folder` may be inside `shared`, and not yet when it is listed
+        (NOXFILE.parent / "shared", folder / "shared", (compiled,)),
+        (NOXFILE.parent / f"{app}_app", folder, (compiled, ".venv", "shared")),
+    ]
+    for source, target, left_out in copying:
+        ignore = shutil.ignore_patterns(*left_out)
+        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+
+
+def find_gcloud(session: nox.Session) -> str:
+    """Return the path of gcloud; end the session if it is missing or not logged in."""
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        session.error(f"gcloud was not found. Install it: {GCLOUD}")
+    if not ask(
+        gcloud, "auth", "list", "--filter=status:ACTIVE", "--format=value(account)"
+    ):
+        session.error("gcloud has no account to use. Log in: gcloud auth login")
+    return gcloud
+
+
+def ask(*command: str) -> str:
+    """Return what a command prints."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        sys.stderr.write(result.stderr)
+        raise CommandFailed(return_code=result.returncode)
+    return result.stdout.strip()
+
+
+def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
+    """Run the contract's tests on apps."""
+    if server == "dev_appserver":
+        need_dev_appserver(session.skip, emulator=ndb == "cloud")
+    install(session, "devserver", "test", apps=apps)
+    for app in apps:
+        run_pytest(
+            session,
+            "tests/contract",
+            f"--app={app}",
+            f"--server={server}",
+            f"--ndb={ndb}",
+        )
+
+
+def test_deployed(session: nox.Session, url: str, arguments: Sequence[str]) -> None:
+    """Run the part of the contract that a deployed version can be held to."""
+    run_pytest(session, "tests/e2e", f"--base-url={url}", arguments=arguments)
+
+
+def run_pytest(
+    session: nox.Session,
+    folder: str,
+    *options: str,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Run the tests of a folder, or those that the user's arguments name instead."""
+    if arguments is None:
+        arguments = session.posargs
+    named = any(argument.startswith("tests/") for argument in arguments)
     session.run(
-        *("python", "-m", "pytest", *options, *folders, *session.posargs),
+        *("python", "-m", "pytest", *options, *([] if named else [folder])),
+        *arguments,
         interrupt_timeout=STOP_SECONDS,
         terminate_timeout=STOP_SECONDS,
     )

@@ -65,6 +65,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
             "%s", listening.what_is_exposed(options.host, front_sockets)
         )
     api_socket, state_socket = (listening.listen_on("127.0.0.1", 0) for _ in range(2))
+    datastore_socket = listening.reserve_port()
     version = config.version or time.strftime("%Y%m%dt%H%M%S")
     try:
         process = AppProcess(
@@ -72,6 +73,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
             project=options.project,
             version=version,
             api_port=api_socket.getsockname()[1],
+            datastore_port=datastore_socket.getsockname()[1],
         )
     except OSError as error:
         _fail(1, f"the app cannot be started: {error}")
@@ -82,6 +84,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     import asyncio
 
     from devserver import server, task_runner
+    from devserver.supervisor import AppUnavailable
 
     settings = server.Settings(
         project=options.project,
@@ -90,6 +93,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         front_sockets=front_sockets,
         api_socket=api_socket,
         state_socket=state_socket,
+        datastore_socket=datastore_socket,
         reload=options.reload,
         open_browser=options.open,
         storage=storage,
@@ -101,7 +105,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         loop.run_until_complete(server.run(settings, config, process))
     except ConfigError as error:
         _fail(2, str(error))
-    except server.AppUnavailable as error:
+    except AppUnavailable as error:
         _fail(1, _what_to_do(str(error), options.app_folder))
 
 
@@ -111,8 +115,9 @@ def _what_to_do(error: str, folder: Path) -> str:
     # 127 is the shell's status for a program that it does not find
     if "ModuleNotFoundError" in error or "exit status 127" in summary:
         return (
-            f"{summary} A package is missing (see above). Install what it needs: "
-            f"{sys.executable} -m pip install -r {folder / 'requirements.txt'}"
+            f"{summary} A package is missing in {sys.executable} (see above). Name it "
+            f"in {folder / 'requirements.txt'}, install that file, and start again; "
+            "noxfile.py installs it by itself."
         )
     return f"{summary} What it printed is above. Mend that, and start the server again."
 

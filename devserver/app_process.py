@@ -46,7 +46,13 @@ def _gunicorn_options(entrypoint: str) -> list[str] | None:
 
 
 def environment(
-    config: AppConfig, *, project: str, version: str, api_port: int, port: int
+    config: AppConfig,
+    *,
+    project: str,
+    version: str,
+    api_port: int,
+    datastore_port: int,
+    port: int,
 ) -> dict[str, str]:
     """Return the environment of the app's process.
 
@@ -55,6 +61,7 @@ def environment(
         project: the project's name; the app id is "dev~" and this.
         version: GAE_VERSION.
         api_port: the port on 127.0.0.1 that takes API calls.
+        datastore_port: the port on 127.0.0.1 for Cloud NDB.
         port: what goes into PORT.
     """
     variables = {
@@ -64,6 +71,8 @@ def environment(
     }
     # the log lines of a crash would otherwise be lost in a buffer
     variables["PYTHONUNBUFFERED"] = "1"
+    # before app.yaml's variables: whoever names another emulator there means it
+    variables["DATASTORE_EMULATOR_HOST"] = f"127.0.0.1:{datastore_port}"
     variables |= {
         name: value
         for name, value in config.env_variables.items()
@@ -93,7 +102,13 @@ class AppProcess:
     """The app, running under a watchdog that ends it with this process."""
 
     def __init__(
-        self, config: AppConfig, *, project: str, version: str, api_port: int
+        self,
+        config: AppConfig,
+        *,
+        project: str,
+        version: str,
+        api_port: int,
+        datastore_port: int,
     ) -> None:
         """Start the app; `environment` has the arguments.
 
@@ -105,7 +120,12 @@ class AppProcess:
         self.socket_path: str | None = None
         self.exit_status: int | None = None
         variables = environment(
-            config, project=project, version=version, api_port=api_port, port=self.port
+            config,
+            project=project,
+            version=version,
+            api_port=api_port,
+            datastore_port=datastore_port,
+            port=self.port,
         )
         if is_gunicorn_without_bind(entrypoint):
             self.socket_path = _make_socket_path()

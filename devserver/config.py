@@ -196,6 +196,12 @@ def _app_yaml_in(folder: Path) -> Path:
         raise ConfigError(
             f"There is no app.yaml in {folder}. Give the folder that holds it."
         )
+    shared = folder / "shared"
+    if shared.is_symlink() and not shared.exists():  # made by cp -r, most likely
+        raise ConfigError(
+            f"{shared} is a link to nowhere. An app is copied, with what the link "
+            "stands for, by: python3 noxfile.py -s copy -- flask DIR"
+        )
     return path
 
 

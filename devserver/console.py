@@ -71,7 +71,12 @@ def log_warnings(config: AppConfig) -> None:
 
 
 def show_banner(
-    config: AppConfig, app_url: str, state_url: str, token: str, storage: str
+    config: AppConfig,
+    app_url: str,
+    state_url: str,
+    token: str,
+    datastore: str,
+    storage: str,
 ) -> None:
     """Print where everything is. Whoever reads it may rely on the app to answer."""
     name = config.folder.resolve().name
@@ -81,6 +86,7 @@ def show_banner(
         f"  App        {app_url}",
         f"  State API  {state_url}",
         f"  Token      {token}",
+        f"  Datastore  DATASTORE_EMULATOR_HOST={datastore}",
         f"  Queues     {queues}",
         f"  Storage    {storage}",
         "Press Ctrl-C to stop. For development only: do not expose this server.",

@@ -12,6 +12,7 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.appengine.runtime import apiproxy_errors
 
 from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
+from devserver.indexed_store import IndexedStore
 from devserver.storage import Storage
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
@@ -33,7 +34,10 @@ class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type:
         pass
 
 
-class Datastore(datastore_file_stub.DatastoreFileStub):  # type: ignore[misc]
+class Datastore(
+    IndexedStore,
+    datastore_file_stub.DatastoreFileStub,  # type: ignore[misc]
+):
     """The SDK's datastore stub, for one event loop."""
 
     _commit_timestamp: int
@@ -129,6 +133,11 @@ class DatastoreCalls:
         self._owners: dict[int, Owner] = {}
         # handle -> the request that will end it; also those that take no lock
         self._tickets: dict[int, str] = {}
+
+    @property
+    def locks(self) -> EntityGroupLocks:
+        """The locks of the entity groups."""
+        return self._locks
 
     async def call(self, method: str, request: Any, response: Any, ticket: str) -> None:
         """Carry out one call of datastore_v3.
@@ -237,10 +246,11 @@ def _groups(method: str, request: Any) -> list[bytes]:
             references = request.key
         case _:
             references = ()
-    return list(dict.fromkeys(filter(None, map(_group, references))))
+    return list(dict.fromkeys(filter(None, map(entity_group, references))))
 
 
-def _group(reference: Any) -> bytes | None:
+def entity_group(reference: Any) -> bytes | None:
+    """Return the name of the lock of a key's entity group."""
     if not reference.path.element:
         return None
     root = reference.path.element[0]

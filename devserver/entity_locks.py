@@ -28,6 +28,8 @@ class Owner:
 
     ticket: str
     """The request that made the call."""
+    patience: float | None = None
+    """Seconds that others wait for this owner before they go on without its lock."""
     groups: set[bytes] = field(default_factory=set)
     waiting_for: bytes | None = None
     released: bool = False
@@ -83,10 +85,15 @@ class EntityGroupLocks:
         entry = (owner, turn)
         lock.waiters.append(entry)
         owner.waiting_for = group
+        patience = lock.holder.patience
+        deadline = self._deadline if patience is None else patience
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(deadline):
                 await turn
         except TimeoutError:
+            if patience is not None:
+                # it may be the same thread's; the check at commit decides
+                return
             raise ContentionError(
                 f"another transaction held the entity group for {self._deadline:g} s"
             ) from None

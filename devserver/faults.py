@@ -106,6 +106,17 @@ class Faults:
 
         services.call = faulty  # type: ignore[method-assign]
 
+    def in_rpc(self, rpc: str) -> None:
+        """Have a call of Cloud NDB fail that was carried out.
+
+        Raises:
+            UnavailableError: it is to fail.
+        """
+        from devserver.datastore_v1.errors import UnavailableError
+
+        if self.happens("rpc", f"datastore_v1.{rpc}"):
+            raise UnavailableError(f"a fault: the answer to {rpc} was lost")
+
     def in_tasks(
         self, dispatch: "Dispatch", app: "Callable[[], Awaitable[AppProcess]]"
     ) -> "Dispatch":

@@ -85,24 +85,31 @@ class Answer(web.StreamResponse):
             head.append(b"Connection: close")
         elif not http_1_1:
             head.append(b"Connection: keep-alive")
-        await writer.write(b"\r\n".join(head) + b"\r\n\r\n")
-        if not has_body:
-            return
+        data = b"\r\n".join([*head, b"", b""])
         try:
-            async for data in answer.content.iter_any():
-                frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
-                async with asyncio.timeout(STALLED_SECONDS):
-                    await writer.write(frame)
+            if has_body and not chunked:
+                # in most cases this is all of the body: one packet in place of two
+                data += await answer.content.readany()
+            await self._write(writer, data)
+            if has_body:
+                async for data in answer.content.iter_any():
+                    frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
+                    await self._write(writer, frame)
+            if chunked:
+                await writer.write(b"0\r\n\r\n")
         except TimeoutError:
             logger.info("a client did not take its answer: the connection is cut")
             self._cut(request)
-            return
+        except ConnectionError:
+            # the client has gone
+            raise
         except aiohttp.ClientError as error:
             logger.warning("the app broke off its answer: %s", reason_of(error))
             self._cut(request)
-            return
-        if chunked:
-            await writer.write(b"0\r\n\r\n")
+
+    async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await writer.write(data)
 
     def _cut(self, request: web.BaseRequest) -> None:
         # nothing else tells the client that this is not all

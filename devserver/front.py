@@ -21,8 +21,6 @@ from devserver.http_server import HttpServer, check_host, read_body
 from devserver.running_requests import RunningRequests
 from devserver.supervisor import AppUnavailable
 
-__all__ = ["AppUnavailable", "Front"]
-
 logger = logging.getLogger("devserver.request")
 
 TASK_IP = "0.1.0.2"

@@ -55,6 +55,17 @@ def listen_on(address: str, port: int) -> socket.socket:
     return socket.create_server((address, port), family=family, backlog=_BACKLOG)
 
 
+def reserve_port() -> socket.socket:
+    """Return a socket that holds a free port for gRPC, which makes its own.
+
+    Two sockets with this option may have the same port, if they are the same user's.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
 def _port_error(port: int, address: str, error: OSError) -> PortError:
     if error.errno == errno.EADDRNOTAVAIL:
         return PortError(f"This machine has no address {address}. Choose another.")

@@ -19,16 +19,14 @@ from devserver.app_client import AppClient
 from devserver.app_process import AppProcess
 from devserver.clock import Clock
 from devserver.config import AppConfig, ConfigError
+from devserver.datastore_v1 import DatastoreV1
 from devserver.faults import Faults
 from devserver.front import Front
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 from devserver.state_api import StateApi
 from devserver.storage import Storage
-from devserver.supervisor import AppUnavailable
 from devserver.task_runner import DEADLINE, Dispatch, TaskRunner
-
-__all__ = ["AppUnavailable", "Settings", "run"]
 
 logger = logging.getLogger("devserver")
 
@@ -48,6 +46,8 @@ class Settings:
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
     state_socket: socket.socket
+    datastore_socket: socket.socket
+    """Holds the port of the datastore for Cloud NDB, which listens with another."""
     reload: bool
     open_browser: bool
     storage: Storage | None = None
@@ -60,6 +60,11 @@ class Settings:
         """The public port."""
         return _port(self.front_sockets[0])
 
+    @property
+    def datastore_port(self) -> int:
+        """The port of the datastore for Cloud NDB."""
+        return _port(self.datastore_socket)
+
     def start_app(self, config: AppConfig) -> AppProcess:
         """Start a process of the app."""
         return AppProcess(
@@ -67,6 +72,7 @@ class Settings:
             project=self.project,
             version=self.version,
             api_port=_port(self.api_socket),
+            datastore_port=self.datastore_port,
         )
 
 
@@ -95,6 +101,13 @@ class Server:
             version=settings.version,
             storage=settings.storage,
         )
+        self._datastore_v1 = DatastoreV1(
+            self._services.datastore,
+            self._services.app_id,
+            storage=settings.storage,
+            before_answer=self._before_answer,
+        )
+        self._services.when_cleared = self._datastore_v1.clear
         self._api = ApiServer(self._services, requests, config.app_engine_apis)
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
@@ -107,6 +120,12 @@ class Server:
         )
         self._state = StateApi(self._services, self._runner, clock)
 
+    def _before_answer(self, rpc: str) -> None:
+        """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
+        self._services.flush()
+        if self._settings.faults is not None:
+            self._settings.faults.in_rpc(rpc)
+
     async def run(self, process: AppProcess) -> None:
         """Serve until a signal comes or the parent has ended.
 
@@ -118,6 +137,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
+            await self._datastore_v1.start(self._settings.datastore_port, reserved=True)
             await self._api.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
@@ -145,9 +165,12 @@ class Server:
     def _announce(self) -> None:
         url = f"http://127.0.0.1:{self._settings.port}"
         state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
+        datastore = f"127.0.0.1:{self._settings.datastore_port}"
         storage = self._settings.storage
         where = str(storage.path) if storage else "in memory"
-        console.show_banner(self._config, url, state_url, self._state.token, where)
+        console.show_banner(
+            self._config, url, state_url, self._state.token, datastore, where
+        )
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -170,23 +193,30 @@ class Server:
     def _take_over(self, paths: set[Path]) -> None:
         """Read the changed configuration, and restart the app if it is concerned."""
         folder = self._config.folder.resolve()
+        new_app, new_queues = (
+            folder / "app.yaml" in paths,
+            folder / "queue.yaml" in paths,
+        )
+        config = self._config
         try:
-            if folder / "app.yaml" in paths:
-                queues = self._config.queues
-                changed = app_config.load_app_yaml(self._config.folder)
-                self._config = dataclasses.replace(changed, queues=queues)
-                self._front.config = self._config
-                self._api.app_engine_apis = changed.app_engine_apis
-                self._app.warm_up = self._front.warm_up if changed.warmup else None
-                console.log_warnings(changed)
-            if folder / "queue.yaml" in paths:
-                queues = app_config.load_queue_yaml(self._config.folder)
-                self._config = dataclasses.replace(self._config, queues=queues)
-                self._services.update_queues(queues)
-                logger.info("queue.yaml is read again")
+            # both before either is taken over
+            if new_app:
+                changed = app_config.load_app_yaml(config.folder)
+                config = dataclasses.replace(changed, queues=config.queues)
+            if new_queues:
+                queues = app_config.load_queue_yaml(config.folder)
+                config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
             logger.error("%s The settings of before stay.", error)
             return
+        self._config = self._front.config = config
+        if new_app:
+            self._api.app_engine_apis = config.app_engine_apis
+            self._app.warm_up = self._front.warm_up if config.warmup else None
+            console.log_warnings(config)
+        if new_queues:
+            self._services.update_queues(config.queues)
+            logger.info("queue.yaml is read again")
         files = sorted(paths - {folder / "queue.yaml"})
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -204,7 +234,9 @@ class Server:
                     return_exceptions=True,
                 )
                 await self._client.close()
-                await asyncio.gather(self._api.stop(), self._state.stop())
+                await asyncio.gather(
+                    self._api.stop(), self._state.stop(), self._datastore_v1.stop()
+                )
         except TimeoutError:
             logger.debug("the shutdown was cut short")
         self._services.close()

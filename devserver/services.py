@@ -96,12 +96,15 @@ class Services:
             info,
             app_id=self.app_id,
             default_hostname=default_hostname,
-            own_targets=frozenset({config.service, version}),
+            service=config.service,
+            version=version,
             storage=storage,
         )
         self._add("datastore_v3", datastore)
         self._add("taskqueue", self.taskqueue)
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
+        self.when_cleared: Callable[[], None] = lambda: None
+        """Called when all is forgotten, for what is kept elsewhere."""
         requests.on_end(self.datastore.request_ended)
 
     def stub(self, service: str) -> Any:
@@ -214,6 +217,7 @@ class Services:
         """Forget entities, tasks and whatever the other services keep."""
         self.datastore.clear()
         self.taskqueue.clear()
+        self.when_cleared()
         if self._storage is not None:
             self._storage.clear()
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:

@@ -18,9 +18,9 @@ from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from devserver.clock import Clock
-from devserver.front import AppUnavailable
 from devserver.http_server import HttpServer, check_host, read_body
 from devserver.services import Services
+from devserver.supervisor import AppUnavailable
 from devserver.task_names import function_name
 from devserver.task_runner import TaskRunner
 from devserver.taskqueue import Queue

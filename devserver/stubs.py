@@ -1,6 +1,5 @@
-"""How to make the stub of each service, with the faults of the SDK's own mended."""
+"""How to make the stubs that are made when they are first asked for."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +37,7 @@ def _blobstore(around: Surroundings) -> Any:
         dict_blob_storage.DictBlobStorage(),
         request_data=around.info,
         # without one the stub makes a folder, which it never uses nor deletes
-        storage_dir=os.devnull,
+        storage_dir="unused",
     )
 
 

@@ -120,7 +120,8 @@ class Supervisor:
                     delay = _FIRST_DELAY
             process = None
             what = f"in {delay:g} s" if restarts else "when a file of it has changed"
-            logger.error("%s; next start %s", reason.partition("\n")[0], what)
+            summary = reason.partition("\n")[0].rstrip(".")
+            logger.error("%s; next start %s", summary, what)
             self._set(failure=f"{reason}\n\nIts next start is {what}.")
             if not restarts:
                 return

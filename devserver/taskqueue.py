@@ -185,7 +185,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         *,
         app_id: str,
         default_hostname: str,
-        own_targets: frozenset[str],
+        service: str,
+        version: str,
         storage: Storage | None = None,
     ) -> None:
         """Make the queues.
@@ -196,7 +197,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             request_data: the stub's view of running requests.
             app_id: "dev~" and the project.
             default_hostname: "host:port", the end of every task's Host header.
-            own_targets: what may stand before it: this service and its version.
+            service: the service, and
+            version: the version, which a task may have as its target.
             storage: what holds the tasks of earlier runs, and takes those of this.
         """
         super().__init__(
@@ -207,7 +209,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._clock = clock
         self._app_id = app_id
         self._default_hostname = default_hostname
-        self._own_targets = own_targets
+        self._service = service
+        self._version = version
         self._listener: Listener | None = None
         # without a parser the stub does not read queue.yaml again with every call
         self._queues[None] = _Group(None, gettime=clock.now)
@@ -301,11 +304,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                 if host.endswith("." + self._default_hostname):
                     target = host.removesuffix("." + self._default_hostname)
         # "version.service", "instance.version.service": the service decides
-        if target and target.rsplit(".", 1)[-1] not in self._own_targets:
+        own = {self._service, self._version}
+        if target and target.rsplit(".", 1)[-1] not in own:
             raise apiproxy_errors.ApplicationError(
                 _ERRORS.INVALID_REQUEST,
                 f"the task's target is {target!r}, but this dev server runs only "
-                f"the service {min(self._own_targets, key=len)!r}",
+                f"the service {self._service!r}",
             )
 
     def _Dynamic_ForceRun(self, request: Any, response: Any, request_id: str) -> None:

@@ -4,6 +4,7 @@ import os
 
 from google.appengine.ext import ndb
 
+from shared.cloud_ndb import ndb  # noqa: F811 - the one that COUNTER_NDB names
 from shared.once import once
 
 # [START deferred_counter]

@@ -11,25 +11,33 @@ import pytest
 from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
+from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.differences import DIFFERENCES
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY, stage
 
 SERVERS = ("embedded", "dev_appserver")
+LIBRARIES = ("bundled", "cloud")
 
 
-def start(name: str, app: pathlib.Path, work: pathlib.Path) -> Server:
-    """Start the server that --server names."""
+def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
+    """Start the server that --server names, with a store for --ndb."""
     if name == Embedded.name:
         return Embedded(app, work)
     # only here: it imports the SDK, which takes half a second
     from tests.servers.dev_appserver import DevAppserver
 
-    return DevAppserver(app, work)
+    if ndb == "bundled":
+        return DevAppserver(app, work)
+    try:
+        emulator = DatastoreEmulator(work)
+    except dev_appserver_command.NotInstalledError as error:
+        pytest.skip(str(error))
+    return DevAppserver(app, work, emulator)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --app and --server."""
+    """Add the options of the contract and of tests/e2e."""
     group = parser.getgroup("contract")
     group.addoption(
         "--app", choices=APPS, default="flask", help="the app that the contract tests"
@@ -53,6 +61,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=Embedded.name,
         help="the dev server that it runs on",
     )
+    group.addoption(
+        "--ndb",
+        choices=LIBRARIES,
+        default="bundled",
+        help="the library that the app's counter is stored with",
+    )
+    group.addoption(
+        "--realtime",
+        action="store_true",
+        help="run only the tests that wait for the documented schedule, 150 s",
+    )
+    group.addoption(
+        "--base-url", metavar="URL", help="the deployed version that tests/e2e tests"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -70,6 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "differs(key): a line of tests/servers/differences.py; the test runs on the "
         "embedded server only",
     )
+    config.addinivalue_line(
+        "markers", "realtime: waits for minutes; runs with --realtime only"
+    )
 
     if config.getoption("--server") != Embedded.name:
         try:
@@ -86,7 +111,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Skip what dev_appserver.py does otherwise, with the reason from the table."""
+    """Choose by --realtime, and by what the table says of dev_appserver.py."""
+    choose_by_time(config, items)
     if config.getoption("--server") == Embedded.name:
         return
     for item in items:
@@ -96,14 +122,29 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def choose_by_time(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take only what waits for minutes, or only what does not.
+
+    On a deployed version there is no clock but the real one.
+    """
+    slow = [item for item in items if item.get_closest_marker("realtime")]
+    if config.getoption("--realtime"):
+        config.hook.pytest_deselected(items=[x for x in items if x not in slow])
+        items[:] = slow
+    elif not config.getoption("--base-url"):
+        for item in slow:
+            item.add_marker(pytest.mark.skip(reason="takes minutes: use --realtime"))
+
+
 @pytest.fixture(scope="session")
 def contract_app(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ContractApp]:
     """The chosen app, staged, on the chosen server, started once for all tests."""
     work = tmp_path_factory.mktemp("contract")
-    app = stage(REPOSITORY / APPS[pytestconfig.getoption("--app")], work)
-    server = start(pytestconfig.getoption("--server"), app, work)
+    ndb = pytestconfig.getoption("--ndb")
+    app = stage(REPOSITORY / APPS[pytestconfig.getoption("--app")], work, ndb)
+    server = start(pytestconfig.getoption("--server"), ndb, app, work)
     try:
         yield ContractApp(server, work)
     finally:
@@ -134,4 +175,11 @@ def embedded(server: Server) -> Embedded:
 def app_name(pytestconfig: pytest.Config) -> str:
     """The name of the chosen app."""
     name: str = pytestconfig.getoption("--app")
+    return name
+
+
+@pytest.fixture(scope="session")
+def library(pytestconfig: pytest.Config) -> str:
+    """The library that the app's counter is stored with, bundled or cloud."""
+    name: str = pytestconfig.getoption("--ndb")
     return name

@@ -13,6 +13,12 @@ from shared.counter import Counter, do_something_later
 from tests.apps.plain_gunicorn import REPOSITORY
 
 
+@pytest.fixture(autouse=True)
+def _own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read counters as this Counter; other tests have models of the same name."""
+    monkeypatch.setitem(ndb.Model._kind_map, "Counter", Counter)
+
+
 def count_of(key: str) -> int:
     """Return the count as the datastore has it, not as a cache does."""
     return int(Counter.get_by_id(key, use_cache=False, use_memcache=False).count)

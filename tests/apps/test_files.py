@@ -27,9 +27,11 @@ def test_shared_is_a_relative_link(name: str) -> None:
 def test_no_other_files(name: str) -> None:
     """An app is five things, a page to read in one sitting."""
     files = {path.name for path in (REPOSITORY / name).iterdir()}
+    # what an editor or a system leaves is nobody's mistake
+    seen = {file for file in files if not file.startswith((".", "__"))}
 
-    assert files - {"__pycache__"} == {
-        ".gcloudignore",
+    assert (REPOSITORY / name / ".gcloudignore").is_file()
+    assert seen == {
         "app.yaml",
         "main.py",
         "requirements.txt",
@@ -42,12 +44,21 @@ def test_requirements_are_what_is_imported(name: str) -> None:
     imported = set(re.findall(r"^from (\w+)", read(name, "main.py"), re.MULTILINE))
     frameworks = imported & {"flask", "django"}
     pins = re.findall(
-        r"^([\w-]+)==(?:\d+\.)+\d+$", read(name, "requirements.txt"), re.MULTILINE
+        r"^([\w-]+)==(?:\d+\.)+\d+(?:  # .*)?$",
+        read(name, "requirements.txt"),
+        re.MULTILINE,
     )
+    own = {"appengine-python-standard", "google-cloud-ndb", "gunicorn"}
 
     assert frameworks == FRAMEWORK[name]
-    assert set(pins) == {"appengine-python-standard", "gunicorn", *frameworks}
+    assert set(pins) == {*own, *frameworks}
     assert len(read(name, "requirements.txt").splitlines()) == len(pins)
+
+
+def test_cloud_ndb_is_marked(name: str) -> None:
+    """What can be deleted with shared/cloud_ndb.py says so, once in each file."""
+    for file in ("requirements.txt", "shared/counter.py"):
+        assert len(re.findall("cloud_ndb", read(name, file))) == 1
 
 
 def app_yaml(name: str) -> dict[str, Any]:
@@ -64,7 +75,8 @@ def test_app_yaml(name: str) -> None:
     # App Engine puts exec in front itself, and "exec exec" fails
     assert settings["entrypoint"].split()[0] == "gunicorn"
     assert settings["env_variables"] == {
-        "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL": "True"
+        "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL": "True",
+        "COUNTER_NDB": "bundled",
     }
 
 

@@ -77,11 +77,22 @@ def test_no_control_socket(name: str, tmp_path: pathlib.Path) -> None:
         assert not [path for path in tmp_path.rglob("*") if path.is_socket()]
 
 
-def test_import_starts_no_thread(name: str, tmp_path: pathlib.Path) -> None:
-    """The app is imported before gunicorn forks: a thread would be lost, or hang."""
-    show = "import main, threading; print(threading.active_count())"
+# Linux counts gRPC's threads too, which are not Python's.
+COUNT_THREADS = """\
+import main, os, threading
+tasks = "/proc/self/task"
+print(len(os.listdir(tasks)) if os.path.isdir(tasks) else threading.active_count())
+"""
 
-    assert run_python(show, stage(name, tmp_path), environment("localdev")) == "1"
+
+@pytest.mark.parametrize("library", ["bundled", "cloud"])
+def test_import_starts_no_thread(
+    name: str, library: str, tmp_path: pathlib.Path
+) -> None:
+    """The app is imported before gunicorn forks: a thread would be lost, or hang."""
+    variables = environment("localdev", COUNTER_NDB=library)
+
+    assert run_python(COUNT_THREADS, stage(name, tmp_path), variables) == "1"
 
 
 def test_many_requests_at_once(tmp_path: pathlib.Path) -> None:
@@ -128,6 +139,29 @@ def test_broken_app_shows_its_traceback(
     assert f"{app / 'main.py'}" in ended.stderr
     assert line in ended.stderr
     assert error in ended.stderr
+
+
+@pytest.mark.parametrize("value", ["", "Cloud", "ndb"])
+def test_wrong_library_is_one_clear_line(
+    name: str, value: str, tmp_path: pathlib.Path
+) -> None:
+    """An app with a mistake in COUNTER_NDB does not start, and says what to do."""
+    app = stage(name, tmp_path)
+
+    ended = subprocess.run(
+        command(app),
+        cwd=app,
+        env=environment("localdev", COUNTER_NDB=value),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        f"COUNTER_NDB is {value!r}. Set it to bundled or cloud in app.yaml."
+    ]
 
 
 def test_starts_without_any_variable(name: str, tmp_path: pathlib.Path) -> None:

@@ -8,6 +8,8 @@ worthless, and so are figures of different days.
 """
 
 import argparse
+import json
+import os
 import pathlib
 import platform
 import statistics
@@ -23,6 +25,8 @@ from tests.bench import load
 from tests.servers import staging
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
+from tests.servers.datastore_emulator import DatastoreEmulator
+from tests.servers.dev_appserver_command import NotInstalledError, find
 from tests.servers.embedded import Embedded
 from tests.servers.waiting import wait_until
 
@@ -41,6 +45,13 @@ ROWS = {
     "deliveries per increment": "",
     "memory, all processes (RSS)": "MB",
     "memory, shared pages once (PSS)": "MB",
+    "start of the datastore": "s",
+    **{
+        f"Cloud NDB {operation}, {clients} at once": "/s"
+        for clients in (1, 8)
+        for operation in ("put", "get", "transaction")
+    },
+    "Cloud NDB query, 10 of 10,000": "ms",
 }
 """What is measured -> its unit."""
 
@@ -49,7 +60,6 @@ def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Serve
     """Yield the servers that are installed, by name."""
     yield "embedded", Embedded
     from tests.servers.dev_appserver import DevAppserver
-    from tests.servers.dev_appserver_command import NotInstalledError, find
 
     try:
         find()
@@ -149,6 +159,8 @@ def measure(
                 assert server.get("/counter/get").status == 200
                 took = time.perf_counter() - began
                 figures["start to the first 200"].append(took)
+                if isinstance(server, Embedded):
+                    figures["start of the datastore"].append(took)
                 if number == runs - 1:
                     measure_running(server, ContractApp(server, work), figures, runs)
                     if large:
@@ -157,6 +169,9 @@ def measure(
                         app = ContractApp(server, work)
                         speed = tasks_per_second(app, "enqueue_no_ops", times)
                         figures[row].append(speed)
+                    if isinstance(server, Embedded):
+                        host = server.datastore_host
+                        measure_datastore(host, "sample-project", runs, figures)
             finally:
                 server.stop()
     return figures
@@ -169,6 +184,9 @@ def measure_running(
     app.release()
     process = server._process if isinstance(server, Embedded) else server._leash  # type: ignore[attr-defined]
     for _ in range(runs):
+        # a counter that exists, as on every page but the first
+        app.call("enqueue_increments", 1, 10)
+        drain(server)
         for connections in (1, 8):
             plural = "s" if connections > 1 else ""
             row = f"GET /counter/get, {connections} connection{plural}"
@@ -185,6 +203,37 @@ def measure_running(
     figures["memory, all processes (RSS)"].append(rss)
     if pss is not None:
         figures["memory, shared pages once (PSS)"].append(pss)
+
+
+def measure_datastore(host: str, project: str, runs: int, figures: Figures) -> None:
+    """Use Cloud NDB on a datastore, in a process of its own."""
+    script = pathlib.Path(__file__).with_name("ndb_client.py")
+    for _ in range(runs):
+        answer = subprocess.run(
+            [sys.executable, str(script), project, str(LOAD_SECONDS)],
+            env={**os.environ, "DATASTORE_EMULATOR_HOST": host},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for row, figure in json.loads(answer.stdout).items():
+            figures[row].append(figure)
+
+
+def measure_emulator(runs: int) -> Figures:
+    """Measure Google's Datastore emulator."""
+    figures: Figures = defaultdict(list)
+    for number in range(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            emulator = DatastoreEmulator(pathlib.Path(folder))
+            try:
+                figures["start of the datastore"].append(time.perf_counter() - began)
+                if number == runs - 1:
+                    measure_datastore(emulator.host, "sample-project", runs, figures)
+            finally:
+                emulator.stop()
+    return figures
 
 
 def show(results: dict[str, Figures]) -> None:
@@ -215,6 +264,11 @@ def main() -> None:
         if options.server in (None, name):
             large = name == "embedded"
             results[name] = measure(start, options.app, options.runs, large)
+    if options.server in (None, "emulator"):
+        try:
+            results["Datastore emulator"] = measure_emulator(options.runs)
+        except NotInstalledError as error:
+            print(f"not measured: {error}")
     show(results)
 
 

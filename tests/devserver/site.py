@@ -38,7 +38,7 @@ class Site:
 
     def _start(self) -> AppProcess:
         app = config.load_app_yaml(self.folder)
-        return AppProcess(app, project="p", version="v1", api_port=9)
+        return AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
 
     async def start(self) -> None:
         """Start both; return when the app is ready."""

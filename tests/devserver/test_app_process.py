@@ -78,7 +78,9 @@ def start(folder: Path) -> Iterator[Callable[[], AppProcess]]:
 
     def start_app() -> AppProcess:
         app = config.load_app_yaml(folder)
-        processes.append(AppProcess(app, project="p", version="v1", api_port=9))
+        processes.append(
+            AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
+        )
         return processes[-1]
 
     yield start_app
@@ -92,7 +94,12 @@ def environment_of(folder: Path, app_yaml: str = "") -> dict[str, str]:
     """Return the environment that an app with such an app.yaml gets."""
     app = config.load_app_yaml(make_app(folder, app_yaml=app_yaml))
     return app_process.environment(
-        app, project="my-project", version="v7", api_port=1234, port=5678
+        app,
+        project="my-project",
+        version="v7",
+        api_port=1234,
+        datastore_port=4321,
+        port=5678,
     )
 
 
@@ -129,7 +136,8 @@ def test_variables_that_lead_the_sdk_astray_are_left_out(
         monkeypatch.setenv(name, "x")
     variables = environment_of(folder)
     assert not variables.keys() & set(bad)
-    assert variables["DATASTORE_EMULATOR_HOST"] == "x"
+    # an emulator of the shell's would be asked in place of this server
+    assert variables["DATASTORE_EMULATOR_HOST"] == "127.0.0.1:4321"
 
 
 def test_env_variables_of_app_yaml(
@@ -140,8 +148,10 @@ def test_env_variables_of_app_yaml(
     variables = environment_of(
         folder,
         "env_variables: {COLOUR: blue, GAE_ENV: standard, PORT: '1', API_PORT: '2', "
-        "DATASTORE_PROJECT_ID: p, PYTHONUNBUFFERED: ''}",
+        "DATASTORE_PROJECT_ID: p, PYTHONUNBUFFERED: '', "
+        "DATASTORE_EMULATOR_HOST: '127.0.0.1:99'}",
     )
+    assert variables["DATASTORE_EMULATOR_HOST"] == "127.0.0.1:99"
     assert variables["COLOUR"] == "blue"
     assert variables["GAE_ENV"] == "localdev"
     assert (variables["PORT"], variables["API_PORT"]) == ("5678", "1234")
@@ -380,7 +390,7 @@ from devserver import config
 from devserver.app_process import AppProcess
 
 app = config.load_app_yaml(pathlib.Path(sys.argv[1]))
-process = AppProcess(app, project="p", version="v1", api_port=9)
+process = AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
 print(process.socket_path, flush=True)
 process.wait(60)
 """

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from devserver import forwarding, http_server
-from devserver.front import AppUnavailable
+from devserver.supervisor import AppUnavailable
 from tests.devserver.processes import RECORDER
 from tests.devserver.site import PATIENCE, Answer, Site, running
 
@@ -534,7 +534,7 @@ async def test_a_client_that_takes_nothing(
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition while the loop runs."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
+        while not condition():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.01)
 
 
@@ -653,8 +653,12 @@ async def test_the_status_of_a_task(site: Site) -> None:
 
 async def test_a_task_over_its_deadline(site: Site) -> None:
     """It is cut off, and its ticket is good no more."""
+    dispatch = site.front.dispatch_task("POST", "/hang", [], b"", deadline=0.3)
+    task = asyncio.ensure_future(dispatch)
+    await asyncio.wait({task}, timeout=PATIENCE)
+    assert task.done()
     with pytest.raises(TimeoutError):
-        await site.front.dispatch_task("POST", "/hang", [], b"", deadline=0.3)
+        await task
     assert len(site.requests) == 0
 
 

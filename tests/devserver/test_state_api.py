@@ -21,8 +21,8 @@ from google.appengine.api import datastore
 from google.appengine.ext import deferred
 
 from devserver.config import QueueConfig
-from devserver.front import AppUnavailable
 from devserver.state_api import TOKEN_HEADER, StateApi
+from devserver.supervisor import AppUnavailable
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     HOSTNAME,

@@ -59,7 +59,9 @@ class App:
     def start(self) -> AppProcess:
         """Start one more process of the app."""
         app_yaml = config.load_app_yaml(self.folder)
-        process = AppProcess(app_yaml, project="p", version="v1", api_port=9)
+        process = AppProcess(
+            app_yaml, project="p", version="v1", api_port=9, datastore_port=9
+        )
         self.processes.append(process)
         return process
 
@@ -205,14 +207,20 @@ async def test_only_the_last_of_many_restarts_counts(app: App) -> None:
         await app.ended(process)
 
 
-async def test_a_reload_that_fails_waits_for_the_next_change(app: App) -> None:
+async def test_a_reload_that_fails_waits_for_the_next_change(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The failure is the answer until a restart works; nothing else is tried."""
+    monkeypatch.setattr(supervisor, "_FIRST_DELAY", 0.01)
     await app.run()
     (app.folder / "main.py").write_text(BROKEN)
     app.supervisor.restart()
     reason = await app.reason()
     assert "RuntimeError: broken app" in reason
     assert reason.endswith("Its next start is when a file of it has changed.")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await until(functools.partial(app.has_had, 3), "another start")
     (app.folder / "main.py").write_text(HELLO)
     app.supervisor.restart()
     assert await app.ready() is app.processes[2]
@@ -303,6 +311,18 @@ async def test_changes_are_seen(tmp_path: Path) -> None:
         files[0].unlink()
         watcher.seen.clear()
         await watcher.sees(files[0])
+
+
+async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
+    """Not every system reports what happens behind a link, so its target is named."""
+    app, shared, deep = tmp_path / "app", tmp_path / "shared", tmp_path / "deep"
+    for folder in (app / "lib", app / "node_modules", shared, deep):
+        folder.mkdir(parents=True)
+    (app / "shared").symlink_to("../shared")
+    (app / "lib" / "deep").symlink_to(deep)
+    (app / "node_modules" / "other").symlink_to(tmp_path)
+    folders = supervisor.watched_folders(app, ["node_modules"])
+    assert folders == {app.resolve(), shared.resolve(), deep.resolve()}
 
 
 async def test_what_an_app_writes_itself_is_no_change(tmp_path: Path) -> None:

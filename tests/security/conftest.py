@@ -16,7 +16,7 @@ def victim(
     """A server with one of the apps on it, started once for all tests."""
     work = tmp_path_factory.mktemp(request.param)
     app = stage(REPOSITORY / APPS[request.param], work)
-    server = start(request.config.getoption("--server"), app, work)
+    server = start(request.config.getoption("--server"), "bundled", app, work)
     try:
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""What a test may ask of a dev server: HTTP, the queues, the clock, the log."""
+"""What a test may ask of a server: HTTP; of a dev server, queues, clock and log."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def send(
 ) -> Response:
     """Send one request; `target` goes out byte for byte, dots and all."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, timeout=TIMEOUT
-    )
+    secure = parts.scheme == "https"
+    connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = connect(parts.hostname or "", parts.port, timeout=TIMEOUT)
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in headers:
@@ -85,10 +85,9 @@ def send(
         connection.close()
 
 
-class Server(abc.ABC):
-    """A running dev server with one app on it."""
+class Site:
+    """An app that answers at an address, wherever it runs."""
 
-    name: ClassVar[str]
     url: str
 
     def request(
@@ -98,7 +97,7 @@ class Server(abc.ABC):
         headers: Iterable[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> Response:
-        """Send a request to the app through the server's public port."""
+        """Send a request to the app, a dev server's through its public port."""
         return send(self.url, method, target, headers, body)
 
     def get(self, target: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
@@ -113,6 +112,12 @@ class Server(abc.ABC):
     ) -> Response:
         """POST `body` to `target`."""
         return self.request("POST", target, headers, body)
+
+
+class Server(Site, abc.ABC):
+    """A running dev server with one app on it."""
+
+    name: ClassVar[str]
 
     def run_due(self) -> None:
         """Return once every task that is due has run."""

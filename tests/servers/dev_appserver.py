@@ -15,6 +15,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
 from tests.servers import base, leash
 from tests.servers import dev_appserver_command as google
+from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.waiting import wait_until
 
 SETTLE_TIME = 60.0
@@ -33,9 +34,18 @@ class DevAppserver(base.Server):
 
     name = "dev_appserver"
 
-    def __init__(self, app: pathlib.Path, work: pathlib.Path) -> None:
-        """Start the server for the folder `app`; logs and data go to `work`."""
+    def __init__(
+        self,
+        app: pathlib.Path,
+        work: pathlib.Path,
+        emulator: DatastoreEmulator | None = None,
+    ) -> None:
+        """Start the server for the folder `app`; logs and data go to `work`.
+
+        The `emulator` is for Cloud NDB; the server stops it at its own end.
+        """
         script = google.find()
+        self._emulator = emulator
         self._log_file = work / "dev_appserver.log"
         self._offset = 0.0
         # (queue, name, real ETA) -> due time on the app's clock
@@ -43,7 +53,14 @@ class DevAppserver(base.Server):
         port = google.free_port()
         storage = work / "storage"
         with google.kept_venv() as venv, self._log_file.open("wb") as log:
-            line = google.command(script, app, port=port, venv=venv, storage=storage)
+            line = google.command(
+                script,
+                app,
+                port=port,
+                venv=venv,
+                storage=storage,
+                emulator=emulator.host if emulator else None,
+            )
             self._leash = subprocess.Popen(
                 [sys.executable, leash.__file__, *line],
                 stdin=subprocess.PIPE,
@@ -97,6 +114,8 @@ class DevAppserver(base.Server):
         assert self._leash.stdin is not None
         self._leash.stdin.close()
         self._leash.wait(4 * leash.PATIENCE)
+        if self._emulator is not None:
+            self._emulator.stop()
 
     def _call(self, method: str, request: Any, response: Any) -> Any:
         """Call the task queue as the app would, and return `response`, filled in."""
@@ -231,6 +250,8 @@ class DevAppserver(base.Server):
                 "FlushQueue", _FlushQueueRequest(queue), api_base_pb2.VoidProto()
             )
         base.send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
+        if self._emulator is not None:
+            self._emulator.reset()
         self._offset = 0.0
         self._due = {}
 

@@ -36,6 +36,9 @@ INSTALL = (
 START_TIME = 120.0
 """Seconds that a start may take on a loaded machine; it takes seven."""
 
+PARENT_INTERVAL = 0.5
+"""Seconds between two looks whether the parent is still there."""
+
 
 class NotInstalledError(Exception):
     """There is no Cloud SDK with dev_appserver.py; the text says what to install."""
@@ -84,11 +87,14 @@ def command(
     venv: pathlib.Path,
     storage: pathlib.Path,
     watch: bool = False,
+    emulator: str | None = None,
 ) -> list[str]:
     """Return the command line that serves the app in the folder `app`.
 
-    With `watch` the app starts anew when one of its files changes.
+    With `watch` the app starts anew when one of its files changes. `emulator` is the
+    host and port of a Datastore emulator: dev_appserver.py itself serves no Cloud NDB.
     """
+    variables = {"DATASTORE_EMULATOR_HOST": emulator} if emulator else {}
     return [
         find_python(script),
         str(script),
@@ -112,6 +118,7 @@ def command(
         "--datastore_consistency_policy=consistent",
         "--skip_sdk_update_check=true",
         f"--automatic_restart={'true' if watch else 'false'}",
+        *(f"--env_var={name}={value}" for name, value in variables.items()),
         str(app / "app.yaml"),
     ]
 
@@ -166,36 +173,55 @@ def kept_venv() -> Iterator[pathlib.Path]:
 
 
 def serve(app: pathlib.Path, port: int) -> int:
-    """Serve an app in the foreground until Ctrl-C or SIGTERM."""
+    """Serve an app in the foreground until Ctrl-C, SIGTERM or the end of the parent."""
     script = find()
+    parent = os.getppid()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
         storage = pathlib.Path(data)
         try:
             with kept_venv() as venv:
-                group = subprocess.Popen(
-                    command(
-                        script,
-                        app.resolve(),
-                        port=port,
-                        venv=venv,
-                        storage=storage,
-                        watch=True,
-                    ),
+                line = command(
+                    script,
+                    app.resolve(),
+                    port=port,
+                    venv=venv,
+                    storage=storage,
+                    watch=True,
+                    # of the user's own, where the counter is stored with Cloud NDB
+                    emulator=os.environ.get("DATASTORE_EMULATOR_HOST"),
+                )
+                # on a leash, which stops it even if this process is killed
+                leashed = subprocess.Popen(
+                    [sys.executable, leash.__file__, *line],
+                    stdin=subprocess.PIPE,
                     env=environment(venv),
                     # a second Ctrl-C would make it give up and leave gunicorn behind
                     start_new_session=True,
                 )
-                at_end.callback(leash.stop, group)
+                at_end.callback(_let_go, leashed)
                 # the port is opened once the environment is made
                 wait_until(
-                    lambda: group.poll() is not None or is_open(port),
+                    lambda: leashed.poll() is not None or is_open(port),
                     f"dev_appserver.py opens port {port}",
                     START_TIME,
                 )
-            return group.wait()
+            while os.getppid() == parent:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return leashed.wait(PARENT_INTERVAL)
+            return 1
         except KeyboardInterrupt:
             return 0
+
+
+def _let_go(leashed: "subprocess.Popen[bytes]") -> None:
+    """Let go of the leash and wait until all that was on it has ended."""
+    # who stops this process often does so twice: Ctrl-C, and then nox's SIGTERM
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_IGN)
+    assert leashed.stdin is not None
+    leashed.stdin.close()
+    leashed.wait()
 
 
 def is_open(port: int) -> bool:
@@ -214,7 +240,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
     try:
-        return serve(options.app, options.port)
+        return serve(options.app, options.port or free_port())
     except NotInstalledError as error:
         print(error, file=sys.stderr)
         return 1

@@ -77,5 +77,11 @@ DIFFERENCES = {
         embedded="given to the app as it is, which answers 404",
         reason="The app must see what a client sent.",
     ),
+    "two stores": Difference(
+        case="an entity of Cloud NDB, read through the bundled datastore",
+        dev_appserver="not there: Cloud NDB needs a Datastore emulator beside it",
+        embedded="the same entity: one store serves both",
+        reason="In production both libraries use the project's one database.",
+    ),
 }
 """The key that a test's `differs` marker names -> the difference."""

@@ -26,8 +26,13 @@ class Embedded(base.Server):
 
     name = "embedded"
 
-    def __init__(self, app: pathlib.Path, work: pathlib.Path) -> None:
-        """Start the server for the folder `app`; its log goes to `work`."""
+    def __init__(
+        self, app: pathlib.Path, work: pathlib.Path, *, reload: bool = False
+    ) -> None:
+        """Start the server for the folder `app`; its log goes to `work`.
+
+        With `reload` the app starts anew when one of its files changes.
+        """
         self._log_file = work / "embedded.log"
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -38,7 +43,7 @@ class Embedded(base.Server):
                     str(app),
                     "--port",
                     "0",
-                    "--no-reload",
+                    "--reload" if reload else "--no-reload",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -50,6 +55,7 @@ class Embedded(base.Server):
             self.url = self._printed(r"^\s+App\s+(http://\S+)")
             self._api = self._printed(r"^\s+State API\s+(http://\S+)")
             self._token = self._printed(r"^\s+Token\s+(\S+)")
+            self.datastore_host = self._printed(r"DATASTORE_EMULATOR_HOST=(\S+)")
             # the banner comes when the app is ready, and this is its last line
             self._printed(r"^Press (Ctrl-C)")
         except BaseException:

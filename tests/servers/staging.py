@@ -14,10 +14,11 @@ APPS = {
 """The name that --app takes -> the app's folder."""
 
 
-def stage(app: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+def stage(app: pathlib.Path, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
     """Copy the folder `app` into `work`, links followed, and return the copy.
 
-    Its entrypoint serves contract_main, and its tasks write to `runs.jsonl` in `work`.
+    Its entrypoint serves contract_main, its tasks write to `runs.jsonl` in `work`, and
+    its counter is stored with `ndb`, bundled or cloud.
     """
     copy = work / app.name
     shutil.copytree(app, copy, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
@@ -28,6 +29,7 @@ def stage(app: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
     text = settings.read_text()
     for old, new in (
         (" main:app", " contract_main:app"),
+        ("COUNTER_NDB: bundled", f"COUNTER_NDB: {ndb}"),
         (
             "env_variables:\n",
             f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n",

@@ -7,7 +7,8 @@ import pytest
 
 from tests.servers.differences import DIFFERENCES
 
-CONTRACT = pathlib.Path(__file__).resolve().parents[1] / "contract"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+CONTRACT = REPOSITORY / "tests" / "contract"
 
 
 def test_contract_uses_every_difference() -> None:
@@ -32,3 +33,15 @@ def test_difference_is_a_sentence_for_the_readme(key: str) -> None:
         assert not text.endswith(".")
     assert difference.dev_appserver != difference.embedded
     assert difference.reason.endswith(".")
+
+
+def test_readme_has_every_difference() -> None:
+    """The README's table is this one, line by line."""
+    readme = (REPOSITORY / "README.md").read_text()
+    section = readme.partition("\n### Differences\n")[2].partition("\n## ")[0]
+    _, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
+
+    assert rows == [
+        f"| {x.case} | {x.dev_appserver} | {x.embedded} | {x.reason} |"
+        for x in DIFFERENCES.values()
+    ]

@@ -8,10 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL = 0.01
-"""Seconds between two looks at a condition."""
+"""Seconds between two looks at a condition, unless it says otherwise."""
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+def wait_until(
+    condition: Callable[[], T],
+    what: str,
+    seconds: float = 20.0,
+    interval: float = INTERVAL,
+) -> T:
     """Return the first true result of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -21,4 +26,4 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> 
             return result
         if time.monotonic() >= deadline:
             raise TimeoutError(f"{what}: not so within {seconds:g} s")
-        pause.wait(INTERVAL)
+        pause.wait(interval)

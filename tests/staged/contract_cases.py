@@ -7,15 +7,18 @@ gets their type and text.
 import contextlib
 import contextvars
 import datetime
+import gc
 import http.client
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 from wsgiref.types import WSGIEnvironment
 
 import contract_tasks
-from google.appengine.api import namespace_manager, taskqueue
+from google.appengine.api import datastore, namespace_manager, taskqueue
 from google.appengine.ext import deferred, ndb
 
 from shared import counter
@@ -313,3 +316,69 @@ def pull_renew(seconds: int, more: int) -> str:
 def pull_lease_push_queue() -> None:
     """Lease from a queue that pushes."""
     taskqueue.Queue("default").lease_tasks(10, 1)
+
+
+@case
+def counter_library() -> str:
+    """Return the module of the class that Counter comes from in the end."""
+    *_, base, _ = counter.Counter.__mro__
+    module: str = base.__module__
+    return module
+
+
+@case
+def has_imported(module: str) -> bool:
+    """Return whether this process has imported a module."""
+    return module in sys.modules
+
+
+@case
+def cloud_clients() -> list[int]:
+    """Return this process and how many clients of Cloud NDB it has made."""
+    from google.cloud import ndb as cloud_ndb
+
+    clients = [thing for thing in gc.get_objects() if type(thing) is cloud_ndb.Client]
+    return [os.getpid(), len(clients)]
+
+
+@case
+def bundled_entities() -> list[list[Any]]:
+    """Return kind, name and properties of all that the bundled datastore stores."""
+    return [
+        [entity.kind(), entity.key().name(), dict(entity)]
+        for entity in datastore.Query(counter.Counter.__name__).Run()
+    ]
+
+
+@case
+def write_bundled_counter(count: int) -> None:
+    """Write the counter with no library but the bundled datastore's own."""
+    entity = datastore.Entity("Counter", name=counter.my_key)
+    entity["count"] = count
+    datastore.Put(entity)
+
+
+@case
+def increment_in_namespace(namespace: str, amount: int) -> None:
+    """Defer the app's own function while a namespace is set."""
+    namespace_manager.set_namespace(namespace)
+    deferred.defer(counter.do_something_later, counter.my_key, amount)
+
+
+@case
+def stored_count_in_namespace(namespace: str) -> int | None:
+    """Return the count that is stored in a namespace; None if there is no entity."""
+    namespace_manager.set_namespace(namespace)
+    return stored_count()
+
+
+@case
+def commit_with_the_counter(label: str, amount: int) -> None:
+    """Defer a task in a transaction of the library that stores the counter."""
+
+    @counter.ndb.transactional  # type: ignore[attr-defined]
+    def work() -> None:
+        counter.do_something_later(counter.my_key, amount)
+        deferred.defer(contract_tasks.note, label, _transactional=True)
+
+    work()

@@ -8,7 +8,6 @@ import ast
 import contextlib
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -17,14 +16,15 @@ from typing import IO
 
 import pytest
 
+from tests.commands import running
+from tests.commands.running import MINUTES, Run, environment
 from tests.servers.staging import REPOSITORY
 from tests.servers.waiting import wait_until
 
 SET_UP = "noxfile.py: setting up nox in "
-MINUTES = 300.0
-"""Seconds that a command may take; a slow network is no failure."""
 
-Run = subprocess.CompletedProcess[str]
+STOP_SECONDS = 10.0
+"""What the end may take on a loaded machine; on another it is within three seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +70,6 @@ def make_clone(folder: pathlib.Path) -> pathlib.Path:
     return clone
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what nox and Python put there."""
-    unwanted = re.compile("NOX|UV_PYTHON|PYTHON|VIRTUAL_ENV")
-    kept = {k: v for k, v in os.environ.items() if not unwanted.match(k)}
-    return {**kept, "NO_COLOR": "1", **variables}
-
-
 def command(python: pathlib.Path | str, *arguments: str) -> list[str]:
     """Return the command line that a user types."""
     return [str(python), "noxfile.py", *arguments]
@@ -86,15 +79,7 @@ def run(
     python: pathlib.Path | str, clone: pathlib.Path, *arguments: str, **variables: str
 ) -> Run:
     """Run noxfile.py in a clone until it ends."""
-    return subprocess.run(
-        command(python, *arguments),
-        cwd=clone,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=MINUTES,
-        check=False,
-    )
+    return running.run(*command(python, *arguments), folder=clone, **variables)
 
 
 def start(
@@ -417,7 +402,7 @@ def test_serve_ends(
         wait_until(
             lambda: serving.poll() is not None and not processes(clone_to_serve),
             "no process is left",
-            3.0,
+            STOP_SECONDS,
         )
     finally:
         kill_group(serving)

@@ -1,0 +1,107 @@
+"""Counts, sums and averages over the results of a query."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from devserver.datastore_v1.errors import check
+from devserver.datastore_v1.keys import check_name, is_reserved
+from devserver.index_scan import Hit
+from devserver.property_index import DOUBLE, INTEGER, double_of
+
+MAX_AGGREGATIONS = 5
+
+
+def aggregated_properties(aggregations: Any) -> list[str]:
+    """Check aggregations and return the properties that they read."""
+    check(aggregations, "Aggregations can not be empty.")
+    check(
+        len(aggregations) <= MAX_AGGREGATIONS,
+        f"The maximum number of aggregations is {MAX_AGGREGATIONS}.",
+    )
+    names = []
+    aliases = set()
+    for item in aggregations:
+        if item.alias:
+            check_name(item.alias, "property.name")
+            check(
+                not is_reserved(item.alias),
+                f'The property.name "{item.alias}" is reserved.',
+            )
+            check(
+                item.alias not in aliases,
+                f"Aggregation aliases contain duplicate alias: {item.alias}.",
+            )
+            aliases.add(item.alias)
+        operator = item.WhichOneof("operator")
+        check(operator, "Operator field in Aggregation is not set.")
+        if operator == "count":
+            check(
+                item.count.up_to.value >= 0,
+                "The `up_to` value in a COUNT aggregation must be greater than or"
+                " equal to zero.",
+            )
+            continue
+        name = getattr(item, operator).property.name
+        check_name(name, "property.name")
+        check(
+            not is_reserved(name),
+            f"Aggregations are not supported for the property: {name}",
+        )
+        names.append(name)
+    return names
+
+
+def aggregate(hits: Iterator[Hit], aggregations: Any, into: Any) -> None:
+    """Write the results of aggregations over `hits`, by their aliases."""
+    found = list(hits)
+    unnamed = 0
+    for item in aggregations:
+        alias = item.alias
+        if not alias:
+            unnamed += 1
+            alias = f"property_{unnamed}"
+        value = into[alias]
+        match item.WhichOneof("operator"):
+            case "count":
+                limit = item.count.up_to.value
+                bounded = item.count.HasField("up_to")
+                value.integer_value = min(len(found), limit) if bounded else len(found)
+            case "sum":
+                _write_sum(_numbers(found, item.sum.property.name), value)
+            case "avg":
+                _write_average(_numbers(found, item.avg.property.name), value)
+
+
+def _numbers(hits: list[Hit], name: str) -> list[int | float]:
+    keys = (hit.columns[name] for hit in hits)
+    return [
+        key[1] if key[0] == INTEGER else double_of(key[1])
+        for key in keys
+        if key[0] in (INTEGER, DOUBLE)
+    ]
+
+
+def _write_sum(numbers: list[int | float], into: Any) -> None:
+    total = _total(numbers)
+    if isinstance(total, int) and -(2**63) <= total < 2**63:
+        into.integer_value = total
+    else:
+        into.double_value = float(total)
+
+
+def _write_average(numbers: list[int | float], into: Any) -> None:
+    if numbers:
+        into.double_value = _total(numbers) / len(numbers)
+    else:
+        into.null_value = 0
+
+
+def _total(numbers: list[int | float]) -> int | float:
+    if all(isinstance(number, int) for number in numbers):
+        return sum(numbers)
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):
+        # too large for a double, or infinities of both signs
+        return float(sum(map(float, numbers)))

@@ -1,0 +1,192 @@
+"""Carries out mutations: all of a commit, or none."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from devserver.datastore_v1 import messages, results
+from devserver.datastore_v1.databases import Database
+from devserver.datastore_v1.entity_writer import entity_to_v3
+from devserver.datastore_v1.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    NotFoundError,
+    check,
+    refuse_if,
+)
+from devserver.datastore_v1.keys import describe
+from devserver.datastore_v1.transactions import Transaction, groups_of, wait_for_locks
+from devserver.entity_locks import Owner
+from devserver.property_index import Path, Row
+
+_FAIL = messages.Mutation.ConflictResolutionStrategy.FAIL
+_NOT_IN_SEQUENCE = {
+    ("insert", "insert"),
+    ("update", "insert"),
+    ("upsert", "insert"),
+    ("delete", "update"),
+}
+
+
+@dataclass
+class _Change:
+    """One mutation, translated."""
+
+    mutation: Any
+    operation: str
+    key: Any
+    """Of version 1."""
+    namespace: str
+    path: Path
+    reference: Any
+    """The key of version 3."""
+    entity: Any
+    """Of version 3; None to delete."""
+    allocated: bool
+    conflict: Row | None = None
+    conflicting: bool = False
+
+
+@dataclass
+class Commit:
+    """A commit: made from a request, then applied once the locks are there."""
+
+    database: Database
+    transaction: Transaction | None
+    _changes: list[_Change] = field(default_factory=list)
+
+    def add(self, mutation: Any) -> None:
+        """Take a mutation, checked and translated.
+
+        Raises:
+            InvalidArgumentError: it can never be carried out.
+            UnimplementedError: it has a part that is missing here.
+        """
+        refuse_if(mutation.property_transforms, "property_transforms")
+        refuse_if(mutation.HasField("property_mask"), "property_mask of a mutation")
+        operation = mutation.WhichOneof("operation")
+        check(operation, "Mutation is missing operation.")
+        entity = None if operation == "delete" else getattr(mutation, operation)
+        check(entity is None or entity.HasField("key"), "Entity is missing key.")
+        key = mutation.delete if entity is None else entity.key
+        partition, store = self.database.partition, self.database.store
+        complete = True if operation in ("update", "delete") else None
+        path = partition.own_path(key, complete=complete, stored=True)
+        namespace = key.partition_id.namespace_id
+        reference = partition.reference(namespace, path)
+        allocated = path[-1] == 0
+        while allocated and (path[-1] == 0 or store.row(namespace, path)):
+            reference.path.element[-1].ClearField("id")
+            store._AllocateIds([reference])
+            path = (*path[:-1], reference.path.element[-1].id)
+        proto = None if entity is None else entity_to_v3(entity, partition, reference)
+        self._changes.append(
+            _Change(
+                *(mutation, operation, key, namespace, path),
+                *(reference, proto, allocated),
+            )
+        )
+
+    def check_sequence(self) -> None:
+        """Refuse mutations that cannot follow each other on one entity."""
+        before: dict[tuple[str, Path], str] = {}
+        for change in self._changes:
+            key = (change.namespace, change.path)
+            if key in before:
+                check(
+                    self.transaction is not None,
+                    "A non-transactional commit may not contain multiple mutations"
+                    " affecting the same entity.",
+                )
+                pair = (before[key], change.operation)
+                check(
+                    pair not in _NOT_IN_SEQUENCE,
+                    f"Cannot {' then '.join(pair)} an entity in the same request.",
+                )
+            before[key] = change.operation
+
+    async def apply(self, response: Any) -> None:
+        """Wait for locks, then carry out everything at once.
+
+        Raises:
+            AbortedError: what the transaction has read has changed.
+            AlreadyExistsError: an insert found an entity.
+            NotFoundError: an update found none.
+        """
+        if self.transaction is not None:
+            await self.transaction.lock(change.reference for change in self._changes)
+            self.transaction.check_unchanged()
+            self._apply_now(response)
+            return
+        groups = groups_of(change.reference for change in self._changes)
+        if not any(map(self.database.locks.holder, groups)):
+            self._apply_now(response)
+            return
+        owner = Owner("v1", patience=0.0)
+        try:
+            await wait_for_locks(self.database, owner, groups)
+            self._apply_now(response)
+        finally:
+            self.database.locks.release(owner)
+
+    def _apply_now(self, response: Any) -> None:
+        final: dict[tuple[str, Path], _Change] = {}
+        for change in self._changes:
+            self._check_existence(change, final)
+            if not change.conflicting:
+                final[change.namespace, change.path] = change
+        writes = [change for change in final.values() if change.entity is not None]
+        deletes = [change for change in final.values() if change.entity is None]
+        version = self.database.store.write(
+            (change.entity for change in writes),
+            (change.reference for change in deletes),
+        )
+        for change in self._changes:
+            self._write_result(change, version, response.mutation_results.add())
+        results.set_time(version, response.commit_time)
+
+    def _check_existence(
+        self, change: _Change, final: dict[tuple[str, Path], _Change]
+    ) -> None:
+        key = (change.namespace, change.path)
+        row = self.database.store.row(*key)
+        exists = final[key].entity is not None if key in final else row is not None
+        if change.operation == "insert" and exists:
+            raise AlreadyExistsError(f"entity already exists: {describe(change.key)}")
+        if change.operation == "update" and not exists:
+            raise NotFoundError(f"no entity to update: {describe(change.key)}")
+        if key not in final and _conflicts(change.mutation, row):
+            if change.mutation.conflict_resolution_strategy == _FAIL:
+                raise AbortedError(
+                    f"the entity has another version: {describe(change.key)}"
+                )
+            change.conflicting, change.conflict = True, row
+
+    def _write_result(self, change: _Change, version: int, into: Any) -> None:
+        partition = self.database.partition
+        if change.allocated:
+            partition.write_key(change.namespace, change.path, into.key)
+        row = change.conflict
+        if change.conflicting:
+            into.conflict_detected = True
+        else:
+            row = self.database.store.row(change.namespace, change.path)
+        if row is not None:
+            metadata = row.record.metadata
+            into.version = metadata.updated_version
+            results.set_time(metadata.updated_version, into.update_time)
+            results.set_time(metadata.created_version, into.create_time)
+        elif not change.conflicting:
+            into.version = version
+
+
+def _conflicts(mutation: Any, row: Row | None) -> bool:
+    """Tell whether a mutation expects another version than there is."""
+    match mutation.WhichOneof("conflict_detection_strategy"):
+        case "base_version":
+            now = row.record.metadata.updated_version if row else 0
+            return bool(mutation.base_version != now)
+        case "update_time":
+            expected = mutation.update_time
+            stated = expected.seconds * 1000 + expected.nanos // 10**6
+            return row is None or stated != row.record.metadata.updated_version
+    return False

@@ -1,0 +1,50 @@
+"""Query cursors: where in the order of its results a query goes on.
+
+A cursor holds the values by which its result was sorted, so it is exact even when
+that entity has changed or gone. The form is that of the bundled API's cursors.
+"""
+
+from google.appengine.datastore import datastore_pb
+from google.protobuf.message import DecodeError
+
+from devserver.datastore_v1.errors import InvalidArgumentError
+from devserver.datastore_v1.keys import Partition
+from devserver.index_query import Order, Position
+from devserver.property_index import KEY_PROPERTY, path_of, property_value, value_key
+
+
+def encode(
+    position: Position, orders: tuple[Order, ...], namespace: str, partition: Partition
+) -> bytes:
+    """Return the cursor that points behind a result."""
+    cursor = datastore_pb.CompiledCursor()
+    place = cursor.postfix_position
+    place.before = False
+    place.before_ascending = orders[0][1]
+    for (name, _), value in zip(orders, position, strict=True):
+        if name == KEY_PROPERTY:
+            place.key.CopyFrom(partition.reference(namespace, value))
+        else:
+            item = place.index_value.add(property_name=name)
+            item.value.SetInParent()
+            property_value(value, item.value)
+    encoded: bytes = cursor.SerializeToString()
+    return encoded
+
+
+def decode(cursor: bytes, orders: tuple[Order, ...]) -> Position:
+    """Return the position of a result from its cursor.
+
+    Raises:
+        InvalidArgumentError: it is no cursor, or that of another query.
+    """
+    try:
+        place = datastore_pb.CompiledCursor.FromString(cursor).postfix_position
+    except DecodeError:
+        raise InvalidArgumentError("The cursor is not valid.") from None
+    values = {item.property_name: value_key(item.value) for item in place.index_value}
+    if place.HasField("key"):
+        values[KEY_PROPERTY] = path_of(place.key.path.element)
+    if values.keys() != {name for name, _ in orders}:
+        raise InvalidArgumentError("The cursor does not match the query.")
+    return tuple(values[name] for name, _ in orders)

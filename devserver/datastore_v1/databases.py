@@ -1,0 +1,42 @@
+"""The databases of the project: the bundled API's own, and named ones."""
+
+from dataclasses import dataclass
+
+from devserver.datastore import Datastore, DatastoreCalls
+from devserver.datastore_v1.keys import Partition
+from devserver.entity_locks import EntityGroupLocks
+from devserver.storage import Storage
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database."""
+
+    partition: Partition
+    store: Datastore
+    locks: EntityGroupLocks
+
+
+class Databases:
+    """All databases; a named one is made when it is first asked for."""
+
+    def __init__(
+        self, calls: DatastoreCalls, app_id: str, storage: Storage | None = None
+    ) -> None:
+        self._app_id = app_id
+        self._storage = storage
+        default = Database(Partition(app_id, ""), calls.stub, calls.locks)
+        self._databases = {"": default}
+
+    def get(self, partition: Partition) -> Database:
+        """Return the database of a request."""
+        name = partition.database
+        if name not in self._databases:
+            store = Datastore(self._app_id, self._storage, name)
+            locks = EntityGroupLocks()
+            self._databases[name] = Database(partition, store, locks)
+        return self._databases[name]
+
+    def clear(self) -> None:
+        """Forget the named databases; the default one is its owner's to clear."""
+        self._databases = {"": self._databases[""]}

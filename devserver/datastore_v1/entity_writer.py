@@ -1,0 +1,261 @@
+"""Writes entities of version 1 as entities of version 3, and refuses what is wrong.
+
+The rules are those of google/appengine/datastore/datastore_pbs.py and, for what is
+refused, cloud_datastore_validator.py, brought up to what Google's emulators do.
+"""
+
+from typing import Any
+
+from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
+from devserver.datastore_v1.entity_reader import (
+    COMPRESSED,
+    COMPRESSED_URI,
+    EMPTY_LIST,
+    FIRST_SECOND,
+    INDEX_VALUE,
+    LAST_SECOND,
+    NO_USER_ID,
+    POINT,
+    PROPERTY,
+    TIMESTAMP,
+    USER,
+    USER_FIELDS,
+)
+from devserver.datastore_v1.errors import InvalidArgumentError, check
+from devserver.datastore_v1.keys import Partition, check_name, is_reserved
+from devserver.property_index import ENTITY_PROTO, INDEXED_ENTITY, add_path
+
+MAX_ENTITY_BYTES = 2**20 - 4
+MAX_INDEXED_BYTES = 1500
+MAX_VALUE_BYTES = 1_048_487
+MAX_DEPTH = 20
+
+_MEANINGS = {
+    "string_value": {*range(1, 7), 8, *range(10, 13), 15, 17},
+    "blob_value": {PROPERTY.BYTESTRING, COMPRESSED},
+    "integer_value": {TIMESTAMP, PROPERTY.GD_RATING},
+    "entity_value": {USER},
+}
+_ONLY_UNINDEXED = {PROPERTY.TEXT, COMPRESSED}
+
+
+def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
+    """Return an entity of version 3 that can be stored under a key of version 3.
+
+    Raises:
+        InvalidArgumentError: something in it cannot be stored.
+    """
+    if entity.ByteSize() > MAX_ENTITY_BYTES:
+        raise InvalidArgumentError(
+            f"The entity is too big: its size is {entity.ByteSize()} bytes, of"
+            f" {MAX_ENTITY_BYTES} that are allowed."
+        )
+    proto = entity_pb.EntityProto()
+    proto.key.CopyFrom(reference)
+    proto.entity_group.element.append(reference.path.element[0])
+    _Writer(partition).properties(entity, proto, 0)
+    return proto
+
+
+def property_of(value: Any, partition: Partition, name: str) -> Any:
+    """Return the PropertyValue that a filter compares with."""
+    kind = value.WhichOneof("value_type")
+    if kind == "array_value":
+        raise InvalidArgumentError("A list value is not allowed")
+    if kind == "entity_value" and value.meaning != USER:
+        raise InvalidArgumentError("An entity value is not allowed")
+    prop = entity_pb.Property(name=name)
+    _Writer(partition).value(value, prop, name, indexed=True, depth=0)
+    return prop.value
+
+
+class _Writer:
+    """Translates to version 3, and refuses what cannot be stored."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._app_prefix = partition.app_id.removesuffix(partition.project)
+
+    def properties(self, entity: Any, proto: Any, depth: int) -> None:
+        check(
+            depth <= MAX_DEPTH,
+            f"At most {MAX_DEPTH} nested entity values are supported.",
+        )
+        # in order, so that equal entities are equal messages
+        for name, value in sorted(entity.properties.items()):
+            check_name(name, "property.name")
+            if name[:2] == "__" and is_reserved(name):
+                raise InvalidArgumentError(f'The property.name "{name}" is reserved.')
+            if value.WhichOneof("value_type") == "array_value":
+                self._array(name, value, proto, depth)
+            else:
+                self._add(name, value, proto, depth, multiple=False)
+
+    def _array(self, name: str, value: Any, proto: Any, depth: int) -> None:
+        check(
+            not value.exclude_from_indexes,
+            "Exclude from indexes cannot be set on a list value",
+        )
+        check(not value.meaning, "Meaning cannot be set on a list value.")
+        for item in value.array_value.values:
+            check(
+                item.WhichOneof("value_type") != "array_value",
+                "list_value cannot contain a Value containing another list_value.",
+            )
+            self._add(name, item, proto, depth, multiple=True)
+        if not value.array_value.values:
+            empty = proto.property.add(name=name, multiple=False, meaning=EMPTY_LIST)
+            empty.value.SetInParent()
+
+    def _add(
+        self, name: str, value: Any, proto: Any, depth: int, *, multiple: bool
+    ) -> None:
+        indexed = not value.exclude_from_indexes
+        embedded = value.HasField("entity_value") and value.meaning != USER
+        # version 3 has no index of embedded entities: the mark is for ours
+        into = proto.property if indexed and not embedded else proto.raw_property
+        prop = into.add(name=name, multiple=multiple)
+        self.value(value, prop, name, indexed=indexed, depth=depth)
+        if embedded and indexed:
+            prop.meaning_uri = INDEXED_ENTITY
+
+    def value(
+        self, value: Any, prop: Any, name: str, *, indexed: bool, depth: int
+    ) -> None:
+        """Write one value, which is no array, as a property."""
+        kind = value.WhichOneof("value_type")
+        check(kind, f'The value "{name}" does not contain a value.')
+        meaning = value.meaning
+        if meaning:
+            _check_meaning(kind, meaning, indexed)
+        into = prop.value
+        into.SetInParent()
+        match kind:
+            case "string_value":
+                into.stringValue = value.string_value.encode()
+            case "integer_value":
+                into.int64Value = value.integer_value
+                _check_timestamp_meaning(value.integer_value, meaning)
+            case "boolean_value":
+                into.booleanValue = value.boolean_value
+            case "double_value":
+                into.doubleValue = value.double_value
+            case "timestamp_value":
+                into.int64Value = _microseconds(value.timestamp_value)
+                meaning = TIMESTAMP
+            case "key_value":
+                self._key(value.key_value, into.referencevalue)
+            case "blob_value":
+                into.stringValue = value.blob_value
+                if meaning == COMPRESSED:
+                    prop.meaning_uri = COMPRESSED_URI
+                if meaning != PROPERTY.BYTESTRING:
+                    meaning = PROPERTY.BYTESTRING if indexed else PROPERTY.BLOB
+            case "geo_point_value":
+                _point(value.geo_point_value, into)
+                meaning = POINT
+            case "entity_value" if meaning == USER:
+                _user(value.entity_value, prop)
+                meaning = 0
+            case "entity_value":
+                embedded = entity_pb.EntityProto()
+                if value.entity_value.HasField("key"):
+                    self._embedded_key(value.entity_value.key, embedded.key)
+                self.properties(value.entity_value, embedded, depth + 1)
+                into.stringValue = embedded.SerializePartialToString()
+                meaning = ENTITY_PROTO
+        if meaning:
+            prop.meaning = meaning
+        if into.HasField("stringValue") and kind != "entity_value":
+            limit = MAX_INDEXED_BYTES if indexed else MAX_VALUE_BYTES
+            check(
+                len(into.stringValue) <= limit,
+                f'The value of property "{name}" is longer than {limit} bytes.',
+            )
+
+    def _key(self, key: Any, into: Any) -> None:
+        partition = key.partition_id
+        project = partition.project_id or self._partition.project
+        into.app = self._app_prefix + project
+        if partition.database_id:
+            into.database_id = partition.database_id
+        self._partition.check_namespace(partition.namespace_id)
+        if partition.namespace_id:
+            into.name_space = partition.namespace_id
+        add_path(self._partition.path(key), into.pathelement)
+
+    def _embedded_key(self, key: Any, into: Any) -> None:
+        partition = key.partition_id
+        into.app = self._app_prefix + (partition.project_id or self._partition.project)
+        if partition.database_id:
+            into.database_id = partition.database_id
+        if partition.namespace_id:
+            into.name_space = partition.namespace_id
+        for element in key.path:
+            into.path.element.add(type=element.kind)
+            if field := element.WhichOneof("id_type"):
+                setattr(into.path.element[-1], field, getattr(element, field))
+
+
+def _check_meaning(kind: str, meaning: int, indexed: bool) -> None:
+    if meaning == INDEX_VALUE:
+        raise InvalidArgumentError("Projection property cannot be used.")
+    if meaning not in _MEANINGS.get(kind, ()):
+        raise InvalidArgumentError(f"Unexpected value meaning {meaning}.")
+    if indexed and meaning in _ONLY_UNINDEXED:
+        raise InvalidArgumentError(f"Indexed value has meaning {meaning}.")
+
+
+def _check_timestamp_meaning(value: int, meaning: int) -> None:
+    if meaning == TIMESTAMP and FIRST_SECOND <= value // 10**6 <= LAST_SECOND:
+        raise InvalidArgumentError(
+            "A timestamp in range [0001-01-01T00:00:00Z, 9999-12-31T23:59:59.999999Z]"
+            " must be stored as a timestamp value."
+        )
+
+
+def _microseconds(timestamp: Any) -> int:
+    check(
+        FIRST_SECOND <= timestamp.seconds <= LAST_SECOND
+        and 0 <= timestamp.nanos < 10**9,
+        "Timestamp is outside of the range of years 1 to 9999.",
+    )
+    microseconds: int = timestamp.seconds * 10**6 + timestamp.nanos // 1000
+    return microseconds
+
+
+def _point(point: Any, into: Any) -> None:
+    for value, limit, what in (
+        (point.latitude, 90.0, "latitude"),
+        (point.longitude, 180.0, "longitude"),
+    ):
+        check(
+            abs(value) <= limit,
+            f"Geo point {what} outside permitted range {-limit} to {limit}.",
+        )
+    into.pointvalue.x, into.pointvalue.y = point.latitude, point.longitude
+
+
+def _user(entity: Any, prop: Any) -> None:
+    user = prop.value.uservalue
+    user.gaiaid = 0
+    for name, value in entity.properties.items():
+        check(name in USER_FIELDS, f'The user entity property "{name}" is not allowed.')
+        check(
+            value.HasField("string_value"),
+            f'The user entity property "{name}" is the wrong type.',
+        )
+        check(
+            value.exclude_from_indexes, f'The user entity property "{name}" is indexed.'
+        )
+        setattr(user, USER_FIELDS[name], value.string_value)
+    for name in ("email", "auth_domain"):
+        check(
+            user.HasField(name),
+            f'The user entity is missing required property "{name}".',
+        )
+    if not user.HasField("obfuscated_gaiaid"):
+        datastore_stub_util.FillUser(prop)
+        prop.meaning_uri = NO_USER_ID

@@ -1,0 +1,201 @@
+"""Keys of version 1 and of version 3, and the checks that they pass.
+
+The limits and texts are those of the service as Google's emulators show them.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
+from devserver.datastore_v1 import messages
+from devserver.datastore_v1.errors import (
+    InvalidArgumentError,
+    PermissionDeniedError,
+    check,
+)
+from devserver.property_index import Path, add_path
+
+MAX_NAME_BYTES = 1500
+MAX_PATH_LENGTH = 100
+
+_NAMESPACE = re.compile(r"[0-9A-Za-z._-]{0,100}")
+_DATABASE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})?")
+_PROJECT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9:.-]*")
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether only the datastore itself may use a name."""
+    return _RESERVED.fullmatch(name) is not None
+
+
+def check_name(name: str, what: str) -> None:
+    """Check a kind, the name in a key or a property's name."""
+    check(name, f"The {what} is the empty string.")
+    check(
+        len(name) * 4 <= MAX_NAME_BYTES or len(name.encode()) <= MAX_NAME_BYTES,
+        f"The {what} is longer than {MAX_NAME_BYTES} bytes.",
+    )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The project and database that a request names, and what version 3 calls them."""
+
+    app_id: str
+    database: str
+
+    @property
+    def project(self) -> str:
+        """The project: "demo" where the app id is "dev~demo"."""
+        return self.app_id.rpartition("~")[2]
+
+    @classmethod
+    def of(cls, request: Any, app_id: str) -> "Partition":
+        """Return the partition of a request.
+
+        Raises:
+            PermissionDeniedError: another project than the one that is served.
+            InvalidArgumentError: there can be no such project or database.
+        """
+        database = request.database_id
+        project = request.project_id
+        check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
+        check(_DATABASE.fullmatch(database), f'"{database}" is an invalid database id.')
+        partition = cls(app_id, database)
+        if project != partition.project:
+            raise PermissionDeniedError(
+                f'The project "{project}" is not served here, only'
+                f' "{partition.project}".'
+            )
+        return partition
+
+    def check_own(self, partition: Any) -> None:
+        """Check that the partition_id of a key or query is that of the request."""
+        if partition.project_id not in ("", self.project) or (
+            partition.project_id and partition.database_id != self.database
+        ):
+            raise InvalidArgumentError(
+                "mismatched databases within request:"
+                f" {_text(self.project, self.database)} vs."
+                f" {_text(partition.project_id, partition.database_id)}"
+            )
+        self.check_namespace(partition.namespace_id)
+
+    def check_namespace(self, namespace: str) -> None:
+        """Check a namespace."""
+        check(
+            _NAMESPACE.fullmatch(namespace),
+            f'Illegal string "{namespace}" in namespace id.',
+        )
+
+    def path(
+        self, key: Any, *, complete: bool | None = True, stored: bool = False
+    ) -> Path:
+        """Return the sortable path of a key.
+
+        Args:
+            key: a key of version 1.
+            complete: whether the last element must have an id or name; None where it
+                may lack them. The path then ends in 0.
+            stored: an entity is to have the key, so it may not use reserved names.
+        """
+        elements = key.path
+        check(elements, "Key path is empty.")
+        check(
+            len(elements) <= MAX_PATH_LENGTH,
+            f"Key path is too long. Cannot exceed {MAX_PATH_LENGTH} elements.",
+        )
+        flat: list[str | int] = []
+        last = len(elements) - 1
+        for place, element in enumerate(elements):
+            kind = element.kind
+            check_name(kind, "kind")
+            if stored and kind[:2] == "__":
+                check(not is_reserved(kind), f'The kind "{kind}" is reserved.')
+            match element.WhichOneof("id_type"):
+                case "name":
+                    name = element.name
+                    check_name(name, "key path element name")
+                    if stored and name[:2] == "__":
+                        check(
+                            not is_reserved(name),
+                            f'The key path element name "{name}" is reserved.',
+                        )
+                    flat += (kind, 1, name)
+                case "id":
+                    number = element.id
+                    check(number, "Key path id is invalid. Must not be zero.")
+                    flat += (kind, 0, number)
+                case None:
+                    check(
+                        not complete and place == last,
+                        "Key path element must not be incomplete: " + describe(key),
+                    )
+                    flat += (kind, 0, 0)
+        check(
+            complete is not False or flat[-1] == 0,
+            "Key path element must not be complete: " + describe(key),
+        )
+        return tuple(flat)
+
+    def own_path(
+        self, key: Any, *, complete: bool | None = True, stored: bool = False
+    ) -> Path:
+        """Return the path of a key that has to be of this request's partition."""
+        self.check_own(key.partition_id)
+        return self.path(key, complete=complete, stored=stored)
+
+    def reference(self, namespace: str, path: Path) -> Any:
+        """Return a key of version 3."""
+        reference = entity_pb.Reference(app=self.app_id)
+        if self.database:
+            reference.database_id = self.database
+        if namespace:
+            reference.name_space = namespace
+        add_path(path, reference.path.element)
+        return reference
+
+    def write_key(self, namespace: str, path: Path, into: Any) -> None:
+        """Write a key of version 1 into an empty one."""
+        write_key(self.project, self.database, namespace, path, into)
+
+    def key(self, namespace: str, path: Path) -> Any:
+        """Return a key of version 1."""
+        key = messages.Key()
+        self.write_key(namespace, path, key)
+        return key
+
+
+def write_key(
+    project: str, database: str, namespace: str, path: Path, into: Any
+) -> None:
+    """Write a key of version 1 into an empty one."""
+    partition = into.partition_id
+    partition.project_id = project
+    if database:
+        partition.database_id = database
+    if namespace:
+        partition.namespace_id = namespace
+    elements = into.path
+    for kind, named, identifier in zip(path[::3], path[1::3], path[2::3], strict=True):
+        if named:
+            elements.add(kind=kind, name=identifier)
+        elif identifier:
+            elements.add(kind=kind, id=identifier)
+        else:
+            elements.add(kind=kind)
+
+
+def describe(key: Any) -> str:
+    """Return a key's path for an error."""
+    elements = (
+        f"{element.kind}: {element.id or element.name or ''}" for element in key.path
+    )
+    return f"[{', '.join(elements)}]"
+
+
+def _text(project: str, database: str) -> str:
+    return f"{project}#{database}" if database else project

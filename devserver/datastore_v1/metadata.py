@@ -1,0 +1,71 @@
+"""The kinds that tell what is stored: __namespace__, __kind__ and __property__.
+
+https://cloud.google.com/datastore/docs/concepts/metadataqueries
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
+from devserver.datastore_v1.keys import Partition, is_reserved
+from devserver.indexed_store import View
+from devserver.property_index import KEY_PROPERTY, KindIndex, Path, Row, add_path
+
+_EMPTY_NAMESPACE_ID = 1
+_REPRESENTATIONS = datastore_stub_util._PROPERTY_TYPE_NAMES
+
+Found = Iterator[tuple[Path, list[str]]]
+"""Keys, and the values of property_representation."""
+
+
+def _namespaces(view: View, _: str) -> Found:
+    for namespace in {namespace for namespace, _ in view.kinds()}:
+        identifier = (1, namespace) if namespace else (0, _EMPTY_NAMESPACE_ID)
+        yield ("__namespace__", *identifier), []
+
+
+def _kinds(view: View, namespace: str) -> Found:
+    for own, kind in view.kinds():
+        if own == namespace:
+            yield ("__kind__", 1, kind), []
+
+
+def _properties(view: View, namespace: str) -> Found:
+    for own, kind in view.kinds():
+        if own == namespace:
+            ranks: dict[str, set[int]] = {}
+            for row in view.kind((own, kind)).rows.values():
+                for name, values in row.properties().items():
+                    ranks.setdefault(name, set()).update(value[0] for value in values)
+            for name in ranks.keys() - {KEY_PROPERTY}:
+                if not is_reserved(name):
+                    path = ("__kind__", 1, kind, "__property__", 1, name)
+                    yield path, sorted(_REPRESENTATIONS[rank] for rank in ranks[name])
+
+
+_KINDS: dict[str, Callable[[View, str], Found]] = {
+    "__namespace__": _namespaces,
+    "__kind__": _kinds,
+    "__property__": _properties,
+}
+
+
+def find(
+    view: View, namespace: str, kind: str, partition: Partition
+) -> KindIndex | None:
+    """Return the entities of a metadata kind; None for any other kind."""
+    if kind not in _KINDS:
+        return None
+    rows = []
+    for path, representations in _KINDS[kind](view, namespace):
+        entity = entity_pb.EntityProto()
+        entity.key.CopyFrom(partition.reference(namespace, path))
+        add_path(path[:3], entity.entity_group.element)
+        for name in representations:
+            item = entity.property.add(name="property_representation", multiple=True)
+            item.value.stringValue = name.encode()
+        record: Any = datastore_stub_util.EntityRecord(entity)
+        rows.append(Row(path, record))
+    return KindIndex.of(rows)

@@ -1,0 +1,271 @@
+"""Translates queries of version 1 into questions to the indexes, and checks them.
+
+The rules are those of the service as Google's Firestore emulator in Datastore mode
+shows them: any number of inequalities, OR, IN, NOT_IN and != in one query.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from devserver.datastore_v1 import cursors, messages
+from devserver.datastore_v1.entity_writer import property_of
+from devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
+from devserver.datastore_v1.keys import Partition, check_name, is_reserved
+from devserver.index_query import (
+    Conjunction,
+    IndexQuery,
+    Order,
+    Position,
+    complete_orders,
+)
+from devserver.property_index import KEY_PROPERTY, Path, ValueKey, value_key
+
+MAX_ALTERNATIVES = 30
+MAX_NOT_IN = 10
+
+_OPERATORS = messages.PropertyFilter.Operator
+_COMPARISONS = {
+    _OPERATORS.EQUAL: "=",
+    _OPERATORS.LESS_THAN: "<",
+    _OPERATORS.LESS_THAN_OR_EQUAL: "<=",
+    _OPERATORS.GREATER_THAN: ">",
+    _OPERATORS.GREATER_THAN_OR_EQUAL: ">=",
+    _OPERATORS.NOT_EQUAL: "!=",
+}
+_ANCESTOR = "ancestor"
+_COMPOSITES = messages.CompositeFilter.Operator
+_DESCENDING = messages.PropertyOrder.Direction.DESCENDING
+
+Atom = tuple[str, str, ValueKey]
+"""Property, comparison and value of one filter."""
+
+
+@dataclass
+class ParsedQuery:
+    """A query of version 1 with all that it asks for."""
+
+    namespace: str
+    kind: str
+    """Empty: entities of every kind."""
+    search: IndexQuery
+    keys_only: bool
+    projection: tuple[str, ...]
+    """Empty: whole entities."""
+    ancestor: Path | None
+    limit: int | None
+    offset: int
+    start_cursor: bytes
+    start: Position | None
+    """Where the start cursor points."""
+    end: Position | None
+
+
+def parse(
+    query: Any, namespace: str, partition: Partition, aggregated: Iterable[str] = ()
+) -> ParsedQuery:
+    """Translate a query.
+
+    Args:
+        query: the query of version 1.
+        namespace: where to search.
+        partition: the project and database.
+        aggregated: properties that an aggregation reads.
+
+    Raises:
+        InvalidArgumentError: the service would refuse it, too.
+    """
+    refuse_if(query.HasField("find_nearest"), "find_nearest (vector search)")
+    check(len(query.kind) <= 1, "multiple kinds not supported")
+    kind = query.kind[0].name if query.kind else ""
+    check(query.limit.value >= 0, "Limit must be non-negative.")
+    check(query.offset >= 0, "Offset must be non-negative.")
+    names = [item.property.name for item in query.projection]
+    projection = tuple(name for name in names if name != KEY_PROPERTY)
+    distinct = tuple(dict.fromkeys(item.name for item in query.distinct_on))
+    for name in (*projection, *distinct):
+        _check_projected(name)
+    check(
+        len(set(projection)) == len(projection),
+        "Cannot project a property multiple times.",
+    )
+    alternatives = _Filters(namespace, partition).alternatives(query)
+    explicit = _orders(query, distinct)
+    if not kind:
+        _check_kindless(alternatives, explicit)
+    equal = {name for conjunction in alternatives for name in conjunction.equal}
+    check(
+        equal.isdisjoint(projection),
+        "Cannot use projection on a property with an equality filter.",
+    )
+    columns = tuple(dict.fromkeys((*projection, *distinct, *aggregated)))
+    orders = complete_orders(explicit, alternatives, columns)
+    start, end = query.start_cursor, query.end_cursor
+    return ParsedQuery(
+        namespace,
+        kind,
+        IndexQuery(alternatives, orders, columns, distinct),
+        keys_only=bool(names) and not projection,
+        projection=projection,
+        ancestor=alternatives[0].ancestor,
+        limit=query.limit.value if query.HasField("limit") else None,
+        offset=query.offset,
+        start_cursor=start,
+        start=cursors.decode(start, orders) if start else None,
+        end=cursors.decode(end, orders) if end else None,
+    )
+
+
+def _check_projected(name: str) -> None:
+    check_name(name, "property.name")
+    check(
+        not is_reserved(name), f"projections are not supported for the property: {name}"
+    )
+
+
+def _orders(query: Any, distinct: tuple[str, ...]) -> list[Order]:
+    orders = [
+        (item.property.name, item.direction == _DESCENDING) for item in query.order
+    ]
+    names = [name for name, _ in orders]
+    for name in names:
+        check_name(name, "property.name")
+        check(
+            names.count(name) == 1,
+            f"order by clause cannot contain duplicate fields {name}",
+        )
+    check(
+        set(names[: len(distinct)]) <= set(distinct),
+        "All group by properties must be ordered before any non group by properties.",
+    )
+    missing = (name for name in distinct if name not in names)
+    return (
+        orders[: len(distinct)]
+        + [(name, False) for name in missing]
+        + (orders[len(distinct) :])
+    )
+
+
+def _check_kindless(alternatives: list[Conjunction], orders: list[Order]) -> None:
+    for conjunction in alternatives:
+        for name in (*conjunction.equal, *conjunction.ranges):
+            check(name == KEY_PROPERTY, f"kind is required for filter: {name}")
+    check(
+        all(order == (KEY_PROPERTY, False) for order in orders),
+        "kind is required for all orders except __key__ ascending",
+    )
+
+
+class _Filters:
+    """Turns a tree of filters into alternatives, of which an entity must pass one."""
+
+    def __init__(self, namespace: str, partition: Partition) -> None:
+        self._namespace = namespace
+        self._partition = partition
+        self._operators: list[int] = []
+
+    def alternatives(self, query: Any) -> list[Conjunction]:
+        atoms: list[list[Atom]] = [[]]
+        if query.HasField("filter"):
+            atoms = self._expand(query.filter)
+        self._check_combination()
+        conjunctions = []
+        for alternative in atoms:
+            conjunction = Conjunction()
+            ancestors = set()
+            for name, comparison, value in alternative:
+                if comparison == _ANCESTOR:
+                    conjunction.ancestor = value
+                    ancestors.add(value)
+                else:
+                    conjunction.add(name, comparison, value)
+            check(len(ancestors) <= 1, "duplicate ancestor or parent constraint")
+            conjunctions.append(conjunction)
+        check(
+            len({conjunction.ancestor for conjunction in conjunctions}) == 1,
+            "All disjunctions must have a common and unique ancestor constraint.",
+        )
+        return conjunctions
+
+    def _expand(self, node: Any) -> list[list[Atom]]:
+        match node.WhichOneof("filter_type"):
+            case "property_filter":
+                found = self._property_filter(node.property_filter)
+            case "composite_filter":
+                found = self._composite_filter(node.composite_filter)
+            case None:
+                raise InvalidArgumentError("A filter must have a type.")
+        check(
+            len(found) <= MAX_ALTERNATIVES,
+            f"The query has more than {MAX_ALTERNATIVES} disjunctions after IN and OR"
+            " are written out.",
+        )
+        return found
+
+    def _composite_filter(self, node: Any) -> list[list[Atom]]:
+        check(node.filters, "A composite filter must have at least one sub-filter.")
+        parts = [self._expand(part) for part in node.filters]
+        if node.op == _COMPOSITES.OR:
+            self._operators.append(_OPERATORS.IN)
+            return [atoms for part in parts for atoms in part]
+        check(node.op == _COMPOSITES.AND, "a composite filter must specify an operator")
+        found = parts[0]
+        for part in parts[1:]:
+            found = [one + other for one, other in product(found, part)]
+            if len(found) > MAX_ALTERNATIVES:
+                break  # and be refused, before it grows beyond all bounds
+        return found
+
+    def _property_filter(self, node: Any) -> list[list[Atom]]:
+        name, operator, value = node.property.name, node.op, node.value
+        check_name(name, "property.name")
+        self._operators.append(operator)
+        if operator in _COMPARISONS:
+            return [[(name, _COMPARISONS[operator], self._value(name, value))]]
+        if operator == _OPERATORS.HAS_ANCESTOR:
+            check(name == KEY_PROPERTY, "property must be __key__")
+            check(value.HasField("key_value"), "HAS_ANCESTOR requires a key value")
+            return [[(name, _ANCESTOR, self._key(value.key_value))]]
+        if operator not in (_OPERATORS.IN, _OPERATORS.NOT_IN):
+            check(operator, "a property filter must specify an operator")
+            raise InvalidArgumentError(f"unknown filter operator {operator}")
+        negative = operator == _OPERATORS.NOT_IN
+        what, limit = ("NOT_IN", MAX_NOT_IN) if negative else ("IN", MAX_ALTERNATIVES)
+        values = value.array_value.values
+        check(values, f"{what} requires a non-empty ArrayValue.")
+        check(len(values) <= limit, f"{what} supports up to {limit} values.")
+        keys = list(dict.fromkeys(self._value(name, item) for item in values))
+        if negative:
+            return [[(name, "!=", key) for key in keys]]
+        return [[(name, "=", key)] for key in keys]
+
+    def _value(self, name: str, value: Any) -> ValueKey:
+        if name != KEY_PROPERTY:
+            return value_key(property_of(value, self._partition, name))
+        check(value.HasField("key_value"), "__key__ filter value must be a Key")
+        return self._key(value.key_value)
+
+    def _key(self, key: Any) -> Path:
+        namespace = key.partition_id.namespace_id
+        check(
+            namespace == self._namespace,
+            f"The query namespace is '{self._namespace}' but __key__ filter namespace"
+            f" is '{namespace}'.",
+        )
+        return self._partition.own_path(key)
+
+    def _check_combination(self) -> None:
+        negative = [
+            operator
+            for operator in self._operators
+            if operator in (_OPERATORS.NOT_EQUAL, _OPERATORS.NOT_IN)
+        ]
+        check(
+            len(negative) <= 1,
+            "Only a single 'NOT_EQUAL' or 'NOT_IN' is allowed per query.",
+        )
+        check(
+            _OPERATORS.NOT_IN not in negative or _OPERATORS.IN not in self._operators,
+            "'NOT_IN' cannot be used in the same query with 'IN' or 'OR'.",
+        )

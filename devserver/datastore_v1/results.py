@@ -1,0 +1,90 @@
+"""Writes entities and their versions as results of version 1."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
+from devserver.datastore_v1 import messages
+from devserver.datastore_v1.entity_reader import (
+    INDEX_VALUE,
+    entity_to_v1,
+    hide_made_up_id,
+    value_to_v1,
+)
+from devserver.datastore_v1.errors import check
+from devserver.index_scan import Hit
+from devserver.property_index import Row, property_value
+
+
+def set_time(version: int, into: Any) -> None:
+    """Write the time of a version: the stub counts milliseconds since the epoch."""
+    seconds, rest = divmod(version, 1000)
+    into.seconds, into.nanos = seconds, rest * 10**6
+
+
+def entity_of(row: Row) -> Any:
+    """Return the entity of version 1; it is shared, so nobody may change it."""
+    if row.converted is None:
+        row.converted = messages.Entity()
+        entity_to_v1(row.record.entity, row.converted)
+    return row.converted
+
+
+def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> None:
+    """Write a whole entity, or the properties of a mask, as an EntityResult."""
+    if mask is None:
+        into.entity.CopyFrom(entity_of(row))
+    else:
+        _write_masked(entity_of(row), into.entity, mask)
+    metadata = row.record.metadata
+    if metadata.updated_version:
+        into.version = metadata.updated_version
+        set_time(metadata.updated_version, into.update_time)
+        set_time(metadata.created_version, into.create_time)
+
+
+def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
+    """Write the projected values of a result into an entity that has its key."""
+    for name in names:
+        prop = entity_pb.Property(name=name, meaning=INDEX_VALUE)
+        property_value(hit.columns[name], prop.value)
+        hide_made_up_id(prop)
+        value_to_v1(prop, True, into.properties[name])
+
+
+def mask_of(request: Any) -> list[list[str]] | None:
+    """Return the paths of a request's property_mask, or None if there is none."""
+    if not request.HasField("property_mask"):
+        return None
+    return [_split(path) for path in request.property_mask.paths]
+
+
+def _split(path: str) -> list[str]:
+    names, escaped = [""], False
+    for character in path:
+        if escaped or character not in "\\.":
+            names[-1] += character
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        else:
+            names.append("")
+    check(all(names), f'The property mask has an empty name in "{path}".')
+    return names
+
+
+def _write_masked(entity: Any, into: Any, mask: list[list[str]]) -> None:
+    if entity.HasField("key"):
+        into.key.CopyFrom(entity.key)
+    for name in {names[0] for names in mask}:
+        if name not in entity.properties:
+            continue
+        value = entity.properties[name]
+        deeper = [names[1:] for names in mask if names[0] == name]
+        if [] in deeper:
+            into.properties[name].CopyFrom(value)
+        elif value.HasField("entity_value"):
+            _write_masked(
+                value.entity_value, into.properties[name].entity_value, deeper
+            )

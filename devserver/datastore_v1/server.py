@@ -1,0 +1,315 @@
+"""The gRPC port: which RPC goes where, and what a client sees of errors."""
+
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from devserver.datastore import DatastoreCalls
+from devserver.datastore_v1 import messages, queries, results
+from devserver.datastore_v1.aggregation import aggregate, aggregated_properties
+from devserver.datastore_v1.commit import Commit
+from devserver.datastore_v1.databases import Database, Databases
+from devserver.datastore_v1.errors import RpcError, check, refuse_if
+from devserver.datastore_v1.keys import Partition
+from devserver.datastore_v1.run_query import Search
+from devserver.datastore_v1.transactions import (
+    IDLE_SECONDS,
+    TOTAL_SECONDS,
+    Transaction,
+    Transactions,
+    check_read_time,
+)
+from devserver.indexed_store import View
+from devserver.storage import Storage
+
+logger = logging.getLogger("devserver")
+
+_SERVICE = "google.datastore.v1.Datastore"
+_MODE = messages.CommitRequest.Mode
+_OPTIONS = (
+    # Cloud NDB sends up to 500 entities of 1 MiB in one commit
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+Rpc = Callable[[Any, Any], Awaitable[None]]
+"""Reads a request and fills its response."""
+
+
+class DatastoreV1:
+    """Serves Cloud NDB and other clients of Datastore, without credentials."""
+
+    def __init__(
+        self,
+        calls: DatastoreCalls,
+        app_id: str,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        total_seconds: float = TOTAL_SECONDS,
+        storage: Storage | None = None,
+        before_answer: Callable[[str], None] = lambda rpc: None,
+    ) -> None:
+        """Serve the datastore of the bundled API.
+
+        Args:
+            calls: the default database.
+            app_id: "dev~" and the project, which is the only one that is served.
+            idle_seconds: a transaction that nobody uses for so long expires.
+            total_seconds: no transaction lasts longer.
+            storage: where named databases are kept.
+            before_answer: called with the name of each RPC that was carried out.
+        """
+        self._app_id = app_id
+        self._databases = Databases(calls, app_id, storage)
+        self._before_answer = before_answer
+        self._transactions = Transactions(idle_seconds, total_seconds)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, port: int = 0, *, reserved: bool = False) -> int:
+        """Serve on a port of the loopback interface; return the port.
+
+        Args:
+            port: 0 takes a free one.
+            reserved: a socket with SO_REUSEPORT holds the port, for this server.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        # else two servers could share a port, and each would get some of the calls
+        options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
+        server = grpc.aio.server(options=options)
+        rpcs: dict[str, Rpc] = {
+            "Lookup": self._lookup,
+            "RunQuery": self._run_query,
+            "RunAggregationQuery": self._run_aggregation_query,
+            "BeginTransaction": self._begin_transaction,
+            "Commit": self._commit,
+            "Rollback": self._rollback,
+            "AllocateIds": self._allocate_ids,
+            "ReserveIds": self._reserve_ids,
+        }
+        handlers: dict[str, Any] = {
+            name: grpc.unary_unary_rpc_method_handler(
+                _handler(name, rpc, self._before_answer)
+            )
+            for name, rpc in rpcs.items()
+        }
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(_SERVICE, handlers)]
+        )
+        try:
+            bound: int = server.add_insecure_port(f"127.0.0.1:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on port {port}: {error}") from None
+        await server.start()
+        # a server that nobody refers to stops by itself
+        self._server = server
+        return bound
+
+    async def stop(self) -> None:
+        """Close the port and end all transactions."""
+        self._transactions.clear()
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+
+    def clear(self) -> None:
+        """Forget transactions and named databases; the default one is not ours."""
+        self._transactions.clear()
+        self._databases.clear()
+
+    def _database(self, request: Any) -> Database:
+        return self._databases.get(Partition.of(request, self._app_id))
+
+    def _reading(
+        self, database: Database, options: Any, response: Any
+    ) -> tuple[View, Transaction | None]:
+        """Return what ReadOptions let a request see, and its transaction."""
+        transaction = None
+        match options.WhichOneof("consistency_type"):
+            case "transaction":
+                transaction = self._transactions.get(database, options.transaction)
+            case "new_transaction":
+                transaction = self._transactions.begin(
+                    database, options.new_transaction
+                )
+                response.transaction = transaction.id
+            case "read_time":
+                check_read_time(database, options)
+        return transaction.view if transaction else database.store, transaction
+
+    async def _lookup(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        partition = database.partition
+        mask = results.mask_of(request)
+        # the same key twice is one result
+        keys = list(
+            dict.fromkeys(
+                (key.partition_id.namespace_id, partition.own_path(key))
+                for key in request.keys
+            )
+        )
+        view, transaction = self._reading(database, request.read_options, response)
+        if transaction is not None:
+            await transaction.read_keys(keys)
+        for namespace, path in keys:
+            row = view.kind((namespace, str(path[-3]))).rows.get(path)
+            if row is not None:
+                results.write_entity(row, response.found.add(), mask)
+            else:
+                missing = response.missing.add()
+                partition.write_key(namespace, path, missing.entity.key)
+                missing.version = database.store._GetReadTimestamp()
+        _set_now(response.read_time)
+
+    async def _search(
+        self, request: Any, response: Any, query: Any, aggregated: list[str]
+    ) -> tuple[Search, queries.ParsedQuery]:
+        database = self._database(request)
+        database.partition.check_own(request.partition_id)
+        namespace = request.partition_id.namespace_id
+        parsed = queries.parse(query, namespace, database.partition, aggregated)
+        view, transaction = self._reading(database, request.read_options, response)
+        if transaction is not None and transaction.snapshot is None:
+            if parsed.ancestor is not None:
+                await transaction.read_keys([(namespace, parsed.ancestor)])
+            else:
+                transaction.read_kind((namespace, parsed.kind))
+        return Search(view, parsed, database.partition), parsed
+
+    async def _run_query(self, request: Any, response: Any) -> None:
+        refuse_if(request.HasField("gql_query"), "gql_query")
+        refuse_if(request.HasField("explain_options"), "explain_options")
+        check(
+            request.HasField("query"),
+            "one of fields Query.query and Query.gql_query must be set",
+        )
+        search, _ = await self._search(request, response, request.query, [])
+        search.batch(response.batch, results.mask_of(request))
+        _set_now(response.batch.read_time)
+
+    async def _run_aggregation_query(self, request: Any, response: Any) -> None:
+        refuse_if(request.HasField("gql_query"), "gql_query")
+        refuse_if(request.HasField("explain_options"), "explain_options")
+        check(
+            request.HasField("aggregation_query"),
+            "one of fields aggregation_query and gql_query must be set",
+        )
+        asked = request.aggregation_query
+        names = aggregated_properties(asked.aggregations)
+        search, query = await self._search(request, response, asked.nested_query, names)
+        check(
+            not (query.keys_only and names),
+            "Aggregation over non-key properties is not supported for base query that"
+            " only returns keys.",
+        )
+        batch = response.batch
+        found = batch.aggregation_results.add().aggregate_properties
+        aggregate(search.within_limits(), asked.aggregations, found)
+        batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
+        _set_now(batch.read_time)
+
+    async def _begin_transaction(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        options = request.transaction_options
+        response.transaction = self._transactions.begin(database, options).id
+
+    async def _commit(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        selector = request.WhichOneof("transaction_selector")
+        transaction = None
+        if request.mode == _MODE.NON_TRANSACTIONAL:
+            check(
+                selector is None, "non-transaction commit cannot specify a transaction"
+            )
+        elif selector == "transaction":
+            transaction = self._transactions.get(database, request.transaction)
+        else:
+            check(selector, "transactional commit requires a transaction")
+            options = request.single_use_transaction
+            check(
+                not options.HasField("read_only"),
+                "single_use_transaction in a commit request must be READ_WRITE.",
+            )
+            transaction = self._transactions.begin(database, options)
+        try:
+            check(
+                not (request.mutations and transaction and transaction.snapshot),
+                "Cannot modify entities in a read-only transaction.",
+            )
+            commit = Commit(database, transaction)
+            for mutation in request.mutations:
+                commit.add(mutation)
+            commit.check_sequence()
+            await commit.apply(response)
+        finally:
+            if transaction is not None:
+                self._transactions.end(transaction)
+
+    async def _rollback(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        self._transactions.roll_back(database, request.transaction)
+
+    async def _allocate_ids(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        partition = database.partition
+        keys = [
+            (key.partition_id.namespace_id, partition.own_path(key, complete=False))
+            for key in request.keys
+        ]
+        for namespace, path in keys:
+            reference = partition.reference(namespace, path)
+            reference.path.element[-1].ClearField("id")
+            database.store._AllocateIds([reference])
+            complete = (*path[:-1], reference.path.element[-1].id)
+            partition.write_key(namespace, complete, response.keys.add())
+
+    async def _reserve_ids(self, request: Any, response: Any) -> None:
+        database = self._database(request)
+        partition = database.partition
+        keys = [
+            (key.partition_id.namespace_id, partition.own_path(key))
+            for key in request.keys
+        ]
+        database.store._AllocateIds([partition.reference(*key) for key in keys])
+
+
+def _set_now(into: Any) -> None:
+    now = time.time_ns()
+    into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000
+
+
+def _handler(
+    name: str, rpc: Rpc, before_answer: Callable[[str], None]
+) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    request_class = getattr(messages.datastore, f"{name}Request").pb()
+    response_class = getattr(messages.datastore, f"{name}Response").pb()
+
+    @functools.wraps(rpc)
+    async def handle(data: bytes, context: Any) -> bytes:
+        response = response_class()
+        try:
+            request = request_class.FromString(data)
+            await rpc(request, response)
+            before_answer(name)
+        except DecodeError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"The {name} request is malformed."
+            )
+        except RpcError as error:
+            await context.abort(error.code, str(error))
+        except Exception:
+            logger.exception("Datastore.%s failed", name)
+            await context.abort(
+                grpc.StatusCode.INTERNAL,
+                f"The dev server failed at {name}; its output says more.",
+            )
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    return handle

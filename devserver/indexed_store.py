@@ -1,0 +1,251 @@
+"""Gives the SDK's datastore stub indexes, snapshots and writes without a transaction.
+
+The stub looks through all entities of a kind for each query. With this in front it
+looks only at what the indexes find: see `Datastore` in datastore.py.
+"""
+
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+from google.appengine.datastore import datastore_pb, datastore_stub_util
+
+from devserver import index_scan
+from devserver.index_query import (
+    Conjunction,
+    IndexQuery,
+    Order,
+    Position,
+    complete_orders,
+)
+from devserver.property_index import (
+    KEY,
+    KEY_PROPERTY,
+    KindIndex,
+    Path,
+    Row,
+    path_of,
+    value_key,
+)
+
+Kind = tuple[str, str]
+"""Namespace and kind."""
+
+_OPERATORS = {1: "<", 2: "<=", 3: ">", 4: ">=", 5: "="}
+_DESCENDING = datastore_pb.Query.Order.DESCENDING
+
+
+class View(Protocol):
+    """The entities as a query sees them: those of now, or of a snapshot."""
+
+    def kind(self, kind: Kind) -> KindIndex:
+        """Return the entities of a kind."""
+
+    def kinds(self) -> Iterator[Kind]:
+        """Yield each namespace and kind that has entities."""
+
+
+class Snapshot:
+    """The entities at the moment when it was made, for a read-only transaction.
+
+    The store tells what each change has replaced, so only what changes is copied.
+    """
+
+    def __init__(self, store: "IndexedStore") -> None:
+        self._store = store
+        self._before: dict[Kind, dict[Path, Row | None]] = {}
+
+    def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
+        """Keep what a key had before its first change."""
+        self._before.setdefault(kind, {}).setdefault(path, row)
+
+    def kind(self, kind: Kind) -> KindIndex:
+        """Return the entities of a kind as they were."""
+        now = self._store.kind(kind)
+        if kind not in self._before:
+            return now
+        rows = now.rows | self._before[kind]
+        return KindIndex.of(row for row in rows.values() if row is not None)
+
+    def kinds(self) -> Iterator[Kind]:
+        """Yield each namespace and kind that had entities."""
+        seen = dict.fromkeys((*self._store.all_kinds(), *self._before))
+        return (kind for kind in seen if self.kind(kind).rows)
+
+
+class IndexedStore:
+    """Goes before DatastoreFileStub among the bases of the datastore."""
+
+    _meta_data: dict[Any, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._kinds: dict[Kind, KindIndex] = {}
+        self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
+        self.changes = 0
+        """Goes up with each change of any entity."""
+        super().__init__(*args, **kwargs)
+
+    def kind(self, kind: Kind) -> KindIndex:
+        """Return the entities of a kind."""
+        index = self._kinds.get(kind)
+        if index is None:
+            index = self._kinds[kind] = KindIndex()
+        return index
+
+    def all_kinds(self) -> list[Kind]:
+        """Return each kind that has or had entities."""
+        return list(self._kinds)
+
+    def kinds(self) -> Iterator[Kind]:
+        """Yield each namespace and kind that has entities."""
+        return (kind for kind, index in self._kinds.items() if index.rows)
+
+    def snapshot(self) -> Snapshot:
+        """Return a view of the entities that later changes leave as it is."""
+        snapshot = Snapshot(self)
+        self._snapshots.add(snapshot)
+        return snapshot
+
+    def row(self, namespace: str, path: Path) -> Row | None:
+        """Return the entity with a key."""
+        index = self._kinds.get((namespace, str(path[-3])))
+        return index.rows.get(path) if index else None
+
+    def write(self, entities: Iterable[Any], deleted: Iterable[Any]) -> int:
+        """Put entities and delete keys of version 3, all at once; return the version.
+
+        The entities are kept as they are: nobody may change them afterwards.
+        Transactions of the stub that have read one of their groups fail at commit.
+        """
+        stub: Any = self
+        version: int = stub._IncrementAndGetCommitTimestamp()
+        for entity in entities:
+            self._add_change(entity.key)
+            datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
+            record = datastore_stub_util.EntityRecord(entity)
+            record.metadata.updated_version = version
+            namespace, path = entity.key.name_space, path_of(entity.key.path.element)
+            old = self.row(namespace, path)
+            if old is not None and old.record.entity == entity:
+                # a write that changes nothing makes no new version
+                record.metadata.updated_version = old.record.metadata.updated_version
+            stub._StoreRecord(record)
+        for key in deleted:
+            self._add_change(key)
+            stub._Delete(key)
+        return version
+
+    def group_changes(self, key: Any) -> int:
+        """Return a number that goes up with each commit to the key's entity group."""
+        changes: int = self._group(key)._log_pos
+        return changes
+
+    def _add_change(self, key: Any) -> None:
+        group = self._group(key)
+        group._log_pos += 1
+        group._snapshot = None
+
+    def _group(self, key: Any) -> Any:
+        root = key.path.element[0]
+        name = root.name if root.HasField("name") else root.id
+        # what datastore_types.ReferenceToKeyValue makes of the group's key
+        group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
+        if group is None:
+            stub: Any = self
+            group = stub._GetMetaData(datastore_stub_util._GetEntityGroup(key))
+        return group
+
+    def _changed(self, key: Any, record: Any) -> None:
+        kind = (key.name_space, key.path.element[-1].type)
+        path = path_of(key.path.element)
+        row = None if record is None else Row(path, record)
+        index = self.kind(kind)
+        if row is None and path not in index.rows:
+            return
+        self.changes += 1
+        old = index.replace(path, row)
+        for snapshot in self._snapshots:
+            snapshot.remember(kind, path, old)
+        if row is not None:
+            metadata = (old or row).record.metadata
+            created = metadata.created_version or record.metadata.updated_version
+            record.metadata.created_version = created
+
+    # What follows the stub calls.
+
+    def _StoreRecord(self, record: Any, insert: bool = False) -> None:
+        super()._StoreRecord(record, insert)  # type: ignore[misc]
+        self._changed(record.entity.key, record)
+
+    def _Delete(self, key: Any) -> None:
+        super()._Delete(key)  # type: ignore[misc]
+        self._changed(key, None)
+
+    def Clear(self) -> None:
+        """Forget all entities."""
+        super().Clear()  # type: ignore[misc]
+        self._kinds.clear()
+        self.changes += 1
+
+    def _GetQueryCursor(
+        self, query: Any, filters: Any, orders: Any, index_list: Any
+    ) -> Any:
+        selected = self._select(query, filters, orders)
+        if selected is None:
+            return super()._GetQueryCursor(  # type: ignore[misc]
+                query, filters, orders, index_list
+            )
+        records = [hit.row.record for hit in selected]
+        return datastore_stub_util._ExecuteQuery(
+            records, query, filters, orders, index_list
+        )
+
+    def _select(
+        self, query: Any, filters: Any, orders: Any
+    ) -> Iterable[index_scan.Hit] | None:
+        """Return what the stub must look at: all that can be among the results."""
+        stub: Any = self
+        if not query.HasField("kind") or query.kind in stub._pseudo_kinds:
+            return None
+        conjunction = Conjunction()
+        for item in filters:
+            if item.op not in _OPERATORS:
+                return None
+            name, value = item.property[0].name, item.property[0].value
+            if name == KEY_PROPERTY:
+                wanted = path_of(value.referencevalue.pathelement)
+            else:
+                wanted = value_key(value)
+            conjunction.add(name, _OPERATORS[item.op], wanted)
+        explicit = [
+            (order.property, order.direction == _DESCENDING) for order in orders
+        ]
+        complete = complete_orders(explicit, [conjunction], ())
+        start = _start(query, complete)
+        found = index_scan.find(
+            self.kind((query.name_space, query.kind)),
+            IndexQuery([conjunction], complete),
+            start,
+            inclusive=True,
+        )
+        names = {
+            *conjunction.equal,
+            *conjunction.ranges,
+            *(name for name, _ in complete),
+        }
+        # the stub does not see the properties of embedded entities and drops those
+        every = query.shallow or any("." in name for name in names)
+        if every or not query.HasField("limit"):
+            return found
+        return islice(found, query.offset + query.limit + (start is not None))
+
+
+def _start(query: Any, orders: tuple[Order, ...]) -> Position | None:
+    """Return where a cursor of the stub begins, or None if that takes a closer look."""
+    cursor = query.compiled_cursor.postfix_position
+    values = {item.property_name: value_key(item.value) for item in cursor.index_value}
+    values[KEY_PROPERTY] = path_of(cursor.key.path.element)
+    if not cursor.HasField("key") or values.keys() != {name for name, _ in orders}:
+        return None
+    return tuple(values[name] for name, _ in orders)

@@ -1,0 +1,81 @@
+"""Cloud NDB in the place of bundled NDB, where app.yaml says COUNTER_NDB: cloud.
+
+Under COUNTER_NDB: bundled, it only keeps the counter out of memcache.
+
+To do without it, delete this file, and the line in counter.py and in each
+requirements.txt that names cloud_ndb.
+"""
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from google.appengine.api import namespace_manager
+
+
+# [START deferred_cloud_ndb]
+def cloud_ndb() -> SimpleNamespace:
+    """Return Cloud NDB, made to fit what was written for bundled NDB."""
+    from google.cloud import ndb
+
+    # One client for each process, and none before a request needs it: gunicorn forks
+    # first, and gRPC does not promise to work in a child after that.
+    @functools.cache
+    def client() -> Any:
+        return ndb.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
+
+    os.register_at_fork(after_in_child=client.cache_clear)
+    lock = threading.Lock()
+
+    def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Give a function the context that all calls of Cloud NDB have to be in."""
+
+        @functools.wraps(function)  # tasks name the function, and not this wrapper
+        def wrapper(*args: Any, **options: Any) -> Any:
+            if ndb.get_context(raise_context_error=False):
+                return function(*args, **options)  # contexts cannot be nested
+            with lock:  # two threads at once would make a client each
+                connected = client()
+            # Bundled NDB looks up the namespace itself.
+            with connected.context(namespace=namespace_manager.get_namespace()):
+                return function(*args, **options)
+
+        return wrapper
+
+    class Model(ndb.Model):
+        """A model that a view can read with no context of its own."""
+
+        @classmethod
+        @in_context
+        def get_by_id(cls, *args: Any, **options: Any) -> Any:
+            return super().get_by_id(*args, **options)
+
+    def transactional(function: Callable[..., Any]) -> Callable[..., Any]:
+        return in_context(ndb.transactional()(function))  # these () have to be
+
+    changed = {"Model": Model, "transactional": transactional}
+    return SimpleNamespace(**{**vars(ndb), **changed})
+
+
+# [END deferred_cloud_ndb]
+def bundled_ndb() -> SimpleNamespace:
+    """Return the same of bundled NDB, for entities that Cloud NDB may write too."""
+    from google.appengine.ext import ndb
+
+    class Model(ndb.Model):
+        _use_memcache = False  # Cloud NDB would write past it
+
+    return SimpleNamespace(**{**vars(ndb), "Model": Model})
+
+
+match os.environ.get("COUNTER_NDB", "bundled"):
+    case "bundled":
+        ndb = bundled_ndb()
+    case "cloud":
+        ndb = cloud_ndb()
+    case other:
+        sys.exit(f"COUNTER_NDB is {other!r}. Set it to bundled or cloud in app.yaml.")

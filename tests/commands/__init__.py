@@ -1,0 +1,1 @@
+"""noxfile.py as a user meets it: setting up nox, and what its sessions do."""

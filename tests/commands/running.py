@@ -1,0 +1,58 @@
+"""Run noxfile.py as a user does, and the commands that it needs."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from tests.servers.staging import REPOSITORY
+
+MINUTES = 300.0
+"""Seconds that a command may take; a slow network is no failure."""
+
+Run = subprocess.CompletedProcess[str]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without what nox and Python put there."""
+    unwanted = re.compile("NOX|UV_PYTHON|PYTHON|VIRTUAL_ENV")
+    kept = {k: v for k, v in os.environ.items() if not unwanted.match(k)}
+    return {**kept, "NO_COLOR": "1", **variables}
+
+
+def run(
+    *command: pathlib.Path | str,
+    folder: pathlib.Path = REPOSITORY,
+    **variables: str,
+) -> Run:
+    """Run a command until it ends."""
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=MINUTES,
+        check=False,
+    )
+
+
+def nox(
+    *arguments: pathlib.Path | str,
+    folder: pathlib.Path = REPOSITORY,
+    noxfile: pathlib.Path = REPOSITORY / "noxfile.py",
+    **variables: str,
+) -> Run:
+    """Run noxfile.py with the packages that this process has, nox among them.
+
+    What a session runs comes from there too, so that nothing has to be installed.
+    """
+    path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
+    command = (sys.executable, noxfile, "--no-venv", *arguments)
+    return run(*command, folder=folder, **{"PATH": path, **variables})
+
+
+def own_commands() -> pathlib.Path:
+    """Return the folder with this environment's python and pytest."""
+    return pathlib.Path(sys.executable).parent

@@ -1,0 +1,195 @@
+"""`nox -s copy`: an app that is complete without this repository."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.commands.running import nox, run
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY
+
+FILES = {".gcloudignore", "app.yaml", "main.py", "requirements.txt"}
+SHARED = {f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")}
+
+
+def copy_with_nox(app: str, folder: pathlib.Path) -> None:
+    """Copy as the README says."""
+    copied = nox("-s", "copy", "--", app, folder)
+    assert copied.returncode == 0, copied.stderr
+
+
+def copy_with_cp(app: str, folder: pathlib.Path) -> None:
+    """Copy with the command that follows links."""
+    subprocess.run(["cp", "-RL", REPOSITORY / APPS[app], folder], check=True)
+
+
+def files(folder: pathlib.Path) -> set[str]:
+    """Return the paths of all files and links in a folder, compiled modules apart."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if (path.is_symlink() or path.is_file()) and path.suffix != ".pyc"
+    }
+
+
+@pytest.mark.parametrize("copy", [copy_with_nox, copy_with_cp])
+@pytest.mark.parametrize("app", APPS)
+def test_copy_works_alone(
+    app: str, copy: Callable[[str, pathlib.Path], None], tmp_path: pathlib.Path
+) -> None:
+    """Outside the repository a copy serves, defers, and counts."""
+    folder = tmp_path / "copy"
+    copy(app, folder)
+
+    assert files(folder) == FILES | SHARED
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    server = Embedded(folder, tmp_path)
+    try:
+        assert server.get("/counter/get").text == "0"
+        server.get("/counter/increment")
+        server.advance(130)
+        assert server.get("/counter/get").text == "30"
+    finally:
+        server.stop()
+
+
+def test_copy_leaves_nothing_compiled(tmp_path: pathlib.Path) -> None:
+    """What Python and a developer left in the app's folder is not copied."""
+    clone = clone_apps(tmp_path / "clone")
+    for junk in ("shared/__pycache__/x.pyc", "flask_app/.venv/pyvenv.cfg"):
+        (clone / junk).parent.mkdir()
+        (clone / junk).touch()
+
+    copied = nox(
+        *("-s", "copy", "--", "flask", tmp_path / "new" / "copy"),
+        noxfile=clone / "noxfile.py",
+    )
+
+    assert copied.returncode == 0, copied.stderr
+    found = {x.name for x in (tmp_path / "new" / "copy").rglob("*")}
+    assert "main.py" in found
+    assert not found & {"__pycache__", "x.pyc", ".venv"}
+
+
+def clone_apps(clone: pathlib.Path) -> pathlib.Path:
+    """Copy noxfile.py, an app with its link, and what the link points to."""
+    leave = shutil.ignore_patterns("__pycache__")
+    for folder in ("shared", "flask_app"):
+        shutil.copytree(
+            REPOSITORY / folder, clone / folder, symlinks=True, ignore=leave
+        )
+    shutil.copy(REPOSITORY / "noxfile.py", clone)
+    return clone
+
+
+def test_copy_where_git_made_no_link(tmp_path: pathlib.Path) -> None:
+    """On Windows, where git makes a text file of the link, the copy is the same."""
+    clone = clone_apps(tmp_path / "clone")
+    link = clone / "flask_app" / "shared"
+    link.unlink()
+    link.write_text("../shared")
+
+    copied = nox(
+        "-s", "copy", "--", "flask", tmp_path / "copy", noxfile=clone / "noxfile.py"
+    )
+
+    assert copied.returncode == 0, copied.stderr
+    assert files(tmp_path / "copy") == FILES | SHARED
+    for file in FILES | SHARED:
+        original = REPOSITORY / "flask_app" / file
+        assert (tmp_path / "copy" / file).read_bytes() == original.read_bytes()
+
+
+def test_folder_is_meant_from_where_the_user_is(tmp_path: pathlib.Path) -> None:
+    """A relative DIR counts from the current folder; an empty one may be there."""
+    (tmp_path / "copy").mkdir()
+
+    copied = nox("-s", "copy", "--", "flask_app", "copy", folder=tmp_path)
+
+    assert copied.returncode == 0, copied.stderr
+    assert str(tmp_path / "copy") in copied.stderr
+    assert files(tmp_path / "copy") == FILES | SHARED
+
+
+def test_copy_into_what_is_copied(tmp_path: pathlib.Path) -> None:
+    """A copy inside the shared folder itself does not go on for ever."""
+    clone = clone_apps(tmp_path / "clone")
+    folder = clone / "shared" / "copy"
+
+    copied = nox("-s", "copy", "--", "flask", folder, noxfile=clone / "noxfile.py")
+
+    assert copied.returncode == 0, copied.stderr
+    assert files(folder) == FILES | SHARED
+
+
+def test_folder_that_is_not_empty_is_refused(tmp_path: pathlib.Path) -> None:
+    """Nothing is written into a folder that holds anything."""
+    (tmp_path / "mine").touch()
+
+    copied = nox("-s", "copy", "--", "flask", tmp_path)
+
+    assert copied.returncode == 1
+    assert error_line(copied.stderr).startswith(f"{tmp_path} is not empty.")
+    assert files(tmp_path) == {"mine"}
+
+
+@pytest.mark.parametrize("place", ["file", "file/new", "link"])
+def test_place_where_no_folder_can_be_is_refused(
+    place: str, tmp_path: pathlib.Path
+) -> None:
+    """A file, a folder in a file and a dangling link are named, in one line."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+
+    copied = nox("-s", "copy", "--", "flask", tmp_path / place)
+
+    assert copied.returncode == 1
+    assert error_line(copied.stderr).startswith(f"cannot copy to {tmp_path / place}: ")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "the following arguments are required: APP, DIR."),
+        (["flask"], "the following arguments are required: DIR."),
+        (["flusk", "copy"], "argument APP: there is no app 'flusk'."),
+        (["flask", "copy", "more"], "unrecognized arguments: more."),
+    ],
+)
+def test_mistake_in_the_arguments(
+    arguments: list[str], reason: str, tmp_path: pathlib.Path
+) -> None:
+    """One line names the mistake, the apps, and a command that is right."""
+    copied = nox("-s", "copy", "--", *arguments, folder=tmp_path)
+
+    assert copied.returncode == 1
+    assert error_line(copied.stderr).startswith(reason)
+    assert "flask, django or plain_wsgi" in copied.stderr
+    assert "nox -s copy -- flask ../my_app" in copied.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def error_line(stderr: str) -> str:
+    """Return the one line of nox that says why a session was aborted."""
+    (line,) = (x for x in stderr.splitlines() if "aborted" in x)
+    assert "Traceback" not in stderr
+    return line.partition(" aborted: ")[2]
+
+
+def test_copy_with_a_dangling_link_names_the_command(tmp_path: pathlib.Path) -> None:
+    """What plain `cp -r` makes fails at the dev server's start, in one line."""
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", REPOSITORY / "flask_app", folder], check=True)
+
+    started = run(sys.executable, "-m", "devserver", folder, "--port", "0")
+
+    assert started.returncode == 2
+    assert started.stdout == ""
+    (line,) = started.stderr.splitlines()
+    assert str(folder / "shared") in line
+    assert "python3 noxfile.py -s copy -- flask DIR" in line

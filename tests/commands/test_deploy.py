@@ -1,0 +1,255 @@
+"""`nox -s deploy`, as far as it can be seen without a project of Google Cloud's.
+
+What is real: gcloud, its list of the files to upload, its parser, and that nobody is
+logged in. What is not: for the steps after that, a stand-in takes the place of gcloud;
+it writes down what it is asked, and names a dev server as the deployed version.
+"""
+
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands import cloud_sdk
+from tests.commands.running import Run, nox, own_commands
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY
+
+NEEDED = {"app.yaml", "main.py", "requirements.txt"} | {
+    f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")
+}
+
+STAND_IN = """\
+#!{python}
+import pathlib, sys
+here = pathlib.Path(__file__).parent
+with (here / "asked").open("a") as asked:
+    print(*sys.argv[1:], file=asked)
+match sys.argv[1:]:
+    case ["auth", "list", *_]:
+        print("someone@example.com")
+    case ["app", "deploy", app_yaml, *_]:
+        app = pathlib.Path(app_yaml).parent
+        with (here / "deployed").open("w") as deployed:
+            for path in sorted(app.rglob("*")):
+                kind = "link" if path.is_symlink() else "file"
+                if path.is_symlink() or path.is_file():
+                    print(kind, path.relative_to(app), file=deployed)
+        sys.exit((here / "deploy fails").exists())
+    case ["app", "versions", "describe", *_]:
+        print((here / "url").read_text())
+"""
+
+
+# --- what gcloud makes of the apps ----------------------------------------------------
+
+
+@pytest.fixture(params=["as it is", "copied"])
+def folder(
+    request: pytest.FixtureRequest, app: str, tmp_path: pathlib.Path
+) -> pathlib.Path:
+    """An app's folder in the repository, or a copy with what a developer leaves."""
+    if request.param == "as it is":
+        return REPOSITORY / APPS[app]
+    copied = nox("-s", "copy", "--", app, tmp_path / "copy")
+    assert copied.returncode == 0, copied.stderr
+    for junk in ("__pycache__/main.pyc", "shared/__pycache__/x.pyc", ".venv/bin/x"):
+        path = tmp_path / "copy" / junk
+        path.parent.mkdir(parents=True)
+        path.touch()
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_files_to_upload(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """What an app needs is uploaded, and no test, no cache and no environment."""
+    listed = cloud_sdk.gcloud(
+        "meta", "list-files-for-upload", folder, config=tmp_path / "config"
+    )
+
+    assert listed.returncode == 0, listed.stderr
+    assert set(listed.stdout.splitlines()) == NEEDED
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_app_yaml_is_what_gcloud_expects(app: str) -> None:
+    """The parser that `gcloud app deploy` uses reads what the app means."""
+    found = cloud_sdk.parse(REPOSITORY / APPS[app] / "app.yaml")
+
+    assert found["environment"] == "STANDARD"
+    assert found["runtime"] == "python313"
+    assert found["app_engine_apis"] is True
+    assert "service" not in found
+    # it puts exec there itself; a second one would fail
+    assert found["entrypoint"] == (
+        "exec gunicorn --config shared/gunicorn_conf.py main:app"
+    )
+    pickles = "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL"
+    assert found["env_variables"][pickles] == "True"
+
+
+def test_parser_finds_a_mistake(tmp_path: pathlib.Path) -> None:
+    """A word that gcloud does not know is refused, or the test above says nothing."""
+    text = (REPOSITORY / "flask_app" / "app.yaml").read_text()
+    (tmp_path / "app.yaml").write_text(text.replace("entrypoint:", "entrypiont:"))
+
+    with pytest.raises(ValueError, match="entrypiont"):
+        cloud_sdk.parse(tmp_path / "app.yaml")
+
+
+# --- what is missing ------------------------------------------------------------------
+
+
+def reason(deployed: Run) -> str:
+    """Return the one line that says why nothing was deployed."""
+    (line,) = (x for x in deployed.stderr.splitlines() if "aborted" in x)
+    assert deployed.returncode == 1
+    assert deployed.stdout == ""
+    assert "Traceback" not in deployed.stderr
+    # a slow machine adds how long it took
+    return re.sub(r"( \(took .*\))?\.$", "", line.partition(" aborted: ")[2])
+
+
+def test_missing_gcloud() -> None:
+    """Without gcloud one line says where it is to be had."""
+    deployed = nox(
+        "-s", "deploy", "--", "flask", "--project", "p", PATH=str(own_commands())
+    )
+
+    assert reason(deployed) == (
+        "gcloud was not found. Install it: https://cloud.google.com/sdk/docs/install"
+    )
+
+
+def test_missing_login(tmp_path: pathlib.Path) -> None:
+    """Where gcloud has no account, one line says how to log in."""
+    cloud_sdk.find_gcloud()
+
+    deployed = nox(
+        *("-s", "deploy", "--", "flask", "--project", "p"),
+        CLOUDSDK_CONFIG=str(tmp_path),
+    )
+
+    assert reason(deployed) == (
+        "gcloud has no account to use. Log in: gcloud auth login"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["flask"], "the following arguments are required: --project"),
+        (["flask", "--project"], "argument --project: expected one argument"),
+        (["flusk", "--project", "p"], "argument APP: there is no app 'flusk'"),
+        ([], "the following arguments are required: APP, --project"),
+    ],
+)
+def test_mistake_in_the_arguments(arguments: list[str], mistake: str) -> None:
+    """One line names what is missing or wrong, and a command that is right."""
+    deployed = nox("-s", "deploy", "--", *arguments)
+
+    assert reason(deployed) == (
+        f"{mistake}. For example: nox -s deploy -- flask --project my-id"
+    )
+
+
+# --- the steps, with a stand-in for gcloud --------------------------------------------
+
+
+class StandIn:
+    """A folder with a command that is asked in gcloud's place."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        command = folder / "gcloud"
+        command.write_text(STAND_IN.format(python=sys.executable))
+        command.chmod(0o755)
+
+    def deploy(self, *arguments: str) -> Run:
+        """Run the session, with the tests that need no time."""
+        path = f"{self.folder}:{own_commands()}"
+        words = ("plain_wsgi", "--project", "my-id", *arguments, "-k", "not schedule")
+        return nox("-s", "deploy", "--", *words, PATH=path)
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked, without its first question, who is logged in."""
+        first, *others = (self.folder / "asked").read_text().splitlines()
+        assert first.startswith("auth list ")
+        return others
+
+
+@pytest.fixture
+def stand_in(tmp_path: pathlib.Path) -> StandIn:
+    """A stand-in that has deployed to an address where nothing answers."""
+    (tmp_path / "url").write_text("http://127.0.0.1:9")  # the discard port
+    return StandIn(tmp_path)
+
+
+@pytest.fixture
+def deployed_to(stand_in: StandIn, tmp_path: pathlib.Path) -> Iterator[str]:
+    """The address of a dev server, which the stand-in says to have deployed to."""
+    server = Embedded(REPOSITORY / "plain_wsgi_app", tmp_path)
+    (tmp_path / "url").write_text(server.url)
+    yield server.url
+    server.stop()
+
+
+WHICH = "v1 --service=default --project=my-id"
+
+
+def test_version_is_deployed_tested_and_kept(
+    stand_in: StandIn, deployed_to: str
+) -> None:
+    """A copy without links is deployed, not promoted; the URL is tested and shown."""
+    deployed = stand_in.deploy("--version", "v1")
+
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    deploy, describe = stand_in.asked
+    assert deploy.endswith(
+        "/app.yaml --project=my-id --version=v1 --no-promote --quiet"
+    )
+    assert describe == f"app versions describe {WHICH} --format=value(versionUrl)"
+    files = (stand_in.folder / "deployed").read_text().splitlines()
+    assert set(files) == {f"file {name}" for name in {*NEEDED, ".gcloudignore"}}
+    assert " passed, 1 deselected" in deployed.stdout
+    assert f"deployed: {deployed_to}\n" in deployed.stderr
+    assert f"gcloud app versions delete {WHICH}" in deployed.stderr
+
+
+def test_version_is_deleted_on_request(stand_in: StandIn, deployed_to: str) -> None:
+    """With --delete the version is deleted after the tests; its name is made up."""
+    deployed = stand_in.deploy("--delete")
+
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    deploy, _, delete = stand_in.asked
+    (version,) = (x for x in deploy.split() if x.startswith("--version="))
+    name = version.removeprefix("--version=")
+    # App Engine takes letters, digits and hyphens only
+    assert name.startswith("plain-wsgi-2")
+    assert "_" not in name
+    assert delete == (
+        f"app versions delete {name} --service=default --project=my-id --quiet"
+    )
+
+
+def test_version_that_fails_is_deleted_too(stand_in: StandIn) -> None:
+    """With --delete a version is deleted if it fails its tests; the session fails."""
+    deployed = stand_in.deploy("--delete", "--version", "v1")
+
+    assert deployed.returncode == 1
+    assert " failed" in deployed.stdout
+    assert stand_in.asked[-1] == f"app versions delete {WHICH} --quiet"
+
+
+def test_failed_deployment_is_the_end(stand_in: StandIn) -> None:
+    """Where gcloud fails to deploy, nothing is tested and nothing deleted."""
+    (stand_in.folder / "deploy fails").touch()
+
+    deployed = stand_in.deploy("--delete")
+
+    assert deployed.returncode == 1
+    assert len(stand_in.asked) == 1
+    assert deployed.stdout == ""

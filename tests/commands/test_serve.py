@@ -1,0 +1,134 @@
+"""`nox -s serve` on dev_appserver.py: the right flags, and nothing left at the end."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands.running import environment, nox, own_commands
+from tests.devserver.processes import descendants, wait_for_end
+from tests.servers import dev_appserver_command as google
+from tests.servers.base import Site
+from tests.servers.leash import PATIENCE
+from tests.servers.staging import REPOSITORY
+from tests.servers.waiting import wait_until
+
+
+def test_missing_sdk() -> None:
+    """Without the Cloud SDK one line says what to install."""
+    served = nox(
+        *("-s", "serve", "--", "flask", "--server", "dev_appserver"),
+        PATH=str(own_commands()),
+    )
+
+    (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
+    assert served.returncode == 1
+    assert google.INSTALL in line
+    assert "Traceback" not in served.stderr
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_contract_is_skipped_without_sdk(ci: str) -> None:
+    """Where the Cloud SDK is missing, so is its half of the contract, in CI too."""
+    tested = nox("-s", "flask(dev_appserver)", PATH=str(own_commands()), CI=ci)
+
+    (line,) = (x for x in tested.stderr.splitlines() if "skipped" in x)
+    assert tested.returncode == 0
+    assert google.INSTALL in line
+    assert tested.stdout == ""
+
+
+def test_unknown_server() -> None:
+    """A server that there is not is named, with those that there are."""
+    served = nox("-s", "serve", "--", "flask", "--server", "apache")
+
+    (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
+    assert served.returncode == 1
+    assert "'apache'" in line
+    assert "embedded" in line
+    assert "dev_appserver" in line
+
+
+class Serving:
+    """The session at work, in a process group of its own, as in a terminal."""
+
+    def __init__(self, work: pathlib.Path) -> None:
+        self._log = work / "log"
+        path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "noxfile.py", "--no-venv", "-s", "serve", "--"),
+                    *("plain_wsgi", "--server", "dev_appserver", "--port", "0"),
+                ],
+                cwd=REPOSITORY,
+                env=environment(PATH=path),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        """What has been printed."""
+        return self._log.read_text(errors="replace")
+
+    def wait_for_answer(self) -> None:
+        """Wait until the app shows its count."""
+
+        def look() -> str | None:
+            assert self.process.poll() is None, self.log
+            found = re.search(r'"default" running at: (http://\S+)', self.log)
+            return found[1] if found else None
+
+        site = Site()
+        site.url = wait_until(look, "the server is ready", google.START_TIME) or ""
+        answer = site.get("/counter/get")
+        assert (answer.status, answer.text) == (200, "0")
+
+
+@pytest.fixture
+def serving(tmp_path: pathlib.Path) -> Iterator[Serving]:
+    """The session with plain_wsgi_app on dev_appserver.py, on a free port."""
+    try:
+        google.find()
+    except google.NotInstalledError as error:
+        pytest.skip(str(error))
+    serving = Serving(tmp_path)
+    yield serving
+    serving.process.terminate()
+    serving.process.wait(4 * PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("whom", "sign", "status"),
+    [
+        ("group", signal.SIGINT, 0),
+        ("outermost", signal.SIGTERM, 0),
+        ("outermost", signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["ctrl-c", "term", "kill"],
+)
+def test_serving_ends(
+    whom: str, sign: signal.Signals, status: int, serving: Serving
+) -> None:
+    """Ctrl-C, SIGTERM and SIGKILL end all of it, the app's processes too."""
+    serving.wait_for_answer()
+    family = {serving.process.pid} | descendants(serving.process.pid)
+    # the session, the command, the leash, the server, gunicorn and two workers
+    assert len(family) >= 7
+
+    if whom == "group":
+        os.killpg(serving.process.pid, sign)
+    else:
+        serving.process.send_signal(sign)
+
+    assert serving.process.wait(3 * PATIENCE) == status, serving.log
+    wait_for_end(family, 3 * PATIENCE)
+    assert "Traceback" not in serving.log

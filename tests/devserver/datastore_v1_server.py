@@ -1,0 +1,267 @@
+"""A datastore that both libraries reach: Cloud NDB over gRPC, the bundled API in calls.
+
+It runs in a thread with a loop of its own, so that tests can use the clients as an app
+does: they block.
+"""
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import grpc
+from google.appengine.api import apiproxy_rpc, apiproxy_stub_map
+from google.cloud import ndb
+from google.cloud.datastore_v1.types import datastore as datastore_pb
+from google.cloud.datastore_v1.types import entity as entity_pb
+
+from devserver.datastore import Datastore, DatastoreCalls
+from devserver.datastore_v1 import DatastoreV1
+from devserver.entity_locks import EntityGroupLocks
+from tests.devserver.calls import APP_ID, PROJECT
+
+T = TypeVar("T")
+
+
+class RunningDatastore:
+    """A server on a free port."""
+
+    def __init__(self, **options: Any) -> None:
+        """Start it; `options` are those of `DatastoreV1`."""
+        self._options = options
+        self._ready = threading.Event()
+        self._tickets = itertools.count()
+        self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
+        self._thread.start()
+        assert self._ready.wait(20)
+        self.host = f"127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
+        self.server = DatastoreV1(self.calls, APP_ID, **self._options)
+        self.port = await self.server.start()
+        self._ready.set()
+        await self._stop.wait()
+        await self.server.stop()
+
+    def stop(self) -> None:
+        """Stop it and wait for the end."""
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Call a function in the server's thread and return its result."""
+
+        async def call() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(20)
+
+    def clear(self) -> None:
+        """Forget everything, as a reset of the dev server does."""
+        self.do(self.server.clear)
+        self.do(self.calls.clear)
+
+    def client(self, **options: Any) -> ndb.Client:
+        """Return a Cloud NDB client, which only needs the address."""
+        os.environ["DATASTORE_EMULATOR_HOST"] = self.host
+        return ndb.Client(project=PROJECT, **options)
+
+    @contextmanager
+    def bundled(self) -> Iterator[None]:
+        """Let `google.appengine.ext.ndb` of this thread use the same store."""
+        ticket = f"request{next(self._tickets)}"
+        before = apiproxy_stub_map.apiproxy
+        apiproxy_stub_map.apiproxy = _StubMap(self, ticket)
+        os.environ["GAE_APPLICATION"] = os.environ["APPLICATION_ID"] = APP_ID
+        try:
+            yield
+        finally:
+            apiproxy_stub_map.apiproxy = before
+
+
+class _StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
+    """Hands calls of one request to the server's loop."""
+
+    def __init__(self, running: RunningDatastore, ticket: str) -> None:
+        super().__init__()
+        self.GetStub = lambda service: _Stub(running, ticket)
+
+
+class _Stub:
+    def __init__(self, running: RunningDatastore, ticket: str) -> None:
+        self._running = running
+        self._ticket = ticket
+
+    def CreateRPC(self) -> Any:
+        return apiproxy_rpc.RPC(stub=self)
+
+    def MakeSyncCall(
+        self, service: str, method: str, request: Any, response: Any, *_: Any
+    ) -> None:
+        assert service == "datastore_v3"
+        call = self._running.calls.call(method, request, response, self._ticket)
+        asyncio.run_coroutine_threadsafe(call, self._running.loop).result(30)
+
+
+class RawClient:
+    """Sends requests as they are, so that a test can send wrong ones."""
+
+    def __init__(self, host: str) -> None:
+        self._channel = grpc.insecure_channel(host)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def bytes(self, rpc: str, data: bytes) -> bytes:
+        """Send bytes and return bytes."""
+        call: Any = self._channel.unary_unary(f"/google.datastore.v1.Datastore/{rpc}")
+        answer: bytes = call(data, timeout=20)
+        return answer
+
+    def call(self, rpc: str, **fields: Any) -> Any:
+        """Make a call with the fields of its request."""
+        request_class = getattr(datastore_pb, f"{rpc}Request")
+        request = request_class(**{"project_id": PROJECT, **fields})
+        data = self.bytes(rpc, request_class.serialize(request))
+        return getattr(datastore_pb, f"{rpc}Response").deserialize(data)
+
+    def error(self, rpc: str, **fields: Any) -> tuple[grpc.StatusCode, str]:
+        """Return the status and text of a call that has to fail."""
+        try:
+            answer = self.call(rpc, **fields)
+        except grpc.RpcError as error:
+            return error.code(), error.details() or ""
+        raise AssertionError(f"{rpc} answered {answer}")
+
+    def commit(self, *mutations: Any, **fields: Any) -> Any:
+        """Commit without a transaction, unless `fields` name one."""
+        mode = 1 if "transaction" in fields else 2
+        return self.call("Commit", **{"mode": mode, "mutations": mutations, **fields})
+
+    def upsert(self, *entities: Any, **fields: Any) -> Any:
+        """Put entities."""
+        return self.commit(*({"upsert": entity} for entity in entities), **fields)
+
+    def run(self, kind: str | None = None, namespace: str = "", **query: Any) -> Any:
+        """Run a query and return the batch."""
+        return self.call("RunQuery", **query_fields(kind, namespace, **query)).batch
+
+    def run_error(
+        self, kind: str | None = None, namespace: str = "", **query: Any
+    ) -> tuple[grpc.StatusCode, str]:
+        """Return the status and text of a query that has to fail."""
+        return self.error("RunQuery", **query_fields(kind, namespace, **query))
+
+
+def query_fields(
+    kind: str | None = None,
+    namespace: str = "",
+    *,
+    read_options: Any = None,
+    order: tuple[str, ...] = (),
+    projection: tuple[str, ...] = (),
+    distinct: tuple[str, ...] = (),
+    **query: Any,
+) -> dict[str, Any]:
+    """Return the fields of a RunQueryRequest; "-a" orders by a, largest first."""
+    if kind is not None:
+        query["kind"] = [{"name": kind}]
+    query["order"] = [
+        {"property": {"name": name.lstrip("-")}, "direction": 2 if "-" in name else 1}
+        for name in order
+    ]
+    query["projection"] = [{"property": {"name": name}} for name in projection]
+    query["distinct_on"] = [{"name": name} for name in distinct]
+    fields: dict[str, Any] = {
+        "partition_id": {"project_id": PROJECT, "namespace_id": namespace},
+        "query": query,
+    }
+    if read_options:
+        fields["read_options"] = read_options
+    return fields
+
+
+def key(*path: Any, namespace: str = "", database: str = "") -> Any:
+    """Return a key; a path that ends with a kind is incomplete."""
+    elements = []
+    for place in range(0, len(path), 2):
+        element = {"kind": path[place]}
+        if place + 1 < len(path):
+            identifier = path[place + 1]
+            field = "name" if isinstance(identifier, str) else "id"
+            element[field] = identifier
+        elements.append(element)
+    partition = {
+        "project_id": PROJECT,
+        "namespace_id": namespace,
+        "database_id": database,
+    }
+    return entity_pb.Key(partition_id=partition, path=elements)
+
+
+def value(content: Any, **fields: Any) -> Any:
+    """Return a value of the type that fits."""
+    match content:
+        case entity_pb.Value():
+            return content
+        case None:
+            return entity_pb.Value(null_value=0, **fields)
+        case bool():
+            return entity_pb.Value(boolean_value=content, **fields)
+        case int():
+            return entity_pb.Value(integer_value=content, **fields)
+        case float():
+            return entity_pb.Value(double_value=content, **fields)
+        case str():
+            return entity_pb.Value(string_value=content, **fields)
+        case bytes():
+            return entity_pb.Value(blob_value=content, **fields)
+        case entity_pb.Key():
+            return entity_pb.Value(key_value=content, **fields)
+        case entity_pb.Entity():
+            return entity_pb.Value(entity_value=content, **fields)
+        case list():
+            values = [value(item) for item in content]
+            return entity_pb.Value(array_value={"values": values}, **fields)
+    raise TypeError(content)
+
+
+def entity(of: Any = None, **properties: Any) -> Any:
+    """Return an entity."""
+    values = {name: value(content) for name, content in properties.items()}
+    return entity_pb.Entity(key=of, properties=values)
+
+
+LESS, LESS_OR_EQUAL, GREATER, GREATER_OR_EQUAL, EQUAL, IN = range(1, 7)
+NOT_EQUAL, HAS_ANCESTOR, NOT_IN = 9, 11, 13
+AND, OR = 1, 2
+
+
+def where(name: str, operator: int, content: Any) -> dict[str, Any]:
+    """Return a filter on one property."""
+    return {
+        "property_filter": {
+            "property": {"name": name},
+            "op": operator,
+            "value": value(content),
+        }
+    }
+
+
+def combine(operator: int, *filters: dict[str, Any]) -> dict[str, Any]:
+    """Return a filter that joins others."""
+    return {"composite_filter": {"op": operator, "filters": filters}}
+
+
+def ids(batch: Any) -> list[Any]:
+    """Return the ids or names of a batch's results."""
+    last = (result.entity.key.path[-1] for result in batch.entity_results)
+    return [element.id or element.name for element in last]

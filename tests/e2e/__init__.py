@@ -1,0 +1,1 @@
+"""The part of the contract that needs nothing of a server but its address."""

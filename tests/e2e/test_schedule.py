@@ -1,0 +1,21 @@
+"""The documented schedule on a deployed version, where time cannot be hurried."""
+
+import pytest
+
+from tests.realtime import watch_schedule
+from tests.servers.base import Site
+
+
+@pytest.mark.realtime
+def test_documented_schedule(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """10 are added at once, 20 after 60 s, 30 after 120 s, and then no more.
+
+    To whatever the count was: the version may have been tested before.
+    """
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)
+
+    show(f"\n{site.url}")
+    watch_schedule(site, show)

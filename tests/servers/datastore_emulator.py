@@ -1,0 +1,96 @@
+"""Google's Datastore emulator, which serves Cloud NDB beside dev_appserver.py."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from tests.servers import base, leash
+from tests.servers.dev_appserver_command import NotInstalledError, free_port
+from tests.servers.waiting import wait_until
+
+START_TIME = 60.0
+"""Seconds that a start may take on a loaded machine; it takes two."""
+
+INSTALL = (
+    "Google's Datastore emulator was not found: install the Google Cloud CLI "
+    "(https://cloud.google.com/sdk/docs/install) and its component "
+    "cloud-datastore-emulator (gcloud components install cloud-datastore-emulator)"
+)
+
+
+def find() -> pathlib.Path:
+    """Return the emulator's script; raise NotInstalledError without it or Java.
+
+    `gcloud emulators datastore start` runs this one; it would ask to install what is
+    missing, and leave its data in the user's configuration.
+    """
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        raise NotInstalledError(INSTALL)
+    platform = pathlib.Path(gcloud).resolve().parents[1] / "platform"
+    script = platform / "cloud-datastore-emulator" / "cloud_datastore_emulator"
+    if not script.is_file():
+        raise NotInstalledError(INSTALL)
+    java = shutil.which(os.environ.get("JAVA", "java"))
+    if java is None or not _runs([java, "-version"]):
+        raise NotInstalledError("Google's Datastore emulator needs Java: install that")
+    return script
+
+
+def _runs(command: list[str]) -> bool:
+    """Whether a command succeeds; macOS has a `java` that only says there is none."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class DatastoreEmulator:
+    """The emulator on a free port, with its entities in memory."""
+
+    def __init__(self, work: pathlib.Path) -> None:
+        """Start it; its log goes to `work`."""
+        script = find()
+        self._log_file = work / "datastore_emulator.log"
+        self.host = f"127.0.0.1:{free_port()}"
+        host, port = self.host.split(":")
+        line = [
+            *(str(script), "start", f"--host={host}", f"--port={port}"),
+            # a query sees what was just written, as in Firestore in Datastore mode
+            *("--store_on_disk=False", "--consistency=1.0"),
+            str(work / "datastore_emulator"),
+        ]
+        with self._log_file.open("wb") as log:
+            self._leash = subprocess.Popen(
+                [sys.executable, leash.__file__, *line],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=work,
+                # Ctrl-C is for the tests, which then stop the emulator themselves
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._answers, "the Datastore emulator answers", START_TIME)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _answers(self) -> bool:
+        if self._leash.poll() is not None:
+            log = self._log_file.read_text(errors="replace")
+            raise RuntimeError(f"the Datastore emulator ended:\n{log[-3000:]}")
+        try:
+            return base.send(f"http://{self.host}", "GET", "/").status == 200
+        except OSError:
+            return False
+
+    def reset(self) -> None:
+        """Drop all entities."""
+        answer = base.send(f"http://{self.host}", "POST", "/reset", body=b"")
+        assert answer.status == 200, answer.text
+
+    def stop(self) -> None:
+        """Let go of the leash, which stops the emulator's whole process group."""
+        assert self._leash.stdin is not None
+        self._leash.stdin.close()
+        self._leash.wait(4 * leash.PATIENCE)
