@@ -4,7 +4,8 @@
 
 Google's dev_appserver.py is measured in the same run where it is installed. Each figure
 is the median of the runs: a machine that does other things too makes single ones
-worthless, and so are figures of different days.
+worthless, and so are figures of different days. Memory, and the 10,000 tasks, are
+measured once, at the end.
 """
 
 import argparse
