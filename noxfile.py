@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Every task of this project. Without nox, `python3 noxfile.py` stands for `nox`.
 
-nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi)
+nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi,
+                               or the folder of an app of your own)
 nox -s copy -- flask DIR       copy an app, to begin one of your own
 nox                            run all tests and checks
 nox -s flask -- -x -k retry    what follows -- goes to pytest
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
+NEWEST_PYTHON = (3, 13)  # that the tests run on
 OLDEST_NOX = (2025, 10, 14)  # the same as nox.needs_version below
 NOX = "nox[uv]>=2026.10.20,<2027"  # what is installed where there is none
 
@@ -175,6 +177,13 @@ import nox  # noqa: E402  # only now is it sure that there is one
 from nox.command import CommandFailed  # noqa: E402
 from nox.virtualenv import VirtualEnv  # noqa: E402
 
+if sys.version_info[:2] > NEWEST_PYTHON:
+    print(
+        "noxfile.py: Python {}.{} is not tested; ".format(*sys.version_info)
+        + "if something fails, use {}.{}".format(*NEWEST_PYTHON),
+        file=sys.stderr,
+    )
+
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 # By Python version: sessions run on nox's own Python, and nox would use again an
@@ -209,11 +218,16 @@ in_each_variant = nox.parametrize("server, ndb", VARIANTS.values(), ids=VARIANTS
 
 @nox.session(default=False)
 def serve(session: nox.Session) -> None:
-    """Run an app on the dev server: nox -s serve -- flask [options of the server]."""
+    """Run an app on the dev server: nox -s serve -- flask [options of the server].
+
+    In the place of the name stands the folder of any other app: ../my_app.
+    """
     options = Options(
-        session, "Say flask, django or plain_wsgi, for example: nox -s serve -- flask"
+        session,
+        "Say flask, django or plain_wsgi, or the folder of another app, "
+        "for example: nox -s serve -- flask",
     )
-    options.add_argument("app", metavar="APP", type=app_name)
+    options.add_argument("app", metavar="APP")
     options.add_argument("--server", choices=SERVERS, default="embedded")
     chosen, others = options.parse_known_args(session.posargs)
     if chosen.server == "embedded":
@@ -221,8 +235,18 @@ def serve(session: nox.Session) -> None:
     else:
         need_dev_appserver(session.error)
         module = "tests.servers.dev_appserver_command"
-    install(session, "devserver", apps=APPS)
-    run_server(session, "-m", module, f"{chosen.app}_app", *others)
+    try:
+        folder = f"{app_name(chosen.app)}_app"
+        install(session, "devserver", apps=APPS)
+    except argparse.ArgumentTypeError as error:
+        # nox has changed to this file's folder; it is meant from where the user is
+        own = Path(session.invoked_from, chosen.app)
+        if not Path(own, "app.yaml").is_file():
+            options.error(f"{error}, and no {own / 'app.yaml'}")
+        folder = str(own)
+        use_environment_for(session, own)
+        install(session, "devserver", folders=[own])
+    run_server(session, "-m", module, folder, *others)
 
 
 @nox.session(default=False, venv_backend="none")
@@ -270,7 +294,7 @@ def plain_wsgi(session: nox.Session, server: str, ndb: str) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Test the dev server's modules and the apps on gunicorn alone."""
+    """Test the dev server, the apps on gunicorn alone and the move to Cloud NDB."""
     install(session, "devserver", "test", apps=APPS)
     others = ("tests/contract", "tests/commands", "tests/e2e")
     run_pytest(session, "tests", *(f"--ignore={folder}" for folder in others))
@@ -502,8 +526,34 @@ def run_pytest(
     )
 
 
-def install(session: nox.Session, *groups: str, apps: Sequence[str] = ()) -> None:
+def use_environment_for(session: nox.Session, folder: Path) -> None:
+    """Give the session an environment of its own for the app in a folder.
+
+    In a common one, to install what this app needs would take away what another one,
+    which may be served at the same time, is running on.
+    """
+    common = session.virtualenv
+    if not isinstance(common, VirtualEnv):  # --no-venv
+        return
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
+    own = VirtualEnv(
+        f"{common.location_name}-{digest}",
+        reuse_existing=common.reuse_existing,
+        venv_backend=common.venv_backend,
+    )
+    own.create()
+    session._runner.venv = own  # nox has no public word for it
+
+
+def install(
+    session: nox.Session,
+    *groups: str,
+    apps: Sequence[str] = (),
+    folders: Sequence[Path] = (),
+) -> None:
     """Install dependency groups and apps' requirements, where that is not done yet.
+
+    `apps` are names, `folders` those of other apps, which may have no requirements.
 
     nox uses an environment again whatever became of it. This makes it anew if what it
     should hold has changed, if an installation was interrupted, or if it was moved.
@@ -513,6 +563,8 @@ def install(session: nox.Session, *groups: str, apps: Sequence[str] = ()) -> Non
         return
     packages = nox.project.dependency_groups(nox.project.load_toml(), *groups)
     files = [Path(f"{app}_app", "requirements.txt") for app in apps]
+    others = [folder / "requirements.txt" for folder in folders]
+    files += [file for file in others if file.is_file()]
     wanted = "\n".join([environment.location, *packages, *map(Path.read_text, files)])
     note = Path(environment.location, "installed-by-noxfile.txt")
     # two sessions may start at once: nox -s serve -- flask, and the same for django

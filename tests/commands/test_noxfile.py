@@ -354,6 +354,28 @@ def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -
     assert "Creating virtual environment" in third.stderr
 
 
+def test_serve_installs_what_another_app_needs(
+    python: pathlib.Path, used_clone: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The app of a folder gets its own requirements, in its own environment, once."""
+    app = tmp_path / "my_app"
+    app.mkdir()
+    (app / "app.yaml").write_text("runtime: python313\n")
+    (app / "requirements.txt").write_text("itsdangerous==2.2.0\n")
+    serve = ["-s", "serve", "--install-only", "--", str(app)]
+
+    first = run(python, used_clone, *serve)
+    second = run(python, used_clone, *serve)
+
+    assert [first.returncode, second.returncode] == [0, 0], first.stderr
+    assert f"installing {app / 'requirements.txt'}, devserver\n" in first.stderr
+    assert "installing" not in second.stderr
+    (environment,) = used_clone.glob(".nox/*/serve-*/")
+    packages = {x.name.partition("-")[0] for x in environment.glob("lib/*/*/*-info")}
+    assert {"itsdangerous", "aiohttp"} <= packages
+    assert "flask" not in packages
+
+
 @pytest.fixture(scope="session")
 def clone_to_serve(
     set_up: tuple[pathlib.Path, Run], tmp_path_factory: pytest.TempPathFactory

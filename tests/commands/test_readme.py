@@ -1,18 +1,99 @@
-"""The README names the commands that there are."""
+"""What README.md and docs/devserver.md name is what there is."""
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from devserver import __main__, config, console
+from devserver.state_api import StateApi
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
 
+README = (REPOSITORY / "README.md").read_text()
+DEVSERVER = (REPOSITORY / "docs" / "devserver.md").read_text()
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands below a headline, up to the next one."""
+    (found,) = re.findall(
+        rf"^#+ {title}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    return str(found)
+
+
+def first_cells(text: str) -> str:
+    """Return the first cells of all rows of a text's tables, a line each."""
+    return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
+
 
 def test_every_session_is_in_the_readme() -> None:
-    """The README names each session of noxfile.py, and none that there is not."""
+    """The README names each session of noxfile.py, and none that there is not.
+
+    Each variant is named with one app.
+    """
     listed = nox("--list")
     sessions = re.findall(r"^[*-] (\w+(?:\(\w+\))?)", listed.stdout, re.MULTILINE)
-    readme = (REPOSITORY / "README.md").read_text()
-    named = re.findall(r"(?:nox|noxfile\.py) -s \"?(\w+(?:\(\w+\))?)", readme)
+    named = re.findall(r"(?:nox|noxfile\.py) -s \"?(\w+(?:\(\w+\))?)", README)
 
     assert "serve" in sessions
+    assert "flask(embedded_cloud)" in sessions
     assert set(named) <= {*sessions, *(x.partition("(")[0] for x in sessions)}
     assert {x.partition("(")[0] for x in sessions} <= set(named)
+    assert {x for x in sessions if x.startswith("flask(")} <= set(named)
+
+
+def test_every_option_is_in_the_readme() -> None:
+    """The README's table has the options of the dev server, and no others."""
+    actions = __main__._parser()._actions
+    options = {option for action in actions for option in action.option_strings}
+    named = re.findall(r"--[\w-]+", first_cells(section(README, "The dev server")))
+
+    assert "--port" in named
+    assert sorted(named) == sorted(options - {"-h", "--help"})
+
+
+def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    """The README shows the banner as the server prints it, but for the ports."""
+    flask = config.load(REPOSITORY / "flask_app")
+
+    console.show_banner(
+        flask, "http://127.0.0.1:1", "http://127.0.0.1:2", "127.0.0.1:3"
+    )
+
+    banner = without_ports(capsys.readouterr().out)
+    assert "127.0.0.1:PORT" in banner
+    assert banner in without_ports(README)
+
+
+def without_ports(text: str) -> str:
+    """Return a text with each port replaced."""
+    return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", text)
+
+
+def test_what_is_not_emulated_is_in_the_readme() -> None:
+    """The README names each setting and file of which the server warns."""
+    listed = section(README, "What it does not emulate")
+
+    for name in (*config._NOT_EMULATED, *config._OTHER_FILES):
+        assert f"`{name}`" in listed
+
+
+def test_state_api_is_documented() -> None:
+    """docs/devserver.md has the routes of the State API, and no others."""
+    nothing: Any = SimpleNamespace(taskqueue=None)  # only the routes are looked at
+    routes = StateApi(nothing, nothing, nothing)._runner.app.router.routes()
+    served = {
+        (route.method, route.resource.canonical)
+        for route in routes
+        if route.resource and route.method != "HEAD"  # GET brings it along
+    }
+    cells = first_cells(section(DEVSERVER, "The State API"))
+    named = re.findall(r"`([A-Z]+) (/[^`?]*)", cells)
+    written = {"QUEUE": "{queue}", "TASK": "{task}"}
+
+    assert served == {
+        (method, re.sub("QUEUE|TASK", lambda x: written[x[0]], path))
+        for method, path in named
+    }

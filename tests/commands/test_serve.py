@@ -1,4 +1,4 @@
-"""`nox -s serve` on dev_appserver.py: the right flags, and nothing left at the end."""
+"""`nox -s serve`: any app's folder; dev_appserver.py, and nothing left at the end."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.commands.running import environment, nox, own_commands
+from tests.commands.running import MINUTES, environment, nox, own_commands
 from tests.devserver.processes import descendants, wait_for_end
 from tests.servers import dev_appserver_command as google
 from tests.servers.base import Site
@@ -57,16 +57,21 @@ def test_unknown_server() -> None:
 class Serving:
     """The session at work, in a process group of its own, as in a terminal."""
 
-    def __init__(self, work: pathlib.Path) -> None:
+    def __init__(
+        self, work: pathlib.Path, *arguments: str, shows_url: str, ready: float
+    ) -> None:
+        """Serve from `work`; what is printed shows the URL within `ready` seconds."""
         self._log = work / "log"
+        self._shows_url = shows_url
+        self._ready = ready
         path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "noxfile.py", "--no-venv", "-s", "serve", "--"),
-                    *("plain_wsgi", "--server", "dev_appserver", "--port", "0"),
+                    *(sys.executable, str(REPOSITORY / "noxfile.py"), "--no-venv"),
+                    *("-s", "serve", "--", *arguments, "--port", "0"),
                 ],
-                cwd=REPOSITORY,
+                cwd=work,
                 env=environment(PATH=path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -84,11 +89,11 @@ class Serving:
 
         def look() -> str | None:
             assert self.process.poll() is None, self.log
-            found = re.search(r'"default" running at: (http://\S+)', self.log)
+            found = re.search(self._shows_url, self.log)
             return found[1] if found else None
 
         site = Site()
-        site.url = wait_until(look, "the server is ready", google.START_TIME) or ""
+        site.url = wait_until(look, "the server is ready", self._ready) or ""
         answer = site.get("/counter/get")
         assert (answer.status, answer.text) == (200, "0")
 
@@ -100,10 +105,44 @@ def serving(tmp_path: pathlib.Path) -> Iterator[Serving]:
         google.find()
     except google.NotInstalledError as error:
         pytest.skip(str(error))
-    serving = Serving(tmp_path)
+    serving = Serving(
+        tmp_path,
+        *("plain_wsgi", "--server", "dev_appserver"),
+        shows_url=r'"default" running at: (http://\S+)',
+        ready=google.START_TIME,
+    )
     yield serving
     serving.process.terminate()
     serving.process.wait(4 * PATIENCE)
+
+
+def test_folder_of_an_app(tmp_path: pathlib.Path) -> None:
+    """In the place of a name, a folder with app.yaml is served; the user is there."""
+    copied = nox("-s", "copy", "--", "plain_wsgi", tmp_path / "my_app")
+    assert copied.returncode == 0, copied.stderr
+
+    serving = Serving(
+        tmp_path, "my_app", shows_url=r"  App +(http://\S+)\n", ready=MINUTES
+    )
+    try:
+        serving.wait_for_answer()
+    finally:
+        serving.process.terminate()
+        status = serving.process.wait(4 * PATIENCE)
+
+    assert status == 0, serving.log
+    assert "Development server for my_app " in serving.log
+
+
+def test_folder_without_an_app(tmp_path: pathlib.Path) -> None:
+    """One line says that there is no such app, and which file is not there."""
+    served = nox("-s", "serve", "--", "flusk", folder=tmp_path)
+
+    (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
+    assert served.returncode == 1
+    assert "there is no app 'flusk'" in line
+    assert str(tmp_path / "flusk" / "app.yaml") in line
+    assert "Say flask, django or plain_wsgi, or the folder of another app" in line
 
 
 @pytest.mark.parametrize(
