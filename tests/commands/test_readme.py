@@ -59,7 +59,11 @@ def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     flask = config.load(REPOSITORY / "flask_app")
 
     console.show_banner(
-        flask, "http://127.0.0.1:1", "http://127.0.0.1:2", "127.0.0.1:3"
+        flask,
+        *("http://127.0.0.1:1", "http://127.0.0.1:2"),
+        token="0" * 32,
+        datastore="127.0.0.1:3",
+        storage="in memory",
     )
 
     banner = without_ports(capsys.readouterr().out)
@@ -68,7 +72,8 @@ def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def without_ports(text: str) -> str:
-    """Return a text with each port replaced."""
+    """Return a text with each port replaced, and each token."""
+    text = re.sub(r"\b[0-9a-f]{32}\b", "TOKEN", text)
     return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", text)
 
 
@@ -83,7 +88,8 @@ def test_what_is_not_emulated_is_in_the_readme() -> None:
 def test_state_api_is_documented() -> None:
     """docs/devserver.md has the routes of the State API, and no others."""
     nothing: Any = SimpleNamespace(taskqueue=None)  # only the routes are looked at
-    routes = StateApi(nothing, nothing, nothing)._runner.app.router.routes()
+    runner: Any = StateApi(nothing, nothing, nothing)._server._runner
+    routes = runner.app.router.routes()
     served = {
         (route.method, route.resource.canonical)
         for route in routes
