@@ -391,6 +391,8 @@ def bench(session: nox.Session) -> None:
     """Measure the dev server and print a table."""
     install(session, "devserver", "test", apps=APPS)
     session.run("python", "-m", "tests.bench", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "tests.bench.storage")
 
 
 # --- what the user says ---------------------------------------------------------------
