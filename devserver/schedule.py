@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
-from devserver.taskqueue import Queue
+from devserver.queues import Queue
 
 
 class TokenBucket:

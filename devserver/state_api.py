@@ -19,11 +19,11 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from devserver.clock import Clock
 from devserver.http_server import HttpServer, check_host, read_body
+from devserver.queues import Queue
 from devserver.services import Services
 from devserver.supervisor import AppUnavailable
 from devserver.task_names import function_name
 from devserver.task_runner import TaskRunner
-from devserver.taskqueue import Queue
 
 logger = logging.getLogger("devserver")
 

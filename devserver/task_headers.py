@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from devserver.taskqueue import Queue
+from devserver.queues import Queue
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
 

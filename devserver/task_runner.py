@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from google.appengine.api.taskqueue import taskqueue_stub
 
 from devserver.clock import Clock
+from devserver.queues import Queue
 from devserver.schedule import Schedule, TokenBucket
 from devserver.supervisor import AppUnavailable
 from devserver.task_headers import task_headers
-from devserver.taskqueue import Queue, TaskQueue
+from devserver.taskqueue import TaskQueue
 
 logger = logging.getLogger("devserver.task")
 

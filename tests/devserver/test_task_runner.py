@@ -13,9 +13,9 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from devserver.clock import Clock
 from devserver.config import QueueConfig
+from devserver.queues import Queue
 from devserver.supervisor import AppUnavailable
 from devserver.task_runner import TaskRunner
-from devserver.taskqueue import Queue
 from tests.devserver.calls import (
     HOSTNAME,
     PULL,
