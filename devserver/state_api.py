@@ -31,6 +31,7 @@ TOKEN_HEADER = "X-Devserver-Token"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_QUIET_SECONDS = 5.0
 _MAX_ADVANCE_SECONDS = 10 * 365 * 86400.0
 
 
@@ -227,6 +228,10 @@ class StateApi:
         return web.json_response({"entities": entities}, dumps=_dumps)
 
     async def _reset(self, request: web.Request) -> web.Response:
+        # first no task starts any more; then those that run end, which could otherwise
+        # write after the reset; then everything goes
+        self._taskqueue.clear()
+        await self._task_runner.quiet(_QUIET_SECONDS)
         self._services.clear()
         self._clock.reset()
         self._task_runner.reset()

@@ -93,6 +93,13 @@ class TaskRunner:
             heapq.heappush(self._schedule(queue).entries, entry)
             self._wake.set()
 
+    async def quiet(self, seconds: float) -> None:
+        """Wait, but not longer than `seconds`, until no task runs."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async with self._changed:
+                    await self._changed.wait_for(lambda: not self._running)
+
     def reset(self) -> None:
         """Forget how full the buckets are; to be called when the queues are empty."""
         self._schedules.clear()

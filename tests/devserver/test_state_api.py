@@ -504,6 +504,27 @@ async def test_a_bad_question_for_entities_is_refused(state: State, query: str) 
 # --- reset ---------------------------------------------------------------------------
 
 
+async def test_what_a_running_task_writes_does_not_outlive_a_reset(
+    state: State,
+) -> None:
+    """The reset waits for the task, or its entity would be found afterwards."""
+    gate = asyncio.Event()
+
+    async def write_late() -> int:
+        await gate.wait()
+        await state.api.put(reference("Counter", "late"), 10)
+        return 200
+
+    state.app.answers(write_late())
+    await state.add("a")
+    await until(lambda: state.app.running)
+    reset = asyncio.create_task(state.ask("POST", "/reset"))
+    await until(lambda: not state.server.services.taskqueue.queues()["default"].Count())
+    gate.set()
+    await reset
+    assert (await state.get("/entities?kind=Counter")) == {"entities": []}
+
+
 async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> None:
     """Entities, tasks, tombstones, pauses and the clock are as at the start."""
     state = await make_state(

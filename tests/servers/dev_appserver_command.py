@@ -132,8 +132,8 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "PIP_")) and name != "VIRTUAL_ENV"
     }
-    # the SDK's own httplib2 fails at import without it: "name 'resources' is not defined"
-    library = find().parents[1] / "platform/google_appengine/lib/httplib2/httplib2"
+    # without it, the SDK's own httplib2 ends with a NameError
+    library = find().parent / "lib" / "httplib2" / "httplib2"
     inherited.setdefault("HTTPLIB2_CA_CERTS", str(library / "cacerts.txt"))
     return inherited | {
         # gunicorn is found where this Python's packages are; see `kept_venv`
