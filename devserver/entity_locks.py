@@ -29,7 +29,7 @@ class Owner:
     ticket: str
     """The request that made the call."""
     patience: float | None = None
-    """Seconds that others wait for this owner before they go on without its lock."""
+    """Seconds that others wait for this owner before they take the lock from it."""
     groups: set[bytes] = field(default_factory=set)
     waiting_for: bytes | None = None
     released: bool = False
@@ -78,25 +78,46 @@ class EntityGroupLocks:
             elif lock.holder.ticket != owner.ticket:
                 await self._wait(owner, group, lock)
 
-    async def _wait(self, owner: Owner, group: bytes, lock: _Lock) -> None:
-        if self._would_deadlock(owner, lock.holder):
+    async def _wait(self, owner: Owner, group: bytes, lock: _Lock | None) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                while lock is not None and not await self._turn(owner, group, lock):
+                    lock = self._locks.get(group)
+        except TimeoutError:
+            raise ContentionError(
+                f"another transaction held the entity group for {self._deadline:g} s"
+            ) from None
+        if lock is None:
+            # freed in the moment in which the patience ended
+            self._locks[group] = _Lock(owner)
+            owner.groups.add(group)
+
+    async def _turn(self, owner: Owner, group: bytes, lock: _Lock) -> bool:
+        """Wait for a lock, or take it from one that stands still; tell whether got."""
+        holder = lock.holder
+        if self._would_deadlock(owner, holder):
             raise ContentionError("these transactions wait for each other")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (owner, turn)
         lock.waiters.append(entry)
         owner.waiting_for = group
-        patience = lock.holder.patience
-        deadline = self._deadline if patience is None else patience
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(holder.patience):
                 await turn
+            # even if it has been given up since: the caller finds that out
+            return True
         except TimeoutError:
-            if patience is not None:
-                # it may be the same thread's; the check at commit decides
-                return
-            raise ContentionError(
-                f"another transaction held the entity group for {self._deadline:g} s"
-            ) from None
+            if owner.released:
+                raise ContentionError("the transaction has ended") from None
+            if group not in holder.groups or lock.holder is not holder:
+                # handed on in this moment, to this one or to another
+                return group in owner.groups
+            # It may be of the same thread, or of a process that was killed. The check
+            # at its commit decides; those that wait must not all run at once.
+            holder.groups.discard(group)
+            lock.holder = owner
+            owner.groups.add(group)
+            return True
         finally:
             owner.waiting_for = None
             if entry in lock.waiters:
@@ -116,8 +137,8 @@ class EntityGroupLocks:
     def release(self, owner: Owner) -> None:
         """Give up all that `owner` holds and waits for; harmless when repeated."""
         owner.released = True
-        if owner.waiting_for is not None:
-            for waiter, turn in list(self._locks[owner.waiting_for].waiters):
+        if lock := self._locks.get(owner.waiting_for or b""):
+            for waiter, turn in list(lock.waiters):
                 if waiter is owner and not turn.done():
                     turn.set_exception(ContentionError("the transaction has ended"))
         while owner.groups:

@@ -95,7 +95,7 @@ class DatastoreV1:
         }
         handlers: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(
-                _handler(name, rpc, self._before_answer)
+                _handler(name, rpc, self._before_answer, self._abandon)
             )
             for name, rpc in rpcs.items()
         }
@@ -142,6 +142,11 @@ class DatastoreV1:
             case "read_time":
                 check_read_time(database, options)
         return transaction.view if transaction else database.store, transaction
+
+    def _abandon(self, response: Any) -> None:
+        """End the transaction that a failed request has begun: nobody knows its id."""
+        if identifier := getattr(response, "transaction", b""):
+            self._transactions.forget(identifier)
 
     async def _lookup(self, request: Any, response: Any) -> None:
         database = self._database(request)
@@ -276,7 +281,15 @@ class DatastoreV1:
             (key.partition_id.namespace_id, partition.own_path(key))
             for key in request.keys
         ]
-        database.store._AllocateIds([partition.reference(*key) for key in keys])
+        # negative ids are never handed out, so there is nothing to reserve
+        database.store._AllocateIds(
+            [
+                partition.reference(namespace, (kind, 0, number))
+                for namespace, path in keys
+                for kind, named, number in zip(*[iter(path)] * 3, strict=True)
+                if not named and number > 0
+            ]
+        )
 
 
 def _set_now(into: Any) -> None:
@@ -285,7 +298,10 @@ def _set_now(into: Any) -> None:
 
 
 def _handler(
-    name: str, rpc: Rpc, before_answer: Callable[[str], None]
+    name: str,
+    rpc: Rpc,
+    before_answer: Callable[[str], None],
+    abandon: Callable[[Any], None],
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
     request_class = getattr(messages.datastore, f"{name}Request").pb()
     response_class = getattr(messages.datastore, f"{name}Response").pb()
@@ -295,7 +311,12 @@ def _handler(
         response = response_class()
         try:
             request = request_class.FromString(data)
-            await rpc(request, response)
+            try:
+                await rpc(request, response)
+            except BaseException:
+                # also if the client has hung up
+                abandon(response)
+                raise
             before_answer(name)
         except DecodeError:
             await context.abort(

@@ -28,11 +28,14 @@ IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 270.0
 """Source: "Transactions" in the documentation of Firestore in Datastore mode."""
 PATIENCE = 1.0
-"""Seconds to wait for a lock before going on without it.
+"""Seconds that a transaction may keep a lock that others wait for.
 
 Cloud NDB runs two transactions in one thread and stops the thread at each call: the
-one that has the lock cannot go on while the other waits for it.
+one that has the lock cannot go on while the other waits for it. Nor can one whose
+process was killed.
 """
+_LONGEST_WAIT = 2 * PATIENCE
+"""Seconds to wait for a lock, and for those that wait already, before going on."""
 
 _CLOSED = "The referenced transaction has expired or is no longer valid."
 
@@ -135,7 +138,7 @@ async def wait_for_locks(
         await locks.acquire(owner, wanted)
         return
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(_LONGEST_WAIT):
             await locks.acquire(owner, wanted)
     except (TimeoutError, ContentionError):
         pass  # what was read is checked at the commit
@@ -197,6 +200,11 @@ class Transactions:
         number = self._number(identifier)
         transaction = self._open.get(number)
         if transaction is not None and transaction.database is database:
+            self.end(transaction)
+
+    def forget(self, identifier: bytes) -> None:
+        """End a transaction, if it has not ended, whose client does not know of it."""
+        if transaction := self._open.get(int(identifier)):
             self.end(transaction)
 
     def end(self, transaction: Transaction) -> None:

@@ -39,9 +39,9 @@ def start(tmp_path: pathlib.Path, seed: int) -> Iterator[Callable[..., ChaosServ
         server.stop()
 
 
-def skip_in_short_form(app: str, library: str, calls: int, chosen: str) -> None:
-    """Leave most apps to the long form."""
-    if calls <= SHORT and (app, library) != (chosen, LIBRARIES[-1]):
+def skip_in_short_form(calls: int, app: str, library: str, *chosen: str) -> None:
+    """Leave most of it to the long form: all but `chosen`, which are "app library"."""
+    if calls <= SHORT and f"{app} {library}" not in chosen:
         pytest.skip("nox -s chaos runs it with every app and library")
 
 
@@ -88,7 +88,7 @@ def test_each_call_counts_once(
     start: Callable[..., ChaosServer],
 ) -> None:
     """What was acknowledged runs, and counts once, whatever fails in between."""
-    skip_in_short_form(app, library, calls, "flask")
+    skip_in_short_form(calls, app, library, "flask bundled", "flask cloud")
     server = start(stage(app, tmp_path, library))
 
     add_all(server, calls, seed)
@@ -97,7 +97,11 @@ def test_each_call_counts_once(
     assert server.count() == 10 * calls
     assert server.waiting() == 0
     # a run in which nothing failed would prove nothing
-    assert {"twice", "lost", "error", "kill", "server"} <= server.faults().keys()
+    expected = {"twice", "lost", "error", "server"}
+    if calls > SHORT:
+        # rare ones: in one short run of a hundred there is no kill
+        expected |= {"kill", "rpc", "slow"}
+    assert expected <= server.faults().keys()
 
 
 @pytest.mark.parametrize(("app", "library"), CASES)
@@ -114,7 +118,7 @@ def test_each_acknowledged_task_counts(
     A request that fails may have added none, some or all of its tasks. How many there
     were in all, the storage tells: a task leaves its name there.
     """
-    skip_in_short_form(app, library, calls, "django")
+    skip_in_short_form(calls, app, library, "django cloud")
     server = start(stage(app, tmp_path, library))
     requests = calls // 4
     answers: list[int] = []

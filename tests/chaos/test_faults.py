@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Sequence
 
+import grpc
 import pytest
 from google.appengine.runtime import apiproxy_errors
 
@@ -15,6 +16,12 @@ from devserver import faults as module
 from devserver.app_process import AppProcess
 from devserver.faults import NAMES, Faults, workers
 from tests.devserver.calls import Server, reference
+from tests.devserver.datastore_v1_server import (
+    RawClient,
+    RunningDatastore,
+    entity,
+    key,
+)
 from tests.servers.staging import REPOSITORY
 
 HEADERS = [("X-Appengine-Taskname", "a")]
@@ -190,6 +197,27 @@ async def test_rpc(monkeypatch: pytest.MonkeyPatch) -> None:
     faults.rates["rpc"] = 0.0
     assert await api.get(reference("Counter", "x")) == 5
     server.services.close()
+
+
+def test_rpc_of_cloud_ndb() -> None:
+    """An RPC has done its work when the client hears that it failed."""
+    faults = Faults({"rpc": 1.0}, 1)
+    running = RunningDatastore(before_answer=faults.in_rpc)
+    raw = RawClient(running.host)
+    try:
+        put = {"upsert": entity(key("Counter", "x"), count=5)}
+        code, text = raw.error("Commit", mode=2, mutations=[put])
+        assert (code, text) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "a fault: the answer to Commit was lost",
+        )
+
+        faults.rates["rpc"] = 0.0
+        (found,) = raw.call("Lookup", keys=[key("Counter", "x")]).found
+        assert found.entity.properties["count"].integer_value == 5
+    finally:
+        raw.close()
+        running.stop()
 
 
 # A parent with three children, and one of those with a child of its own.

@@ -658,6 +658,30 @@ def test_keys_alone_cannot_be_added_up(raw: RawClient) -> None:
     assert raw.error("RunAggregationQuery", aggregation_query=query)[0] == INVALID
 
 
+def test_a_negative_id_is_a_key_like_any_other(raw: RawClient) -> None:
+    """It can be stored and, though it is never allocated, be reserved."""
+    negative = key("P", -1, "A", -5)
+    raw.call("ReserveIds", keys=[negative])
+    raw.upsert(entity(negative, a=1))
+    assert len(raw.call("Lookup", keys=[negative]).found) == 1
+
+
+def test_a_request_that_fails_leaves_no_transaction(
+    raw: RawClient, running: RunningDatastore
+) -> None:
+    """The one that it has begun ends: its id has reached nobody."""
+    query = {
+        "aggregations": [total("n")],
+        "nested_query": {"projection": [{"property": {"name": "__key__"}}]},
+    }
+    options: dict[str, Any] = {"new_transaction": {}}
+    code, _ = raw.error(
+        "RunAggregationQuery", aggregation_query=query, read_options=options
+    )
+    assert code == INVALID
+    assert not running.do(lambda: dict(running.server._transactions._open))
+
+
 # --- whatever is sent ----------------------------------------------------------------
 
 

@@ -270,3 +270,46 @@ async def test_a_second_release_is_harmless() -> None:
     assert locks.holder(A) is two
     locks.release(two)
     assert is_empty(locks)
+
+
+async def test_a_holder_that_stands_still_loses_its_lock() -> None:
+    """Its patience over, the first in the queue has the lock, and only that one."""
+    locks = EntityGroupLocks()
+    still, first, second = (
+        Owner("still", patience=0.05),
+        Owner("first"),
+        Owner("second"),
+    )
+    await locks.acquire(still, [A])
+    waiting = [await acquiring(locks, owner, A) for owner in (first, second)]
+    async with asyncio.timeout(10):
+        await waiting[0]
+    await settled()
+    assert locks.holder(A) is first
+    assert not waiting[1].done()
+
+    # it no longer has anything to give up
+    locks.release(still)
+    assert locks.holder(A) is first
+    locks.release(first)
+    async with asyncio.timeout(10):
+        await waiting[1]
+    assert locks.holder(A) is second
+    locks.release(second)
+    assert is_empty(locks)
+
+
+async def test_a_lock_that_is_freed_as_the_patience_ends() -> None:
+    """Whichever comes first, the waiter has the lock, and nothing is left of it."""
+    for _ in range(20):
+        locks = EntityGroupLocks()
+        still, waiter = Owner("still", patience=0.002), Owner("waiter")
+        await locks.acquire(still, [A])
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.002, locks.release, still)
+        async with asyncio.timeout(10):
+            await locks.acquire(waiter, [A])
+        assert locks.holder(A) is waiter
+        locks.release(waiter)
+        locks.release(still)
+        assert is_empty(locks)

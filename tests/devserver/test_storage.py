@@ -12,13 +12,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
+from google.cloud.datastore_v1.types import datastore as datastore_v1
 
 from devserver.config import QueueConfig
+from devserver.datastore_v1 import DatastoreV1
 from devserver.storage import FILE_NAME, TOMBSTONE_SECONDS, Storage, StorageError
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
@@ -33,6 +36,7 @@ from tests.devserver.calls import (
     reference,
     until,
 )
+from tests.devserver.datastore_v1_server import entity, key
 from tests.devserver.processes import make_app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,6 +112,39 @@ async def test_entities_come_back(start: Callable[..., Server]) -> None:
     assert await api.get(KEY) == 2
     assert await api.get(OTHER) is None
     assert await api.get(reference("Counter", "x", namespace="apart")) == 4
+
+
+@START
+async def test_a_named_database_comes_back(start: Callable[..., Server]) -> None:
+    """What Cloud NDB has put into another database than the default is there again."""
+
+    async def ask(rpc: str, **fields: Any) -> Any:
+        """Make a call on a server that has just been started."""
+        services = start().services
+        served = DatastoreV1(
+            *(services.datastore, services.app_id),
+            storage=services._storage,
+            before_answer=lambda rpc: services.flush(),
+        )
+        request_class = getattr(datastore_v1, f"{rpc}Request")
+        request = request_class(project_id=PROJECT, **fields)
+        try:
+            async with grpc.aio.insecure_channel(
+                f"127.0.0.1:{await served.start()}"
+            ) as channel:
+                call: Any = channel.unary_unary(f"/google.datastore.v1.Datastore/{rpc}")
+                answer = await call(request_class.serialize(request), timeout=20)
+        finally:
+            await served.stop()
+        return getattr(datastore_v1, f"{rpc}Response").deserialize(answer)
+
+    named = key("Counter", "x", database="other")
+    put = {"upsert": entity(named, count=7)}
+    await ask("Commit", database_id="other", mode=2, mutations=[put])
+
+    (found,) = (await ask("Lookup", database_id="other", keys=[named])).found
+    assert found.entity.properties["count"].integer_value == 7
+    assert not (await ask("Lookup", keys=[key("Counter", "x")])).found
 
 
 @START

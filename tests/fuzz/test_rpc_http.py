@@ -115,7 +115,7 @@ def test_any_bytes(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
     def check(body: bytes) -> None:
         assert loop.run(port.post(body)).HasField("rpc_error")
 
-    fuzz(0.1, check, st.binary(max_size=300))
+    fuzz(0.07, check, st.binary(max_size=300))
     still_works(port, loop)
 
 
@@ -132,7 +132,7 @@ def test_any_contents(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
 
     contents = st.one_of(st.just(b""), st.binary(max_size=100))
     cut = st.floats(0, 1)
-    fuzz(0.1, check, st.sampled_from(METHODS), contents, SEEDS, cut)
+    fuzz(0.07, check, st.sampled_from(METHODS), contents, SEEDS, cut)
     still_works(port, loop)
 
 
@@ -144,7 +144,7 @@ def test_any_message(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
         message = fill(request_class(), random.Random(seed))
         loop.run(port.ask(*call, message.SerializePartialToString()))
 
-    fuzz(0.15, check, st.sampled_from(METHODS), SEEDS)
+    fuzz(0.11, check, st.sampled_from(METHODS), SEEDS)
     still_works(port, loop)
 
 
