@@ -172,6 +172,12 @@ def kept_venv() -> Iterator[pathlib.Path]:
         # two starts at once would make the environment in the same folder
         fcntl.flock(lock, fcntl.LOCK_EX)
         (packages / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        pip = folder / "default" / "bin" / "pip"
+        if not pip.exists():
+            # where the .pth file shows a pip, `venv` installs none, nor its script
+            pip.parent.mkdir(exist_ok=True)
+            pip.write_text('#!/bin/sh\nexec "${0%/*}/python" -m pip "$@"\n')
+            pip.chmod(0o755)
         yield folder
 
 
