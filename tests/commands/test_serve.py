@@ -159,9 +159,14 @@ def test_serving_ends(
 ) -> None:
     """Ctrl-C, SIGTERM and SIGKILL end all of it, the app's processes too."""
     serving.wait_for_answer()
-    family = {serving.process.pid} | descendants(serving.process.pid)
-    # the session, the command, the leash, the server, gunicorn and two workers
-    assert len(family) >= 7
+
+    def look() -> set[int]:
+        found = {serving.process.pid} | descendants(serving.process.pid)
+        # the session, the command, the leash, the server, gunicorn and two workers, of
+        # which one may answer before the other is there
+        return found if len(found) >= 7 else set()
+
+    family = wait_until(look, "both workers run", PATIENCE)
 
     if whom == "group":
         os.killpg(serving.process.pid, sign)

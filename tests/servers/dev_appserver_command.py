@@ -18,7 +18,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import types
 from collections.abc import Iterator
+from typing import NoReturn
 
 from tests.servers import leash
 from tests.servers.waiting import wait_until
@@ -38,6 +40,9 @@ START_TIME = 120.0
 
 PARENT_INTERVAL = 0.5
 """Seconds between two looks whether the parent is still there."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end the serving."""
 
 
 class NotInstalledError(Exception):
@@ -94,7 +99,10 @@ def command(
     With `watch` the app starts anew when one of its files changes. `emulator` is the
     host and port of a Datastore emulator: dev_appserver.py itself serves no Cloud NDB.
     """
-    variables = {"DATASTORE_EMULATOR_HOST": emulator} if emulator else {}
+    # compiled modules in the app's folder would restart the app
+    variables = {"PYTHONPYCACHEPREFIX": str(venv / "pycache")}
+    if emulator:
+        variables["DATASTORE_EMULATOR_HOST"] = emulator
     return [
         find_python(script),
         str(script),
@@ -139,8 +147,6 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
         # gunicorn is found where this Python's packages are; see `kept_venv`
         "PATH": os.pathsep.join([own, os.environ.get("PATH", os.defpath)]),
         "PYTHONWARNINGS": "ignore",
-        # compiled modules in the app's folder would restart the app
-        "PYTHONPYCACHEPREFIX": str(venv / "pycache"),
         "PYTHONUNBUFFERED": "1",
         # pip runs at every start: it must find all it needs without asking anyone
         "PIP_NO_INDEX": "1",
@@ -185,7 +191,8 @@ def serve(app: pathlib.Path, port: int) -> int:
     """Serve an app in the foreground until Ctrl-C, SIGTERM or the end of the parent."""
     script = find()
     parent = os.getppid()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sign in STOPS:
+        signal.signal(sign, _stop)
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
         storage = pathlib.Path(data)
         try:
@@ -223,11 +230,19 @@ def serve(app: pathlib.Path, port: int) -> int:
             return 0
 
 
+def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
+    """End the serving, once.
+
+    Who stops this process often does so twice: Ctrl-C, and then nox's SIGTERM. The
+    second must not break off what the first has begun.
+    """
+    for sign in STOPS:
+        signal.signal(sign, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _let_go(leashed: "subprocess.Popen[bytes]") -> None:
     """Let go of the leash and wait until all that was on it has ended."""
-    # who stops this process often does so twice: Ctrl-C, and then nox's SIGTERM
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, signal.SIG_IGN)
     assert leashed.stdin is not None
     leashed.stdin.close()
     leashed.wait()
