@@ -1,14 +1,16 @@
 """The port for API calls: what the SDK inside the app sends to `/rpc_http`."""
 
+import contextlib
 import logging
 import socket
+from collections.abc import Iterator
 
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
-from devserver.http_server import HttpServer, check_host, read_body
+from devserver.http_server import HttpServer, check_host, has_token, read_body
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 
@@ -33,17 +35,23 @@ class ApiServer:
     """Decodes API calls, has the services answer them, and encodes what they say."""
 
     def __init__(
-        self, services: Services, requests: RunningRequests, app_engine_apis: bool
+        self,
+        services: Services,
+        requests: RunningRequests,
+        app_engine_apis: bool,
+        token: str,
     ) -> None:
-        """Serve `services` to the requests that run.
+        """Serve `services` to the requests that run, and to who has the token.
 
         Args:
             services: who answers.
             requests: the tickets that are good for a call.
             app_engine_apis: what app.yaml says; without it every call is refused.
+            token: what a call without a ticket brings in X-Devserver-Token.
         """
         self._services = services
         self._requests = requests
+        self._token = token
         self.app_engine_apis = app_engine_apis
         self._server = HttpServer(self._handle)
 
@@ -65,7 +73,7 @@ class ApiServer:
             )
         response = remote_api.Response()
         try:
-            response.response = await self._call(await read_body(http_request))
+            response.response = await self._call(http_request)
         except apiproxy_errors.ApplicationError as error:
             response.application_error.code = error.application_error
             response.application_error.detail = error.error_detail or ""
@@ -89,9 +97,9 @@ class ApiServer:
         # the client takes the detail for a part of a format string
         response.rpc_error.detail = detail.replace("%", "%%")
 
-    async def _call(self, body: bytes) -> bytes:
+    async def _call(self, http_request: web.BaseRequest) -> bytes:
         try:
-            call = remote_api.Request.FromString(body)
+            call = remote_api.Request.FromString(await read_body(http_request))
         except DecodeError as error:
             raise apiproxy_errors.ArgumentError(str(error)) from None
         if not call.IsInitialized():
@@ -106,10 +114,31 @@ class ApiServer:
             raise apiproxy_errors.FeatureNotEnabledError(
                 "app.yaml lacks the setting 'app_engine_apis: true'"
             )
-        if call.request_id not in self._requests:
-            raise apiproxy_errors.RPCFailedError(
-                f"{what} was made outside of a request, or after its end"
+        with self._ticket(call.request_id, http_request) as ticket:
+            if ticket is None:
+                raise apiproxy_errors.RPCFailedError(
+                    f"{what} was made outside of a request, or after its end"
+                )
+            return await self._services.call(
+                call.service_name, call.method, call.request, ticket
             )
-        return await self._services.call(
-            call.service_name, call.method, call.request, call.request_id
-        )
+
+    @contextlib.contextmanager
+    def _ticket(
+        self, claimed: str, http_request: web.BaseRequest
+    ) -> Iterator[str | None]:
+        """Give the ticket under which a call is made; None: it is not to be made.
+
+        A call with the token instead of a ticket is a request of its own. It ends with
+        the call, so that no transaction is left that nobody would end.
+        """
+        if claimed in self._requests:
+            yield claimed
+        elif has_token(http_request, self._token):
+            ticket = self._requests.begin(str(http_request.url))
+            try:
+                yield ticket
+            finally:
+                self._requests.end(ticket)
+        else:
+            yield None

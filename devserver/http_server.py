@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hmac
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from devserver.console import printable
 
+TOKEN_HEADER = "X-Devserver-Token"
 MAX_BODY = 32 * 2**20
 """Bytes that a request's body may have (App Engine's limit)."""
 MAX_HEADER = 8190
@@ -151,6 +153,12 @@ class _Connection(web.RequestHandler):
                 % (status, len(text), text)
             )
         self.force_close()
+
+
+def has_token(request: web.BaseRequest, token: str) -> bool:
+    """Tell whether a request brings the token that this run of the server made."""
+    brought = request.headers.get(TOKEN_HEADER, "")
+    return hmac.compare_digest(brought.encode(), token.encode())
 
 
 def check_host(request: web.BaseRequest) -> None:

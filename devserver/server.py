@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -108,7 +109,10 @@ class Server:
             before_answer=self._before_answer,
         )
         self._services.when_cleared = self._datastore_v1.clear
-        self._api = ApiServer(self._services, requests, config.app_engine_apis)
+        self._token = secrets.token_hex(16)
+        self._api = ApiServer(
+            self._services, requests, config.app_engine_apis, self._token
+        )
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
             logger.warning("faults happen on purpose: --faults %s", faults)
@@ -118,7 +122,7 @@ class Server:
             *(self._services.taskqueue, clock, dispatch),
             deadline=settings.task_deadline,
         )
-        self._state = StateApi(self._services, self._runner, clock)
+        self._state = StateApi(self._services, self._runner, clock, self._token)
 
     def _before_answer(self, rpc: str) -> None:
         """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
@@ -168,9 +172,7 @@ class Server:
         datastore = f"127.0.0.1:{self._settings.datastore_port}"
         storage = self._settings.storage
         where = str(storage.path) if storage else "in memory"
-        console.show_banner(
-            self._config, url, state_url, self._state.token, datastore, where
-        )
+        console.show_banner(self._config, url, state_url, self._token, datastore, where)
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

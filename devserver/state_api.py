@@ -4,11 +4,9 @@ Tests use it. It is documented in docs/devserver.md.
 """
 
 import base64
-import hmac
 import json
 import logging
 import math
-import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
@@ -18,7 +16,13 @@ from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from devserver.clock import Clock
-from devserver.http_server import HttpServer, check_host, read_body
+from devserver.http_server import (
+    TOKEN_HEADER,
+    HttpServer,
+    check_host,
+    has_token,
+    read_body,
+)
 from devserver.queues import Queue
 from devserver.services import Services
 from devserver.supervisor import AppUnavailable
@@ -26,8 +30,6 @@ from devserver.task_names import function_name
 from devserver.task_runner import TaskRunner
 
 logger = logging.getLogger("devserver")
-
-TOKEN_HEADER = "X-Devserver-Token"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,13 +40,14 @@ _MAX_ADVANCE_SECONDS = 10 * 365 * 86400.0
 class StateApi:
     """Serves the state of one app's services."""
 
-    def __init__(self, services: Services, runner: TaskRunner, clock: Clock) -> None:
+    def __init__(
+        self, services: Services, runner: TaskRunner, clock: Clock, token: str
+    ) -> None:
         self._services = services
         self._taskqueue = services.taskqueue
         self._task_runner = runner
         self._clock = clock
-        self.token = secrets.token_hex(16)
-        """What a write has to bring in the header X-Devserver-Token."""
+        self._token = token
         app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
         queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
         app.add_routes(
@@ -82,8 +85,7 @@ class StateApi:
                 raise web.HTTPUnsupportedMediaType(
                     text="send Content-Type: application/json"
                 )
-            token = request.headers.get(TOKEN_HEADER, "")
-            if not hmac.compare_digest(token.encode(), self.token.encode()):
+            if not has_token(request, self._token):
                 raise web.HTTPForbidden(
                     text=f"send {TOKEN_HEADER}: and the token that the server printed "
                     "when it started"

@@ -88,7 +88,7 @@ def test_what_is_not_emulated_is_in_the_readme() -> None:
 def test_state_api_is_documented() -> None:
     """docs/devserver.md has the routes of the State API, and no others."""
     nothing: Any = SimpleNamespace(taskqueue=None)  # only the routes are looked at
-    runner: Any = StateApi(nothing, nothing, nothing)._server._runner
+    runner: Any = StateApi(nothing, nothing, nothing, "")._server._runner
     routes = runner.app.router.routes()
     served = {
         (route.method, route.resource.canonical)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,13 +15,16 @@ import pytest_asyncio
 from google.appengine.api import apiproxy_stub
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
+from google.appengine.datastore import datastore_pb
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
 
 from devserver import rpc_table
 from devserver.api_server import ApiServer
 from devserver.config import QueueConfig
+from devserver.http_server import TOKEN_HEADER
 from tests.devserver.calls import (
+    APP_ID,
     PULL,
     TASK_ERRORS,
     Message,
@@ -40,7 +44,10 @@ class Port:
 
     def __init__(self, server: Server, app_engine_apis: bool) -> None:
         self.server = server
-        self._api_server = ApiServer(server.services, server.requests, app_engine_apis)
+        self.token = secrets.token_hex(16)
+        self._api_server = ApiServer(
+            server.services, server.requests, app_engine_apis, self.token
+        )
         self.ticket = server.request().ticket
         self._client = default_api_stub.DefaultApiStub()
 
@@ -58,17 +65,23 @@ class Port:
         self._client.http.clear()
         await self._api_server.stop()
 
-    async def post(self, body: bytes) -> Message:
+    async def post(self, body: bytes, token: str | None = None) -> Message:
         """Send bytes; return the Response message."""
         # aiohttp warns of large bodies that are not files
         data = io.BytesIO(body)
-        async with self.session.post("/rpc_http", data=data) as answer:
+        headers = {} if token is None else {TOKEN_HEADER: token}
+        async with self.session.post("/rpc_http", data=data, headers=headers) as answer:
             assert answer.status == 200
             assert answer.content_type == "application/octet-stream"
             return remote_api.Response.FromString(await answer.read())
 
     async def ask(
-        self, service: str, method: str, data: bytes = b"", ticket: str | None = None
+        self,
+        service: str,
+        method: str,
+        data: bytes = b"",
+        ticket: str | None = None,
+        token: str | None = None,
     ) -> Message:
         """Make a call; return the Response message."""
         message = remote_api.Request(
@@ -77,7 +90,7 @@ class Port:
             request=data,
             request_id=self.ticket if ticket is None else ticket,
         )
-        return await self.post(message.SerializeToString())
+        return await self.post(message.SerializeToString(), token)
 
     async def call(self, service: str, method: str, message: Message) -> Message:
         """Make a call with the client that the SDK uses inside the app."""
@@ -278,6 +291,33 @@ async def test_the_ticket_of_a_request_that_has_ended_is_refused(port: Port) -> 
     port.server.requests.end(port.ticket)
     with pytest.raises(apiproxy_errors.RPCFailedError, match="or after its end"):
         await port.call("memcache", "Get", GET)
+
+
+@pytest.mark.parametrize("ticket", ["", "0" * 32])
+async def test_the_token_stands_for_a_ticket(port: Port, ticket: str) -> None:
+    """Who has what the server printed may call without a request of the app."""
+    data = GET.SerializeToString()
+    answer = await port.ask("memcache", "Get", data, ticket=ticket, token=port.token)
+    assert answer.HasField("response")
+    assert list(port.server.requests._urls) == [port.ticket]
+
+
+@pytest.mark.parametrize("token", ["", "0" * 32, "\xe9"])
+async def test_a_wrong_token_is_refused(port: Port, token: str) -> None:
+    """It is no better than none."""
+    data = GET.SerializeToString()
+    answer = await port.ask("memcache", "Get", data, ticket="", token=token)
+    assert "was made outside of a request" in answer.rpc_error.detail
+
+
+async def test_a_transaction_of_a_call_with_the_token_ends_with_it(port: Port) -> None:
+    """Nobody else would end it; others would wait for its locks."""
+    begin = datastore_pb.BeginTransactionRequest(app=APP_ID).SerializeToString()
+    answer = await port.ask(
+        "datastore_v3", "BeginTransaction", begin, ticket="", token=port.token
+    )
+    assert answer.HasField("response")
+    assert not port.server.services.datastore.stub._txn_map
 
 
 async def test_app_yaml_has_to_enable_the_apis(

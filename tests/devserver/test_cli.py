@@ -115,6 +115,11 @@ class Running:
         """Where the state API answers."""
         return self.find(r"^  State API  (\S+)$", lambda: self.stdout)
 
+    @property
+    def token(self) -> str:
+        """What a write to the state API has to bring."""
+        return self.find(r"^  Token      ([0-9a-f]{32})$", lambda: self.stdout)
+
     def answers(self, body: str) -> None:
         """Wait until the app answers so."""
         wait_until(lambda: fetch(self.url) == (200, body), f"{body!r}", PATIENCE)
@@ -151,7 +156,6 @@ def test_the_banner(start: Callable[..., Running]) -> None:
     assert fetch(f"http://127.0.0.1:{port}/") == (200, "hello")
     assert int(port) > 0
     state_port = server.state_url.rpartition(":")[2]
-    token = server.find(r"^  Token      ([0-9a-f]{32})$", lambda: server.stdout)
     datastore_port = server.find(
         r"^  Datastore  DATASTORE_EMULATOR_HOST=127.0.0.1:(\d+)$",
         lambda: server.stdout,
@@ -160,7 +164,7 @@ def test_the_banner(start: Callable[..., Running]) -> None:
         "Development server for app (service default, python311)\n"
         f"  App        http://127.0.0.1:{port}\n"
         f"  State API  http://127.0.0.1:{state_port}\n"
-        f"  Token      {token}\n"
+        f"  Token      {server.token}\n"
         f"  Datastore  DATASTORE_EMULATOR_HOST=127.0.0.1:{datastore_port}\n"
         "  Queues     default\n"
         "  Storage    in memory\n"
@@ -171,6 +175,31 @@ def test_the_banner(start: Callable[..., Running]) -> None:
         assert reached in (0, errno.EADDRNOTAVAIL, errno.ENETUNREACH)
     server.log(r"^\d\d:\d\d:\d\d GET / 200 \d+ ms$")
     assert "\x1b" not in server.stderr
+
+
+def test_each_run_has_a_token_of_its_own(start: Callable[..., Running]) -> None:
+    """What one run has printed opens no other."""
+    tokens = set()
+    for _ in range(2):
+        server = start("--no-reload")
+        tokens.add(token := server.token)
+        for brought, status in ((token, 200), ("0" * 32, 403), ("", 403)):
+            assert write(server.state_url, brought) == status
+    assert len(tokens) == 2
+
+
+def write(state_url: str, token: str) -> int:
+    """Pause a queue with a token; return the status of the answer."""
+    headers = {"Content-Type": "application/json", "X-Devserver-Token": token}
+    request = urllib.request.Request(
+        f"{state_url}/queues/default/pause", b"{}", headers, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.mark.skipif(

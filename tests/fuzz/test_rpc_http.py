@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import socket
 from collections.abc import Iterator
 
@@ -32,7 +33,9 @@ class Port:
 
     def __init__(self) -> None:
         self.server = Server()
-        self._api_server = ApiServer(self.server.services, self.server.requests, True)
+        self._api_server = ApiServer(
+            self.server.services, self.server.requests, True, secrets.token_hex(16)
+        )
 
     async def start(self) -> None:
         """Serve."""
