@@ -7,8 +7,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 
 from devserver.storage import FILE_NAME
@@ -48,27 +46,6 @@ def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Pat
 class Run(Embedded):
     """One start of the server."""
 
-    def __init__(self, app: pathlib.Path, log: pathlib.Path, *options: str) -> None:
-        self._log_file = log
-        command = [sys.executable, "-m", "devserver", str(app), "--port", "0"]
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [*command, "--no-reload", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=REPOSITORY,
-                start_new_session=True,
-            )
-        try:
-            self.url = self._printed(r"^\s+App\s+(http://\S+)")
-            self._api = self._printed(r"^\s+State API\s+(http://\S+)")
-            self._token = self._printed(r"^\s+Token\s+(\S+)")
-            self._printed(r"^Press (Ctrl-C)")
-        except BaseException:
-            self.kill()
-            raise
-
     @property
     def pid(self) -> int:
         """The server's process."""
@@ -78,11 +55,6 @@ class Run(Embedded):
         """Return how many tasks wait, at one moment."""
         queues = self.state("GET", "/queues")["queues"]
         return sum(len(one["tasks"]) for one in queues if one["name"] == queue)
-
-    def kill(self) -> None:
-        """End it at once, as the system does when memory runs out."""
-        self._process.kill()
-        self._process.wait()
 
 
 class ChaosServer:
@@ -99,10 +71,12 @@ class ChaosServer:
 
     def _start(self) -> Run:
         self.starts += 1
-        log = self._work / f"server-{self.starts}.log"
         faults = f"{FAULTS},seed={self._seed + self.starts}"
-        options = ("--storage", str(self._storage), "--faults", faults)
-        return Run(self._app, log, *options)
+        return Run(
+            *(self._app, self._work, "--storage", str(self._storage)),
+            *("--faults", faults),
+            log=f"server-{self.starts}.log",
+        )
 
     def kill(self) -> None:
         """Kill the server with SIGKILL, and start it again."""

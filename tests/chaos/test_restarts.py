@@ -20,15 +20,11 @@ Start = Callable[..., ContractApp]
 def start(tmp_path: pathlib.Path) -> Iterator[Start]:
     """Start the contract's app on a server with given options."""
     runs: list[Run] = []
-    staged: list[pathlib.Path] = []
+    staged = staging.stage(staging.REPOSITORY / "plain_wsgi_app", tmp_path)
+    (tmp_path / "runs.jsonl").touch()
 
     def start(*options: str) -> ContractApp:
-        if not staged:
-            app = staging.REPOSITORY / staging.APPS["plain_wsgi"]
-            staged.append(staging.stage(app, tmp_path))
-            (tmp_path / "runs.jsonl").touch()
-        log = tmp_path / f"server-{len(runs)}.log"
-        runs.append(Run(staged[0], log, *options))
+        runs.append(Run(staged, tmp_path, *options))
         return ContractApp(runs[-1], tmp_path)
 
     yield start
@@ -94,21 +90,3 @@ def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
     app.release()
     wait_until(lambda: not server_of(app).waiting(), "the task has run")
     assert attempts(app, "slow")[:2] == ["0", "1"]
-
-
-def test_a_restart_on_stored_entities(start: Start, tmp_path: pathlib.Path) -> None:
-    """After a restart on its storage the counter goes on, and new tasks count."""
-    storage = ("--storage", str(tmp_path / "storage"))
-    app = start(*storage)
-    app.server.get("/counter/increment")
-    app.server.advance(60)
-    assert app.count() == 20
-    server_of(app).kill()
-
-    app = start(*storage)
-    assert app.count() == 20
-    app.server.advance(60)
-    assert app.count() == 30
-    app.server.get("/counter/increment")
-    app.server.advance(120)
-    assert app.count() == 60

@@ -77,6 +77,13 @@ DIFFERENCES = {
         embedded="given to the app as it is, which answers 404",
         reason="The app must see what a client sent.",
     ),
+    "restart": Difference(
+        case="entities and tasks after a restart of the server",
+        dev_appserver="tasks are lost and their names begin again at task1",
+        embedded="kept with --storage, and no name is given twice",
+        reason="Production keeps them; shared/once.py would take a name that is used "
+        "again for a task that has run.",
+    ),
     "two stores": Difference(
         case="an entity of Cloud NDB, read through the bundled datastore",
         dev_appserver="not there: Cloud NDB needs a Datastore emulator beside it",

@@ -27,14 +27,20 @@ class Embedded(base.Server):
     name = "embedded"
 
     def __init__(
-        self, app: pathlib.Path, work: pathlib.Path, *, reload: bool = False
+        self,
+        app: pathlib.Path,
+        work: pathlib.Path,
+        *options: str,
+        log: str = "embedded.log",
+        reload: bool = False,
     ) -> None:
-        """Start the server for the folder `app`; its log goes to `work`.
+        """Start the server for the folder `app`, with options of its command line.
 
-        With `reload` the app starts anew when one of its files changes.
+        Its log goes to a file in `work`. With `reload` the app starts anew when one of
+        its files changes.
         """
-        self._log_file = work / "embedded.log"
-        with self._log_file.open("wb") as log:
+        self._log_file = work / log
+        with self._log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -44,9 +50,10 @@ class Embedded(base.Server):
                     "--port",
                     "0",
                     "--reload" if reload else "--no-reload",
+                    *options,
                 ],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=pathlib.Path(__file__).resolve().parents[2],
                 start_new_session=True,
@@ -87,6 +94,11 @@ class Embedded(base.Server):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(STOP_TIME)
+
+    def kill(self) -> None:
+        """End the server at once, as the system does when memory runs out."""
+        self._process.kill()
+        self._process.wait()
 
     def state(self, method: str, path: str, body: object = None) -> Any:
         """Call the state API and return its answer, decoded."""

@@ -1,0 +1,45 @@
+"""What is stored outlives the server: the counter goes on where it was."""
+
+import pathlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY, stage
+
+pytestmark = pytest.mark.differs("restart")
+
+Start = Callable[[], Embedded]
+
+
+@pytest.fixture
+def start(app_name: str, library: str, tmp_path: pathlib.Path) -> Iterator[Start]:
+    """Start the chosen app on a server of its own; each start has the same storage."""
+    app = stage(REPOSITORY / APPS[app_name], tmp_path, library)
+    servers: list[Embedded] = []
+
+    def start() -> Embedded:
+        servers.append(Embedded(app, tmp_path, "--storage", str(tmp_path / "storage")))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_restart_on_stored_entities(start: Start) -> None:
+    """Tasks of before the restart run after it, and new ones count."""
+    server = start()
+    server.get("/counter/increment")
+    server.advance(60)
+    assert server.get("/counter/get").text == "20"
+    server.kill()
+
+    server = start()
+    assert server.get("/counter/get").text == "20"
+    server.advance(60)
+    assert server.get("/counter/get").text == "30"
+    server.get("/counter/increment")
+    server.advance(120)
+    assert server.get("/counter/get").text == "60"
