@@ -17,6 +17,13 @@ from devserver.storage import Storage
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
 
+_COUNTER_ENDS = {
+    datastore_stub_util.SEQUENTIAL: datastore_stub_util._MAX_SEQUENTIAL_COUNTER,
+    datastore_stub_util.SCATTERED: datastore_stub_util._MAX_SCATTERED_COUNTER,
+}
+# so many ids are left for all that is ever stored here
+_NEVER_REACHED = 2**40
+
 
 class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
     """Every commit is seen by every query at once, as in Firestore.
@@ -93,6 +100,16 @@ class Datastore(
         super()._Delete(key)
         if self._storage is not None:
             self._storage.put_entity(self._database, key.SerializeToString(), None)
+
+    def _SetMaxId(self, max_id: int) -> None:
+        """Keep an id that the app chose, or reserved, from being handed out.
+
+        The stub moves its counter behind the id. One at the end of the counter's range
+        would leave nothing to hand out; but so far the counter never comes by itself.
+        """
+        count, id_space = datastore_stub_util.IdToCounter(max_id)
+        if count < _COUNTER_ENDS[id_space] - _NEVER_REACHED:
+            super()._SetMaxId(max_id)
 
     def _SetIdCounter(self, id_space: Any, value: int) -> None:
         super()._SetIdCounter(id_space, value)

@@ -224,6 +224,20 @@ def test_a_reserved_id_does_not_come_again(
     assert first not in later
 
 
+@pytest.mark.parametrize("number", [2**52 + 2**51 - 1, 2**52 - 1, 2**63 - 1])
+@pytest.mark.parametrize("how", ["reserved", "stored"])
+def test_the_last_id_leaves_others(raw: RawClient, number: int, how: str) -> None:
+    """An id at the end of its range takes none of those before it."""
+    if how == "reserved":
+        raw.call("ReserveIds", keys=[key("A", number)])
+    else:
+        raw.upsert(entity(key("A", number), a=1))
+    later = raw.call("AllocateIds", keys=[key("A")] * 10).keys
+    found = {answer.path[-1].id for answer in later}
+    assert len(found) == 10
+    assert number not in found
+
+
 # --- values --------------------------------------------------------------------------
 
 embedded = entity(None, n=1, s=value("x", exclude_from_indexes=True))
