@@ -60,7 +60,7 @@ def test_from_outside(embedded: Embedded, fuzz: Fuzz) -> None:
 
 def test_as_a_task(embedded: Embedded, fuzz: Fuzz) -> None:
     """Any payload is dropped or fails, in plain words; the app runs on."""
-    path = straight.app_socket(embedded)
+    path = straight.app_address(embedded)
 
     def check(endpoint: str, payload: bytes) -> None:
         assert straight.post(path, endpoint, FROM_QUEUE, payload) in (200, 500)

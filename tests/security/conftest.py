@@ -1,22 +1,32 @@
-"""Fixtures: each of the three apps on the chosen dev server."""
+"""Fixtures: each of the three apps on either dev server."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import start
+from tests.conftest import SERVERS, start
+from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.staging import APPS, REPOSITORY, stage
 
 
-@pytest.fixture(scope="session", params=APPS)
+@pytest.fixture(
+    scope="session",
+    params=itertools.product(SERVERS, APPS),
+    ids="-".join,
+)
 def victim(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server with one of the apps on it, started once for all tests."""
-    work = tmp_path_factory.mktemp(request.param)
-    app = stage(REPOSITORY / APPS[request.param], work)
-    server = start(request.config.getoption("--server"), "bundled", app, work)
+    name, app_name = request.param
+    work = tmp_path_factory.mktemp(app_name)
+    app = stage(REPOSITORY / APPS[app_name], work)
+    try:
+        server = start(name, "bundled", app, work)
+    except dev_appserver_command.NotInstalledError as error:
+        pytest.skip(str(error))
     try:
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""Requests straight to the app's own socket, past the dev server."""
+"""Requests straight to the app's own socket or port, past the dev server."""
 
 import pathlib
 import re
@@ -6,16 +6,21 @@ import socket
 
 from tests.servers.base import Server
 
+Address = pathlib.Path | tuple[str, int]
 
-def app_socket(server: Server) -> pathlib.Path:
-    """Return the socket that gunicorn has said it listens on."""
-    found = re.search(r"Listening at: unix:(\S+)", server.log())
+
+def app_address(server: Server) -> Address:
+    """Return the Unix socket, or host and port, that gunicorn listens on."""
+    found = re.findall(
+        r"Listening at: (?:unix:(\S+)|http://(127\.0\.0\.1):(\d+))", server.log()
+    )
     assert found, server.log()
-    return pathlib.Path(found[1])
+    path, host, port = found[-1]
+    return pathlib.Path(path) if path else (host, int(port))
 
 
 def post(
-    path: pathlib.Path, endpoint: str, headers: dict[str, str], payload: bytes
+    address: Address, endpoint: str, headers: dict[str, str], payload: bytes
 ) -> int:
     """POST to the app itself; return the status."""
     head = {
@@ -26,9 +31,13 @@ def post(
         **headers,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    with socket.socket(socket.AF_UNIX) as client:
+    if isinstance(address, pathlib.Path):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(address))
+    else:
+        client = socket.create_connection(address)
+    with client:
         client.settimeout(30)
-        client.connect(str(path))
         request = f"POST {endpoint} HTTP/1.1\r\n{lines}\r\n".encode() + payload
         return int(exchange(client, request).split()[1])
 
