@@ -28,7 +28,8 @@ def cloud_ndb() -> SimpleNamespace:
     def client() -> Any:
         return ndb.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
 
-    os.register_at_fork(after_in_child=client.cache_clear)
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+        os.register_at_fork(after_in_child=client.cache_clear)
     lock = threading.Lock()
 
     def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
