@@ -158,16 +158,21 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def kept_venv() -> Iterator[pathlib.Path]:
+def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
     """Give the folder for dev_appserver.py's virtual environment, and lock it.
 
     It insists on one, and on installing requirements.txt there, which takes a minute.
     But the packages are here already: this Python runs the tests, or serves, with the
     app's requirements installed. A .pth file shows them to pip, which then has nothing
     to do, or fails if a version is another one.
+
+    With `apart`, no environment with other packages uses the same folder: an app that
+    starts anew, after an edit, still has to find its own.
     """
-    python = hashlib.sha256(f"{sys.base_prefix} {sys.version}".encode()).hexdigest()
-    folder = CACHE / python[:16]
+    installed = sysconfig.get_path("purelib")
+    made_of = [sys.base_prefix, sys.version, *([installed] if apart else [])]
+    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
+    folder = CACHE / digest[:16]
     # dev_appserver.py adds the name of the service
     base = str(folder / "default")
     packages = pathlib.Path(
@@ -177,7 +182,7 @@ def kept_venv() -> Iterator[pathlib.Path]:
     with (folder / "lock").open("w") as lock:
         # two starts at once would make the environment in the same folder
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (packages / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        (packages / "installed.pth").write_text(installed + "\n")
         pip = folder / "default" / "bin" / "pip"
         if not pip.exists():
             # where the .pth file shows a pip, `venv` installs none, nor its script
@@ -196,7 +201,7 @@ def serve(app: pathlib.Path, port: int) -> int:
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
         storage = pathlib.Path(data)
         try:
-            with kept_venv() as venv:
+            with kept_venv(apart=True) as venv:
                 line = command(
                     script,
                     app.resolve(),

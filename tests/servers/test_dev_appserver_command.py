@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
 def test_ports_are_free() -> None:
     """Each start gets a port of its own."""
     assert google.free_port() != google.free_port()
+
+
+def test_apps_that_are_served_keep_their_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Two environments that serve at once have a folder each; tests share one."""
+    monkeypatch.setattr(google, "CACHE", tmp_path)
+    with google.kept_venv(apart=True) as own, google.kept_venv() as common:
+        pass
+    monkeypatch.setattr(sysconfig, "get_path", lambda *_, **__: str(tmp_path / "x"))
+    with google.kept_venv(apart=True) as other, google.kept_venv() as again:
+        pass
+
+    assert common == again
+    assert len({own, common, other}) == 3
