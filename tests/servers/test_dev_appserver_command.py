@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 import sysconfig
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,12 @@ def test_apps_that_are_served_keep_their_packages(
     monkeypatch.setattr(google, "CACHE", tmp_path)
     with google.kept_venv(apart=True) as own, google.kept_venv() as common:
         pass
-    monkeypatch.setattr(sysconfig, "get_path", lambda *_, **__: str(tmp_path / "x"))
+    get_path = sysconfig.get_path
+
+    def elsewhere(name: str, **options: Any) -> str:
+        return get_path(name, **options) if options else str(tmp_path / name)
+
+    monkeypatch.setattr(sysconfig, "get_path", elsewhere)
     with google.kept_venv(apart=True) as other, google.kept_venv() as again:
         pass
 
