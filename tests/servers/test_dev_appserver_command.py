@@ -66,8 +66,8 @@ def test_apps_that_are_served_keep_their_packages(
         pass
     get_path = sysconfig.get_path
 
-    def elsewhere(name: str, **options: Any) -> str:
-        return get_path(name, **options) if options else str(tmp_path / name)
+    def elsewhere(name: str, *scheme: Any) -> str:
+        return get_path(name, *scheme) if scheme else str(tmp_path / name)
 
     monkeypatch.setattr(sysconfig, "get_path", elsewhere)
     with google.kept_venv(apart=True) as other, google.kept_venv() as again:
