@@ -202,7 +202,12 @@ sys.path.insert(0, str(NOXFILE.parent))
 
 APPS = ("flask", "django", "plain_wsgi")
 SERVERS = ("embedded", "dev_appserver")
+WINDOWS = "the servers and the tests run on Linux and macOS. On Windows, use WSL"
 GCLOUD = "https://cloud.google.com/sdk/docs/install"
+# Each package that is installed, those that others need among them: release and hashes.
+LOCK = Path("requirements-lock.txt")
+# A release with vulnerabilities that every service knows which knows any.
+CANARY = "django==1.8"
 # More than a server or a test run needs to end. nox's own 0.3 s leaves servers behind.
 STOP_SECONDS = 15.0
 
@@ -245,7 +250,7 @@ def serve(session: nox.Session) -> None:
             options.error(f"{error}, and no {own / 'app.yaml'}")
         folder = str(own)
         use_environment_for(session, own)
-        install(session, "devserver", folders=[own])
+        install(session, "devserver", folders=[own], locked=False)
     run_server(session, "-m", module, folder, *others)
 
 
@@ -302,8 +307,8 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def commands(session: nox.Session) -> None:
-    """Test this file's set-up and its sessions serve, copy, e2e and deploy."""
-    install(session, "devserver", "test", "commands", apps=APPS)
+    """Test this file's set-up, its sessions serve, copy, e2e, deploy, and the lock."""
+    install(session, "devserver", "test", "commands", "audit", apps=APPS)
     run_pytest(session, "tests/commands")
 
 
@@ -329,6 +334,16 @@ def versions(session: nox.Session) -> None:
     """Test the contract with every app on each Python version that is installed."""
     for ndb in ("bundled", "cloud"):
         test_contract(session, "embedded", ndb, *APPS)
+
+
+@nox.session(default=False, python="3.11", download_python="never")
+def minimums(session: nox.Session) -> None:
+    """Test the contract with the lowest releases that pyproject.toml names."""
+    install(session, "minimums", "pytest", locked=False)
+    for ndb in ("bundled", "cloud"):
+        run_contract(session, "embedded", ndb, *APPS)
+    # the contract changes no file of an app that runs
+    run_pytest(session, "tests/test_migration.py")
 
 
 @nox.session(default=False)
@@ -377,6 +392,58 @@ def deploy(session: nox.Session) -> None:
             session.run(*delete, external=True)
         else:
             session.log(f"it stays until: {' '.join(delete)}")
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements-lock.txt anew, after a pin was changed: nox -s lock.
+
+    Whatever still fits stays as it is. With `-- --upgrade`, what has no pin is taken in
+    its newest release.
+    """
+    install(session, "lock", locked=False)
+    groups = nox.project.load_toml()["dependency-groups"]
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"),
+        # one release of each package, which every Python from the oldest on can use
+        *("--python-version={}.{}".format(*OLDEST_PYTHON), "--fork-strategy=fewest"),
+        *(f"--group={group}" for group in groups if group != "minimums"),
+        *(f"{app}_app/requirements.txt" for app in APPS),
+        *(f"--output-file={LOCK}", "--custom-compile-command=nox -s lock"),
+        *session.posargs,
+        env=uv_settings(),
+    )
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities in what requirements-lock.txt holds."""
+    install(session, "audit")
+    with tempfile.TemporaryDirectory() as folder:
+        command = (
+            *("pip-audit", "--strict", "--disable-pip", "--progress-spinner=off"),
+            # an answer of yesterday does not show that there is a service today
+            f"--cache-dir={folder}/cache",
+            *session.posargs,
+        )
+        canary = Path(folder, "canary.txt")
+        canary.write_text(f"{CANARY} --hash=sha256:{'0' * 64}\n")
+        answer = session.run(
+            *(*command, f"--requirement={canary}"),
+            *("--format=columns", "--output=stdout"),
+            silent=True,
+            success_codes=[0, 1],
+        )
+        if answer is None:  # --install-only
+            return
+        reason = why_not_audited(answer)
+        if reason:
+            # not failed: nothing was found; not passed: nothing was looked for
+            session.skip(f"not audited: {reason}")
+        # pip-audit leaves out what a marker keeps from this Python or this system
+        everything = Path(folder, LOCK.name)
+        everything.write_text(re.sub(r"(?m) ; .*(?= \\$)", "", LOCK.read_text()))
+        session.run(*command, f"--requirement={everything}")
 
 
 @nox.session(default=False)
@@ -439,6 +506,8 @@ def need_dev_appserver(
 
     With `emulator`, Google's Datastore emulator has to be there too: for Cloud NDB.
     """
+    if sys.platform == "win32":
+        leave(WINDOWS)
     # here: it needs a POSIX system, and `copy` does not
     from tests.servers import datastore_emulator, dev_appserver_command
 
@@ -491,10 +560,15 @@ def ask(*command: str) -> str:
 
 
 def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
-    """Run the contract's tests on apps."""
+    """Install what the contract's tests need, and run them on apps."""
     if server == "dev_appserver":
         need_dev_appserver(session.skip, emulator=ndb == "cloud")
     install(session, "devserver", "test", apps=apps)
+    run_contract(session, server, ndb, *apps)
+
+
+def run_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
+    """Run the contract's tests on apps, with the packages that are installed."""
     for app in apps:
         run_pytest(
             session,
@@ -528,6 +602,21 @@ def run_pytest(
     )
 
 
+def why_not_audited(answer: str) -> str:
+    """Return why the service is not to be trusted, if it does not know the canary.
+
+    A mirror of the package index may answer without such data. pip-audit then finds no
+    known vulnerabilities, whatever it is asked about.
+    """
+    name, _, version = CANARY.partition("==")
+    if re.search(rf"(?m)^{name} +{re.escape(version)} ", answer):
+        return ""
+    last = answer.strip().rpartition("\n")[2]
+    if last.startswith("No known"):
+        return f"the service knows of nothing in {CANARY}, so it has no such data"
+    return f"the service gives no answer: {last}"
+
+
 def use_environment_for(session: nox.Session, folder: Path) -> None:
     """Give the session an environment of its own for the app in a folder.
 
@@ -552,14 +641,20 @@ def install(
     *groups: str,
     apps: Sequence[str] = (),
     folders: Sequence[Path] = (),
+    locked: bool = True,
 ) -> None:
     """Install dependency groups and apps' requirements, where that is not done yet.
 
     `apps` are names, `folders` those of other apps, which may have no requirements.
 
+    With `locked`, all of it has to be in the lock, in that release and with a hash from
+    there. Another app may need other releases than this repository's.
+
     nox uses an environment again whatever became of it. This makes it anew if what it
     should hold has changed, if an installation was interrupted, or if it was moved.
     """
+    if sys.platform == "win32" and {"devserver", "pytest", "test"} & {*groups}:
+        session.error(WINDOWS)
     environment = session.virtualenv
     if not isinstance(environment, VirtualEnv):  # --no-venv: all is installed already
         return
@@ -568,6 +663,8 @@ def install(
     others = [folder / "requirements.txt" for folder in folders]
     files += [file for file in others if file.is_file()]
     wanted = "\n".join([environment.location, *packages, *map(Path.read_text, files)])
+    if locked:
+        wanted += hashlib.sha256(LOCK.read_bytes()).hexdigest()
     note = Path(environment.location, "installed-by-noxfile.txt")
     # two sessions may start at once: nox -s serve -- flask, and the same for django
     with filelock.FileLock(f"{environment.location}.lock"):
@@ -578,7 +675,14 @@ def install(
             environment.create()
         session.log(f"installing {', '.join([*map(str, files), *groups])}")
         arguments = [*packages, *(f"--requirement={file}" for file in files)]
-        session.install(*arguments, env=uv_settings(), log=False)
+        if locked:
+            arguments += ["--require-hashes", f"--constraint={LOCK}"]
+        try:
+            session.install(*arguments, env=uv_settings(), log=False)
+        except CommandFailed:
+            if locked:  # neither uv nor pip can know of it
+                session.warn(f"was a requirement changed? Then {LOCK} too: nox -s lock")
+            raise
         note.write_text(wanted)
 
 

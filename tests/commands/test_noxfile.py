@@ -8,13 +8,16 @@ import ast
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from typing import IO
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.commands import running
 from tests.commands.running import MINUTES, Run, environment
@@ -22,6 +25,7 @@ from tests.servers.staging import REPOSITORY
 from tests.servers.waiting import wait_until
 
 SET_UP = "noxfile.py: setting up nox in "
+LOCK = "requirements-lock.txt"
 
 STOP_SECONDS = 10.0
 """What the end may take on a loaded machine; on another it is within three seconds."""
@@ -339,19 +343,132 @@ def test_serve_needs_an_app(
     assert "Traceback" not in result.stderr
 
 
+WINDOWS = """
+import sys
+import nox.__main__
+import filelock, nox.virtualenv  # they look at the system when they are imported
+sys.platform = "win32"
+sys.argv[0] = "nox"
+nox.__main__.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--", "flask"],
+        ["serve", "--", "flask", "--server", "dev_appserver"],
+        ["flask(embedded)"],
+        ["flask(dev_appserver_cloud)"],
+        ["unit"],
+        ["e2e", "--", "--base-url", "https://example.com"],
+    ],
+    ids=" ".join,
+)
+def test_windows(arguments: list[str]) -> None:
+    """There, what needs gunicorn or a POSIX system ends in a line, not a traceback."""
+    noxfile = REPOSITORY / "noxfile.py"
+    result = running.run(
+        *(sys.executable, "-c", WINDOWS, "-f", noxfile, "--no-venv", "-s", *arguments),
+    )
+
+    assert "On Windows, use WSL" in result.stderr
+    assert "Traceback" not in result.stderr
+    skipped = "dev_appserver_cloud" in arguments[0]
+    assert result.returncode == (0 if skipped else 1)
+
+
+def test_copy_on_windows(tmp_path: pathlib.Path) -> None:
+    """An app can be copied there."""
+    noxfile = REPOSITORY / "noxfile.py"
+    result = running.run(
+        *(sys.executable, "-c", WINDOWS, "-f", noxfile, "--no-venv"),
+        *("-s", "copy", "--", "flask", tmp_path / "my_app"),
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "my_app" / "shared" / "counter.py").is_file()
+
+
 def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -> None:
-    """A session's second run installs nothing, and one after an interruption does."""
+    """A session's second run installs nothing; after an interruption one does.
+
+    So does one after a change of the lock.
+    """
     lint = ["-s", "lint", "--install-only"]
     first = run(python, used_clone, *lint)
     second = run(python, used_clone, *lint)
     (finished,) = used_clone.glob(".nox/*/lint/installed-by-noxfile.txt")
     finished.unlink()  # it is written last
     third = run(python, used_clone, *lint)
+    with (used_clone / LOCK).open("a") as lock:
+        lock.write("# changed\n")
+    fourth = run(python, used_clone, *lint)
 
-    assert [r.returncode for r in (first, second, third)] == [0, 0, 0], first.stderr
-    told = ["installing lint" in r.stderr for r in (first, second, third)]
-    assert told == [True, False, True]
+    runs = (first, second, third, fourth)
+    assert [r.returncode for r in runs] == [0, 0, 0, 0], first.stderr
+    told = ["installing lint" in r.stderr for r in runs]
+    assert told == [True, False, True, True]
     assert "Creating virtual environment" in third.stderr
+
+
+@pytest.mark.parametrize("backend", ["uv", "virtualenv"])
+def test_package_with_another_hash_is_refused(
+    backend: str, python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """What is not the file that was locked is not installed, by uv nor by pip."""
+    lint = ["-db", backend, "-s", "lint", "--install-only"]
+    lock = used_clone / LOCK
+    package, others = lock.read_text().split("\nruff==")
+    changed = re.sub("(?<=sha256:)....", "0000", others)
+    lock.write_text(f"{package}\nruff=={changed}")
+
+    result = run(python, used_clone, *lint)
+
+    assert result.returncode == 1
+    assert f"({backend})" in result.stderr
+    assert re.search("(?i)hash", result.stderr)
+    assert not list(used_clone.glob(".nox/*/lint/lib/*/site-packages/ruff*"))
+    assert not list(used_clone.glob(".nox/*/lint/installed-by-noxfile.txt"))
+
+
+def test_session_installs_what_is_locked(
+    python: pathlib.Path, clone_to_serve: pathlib.Path
+) -> None:
+    """Each package that an app or the server needs comes in the release of the lock."""
+    serve = ["-s", "serve", "--install-only", "--", "flask"]
+
+    result = run(python, clone_to_serve, *serve)
+
+    assert result.returncode == 0, result.stderr
+    locked = re.findall(r"(?m)^(\S+)==(\S+)", (clone_to_serve / LOCK).read_text())
+    installed = packages(clone_to_serve, "serve")
+    assert {"django", "aiohttp", "grpcio-tools"} <= set(installed)
+    assert set(installed.items()) <= set(locked)
+
+
+def test_changed_pin_gets_into_the_lock(
+    python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """What is not locked is refused; `nox -s lock` takes it over, and nothing else."""
+    before = (used_clone / LOCK).read_text()
+    pyproject = used_clone / "pyproject.toml"
+    pins = re.sub('ruff==[^"]+', "ruff==0.17.5", pyproject.read_text())
+    pyproject.write_text(pins)
+
+    refused = run(python, used_clone, "-s", "lint", "--install-only")
+    locked = run(python, used_clone, "-s", "lock")
+    installed = run(python, used_clone, "-s", "lint", "--install-only")
+
+    assert refused.returncode == 1
+    assert "requirements-lock.txt too: nox -s lock" in refused.stderr
+    assert [locked.returncode, installed.returncode] == [0, 0], installed.stderr
+    assert packages(used_clone, "lint") == {"ruff": "0.17.5"}
+    after = (used_clone / LOCK).read_text()
+    name = re.compile(r"(?m)^[^ #\n=]+")
+    assert "\nruff==0.17.5 \\\n    --hash=sha256:" in after
+    assert name.findall(after) == name.findall(before)
+    assert "://" not in after
 
 
 def test_serve_installs_what_another_app_needs(
@@ -361,7 +478,8 @@ def test_serve_installs_what_another_app_needs(
     app = tmp_path / "my_app"
     app.mkdir()
     (app / "app.yaml").write_text("runtime: python313\n")
-    (app / "requirements.txt").write_text("itsdangerous==2.2.0\n")
+    # another release than the one that is locked for the apps here
+    (app / "requirements.txt").write_text("itsdangerous==2.1.2\n")
     serve = ["-s", "serve", "--install-only", "--", str(app)]
 
     first = run(python, used_clone, *serve)
@@ -370,10 +488,17 @@ def test_serve_installs_what_another_app_needs(
     assert [first.returncode, second.returncode] == [0, 0], first.stderr
     assert f"installing {app / 'requirements.txt'}, devserver\n" in first.stderr
     assert "installing" not in second.stderr
-    (environment,) = used_clone.glob(".nox/*/serve-*/")
-    packages = {x.name.partition("-")[0] for x in environment.glob("lib/*/*/*-info")}
-    assert {"itsdangerous", "aiohttp"} <= packages
-    assert "flask" not in packages
+    installed = packages(used_clone, "serve-*")
+    assert installed["itsdangerous"] == "2.1.2"
+    assert "aiohttp" in installed
+    assert "flask" not in installed
+
+
+def packages(clone: pathlib.Path, environment: str) -> dict[str, str]:
+    """Return the names and versions of what is installed in an environment of nox."""
+    (folder,) = clone.glob(f".nox/*/{environment}/lib/*/site-packages")
+    found = metadata.distributions(path=[str(folder)])
+    return {canonicalize_name(x.name): x.version for x in found}
 
 
 @pytest.fixture(scope="session")
