@@ -77,9 +77,9 @@ def without_ports(text: str) -> str:
     return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", text)
 
 
-def test_what_is_not_emulated_is_in_the_readme() -> None:
-    """The README names each setting and file of which the server warns."""
-    listed = section(README, "What it does not emulate")
+def test_what_is_not_emulated_is_documented() -> None:
+    """docs/devserver.md names each setting and file of which the server warns."""
+    listed = section(DEVSERVER, "What it does not emulate")
 
     for name in (*config._NOT_EMULATED, *config._OTHER_FILES):
         assert f"`{name}`" in listed

@@ -1,0 +1,323 @@
+"""Every command and every example of the README runs, in a copy of the repository."""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands.running import MINUTES, Run, environment, nox, own_commands, run
+from tests.commands.test_readme import README, first_cells, section, without_ports
+from tests.servers.embedded import Embedded
+from tests.servers.staging import REPOSITORY
+from tests.servers.waiting import wait_until
+
+TESTING = (REPOSITORY / "docs" / "testing.md").read_text()
+
+SHORT = {
+    "nox -l": "nox -l",
+    "nox -s bench": "nox -s bench -- --server embedded --runs 1",
+    "nox -s chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
+    "nox -s flask -- -k retry": "nox -s 'flask(embedded)' -- -k retry",
+    "nox -s unit -- tests/fuzz --fuzz-inputs 50000": (
+        "nox -s unit -- tests/fuzz --fuzz-inputs 50"
+    ),
+}
+"""A command that takes long -> the same with less to do."""
+
+SERVED = {
+    "python3 noxfile.py -s serve -- flask",
+    "python3 noxfile.py -s serve -- flask --port 0",
+    "nox -s serve -- flask",
+    "python3 noxfile.py -s copy -- flask ../my_app",
+    "python3 noxfile.py -s serve -- ../my_app",
+    "nox -s copy",
+}
+"""What `served` and the example below run."""
+
+ELSEWHERE = {
+    "nox -s serve -- flask --server dev_appserver": "test_serve.py",
+    "nox -s deploy -- flask --project my-project": "test_deploy.py",
+    "nox -s audit": "test_audit.py",
+    "nox -s lock": "test_noxfile.py",
+    "nox -s e2e -- --base-url https://VERSION-dot-PROJECT.appspot.com": "test_e2e.py",
+}
+"""What takes a server of its own -> the module beside this one that runs it."""
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> set[str]:
+    """Return the commands of this repository that the README names."""
+    shown = re.findall(r"^\$ (.*)$", "".join(blocks(README, "console")), re.MULTILINE)
+    named = re.findall(r"`((?:nox|python3 noxfile\.py)(?: [^`]*)?)`", README)
+    # `nox` and `noxfile.py` are spoken of, too
+    return {x for x in [*shown, *named] if not x.startswith("curl ")}
+
+
+def by_ci() -> set[str]:
+    """Return the commands that .ci/run runs whole, by itself or as a part of nox."""
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    lines = re.findall(
+        r"^python3 noxfile\.py(.*?)(?: < /dev/null)?$", script, re.MULTILINE
+    )
+    assert "" in lines, "CI runs all tests"
+    listed = nox("--list").stdout
+    default = re.findall(r"^\* (\w+(?:\(\w+\))?)", listed, re.MULTILINE)
+    sessions = {*default, *(session.partition("(")[0] for session in default)}
+    whole = {x for name in sessions for x in (f" -s {name}", f' -s "{name}"')}
+    return {
+        program + arguments
+        for program in ("nox", "python3 noxfile.py")
+        for arguments in (*lines, *whole)
+    }
+
+
+def test_every_command_is_tried() -> None:
+    """A command is run by a test, or whole by CI; none is forgotten."""
+    tried = {*SHORT, *SERVED, *ELSEWHERE, *by_ci()}
+
+    assert commands() - tried == set()
+    assert {*SHORT, *SERVED, *ELSEWHERE} <= commands()
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_command_is_tried_elsewhere(command: str) -> None:
+    """The module that is named runs the session."""
+    module = ELSEWHERE[command]
+    session = command.split()[2]
+
+    text = (pathlib.Path(__file__).parent / module).read_text()
+    assert f'"{session}"' in text
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The repository as a clone has it, with what is not committed yet."""
+    folder = tmp_path_factory.mktemp("readme") / "deferred-samples"
+    listed = run("git", "ls-files", "-co", "--exclude-standard", "-z").stdout
+    for name in filter(None, listed.split("\0")):
+        source, target = REPOSITORY / name, folder / name
+        if source.is_symlink() or source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target, follow_symlinks=False)
+    return folder
+
+
+def run_here(command: str, clone: pathlib.Path) -> Run:
+    """Run a command of the README with the packages of this environment."""
+    program, *arguments = shlex.split(command)
+    if program == "python3":
+        assert arguments.pop(0) == "noxfile.py"
+    return nox(*arguments, folder=clone, noxfile=clone / "noxfile.py")
+
+
+@pytest.mark.parametrize("command", SHORT)
+def test_command(command: str, clone: pathlib.Path) -> None:
+    """What takes long runs in its short form."""
+    done = run_here(SHORT[command], clone)
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    if "-s" in command:
+        assert "was successful" in done.stderr
+    assert "no tests ran" not in done.stdout
+
+
+class Served:
+    """The first command of the README, at work."""
+
+    def __init__(self, clone: pathlib.Path, work: pathlib.Path) -> None:
+        self._log = work / "log"
+        path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "noxfile.py", "--no-venv"),
+                    *("-s", "serve", "--", "flask", "--port", "0"),
+                ],
+                cwd=clone,
+                env=environment(PATH=path),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(lambda: "Press Ctrl-C" in self.printed, "the banner", MINUTES)
+
+    @property
+    def printed(self) -> str:
+        """What it has printed."""
+        return self._log.read_text()
+
+    def address(self, name: str) -> str:
+        """Return what a line of the banner says."""
+        found = re.search(rf"^  {name} +(?:http://)?(\S+)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def served(
+    clone: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The Flask app, served as the README says."""
+    served = Served(clone, tmp_path_factory.mktemp("served"))
+    yield served
+    os.killpg(served.process.pid, signal.SIGINT)
+    assert served.process.wait(MINUTES) == 0
+
+
+def output(command: str) -> str:
+    """Return what the README shows below a command."""
+    block = next(x for x in blocks(README, "console") if f"$ {command}" in x)
+    shown = block.partition(f"$ {command}\n")[2]
+    return shown.partition("\n$ ")[0].strip("\n")
+
+
+def test_serve_prints_what_is_shown(served: Served) -> None:
+    """Line by line, but for numbers, names of temporary files, and the set-up."""
+
+    def lines(text: str) -> list[str]:
+        text = re.sub(r"^noxfile.py: .*\n|^nox > .*\n", "", text, flags=re.MULTILINE)
+        text = re.sub(r"devserver-\w+", "devserver-X", without_ports(text))
+        text = re.sub(r"^.*warning: app.yaml says.*\n", "", text, flags=re.MULTILINE)
+        # the workers and the banner come in any order
+        return sorted(re.sub(r"\[[\d: +-]+\]|\(\d+\)|pid: \d+", "N", text).splitlines())
+
+    shown = output("python3 noxfile.py -s serve -- flask")
+    booted = len(re.findall("Booting worker", shown))
+    wait_until(lambda: served.printed.count("Booting worker") == booted, "the workers")
+    printed = served.printed.partition("Press Ctrl-C")
+    end = printed[2].partition("\n")[0]
+    assert lines(shown) == lines(printed[0] + printed[1] + end + "\n")
+
+
+def test_curl_answers_what_is_shown(served: Served) -> None:
+    """The three requests, one after the other, but for the numbers of the clock."""
+    if not shutil.which("curl"):
+        pytest.skip("there is no curl")
+    shown = "".join(blocks(section(README, "What you see"), "console"))
+    replies = re.findall(r"^\$ (curl .*)\n(.*)$", shown, re.MULTILINE)
+    assert len(replies) == 3
+    for shown_command, reply in replies:
+        command = re.sub(
+            r"127\.0\.0\.1:\d+(?=/clock)",
+            served.address("State API"),
+            shown_command.replace("127.0.0.1:8080", served.address("App")),
+        )
+        command = re.sub(r"Token: \w+", f"Token: {served.address('Token')}", command)
+
+        def is_so(command: str = command, reply: str = reply) -> bool:
+            program, *arguments = shlex.split(command)
+            answer = run(program, "--silent", "--show-error", *arguments)
+            assert answer.returncode == 0, answer.stderr
+            return without_decimals(answer.stdout) == without_decimals(reply)
+
+        # the count rises a moment after the answer of the page that increments
+        wait_until(is_so, f"{command}: {reply}", interval=0.2)
+
+
+def without_decimals(text: str) -> str:
+    """Return a text with each number that has a point replaced."""
+    return re.sub(r"\d+\.\d+", "N", text)
+
+
+# --- the examples ---
+
+
+@pytest.fixture(scope="module")
+def my_app(clone: pathlib.Path) -> pathlib.Path:
+    """A copy of the Flask app, made as the README says."""
+    copied = run_here("python3 noxfile.py -s copy -- flask ../my_app", clone)
+    assert copied.returncode == 0, copied.stderr
+    return clone.parent / "my_app"
+
+
+def test_example_runs(my_app: pathlib.Path) -> None:
+    """The test with the virtual clock, as it stands, and what docs/testing.md adds."""
+    (example,) = blocks(section(README, "Test your own tasks"), "python")
+    waiting, stored, failing, _ = blocks(TESTING, "python")
+    assert "a/view/that" in failing  # of no app here
+    test = my_app.parent / "test_counter.py"
+    test.write_text("\n\n".join([example, waiting, stored]))
+
+    done = run(sys.executable, "-m", "pytest", "-q", test, folder=my_app.parent)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_example_without_a_server(my_app: pathlib.Path) -> None:
+    """The one that uses the SDK's testbed."""
+    (example,) = (x for x in blocks(TESTING, "python") if "testbed" in x)
+    (my_app / "test_without.py").write_text(example)
+
+    done = run(
+        *(sys.executable, "-m", "pytest", "-q", "test_without.py"),
+        folder=my_app,
+        PYTHONPATH=str(my_app),
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+OWN_APP = """\
+from flask import Flask
+from google.appengine.api import wrap_wsgi_app
+from google.appengine.ext import deferred
+
+import tasks
+from shared.guard import guard
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def start():
+    deferred.defer(tasks.later, "done")
+    return "soon"
+
+
+"""
+OWN_TASKS = """\
+import pathlib
+
+
+def later(text):
+    pathlib.Path(__file__).with_name("result").write_text(text)
+"""
+
+
+def test_an_app_of_ones_own(tmp_path: pathlib.Path) -> None:
+    """The files that the README names, and its three lines, are enough for any app."""
+    text = section(README, "Copy it into your app")
+    folder = tmp_path / "own"
+    (folder / "shared").mkdir(parents=True)
+    for name in re.findall(r"`(\w+\.py)`", first_cells(text)):
+        shutil.copy(REPOSITORY / "shared" / name, folder / "shared")
+    (settings,) = blocks(text, "yaml")
+    (line,) = blocks(text, "python")
+    assert len((settings + line).splitlines()) == 3
+    (folder / "app.yaml").write_text("runtime: python313\n" + settings)
+    (folder / "main.py").write_text(OWN_APP + line)
+    (folder / "tasks.py").write_text(OWN_TASKS)
+
+    server = Embedded(folder, tmp_path)
+    try:
+        assert server.get("/").text == "soon"
+        server.run_due()
+        assert server.get("/_ah/queue/deferred").status == 405
+        assert server.post("/_ah/queue/deferred").status == 403
+    finally:
+        server.stop()
+    assert (folder / "result").read_text() == "done"

@@ -1,0 +1,194 @@
+"""The README's tables say what the apps are and do."""
+
+import ast
+import pathlib
+import re
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+from django.middleware import csrf
+from google.appengine.api import apiproxy_stub_map
+from google.appengine.ext.deferred import deferred
+from google.appengine.runtime import default_api_stub
+
+from devserver import config, listening
+from tests.commands.test_readme import README, section
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY
+
+METHODS = re.compile(r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\b")
+PATHS = ("/counter/get", "/counter/increment", "/custom/path", "/_ah/queue/deferred")
+
+
+def rows(title: str) -> list[list[str]]:
+    """Return the cells of the last table below a headline, without its head."""
+    lines = [x for x in section(README, title).splitlines() if x.startswith("|")]
+    dashes = max(i for i, line in enumerate(lines) if set(line) <= set("|-"))
+    return [line.strip("| ").split(" | ") for line in lines[dashes + 1 :]]
+
+
+def code(cell: str) -> list[str]:
+    """Return what stands between backticks."""
+    return re.findall(r"`(.+?)`", cell)
+
+
+def normal(text: str) -> str:
+    """Return code as it would be in one line."""
+    return re.sub(r"\s+", " ", text)
+
+
+# --- the schedule ---
+
+
+def deferred_calls(app: str) -> list[tuple[int, str, int]]:
+    """Return countdown, URL and amount of each call of defer in an app."""
+    tree = ast.parse((REPOSITORY / APPS[app] / "main.py").read_text())
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "deferred.defer":
+            options = {x.arg: ast.literal_eval(x.value) for x in node.keywords}
+            url = options.get("_url", deferred._DEFAULT_URL)
+            amount = ast.literal_eval(node.args[2])
+            found.append((options.get("_countdown", 0), url, amount))
+    return found
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_schedule(app: str) -> None:
+    """Each call of defer is a row, with its delay, its URL and the count after it."""
+    count = 0
+    expected = []
+    for countdown, url, amount in deferred_calls(app):
+        count += amount
+        expected.append([str(countdown), f"`{url}`", str(count)])
+
+    found = rows("What you see")
+    assert [[delay, url, count] for delay, _, url, count in found] == expected
+    for delay, what, url, _ in found:
+        assert (f"_countdown={delay}" in what) is (delay != "0")
+        other = url.strip("`") != deferred._DEFAULT_URL
+        assert (f'_url="{url.strip("`")}"' in what) is other
+
+
+# --- the apps ---
+
+
+def test_apps_beside_each_other() -> None:
+    """What a cell shows of an app is in its main.py."""
+    for what, *cells in rows("The three apps")[:6]:
+        assert len(cells) == len(APPS), what
+        for folder, cell in zip(APPS.values(), cells, strict=True):
+            text = normal((REPOSITORY / folder / "main.py").read_text())
+            for shown in code(cell):
+                if shown != "//counter/get":  # an address, not a line
+                    assert normal(shown) in text, (folder, what)
+
+
+def answers() -> Iterator[tuple[str, str, str]]:
+    """Yield method, path and the promised answer, for each that the table names."""
+    for request, answer in rows("What the apps answer"):
+        methods = METHODS.findall(request) or ["GET"]
+        paths = re.findall(r"(/[\w/]+)", request) or PATHS
+        for method in dict.fromkeys(methods):
+            for path in paths:
+                yield method, path, answer
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_answers(app: str, tmp_path: pathlib.Path) -> None:
+    """Each request of the table gets the status that stands beside it."""
+    wanted = list(answers())
+    server = Embedded(REPOSITORY / APPS[app], tmp_path)
+    try:
+        for method, path, answer in wanted:
+            here, with_django, there = answer.partition("with Django")
+            promised = there if with_django and app == "django" else here
+            found = server.request(method, path)
+
+            assert str(found.status) in re.findall(r"\b\d{3}\b", promised), (
+                method,
+                path,
+                found,
+            )
+            if "`Allow`" in promised:
+                assert found.allow, (method, path)
+                assert method not in found.allow or found.status == 200
+    finally:
+        server.stop()
+    assert len(wanted) > 20
+
+
+# --- versions ---
+
+
+def test_versions() -> None:
+    """The lowest versions and the pins are those of pyproject.toml and of the apps."""
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    minimums = groups["dependency-groups"]["minimums"]
+    pins = re.findall(
+        r"^ *\"?([\w-]+)==([\d.]+)",
+        (REPOSITORY / "pyproject.toml").read_text().partition("minimums = ")[0]
+        + "".join(
+            (REPOSITORY / folder / "requirements.txt").read_text()
+            for folder in APPS.values()
+        ),
+        re.MULTILINE,
+    )
+
+    found = rows("Versions tested")
+    assert [f"{name}=={lowest}" for name, lowest, _ in found] == minimums
+    assert {(name, pinned) for name, _, pinned in found} <= set(pins)
+
+
+def test_pythons() -> None:
+    """The versions of Python are those that `nox -s versions` runs on."""
+    noxfile = (REPOSITORY / "noxfile.py").read_text()
+    found = re.search(r"python=\[(.*?)\].*\ndef versions", noxfile)
+    assert found
+    *others, last = re.findall(r"[\d.]+", found[1])
+
+    assert f"Python {', '.join(others)} and {last}" in section(
+        README, "Versions tested"
+    )
+    assert f"Python {', '.join(others)} or {last}" in section(README, "Run it")
+
+
+# --- Google's page, and what goes wrong ---
+
+
+def test_lines_that_mend_the_page() -> None:
+    """Each row of the comparison cites lines of the file that it names."""
+    found = rows("Where this differs from Google's page, and why")
+
+    assert [row[0] for row in found] == [str(number) for number in range(1, 12)]
+    for number, _, _, where in found:
+        file, *lines = code(where)
+        text = (REPOSITORY / file).read_text()
+        assert lines, number
+        for line in lines:
+            assert line in text, f"{number}: {line} is not in {file}"
+
+
+SOURCES = {
+    "'X-AppEngine-Taskname' was not set.": deferred,
+    "did not originate from Task Queue.": deferred,
+    "without active security ticket": default_api_stub,
+    "No api proxy found for service": apiproxy_stub_map,
+    "CSRF cookie not set.": csrf,
+    "is in use by another program.": listening,
+    "is a link to nowhere": config,
+}
+"""A part of an error text -> the module that says so."""
+
+
+def test_error_texts() -> None:
+    """What the troubleshooting quotes is what the SDK, Django and the server say."""
+    quoted = [cell for cell, _ in rows("Troubleshooting")]
+
+    for text, module in SOURCES.items():
+        assert sum(text in cell for cell in quoted) == 1, text
+        source = pathlib.Path(module.__file__ or "").read_text()
+        # the texts go on over the ends of lines
+        joined = re.sub(r'"\s*f?"', "", source)
+        assert text.split("'")[-1] in joined, text
