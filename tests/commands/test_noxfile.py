@@ -369,7 +369,8 @@ def test_windows(arguments: list[str]) -> None:
     """There, what needs gunicorn or a POSIX system ends in a line, not a traceback."""
     noxfile = REPOSITORY / "noxfile.py"
     result = running.run(
-        *(sys.executable, "-c", WINDOWS, "-f", noxfile, "--no-venv", "-s", *arguments),
+        *(sys.executable, "-c", WINDOWS, "-f", str(noxfile)),
+        *("--no-venv", "-s", *arguments),
     )
 
     assert "On Windows, use WSL" in result.stderr
