@@ -1,21 +1,19 @@
-"""The gRPC port: which RPC goes where, and what a client sees of errors."""
+"""The gRPC port: which RPC goes where."""
 
-import functools
-import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from devserver.datastore import DatastoreCalls
 from devserver.datastore_v1 import messages, queries, results
 from devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from devserver.datastore_v1.commit import Commit
 from devserver.datastore_v1.databases import Database, Databases
-from devserver.datastore_v1.errors import RpcError, check, refuse_if
+from devserver.datastore_v1.errors import check, refuse_if
 from devserver.datastore_v1.keys import Partition
+from devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
 from devserver.datastore_v1.run_query import Search
 from devserver.datastore_v1.transactions import (
     IDLE_SECONDS,
@@ -27,8 +25,6 @@ from devserver.datastore_v1.transactions import (
 from devserver.indexed_store import View
 from devserver.storage import Storage
 
-logger = logging.getLogger("devserver")
-
 _SERVICE = "google.datastore.v1.Datastore"
 _MODE = messages.CommitRequest.Mode
 _OPTIONS = (
@@ -36,9 +32,6 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
-
-Rpc = Callable[[Any, Any], Awaitable[None]]
-"""Reads a request and fills its response."""
 
 
 class DatastoreV1:
@@ -95,7 +88,7 @@ class DatastoreV1:
         }
         handlers: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(
-                _handler(name, rpc, self._before_answer, self._abandon)
+                rpc_handler(name, rpc, self._before_answer, self._abandon)
             )
             for name, rpc in rpcs.items()
         }
@@ -295,42 +288,3 @@ class DatastoreV1:
 def _set_now(into: Any) -> None:
     now = time.time_ns()
     into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000
-
-
-def _handler(
-    name: str,
-    rpc: Rpc,
-    before_answer: Callable[[str], None],
-    abandon: Callable[[Any], None],
-) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    request_class = getattr(messages.datastore, f"{name}Request").pb()
-    response_class = getattr(messages.datastore, f"{name}Response").pb()
-
-    @functools.wraps(rpc)
-    async def handle(data: bytes, context: Any) -> bytes:
-        response = response_class()
-        try:
-            request = request_class.FromString(data)
-            try:
-                await rpc(request, response)
-            except BaseException:
-                # also if the client has hung up
-                abandon(response)
-                raise
-            before_answer(name)
-        except DecodeError:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"The {name} request is malformed."
-            )
-        except RpcError as error:
-            await context.abort(error.code, str(error))
-        except Exception:
-            logger.exception("Datastore.%s failed", name)
-            await context.abort(
-                grpc.StatusCode.INTERNAL,
-                f"The dev server failed at {name}; its output says more.",
-            )
-        serialized: bytes = response.SerializeToString()
-        return serialized
-
-    return handle

@@ -1,0 +1,64 @@
+"""One RPC as gRPC calls it: bytes in, bytes out, errors as status codes."""
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from devserver.datastore_v1 import messages
+from devserver.datastore_v1.errors import RpcError
+
+logger = logging.getLogger("devserver")
+
+Rpc = Callable[[Any, Any], Awaitable[None]]
+"""Reads a request and fills its response."""
+
+
+def rpc_handler(
+    name: str,
+    rpc: Rpc,
+    before_answer: Callable[[str], None],
+    abandon: Callable[[Any], None],
+) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    """Return what gRPC is to call for an RPC.
+
+    Args:
+        name: the RPC's name, such as "Lookup".
+        rpc: carries it out; raises RpcError for what the client is to see.
+        before_answer: called with the name when it was carried out.
+        abandon: called with the unfinished response when it was not.
+    """
+    request_class = getattr(messages.datastore, f"{name}Request").pb()
+    response_class = getattr(messages.datastore, f"{name}Response").pb()
+
+    @functools.wraps(rpc)
+    async def handle(data: bytes, context: Any) -> bytes:
+        response = response_class()
+        try:
+            request = request_class.FromString(data)
+            try:
+                await rpc(request, response)
+            except BaseException:
+                # also if the client has hung up
+                abandon(response)
+                raise
+            before_answer(name)
+        except DecodeError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"The {name} request is malformed."
+            )
+        except RpcError as error:
+            await context.abort(error.code, str(error))
+        except Exception:
+            logger.exception("Datastore.%s failed", name)
+            await context.abort(
+                grpc.StatusCode.INTERNAL,
+                f"The dev server failed at {name}; its output says more.",
+            )
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    return handle
