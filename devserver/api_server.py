@@ -10,7 +10,13 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
-from devserver.http_server import HttpServer, check_host, has_token, read_body
+from devserver.http_server import (
+    TOKEN_HEADER,
+    HttpServer,
+    check_host,
+    has_token,
+    read_body,
+)
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
 
@@ -116,9 +122,10 @@ class ApiServer:
             )
         with self._ticket(call.request_id, http_request) as ticket:
             if ticket is None:
-                raise apiproxy_errors.RPCFailedError(
-                    f"{what} was made outside of a request, or after its end"
-                )
+                reason = f"{what} was made outside of a request, or after its end"
+                if TOKEN_HEADER in http_request.headers:
+                    reason += f", and {TOKEN_HEADER} is not what the server printed"
+                raise apiproxy_errors.RPCFailedError(reason)
             return await self._services.call(
                 call.service_name, call.method, call.request, ticket
             )
@@ -135,7 +142,7 @@ class ApiServer:
         if claimed in self._requests:
             yield claimed
         elif has_token(http_request, self._token):
-            ticket = self._requests.begin(str(http_request.url))
+            ticket = self._requests.begin(url="")  # that of the app is taken
             try:
                 yield ticket
             finally:

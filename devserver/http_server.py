@@ -158,7 +158,8 @@ class _Connection(web.RequestHandler):
 def has_token(request: web.BaseRequest, token: str) -> bool:
     """Tell whether a request brings the token that this run of the server made."""
     brought = request.headers.get(TOKEN_HEADER, "")
-    return hmac.compare_digest(brought.encode(), token.encode())
+    # aiohttp gives bytes that are no UTF-8 as surrogates
+    return hmac.compare_digest(brought.encode(errors="surrogateescape"), token.encode())
 
 
 def check_host(request: web.BaseRequest) -> None:

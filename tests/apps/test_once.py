@@ -16,9 +16,11 @@ from google.appengine.ext import deferred, testbed
 from google.appengine.ext import ndb as bundled_ndb
 
 from shared import once as once_module
+from shared.cloud_ndb import cloud_ndb
 from shared.counter import do_something_later
 from shared.once import once
 from tests.apps.plain_gunicorn import REPOSITORY
+from tests.devserver.datastore_v1_server import RunningDatastore
 from tests.servers.staging import APPS
 
 Task = Callable[..., None]
@@ -33,13 +35,10 @@ def bundled(services: testbed.Testbed) -> Any:
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Cloud NDB, as counter.py uses it, on the dev server's datastore."""
-    reason = "this repository has no Cloud NDB yet"
-    cloud = pytest.importorskip("shared.cloud_ndb", reason=reason)
-    server = pytest.importorskip("tests.devserver.datastore_v1_server", reason=reason)
-    running = server.RunningDatastore()
+    running = RunningDatastore()
     monkeypatch.setenv("DATASTORE_EMULATOR_HOST", running.host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "unit")
-    yield cloud.cloud_ndb()
+    yield cloud_ndb()
     running.stop()
 
 

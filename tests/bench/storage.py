@@ -1,6 +1,6 @@
 """Measure what a put and an add cost, with little stored and with much.
 
-    python -m tests.bench.storage [--large 100000] [--calls 2000]
+    python -m tests.bench.storage [--large 100000] [--calls 5000]
 
 The services are called as the app's requests call them, with their storage on disk and
 without HTTP in between, which would hide the difference.

@@ -20,14 +20,6 @@ FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
 PATIENCE = 300.0
 """Seconds that one call may take to get through."""
 
-LIBRARY = re.compile(r"^( +COUNTER_NDB: )\w+$", re.MULTILINE)
-
-
-def libraries() -> list[str]:
-    """Return the NDB libraries that the apps can store their counter with."""
-    settings = (REPOSITORY / "flask_app" / "app.yaml").read_text()
-    return ["bundled", "cloud"] if LIBRARY.search(settings) else ["bundled"]
-
 
 def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
     """Copy an app, with the route that the driver asks."""
@@ -37,9 +29,13 @@ def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Pat
     shutil.copy(pathlib.Path(__file__).parent / "staged" / "chaos_main.py", copy)
     settings = copy / "app.yaml"
     text = settings.read_text()
-    assert text.count(" main:app") == 1
-    text = text.replace(" main:app", " chaos_main:app")
-    settings.write_text(LIBRARY.sub(rf"\g<1>{library}", text))
+    for old, new in (
+        (" main:app", " chaos_main:app"),
+        ("COUNTER_NDB: bundled", f"COUNTER_NDB: {library}"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    settings.write_text(text)
     return copy
 
 

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos.conftest import SHORT
-from tests.chaos.server import ChaosServer, libraries, moments, stage
+from tests.chaos.server import ChaosServer, moments, stage
+from tests.conftest import LIBRARIES
 from tests.servers.staging import APPS, REPOSITORY
 from tests.servers.waiting import wait_until
 
@@ -21,7 +22,6 @@ AT_ONCE = 8
 
 URLS = ("/_ah/queue/deferred", "/custom/path")
 
-LIBRARIES = libraries()
 CASES = list(itertools.product(APPS, LIBRARIES))
 
 

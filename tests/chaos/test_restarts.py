@@ -24,7 +24,7 @@ def start(tmp_path: pathlib.Path) -> Iterator[Start]:
     (tmp_path / "runs.jsonl").touch()
 
     def start(*options: str) -> ContractApp:
-        runs.append(Run(staged, tmp_path, *options))
+        runs.append(Run(staged, tmp_path, *options, log=f"server-{len(runs)}.log"))
         return ContractApp(runs[-1], tmp_path)
 
     yield start

@@ -1,12 +1,13 @@
 """What README.md and docs/devserver.md name is what there is."""
 
+import argparse
 import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from devserver import __main__, config, console
+from devserver import __main__, config, console, task_runner
 from devserver.state_api import StateApi
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
@@ -52,6 +53,25 @@ def test_every_option_is_in_the_readme() -> None:
 
     assert "--port" in named
     assert sorted(named) == sorted(options - {"-h", "--help"})
+
+
+def test_defaults_are_in_the_readme() -> None:
+    """The README's table says what an option is if it is not given."""
+    table = section(README, "The dev server")
+    named = re.findall(
+        r"^\| `(--[\w-]+).*?`?([\w-]+)`? if not given", table, re.MULTILINE
+    )
+    defaults = {
+        action.option_strings[0]: str(action.default)
+        for action in __main__._parser()._actions
+        if action.default not in (None, False, argparse.SUPPRESS)
+    }
+
+    assert dict(named) == defaults | {
+        "--reload": "on",
+        "--storage": "memory",
+        "--task-deadline": f"{task_runner.DEADLINE:g}",
+    }
 
 
 def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:

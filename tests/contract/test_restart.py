@@ -20,7 +20,9 @@ def start(app_name: str, library: str, tmp_path: pathlib.Path) -> Iterator[Start
     servers: list[Embedded] = []
 
     def start() -> Embedded:
-        servers.append(Embedded(app, tmp_path, "--storage", str(tmp_path / "storage")))
+        options = ("--storage", str(tmp_path / "storage"))
+        log = f"server-{len(servers)}.log"
+        servers.append(Embedded(app, tmp_path, *options, log=log))
         return servers[-1]
 
     yield start

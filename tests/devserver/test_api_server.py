@@ -8,11 +8,12 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from google.appengine.api import apiproxy_stub
+from google.appengine.api import apiproxy_stub, user_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
 from google.appengine.datastore import datastore_pb
@@ -25,6 +26,7 @@ from devserver.config import QueueConfig
 from devserver.http_server import TOKEN_HEADER
 from tests.devserver.calls import (
     APP_ID,
+    HOSTNAME,
     PULL,
     TASK_ERRORS,
     Message,
@@ -299,15 +301,46 @@ async def test_the_token_stands_for_a_ticket(port: Port, ticket: str) -> None:
     data = GET.SerializeToString()
     answer = await port.ask("memcache", "Get", data, ticket=ticket, token=port.token)
     assert answer.HasField("response")
-    assert list(port.server.requests._urls) == [port.ticket]
+    assert len(port.server.requests) == 1  # the one that the fixture has begun
 
 
 @pytest.mark.parametrize("token", ["", "0" * 32, "\xe9"])
 async def test_a_wrong_token_is_refused(port: Port, token: str) -> None:
-    """It is no better than none."""
+    """It is no better than none, and the answer says which one would do."""
     data = GET.SerializeToString()
     answer = await port.ask("memcache", "Get", data, ticket="", token=token)
     assert "was made outside of a request" in answer.rpc_error.detail
+    assert f"{TOKEN_HEADER} is not what the server printed" in answer.rpc_error.detail
+
+
+async def test_bytes_that_are_no_text_are_no_token(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are refused like any other, without a fault of the server."""
+    call = remote_api.Request(
+        service_name="memcache", method="Get", request=GET.SerializeToString()
+    )
+    body = call.SerializeToString()
+    head = (
+        "POST /rpc_http HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n{TOKEN_HEADER}: "
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+    writer.write(head.encode() + b"\xff\r\n\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+    response = remote_api.Response.FromString(answer.partition(b"\r\n\r\n")[2])
+    assert "is not what the server printed" in response.rpc_error.detail
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_call_with_the_token_has_the_url_of_the_app(port: Port) -> None:
+    """Not that of this port, where no user could go."""
+    login = user_service_pb2.CreateLoginURLRequest(destination_url="/x")
+    data = login.SerializeToString()
+    answer = await port.ask("user", "CreateLoginURL", data, ticket="", token=port.token)
+    found = user_service_pb2.CreateLoginURLResponse.FromString(answer.response)
+    assert found.login_url.endswith(quote(f"http://{HOSTNAME}/x"))
 
 
 async def test_a_transaction_of_a_call_with_the_token_ends_with_it(port: Port) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from google.appengine.api.memcache import memcache_service_pb2
+from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
 from devserver import app_watchdog, console
 from devserver import server as server_module
@@ -177,15 +179,46 @@ def test_the_banner(start: Callable[..., Running]) -> None:
     assert "\x1b" not in server.stderr
 
 
-def test_each_run_has_a_token_of_its_own(start: Callable[..., Running]) -> None:
-    """What one run has printed opens no other."""
+def test_each_run_has_a_token_of_its_own(
+    start: Callable[..., Running], folder: Path
+) -> None:
+    """What one run has printed opens its state API and API port, and no other's."""
+    make_app(folder, SHOW_API_PORT, "app_engine_apis: true\n")
     tokens = set()
     for _ in range(2):
         server = start("--no-reload")
         tokens.add(token := server.token)
+        port = fetch(server.url)[1]
         for brought, status in ((token, 200), ("0" * 32, 403), ("", 403)):
             assert write(server.state_url, brought) == status
+            assert makes_calls(port, brought) is (status == 200)
     assert len(tokens) == 2
+
+
+SHOW_API_PORT = """\
+import os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [os.environ["API_PORT"].encode()]
+"""
+
+
+def makes_calls(port: str, token: str) -> bool:
+    """Tell whether an API call with a token, and without a ticket, is answered."""
+    call = remote_api_bytes_pb2.Request(
+        service_name="memcache",
+        method="Stats",
+        request=memcache_service_pb2.MemcacheStatsRequest().SerializeToString(),
+    )
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/rpc_http",
+        call.SerializeToString(),
+        {"X-Devserver-Token": token},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        response = remote_api_bytes_pb2.Response.FromString(answer.read())
+    return bool(response.HasField("response"))
 
 
 def write(state_url: str, token: str) -> int:

@@ -21,8 +21,6 @@ from devserver.datastore_v1 import transactions
 from tests.devserver.calls import APP_ID, PROJECT
 from tests.devserver.datastore_v1_server import RunningDatastore
 
-OWN_KEY = [("A", 1, "B", "b")]
-
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningDatastore]:

@@ -33,7 +33,6 @@ from tests.devserver.calls import APP_ID, Message, reference
 
 KIND = "Thing"
 NAMES = ("a", "b", "c")
-FILTER = datastore_pb.Query.Filter
 ORDER = datastore_pb.Query.Order
 LESS, LESS_OR_EQUAL, GREATER, GREATER_OR_EQUAL, EQUAL = range(1, 6)
 

@@ -623,6 +623,24 @@ async def test_a_write_of_a_stranger_is_refused(
     assert state.clock.offset == 0
 
 
+async def test_bytes_that_are_no_text_are_no_token(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    """403 as for any other, without a fault of the server."""
+    head = (
+        "POST /queues/default/pause HTTP/1.1\r\nHost: localhost\r\n"
+        "Connection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: 2\r\n{TOKEN_HEADER}: "
+    )
+    port = state.session._base_url.port  # type: ignore[union-attr]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode() + b"\xff\r\n\r\n{}")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_write_of_the_own_origin(state: State) -> None:
     """A page that the state port itself has served may write, with the token."""
     origin = str(state.session._base_url).rstrip("/")

@@ -104,13 +104,17 @@ def app_socket(app_address: straight.Address) -> pathlib.Path:
 def test_straight_to_the_app(
     app_address: straight.Address, endpoint: str, tmp_path: pathlib.Path
 ) -> None:
-    """Whoever does not know all that App Engine sends gets 403."""
+    """403 for whoever lacks the task's name, or both forms of the queue's address.
+
+    With these, nothing tells a request from a task: on the embedded server only this
+    user can open the socket, and SECURITY.md says what that means on dev_appserver.py.
+    """
     made = tmp_path / "made"
     for forged in combinations():
         if "X-AppEngine-TaskName" in forged and (
             "X-AppEngine-User-IP" in forged or "X-AppEngine-Remote-Addr" in forged
         ):
-            continue  # that is all: see the next two tests
+            continue  # test_the_payload_is_an_attack shows what happens then
         assert straight.post(app_address, endpoint, forged, trap(made)) == 403, forged
         assert not made.exists(), forged
 
