@@ -178,11 +178,8 @@ def test_lines_that_mend_the_page() -> None:
 
 
 ERRORS = [
-    (
-        "Detected an attempted XSRF attack. The header 'X-AppEngine-Taskname' was not "
-        "set.",
-        deferred,
-    ),
+    ("Detected an attempted XSRF attack. The header", deferred),
+    ("'X-AppEngine-Taskname' was not set.", deferred),
     ("This request did not originate from Task Queue.", deferred),
     ("Attempted RPC call without active security ticket", default_api_stub),
     ("No api proxy found for service", apiproxy_stub_map),
