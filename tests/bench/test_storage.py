@@ -1,0 +1,15 @@
+"""The measurement of the storage works; what it measures is for `nox -s bench`."""
+
+import pytest
+
+from tests.bench.storage import show
+
+
+def test_storage_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each, with the cost among few, among many, and their ratio."""
+    show(300, 50)
+
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "300 stored" in head
+    assert [row.split("  ")[0] for row in rows] == ["a put", "an add"]
+    assert all(float(row.split()[-1]) > 0 for row in rows)
