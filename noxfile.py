@@ -54,6 +54,30 @@ if sys.version_info[:2] < OLDEST_PYTHON:
     )
 
 
+# What these take stands behind --. Before it, nox would take a word for a session: of
+# `-s serve flask`, the second is one, which tests for minutes.
+EXAMPLES = {
+    "serve": "-s serve -- flask",
+    "copy": "-s copy -- flask ../my_app",
+    "deploy": "-s deploy -- flask --project my-project",
+}
+NOT_OF_NOX = {"--port", "--host", "--server", "--storage", "--faults", "--project"}
+
+
+def check_words(arguments: list[str]) -> None:
+    """Leave with a line if -s is missing, or --."""
+    until = arguments.index("--") if "--" in arguments else len(arguments)
+    words = arguments[:until]
+    for session in EXAMPLES.keys() & {*words}:
+        place = words.index(session)
+        named = {"-s", "-e", "--session", "--sessions"} & {*words[:place]}
+        others = [x for x in words[place + 1 : place + 2] if not x.startswith("-")]
+        if not named or others or NOT_OF_NOX & {x.partition("=")[0] for x in words}:
+            fail(f"say -s and --, as in: python3 noxfile.py {EXAMPLES[session]}")
+
+
+check_words(sys.argv[1:])
+
 # --- without nox: an environment that has it ------------------------------------------
 
 
@@ -230,11 +254,19 @@ def serve(session: nox.Session) -> None:
     options = Options(
         session,
         "Say flask, django or plain_wsgi, or the folder of another app, "
-        "for example: nox -s serve -- flask",
+        "for example: python3 noxfile.py -s serve -- flask",
     )
+    if {"-h", "--help"} & {*session.posargs}:
+        install(session, "devserver", apps=APPS)
+        session.run("python", "-m", "devserver", "--help")
+        return
     options.add_argument("app", metavar="APP")
     options.add_argument("--server", choices=SERVERS, default="embedded")
+    options.add_argument("--storage", metavar="DIR")
     chosen, others = options.parse_known_args(session.posargs)
+    if chosen.storage is not None:
+        # nox has changed to this file's folder; it is meant from where the user is
+        others.append(f"--storage={Path(session.invoked_from, chosen.storage)}")
     if chosen.server == "embedded":
         module = "devserver"
     else:
@@ -244,7 +276,6 @@ def serve(session: nox.Session) -> None:
         folder = f"{app_name(chosen.app)}_app"
         install(session, "devserver", apps=APPS)
     except argparse.ArgumentTypeError as error:
-        # nox has changed to this file's folder; it is meant from where the user is
         own = Path(session.invoked_from, chosen.app)
         if not Path(own, "app.yaml").is_file():
             options.error(f"{error}, and no {own / 'app.yaml'}")
@@ -260,7 +291,7 @@ def copy(session: nox.Session) -> None:
     options = Options(
         session,
         "Say flask, django or plain_wsgi, and a new folder, for example: "
-        "nox -s copy -- flask ../my_app",
+        "python3 noxfile.py -s copy -- flask ../my_app",
     )
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("folder", metavar="DIR")
@@ -349,7 +380,9 @@ def minimums(session: nox.Session) -> None:
 @nox.session(default=False)
 def e2e(session: nox.Session) -> None:
     """Test a version that is deployed: nox -s e2e -- --base-url URL."""
-    options = Options(session, f"For example: nox -s e2e -- --base-url {EXAMPLE_URL}")
+    options = Options(
+        session, f"For example: python3 noxfile.py -s e2e -- --base-url {EXAMPLE_URL}"
+    )
     options.add_argument("--base-url", metavar="URL", type=base_url, required=True)
     chosen, others = options.parse_known_args(session.posargs)
     install(session, "test")
@@ -362,7 +395,9 @@ def deploy(session: nox.Session) -> None:
 
     With --delete the version is deleted afterwards; --version names it.
     """
-    options = Options(session, "For example: nox -s deploy -- flask --project my-id")
+    options = Options(
+        session, "For example: python3 noxfile.py -s deploy -- flask --project my-id"
+    )
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("--project", metavar="ID", required=True)
     options.add_argument("--version", metavar="NAME")
@@ -480,7 +515,7 @@ class Options(argparse.ArgumentParser):
 
 def app_name(text: str) -> str:
     """Return the app that a text names; its folder's name will do too."""
-    app = text.rstrip("/").removesuffix("_app")
+    app = text.rstrip("/").lower().removesuffix("_app")
     if app not in APPS:
         raise argparse.ArgumentTypeError(f"there is no app {text!r}")
     return app
@@ -683,6 +718,10 @@ def install(
             if locked:  # neither uv nor pip can know of it
                 session.warn(f"was a requirement changed? Then {LOCK} too: nox -s lock")
             raise
+        # Python warns of the SDK's code when it compiles it, which no user can mend
+        compile_all = ("python", "-W", "ignore", "-m", "compileall", "-q")
+        for sdk in Path(environment.location).glob("lib/*/*/google/appengine"):
+            session.run(*compile_all, str(sdk), log=False)
         note.write_text(wanted)
 
 

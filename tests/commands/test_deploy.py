@@ -151,7 +151,7 @@ def test_mistake_in_the_arguments(arguments: list[str], mistake: str) -> None:
     deployed = nox("-s", "deploy", "--", *arguments)
 
     assert reason(deployed) == (
-        f"{mistake}. For example: nox -s deploy -- flask --project my-id"
+        f"{mistake}. For example: python3 noxfile.py -s deploy -- flask --project my-id"
     )
 
 

@@ -124,7 +124,10 @@ def test_mistake_in_the_address(arguments: list[str], reason: str) -> None:
 
     (line,) = (x for x in tested.stderr.splitlines() if "aborted" in x)
     assert tested.returncode == 1
-    assert f"aborted: {reason}. For example: nox -s e2e -- --base-url https://" in line
+    assert (
+        f"aborted: {reason}. For example: python3 noxfile.py -s e2e -- --base-url https://"
+        in line
+    )
     assert tested.stdout == ""
     assert "Traceback" not in tested.stderr
 

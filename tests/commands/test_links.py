@@ -15,6 +15,7 @@ PAGES = sorted(
 
 # what a page shows of a user's own app, or of another project
 ELSEWHERE = {
+    "appengine_config.py",
     "cron.yaml",
     "DIR/devserver.sqlite3",
     "dispatch.yaml",

@@ -343,6 +343,49 @@ def test_serve_needs_an_app(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "flask"],
+        ["serve", "--", "flask"],
+        ["-s", "serve", "flask"],
+        ["-s", "serve", "--port", "0", "--", "flask"],
+        ["-s", "serve", "--port=0", "--", "flask"],
+        ["-s", "copy", "flask", "../my_app"],
+        ["-s", "deploy", "flask", "--project", "my-project"],
+    ],
+    ids=" ".join,
+)
+def test_forgotten_dashes(arguments: list[str]) -> None:
+    """A line shows the command as it should be; no other session runs instead."""
+    result = running.nox(*arguments)
+
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert re.search(r"say -s and --, as in: python3 noxfile\.py -s \w+ -- ", line)
+
+
+def test_help_of_the_server() -> None:
+    """What serve takes is what the server says of itself."""
+    result = running.nox("-s", "serve", "--", "--help")
+
+    assert result.returncode == 0
+    assert "--task-deadline SECONDS" in result.stdout
+
+
+def test_storage_is_where_the_user_is(tmp_path: pathlib.Path) -> None:
+    """The folder is meant from there, as the app's is."""
+    (tmp_path / "store").write_text("no folder")
+
+    result = running.nox(
+        *("-s", "serve", "--", "plain_wsgi", "--port", "0", "--storage", "store"),
+        folder=tmp_path,
+    )
+
+    assert result.returncode == 1
+    assert str(tmp_path / "store") in result.stderr
+
+
 WINDOWS = """
 import sys
 import nox.__main__
@@ -446,6 +489,9 @@ def test_session_installs_what_is_locked(
     installed = packages(clone_to_serve, "serve")
     assert {"django", "aiohttp", "grpcio-tools"} <= set(installed)
     assert set(installed.items()) <= set(locked)
+    # compiled already: Python would show the SDK's warnings to whoever serves first
+    (sdk,) = clone_to_serve.glob(".nox/*/serve/lib/*/*/google/appengine")
+    assert list(sdk.glob("ext/deferred/__pycache__/deferred.*.pyc"))
 
 
 def test_changed_pin_gets_into_the_lock(

@@ -284,17 +284,10 @@ app = Flask(__name__)
 
 @app.get("/")
 def start():
-    deferred.defer(tasks.later, "done")
+    deferred.defer(tasks.visit, "home")
     return "soon"
 
 
-"""
-OWN_TASKS = """\
-import pathlib
-
-
-def later(text):
-    pathlib.Path(__file__).with_name("result").write_text(text)
 """
 
 
@@ -306,18 +299,20 @@ def test_an_app_of_ones_own(tmp_path: pathlib.Path) -> None:
     for name in re.findall(r"`(\w+\.py)`", first_cells(text)):
         shutil.copy(REPOSITORY / "shared" / name, folder / "shared")
     (settings,) = blocks(text, "yaml")
-    (line,) = blocks(text, "python")
+    tasks, line = blocks(text, "python")
+    assert '`deferred.defer(tasks.visit, "home")`' in text
     assert len((settings + line).splitlines()) == 3
     (folder / "app.yaml").write_text("runtime: python313\n" + settings)
     (folder / "main.py").write_text(OWN_APP + line)
-    (folder / "tasks.py").write_text(OWN_TASKS)
+    (folder / "tasks.py").write_text(tasks)
 
     server = Embedded(folder, tmp_path)
     try:
         assert server.get("/").text == "soon"
         server.run_due()
+        (visits,) = server.state("GET", "/entities?kind=Visits")["entities"]
+        assert visits["properties"] == {"count": 1}
         assert server.get("/_ah/queue/deferred").status == 405
         assert server.post("/_ah/queue/deferred").status == 403
     finally:
         server.stop()
-    assert (folder / "result").read_text() == "done"

@@ -14,7 +14,7 @@ from google.appengine.api import apiproxy_stub_map
 from google.appengine.ext.deferred import deferred
 from google.appengine.runtime import default_api_stub
 
-from devserver import config, listening
+from devserver import api_server, config, listening
 from tests.commands.running import run
 from tests.commands.test_readme import README, section
 from tests.servers.embedded import Embedded
@@ -183,6 +183,8 @@ ERRORS = [
     ("This request did not originate from Task Queue.", deferred),
     ("Attempted RPC call without active security ticket", default_api_stub),
     ("No api proxy found for service", apiproxy_stub_map),
+    ("was made outside of a request, or after its end", api_server),
+    ("app.yaml lacks the setting 'app_engine_apis: true'", api_server),
     ("CSRF cookie not set.", csrf),
     ("is in use by another program.", listening),
     ("is a link to nowhere", config),
