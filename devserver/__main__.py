@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from devserver.app_process import AppProcess
+    from devserver.config import AppConfig
     from devserver.faults import Faults
 
 PROG = "python -m devserver"
@@ -106,20 +107,24 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     except ConfigError as error:
         _fail(2, str(error))
     except AppUnavailable as error:
-        _fail(1, _what_to_do(str(error), options.app_folder))
+        _fail(1, _what_to_do(str(error), config))
 
 
-def _what_to_do(error: str, folder: Path) -> str:
+def _what_to_do(error: str, config: "AppConfig") -> str:
     """Return how to go on after the app has died; what it printed is shown by now."""
-    summary = error.partition("\n")[0]
+    from devserver import missing_module
+    from devserver.app_process import DEFAULT_ENTRYPOINT
+
+    summary, _, printed = error.partition("\n")
+    entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
+    advice = missing_module.advice(printed, config.folder, entrypoint)
     # 127 is the shell's status for a program that it does not find
-    if "ModuleNotFoundError" in error or "exit status 127" in summary:
-        return (
-            f"{summary} A package is missing in {sys.executable} (see above). Name it "
-            f"in {folder / 'requirements.txt'}, install that file, and start again; "
-            "noxfile.py installs it by itself."
-        )
-    return f"{summary} What it printed is above. Mend that, and start the server again."
+    if advice is None and "exit status 127" in summary:
+        more = missing_module.about_packages(config.folder)
+        advice = f"The entrypoint's program is not there (see above). {more}"
+    if advice is None:
+        advice = "What it printed is above. Mend that, and start the server again."
+    return f"{summary} {advice}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "app_folder",
-        type=Path,
+        type=_folder,
         metavar="APP_FOLDER",
         help="the folder that holds app.yaml",
     )
@@ -162,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--storage",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="a folder that keeps entities and tasks for the next run (default: they "
         "are kept in memory)",
@@ -190,6 +195,12 @@ def _parser() -> argparse.ArgumentParser:
         "--open", action="store_true", help="open the app in a browser when it is ready"
     )
     return parser
+
+
+def _folder(text: str) -> Path:
+    """Return a path as it was typed, but without `..`, in which nobody reads it."""
+    path = Path(text)
+    return path.resolve() if ".." in path.parts else path
 
 
 def _port(text: str) -> int:

@@ -19,7 +19,7 @@ from devserver.config import RESERVED_VARIABLES, AppConfig
 
 # what App Engine runs when app.yaml has no entrypoint:
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
-_DEFAULT_ENTRYPOINT = "gunicorn main:app"
+DEFAULT_ENTRYPOINT = "gunicorn main:app"
 _WATCHDOG = Path(__file__).with_name("app_watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
@@ -115,7 +115,7 @@ class AppProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = config.entrypoint or _DEFAULT_ENTRYPOINT
+        entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
         self.port = _free_port()
         self.socket_path: str | None = None
         self.exit_status: int | None = None

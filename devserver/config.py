@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from google.appengine.api import appinfo
+from google.appengine.api import appinfo, appinfo_errors
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
@@ -91,11 +91,17 @@ RESERVED_VARIABLES = frozenset(
 )
 _NOT_EMULATED = (
     *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
-    *("error_handlers", "includes", "builtins", "libraries", "api_config", "backends"),
+    *("error_handlers", "includes", "builtins", "api_config", "backends"),
     *("network", "resources", "beta_settings", "vm_settings", "standard_websocket"),
     *("endpoints_api_service", "health_check", "liveness_check", "readiness_check"),
     *("service_account", "build_env_variables", "runtime_config", "main"),
 )
+# in place of what the parser says, which does not tell what to do
+_REASONS: Mapping[type, str] = {
+    appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
+    appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
+    "3 runtime. Delete it; packages stand in requirements.txt.",
+}
 _OTHER_FILES = {
     "dispatch.yaml": "every request goes to this one service",
     "cron.yaml": "no cron job runs",
@@ -123,9 +129,12 @@ def load_app_yaml(folder: Path) -> AppConfig:
         raise ConfigError(f"{path}: there is no runtime. Add: runtime: python313")
     if info.env or not re.fullmatch(r"python3\d*", info.runtime):
         given = f"env: {info.env}" if info.env else f"runtime: {info.runtime}"
+        old = info.runtime.startswith("python2")
+        more = " What else changes: see docs/python2-to-python3.md." if old else ""
         raise ConfigError(
             f"{path}: {given} cannot be run. This server runs apps of the standard "
             "environment with a Python 3 runtime, for example runtime: python313."
+            f"{more}"
         )
     inbound_services: list[str] = info.inbound_services or []
     return AppConfig(
@@ -227,6 +236,8 @@ def _parse(parse: Callable[[str], Any], text: str, path: Path) -> Any:
         reason = lines[0] if lines else type(cause).__name__
         if reason.endswith(":") and len(lines) > 1:
             reason += " " + lines[1].strip()
+        # what the SDK means stands at the end of the chain
+        reason = _REASONS.get(type(getattr(cause, "cause", cause)), reason)
         raise ConfigError(f"{path}{where}: {reason}") from error
 
 
@@ -273,6 +284,8 @@ def _warnings(info: Any, path: Path, text: str) -> Iterator[str]:
         yield f"app.yaml says {info.runtime}; this is {here}, and the app runs on it."
     if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
         yield "entrypoint begins with exec: App Engine adds its own, and that fails."
+    if info.threadsafe is not None:
+        yield "threadsafe has no effect, and gcloud app deploy refuses it: delete it."
     if asked := [name for name in _NOT_EMULATED if getattr(info, name, None)]:
         yield f"app.yaml: not emulated: {', '.join(asked)}."
     for name in info.env_variables or {}:

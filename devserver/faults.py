@@ -77,7 +77,9 @@ class Faults:
             except ValueError:
                 raise ValueError(f"{part!r} is not NAME=NUMBER") from None
             if name not in NAMES:
-                raise ValueError(f"there is no fault {name!r}; there are {NAMES}")
+                raise ValueError(
+                    f"there is no fault {name!r}; there are {', '.join(NAMES)}"
+                )
             if not 0 <= faults[name] <= 1:
                 raise ValueError(f"{part!r} is no probability from 0 to 1")
         return cls(faults, **more)

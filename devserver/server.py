@@ -171,7 +171,7 @@ class Server:
         state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
         datastore = f"127.0.0.1:{self._settings.datastore_port}"
         storage = self._settings.storage
-        where = str(storage.path) if storage else "in memory"
+        where = str(storage.path.resolve()) if storage else "in memory"
         console.show_banner(self._config, url, state_url, self._token, datastore, where)
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
@@ -221,6 +221,8 @@ class Server:
             logger.info("queue.yaml is read again")
         files = sorted(paths - {folder / "queue.yaml"})
         if files:
+            # an editor's temporary files are gone by now, and say nothing
+            files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
             self._app.restart()

@@ -58,6 +58,10 @@ class Storage:
         self._entities: dict[tuple[str, bytes], bytes | None] = {}
         self._tasks: dict[tuple[str, str], bytes | None] = {}
         self._counters: dict[str, int] = {}
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(
+                f"{folder} is a file, not a folder. Give a folder to --storage."
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)

@@ -94,6 +94,23 @@ def test_a_mistake_is_named_with_its_line(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("app_yaml", ["", "# runtime: python313\n"])
+def test_an_empty_app_yaml(tmp_path: Path, app_yaml: str) -> None:
+    """The message says that it is empty, and what it needs at least."""
+    message = error_of(tmp_path, app_yaml)
+    assert message.endswith("app.yaml: it is empty. Add: runtime: python313")
+
+
+def test_libraries_of_python_2(tmp_path: Path) -> None:
+    """They are refused for Python 3, and the message says where packages stand."""
+    libraries = "libraries:\n- name: webapp2\n  version: latest\n"
+    message = error_of(tmp_path, f"runtime: python313\n{libraries}")
+    assert message.endswith(
+        ": libraries is refused for a Python 3 runtime. Delete it; packages stand in "
+        "requirements.txt."
+    )
+
+
 @pytest.mark.parametrize("app_yaml", ["", "null\n", "- a\n", "text\n", "a: b\n---\n"])
 def test_what_is_no_app_yaml_at_all(tmp_path: Path, app_yaml: str) -> None:
     """An empty file, a list and a text are refused with the file's name."""
@@ -135,6 +152,15 @@ def test_a_runtime_that_cannot_be_run(tmp_path: Path, app_yaml: str) -> None:
     assert "cannot be run" in error_of(tmp_path, app_yaml)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "named"), [("python27", True), ("nodejs20", False)]
+)
+def test_python_2_has_a_guide(tmp_path: Path, runtime: str, named: bool) -> None:
+    """Whoever comes from there, and nobody else, is told where to read on."""
+    message = error_of(tmp_path, f"runtime: {runtime}\n")
+    assert message.endswith("see docs/python2-to-python3.md.") is named
+
+
 def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
     """The app is run on this Python, with one line that says so."""
     (notice,) = load(tmp_path, "runtime: python37\n").warnings
@@ -146,6 +172,8 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
     ("app_yaml", "text"),
     [
         ("entrypoint: exec gunicorn main:app", "exec"),
+        ("threadsafe: true", "gcloud app deploy refuses it"),
+        ("threadsafe: false", "gcloud app deploy refuses it"),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
         ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),

@@ -1,0 +1,131 @@
+"""What to do when the app has died because Python did not find a module."""
+
+import re
+import sys
+from pathlib import Path
+
+_NOT_FOUND = re.compile(
+    # of a traceback, and of python -m
+    r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?([\w.]+)",
+    re.MULTILINE,
+)
+_GUIDE = "docs/python2-to-python3.md"
+
+# Python's own modules that were renamed or dropped, with what there is instead. A
+# package of the same name on PyPI is a stranger's. Sources: lib2to3.fixes.fix_imports
+# and fix_urllib of Python 3.12, PEP 3108, and "Removed" in What's New of 3.12 and 3.13.
+OF_PYTHON_2 = {
+    **dict.fromkeys(("BaseHTTPServer", "CGIHTTPServer"), "http.server"),
+    **dict.fromkeys(("DocXMLRPCServer", "SimpleXMLRPCServer"), "xmlrpc.server"),
+    **dict.fromkeys(("MimeWriter", "mimetools", "mimify", "rfc822"), "email"),
+    **dict.fromkeys(("StringIO", "cStringIO"), "io"),
+    **dict.fromkeys(("UserDict", "UserList", "UserString"), "collections"),
+    **dict.fromkeys(("__builtin__", "exceptions", "future_builtins"), "builtins"),
+    **dict.fromkeys(("anydbm", "whichdb"), "dbm"),
+    **dict.fromkeys(("commands", "popen2"), "subprocess"),
+    **dict.fromkeys(("dummy_thread", "dummy_threading", "thread"), "threading"),
+    **dict.fromkeys(("md5", "sha"), "hashlib"),
+    "ConfigParser": "configparser",
+    "Cookie": "http.cookies",
+    "HTMLParser": "html.parser",
+    "Queue": "queue",
+    "SimpleHTTPServer": "http.server",
+    "SocketServer": "socketserver",
+    "cPickle": "pickle",
+    "cookielib": "http.cookiejar",
+    "copy_reg": "copyreg",
+    "email.Encoders": "email.encoders",
+    "email.MIMEBase": "email.mime.base",
+    "email.MIMEMultipart": "email.mime.multipart",
+    "email.MIMEText": "email.mime.text",
+    "email.Utils": "email.utils",
+    "htmlentitydefs": "html.entities",
+    "httplib": "http.client",
+    "robotparser": "urllib.robotparser",
+    "sets": "",  # set is built in
+    "urllib2": "urllib.request",
+    "urlparse": "urllib.parse",
+    "xmlrpclib": "xmlrpc.client",
+}
+OF_EARLIER_PYTHON_3 = {
+    **dict.fromkeys(("asynchat", "asyncore"), "asyncio"),
+    **dict.fromkeys(("crypt", "distutils", "imghdr", "smtpd", "telnetlib"), ""),
+    "cgi": "urllib.parse",
+    "cgitb": "traceback",
+    "imp": "importlib",
+    "pipes": "subprocess",
+    "uu": "base64",
+}
+
+
+def advice(printed: str, folder: Path, entrypoint: str) -> str | None:
+    """Return what to do.
+
+    Args:
+        printed: the last lines of the app.
+        folder: the app's folder.
+        entrypoint: the command that has started the app.
+
+    Returns:
+        What is missing and how to go on; None: it is not that.
+    """
+    names = _NOT_FOUND.findall(printed)
+    # an earlier one was caught, or led to the last one
+    return _about(names[-1], folder, entrypoint) if names else None
+
+
+def about_packages(folder: Path) -> str:
+    """Return what to do about a package that is not installed."""
+    return (
+        "If it is of a package that the app needs, name that package, which may be "
+        f"called otherwise, in {folder / 'requirements.txt'}, install that file for "
+        f"{sys.executable}, and start again; noxfile.py installs it by itself."
+    )
+
+
+def _about(name: str, folder: Path, entrypoint: str) -> str | None:
+    top = name.partition(".")[0]
+    if _is_in(folder, name):
+        return None  # there, but Python looks elsewhere
+    if _is_in(folder, top):
+        return f"There is no module {name} in {folder}. Add it, or mend the import."
+    if top in _named_in(entrypoint):
+        return (
+            f"There is no module {name} in {folder}, and the entrypoint in app.yaml "
+            f"needs it: {entrypoint}"
+        )
+    if top == "shared":  # cp without -L leaves it behind
+        return (
+            f"There is no module {name} in {folder}. One of these samples is copied, "
+            "with it, by: python3 noxfile.py -s copy -- flask DIR"
+        )
+    for table, owner, guide in (
+        (OF_PYTHON_2, "Python 2", f": see {_GUIDE}"),
+        (OF_EARLIER_PYTHON_3, "an earlier Python 3", ""),
+    ):
+        instead = table.get(name, table.get(top))
+        if instead is not None:
+            here = "Python {}.{}".format(*sys.version_info[:2])
+            now = f"in {here} it is {instead}" if instead else f"{here} has none"
+            return (
+                f"{name} is of {owner}; {now}. Change the import, and install no "
+                f"package of that name{guide}."
+            )
+    if top in ("webapp2", "webapp2_extras"):
+        return f"{name} is of App Engine's Python 2: see {_GUIDE}."
+    if name.startswith("google.appengine."):
+        return f"App Engine's SDK for Python 3 has no {name}: see {_GUIDE}."
+    return (
+        f"There is no module {name}, neither in {folder} nor in an installed package. "
+        f"If it is the app's own, add it. {about_packages(folder)}"
+    )
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    path = folder.joinpath(*name.split("."))
+    return path.is_dir() or path.with_name(f"{path.name}.py").exists()
+
+
+def _named_in(entrypoint: str) -> set[str]:
+    """Return the top-level names of what stands as MODULE:APP in the entrypoint."""
+    return {name.partition(".")[0] for name in re.findall(r"([\w.]+):", entrypoint)}

@@ -1,0 +1,148 @@
+"""What is said of a module that the app does not find."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from devserver import missing_module
+
+ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An app with main.py and a folder of modules."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "one.py").touch()
+    (tmp_path / "main.py").touch()
+    return tmp_path
+
+
+def say(folder: Path, name: str, entrypoint: str = ENTRYPOINT) -> str:
+    """Return what is said of a module of this name."""
+    printed = f"  import {name}\nModuleNotFoundError: No module named '{name}'\n"
+    return missing_module.advice(printed, folder, entrypoint) or ""
+
+
+@pytest.mark.parametrize("name", ["parts.two", "parts.two.three", "main.two"])
+def test_a_submodule_of_the_app(folder: Path, name: str) -> None:
+    """What begins with a name in the app's folder is the app's own."""
+    assert say(folder, name).startswith(f"There is no module {name} in {folder}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "entrypoint"),
+    [
+        ("start", "gunicorn start:app"),
+        ("web", "gunicorn -w 2 'web.wsgi:make_app()'"),
+        ("web.wsgi", "gunicorn web.wsgi:app"),
+    ],
+)
+def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) -> None:
+    """The entrypoint names what is the app's own, too, and is shown."""
+    message = say(folder, name, entrypoint)
+    assert message.startswith(f"There is no module {name} in {folder}, and")
+    assert message.endswith(entrypoint)
+
+
+@pytest.mark.parametrize("name", ["shared", "shared.guard"])
+def test_an_app_that_was_copied_without_shared(folder: Path, name: str) -> None:
+    """It is told how to copy an app with it, not to install a package."""
+    message = say(folder, name)
+    assert message.startswith(f"There is no module {name} in {folder}.")
+    assert "noxfile.py -s copy" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("urllib2", "it is urllib.request"),
+        ("email.MIMEText", "it is email.mime.text"),
+        ("sets", "has none"),
+    ],
+)
+def test_a_module_of_python_2(folder: Path, name: str, instead: str) -> None:
+    """The message has what there is today, warns of packages, and names the guide."""
+    message = say(folder, name)
+    assert message.startswith(f"{name} is of Python 2; ")
+    assert instead in message
+    assert "install no package of that name: see docs/python2-to-python3" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("imp", "it is importlib"), ("distutils", "has none")]
+)
+def test_a_module_of_an_earlier_python_3(folder: Path, name: str, instead: str) -> None:
+    """The same, without the guide, which is about Python 2."""
+    message = say(folder, name)
+    assert message.startswith(f"{name} is of an earlier Python 3; ")
+    assert instead in message
+    assert message.endswith("install no package of that name.")
+
+
+@pytest.mark.parametrize(
+    "table", [missing_module.OF_PYTHON_2, missing_module.OF_EARLIER_PYTHON_3]
+)
+def test_what_there_is_instead(table: dict[str, str]) -> None:
+    """Each module that a table offers is one of Python's own."""
+    for name in filter(None, table.values()):
+        assert importlib.util.find_spec(name), name
+
+
+@pytest.mark.parametrize(
+    "name", ["webapp2", "webapp2_extras.json", "google.appengine.ext.webapp"]
+)
+def test_a_module_of_the_sdk_of_python_2(folder: Path, name: str) -> None:
+    """The guide is named, and no package."""
+    message = say(folder, name)
+    assert name in message
+    assert message.endswith("see docs/python2-to-python3.md.")
+
+
+@pytest.mark.parametrize("name", ["tasks", "yaml", "google.cloud.storage"])
+def test_any_other_module(folder: Path, name: str) -> None:
+    """It may be the app's or of a package: both ways are told, and where to name it."""
+    message = say(folder, name)
+    assert message.startswith(f"There is no module {name}, neither in {folder} nor")
+    assert "If it is the app's own, add it." in message
+    assert str(folder / "requirements.txt") in message
+
+
+def test_the_last_one_counts(folder: Path) -> None:
+    """One that the app has caught is not what it has died of."""
+    printed = "ModuleNotFoundError: No module named 'first'\n"
+    printed += "ModuleNotFoundError: No module named 'second'\n"
+    message = missing_module.advice(printed, folder, ENTRYPOINT)
+    assert message is not None
+    assert "second" in message
+    assert "first" not in message
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "/usr/bin/python3.13: No module named nowhere",
+        "python: Error while ... (ModuleNotFoundError: No module named 'nowhere')",
+        "ModuleNotFoundError: No module named 'nowhere'; 'nowhere' is not a package",
+    ],
+)
+def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
+    """What python -m prints is understood as a traceback is."""
+    message = missing_module.advice(f"{printed}\n", folder, ENTRYPOINT)
+    assert message is not None
+    assert "no module nowhere, " in message
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "",
+        "SyntaxError: invalid syntax\n",
+        "Tip: No module named 'speedups', going on\n",
+        "ModuleNotFoundError: No module named 'parts.one'\n",
+    ],
+)
+def test_something_else(folder: Path, printed: str) -> None:
+    """Where no module is missing, or the app has it, nothing is said."""
+    assert missing_module.advice(printed, folder, ENTRYPOINT) is None
