@@ -721,7 +721,7 @@ def install(
         # Python warns of the SDK's code when it compiles it, which no user can mend
         compile_all = ("python", "-W", "ignore", "-m", "compileall", "-q")
         for sdk in Path(environment.location).glob("lib/*/*/google/appengine"):
-            session.run(*compile_all, str(sdk), log=False)
+            session.run_install(*compile_all, str(sdk), log=False)
         note.write_text(wanted)
 
 

@@ -15,8 +15,8 @@ threads = 8
 
 # Import the app once, before the workers are forked: a faster start, and memory that
 # the workers share. The SDK opens no connection and starts no thread on import. An app
-# that does (a client of Firestore or Cloud Logging, made when main is imported) needs
-# False here: neither survives the fork.
+# that does (a client of Firestore or Cloud Logging that is made on import) needs False
+# here: neither survives the fork.
 preload_app = True
 
 # Nobody here talks to gunicorn's control socket, so it is not opened.

@@ -170,7 +170,7 @@ def test_mistake_in_the_arguments(
     assert copied.returncode == 1
     assert error_line(copied.stderr).startswith(reason)
     assert "flask, django or plain_wsgi" in copied.stderr
-    assert "nox -s copy -- flask ../my_app" in copied.stderr
+    assert "python3 noxfile.py -s copy -- flask ../my_app" in copied.stderr
     assert not list(tmp_path.iterdir())
 
 

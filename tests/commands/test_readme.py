@@ -45,6 +45,16 @@ def test_every_session_is_in_the_readme() -> None:
     assert {x for x in sessions if x.startswith("flask(")} <= set(named)
 
 
+def test_what_nox_runs_is_in_the_readme() -> None:
+    """The README shows how many sessions there are, and only such that there are."""
+    default = re.findall(r"^\* (\w+(?:\(\w+\))?)", nox("--list").stdout, re.MULTILINE)
+    shown = re.findall(r"^nox > \* (\w+(?:\(\w+\))?): ", README, re.MULTILINE)
+
+    assert f"nox > Ran {len(default)} sessions in " in README
+    assert shown == [session for session in default if session in shown]
+    assert shown
+
+
 def test_every_option_is_in_the_readme() -> None:
     """The README's table has the options of the dev server, and no others."""
     actions = __main__._parser()._actions

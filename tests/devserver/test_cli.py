@@ -646,7 +646,12 @@ def telling(folder: Path, tmp_path: Path) -> Path:
 
 
 def edit(file: Path, old: str, new: str) -> None:
-    """Change a file as an editor does: all at once."""
+    """Change a file as an editor does: all at once.
+
+    The size has to change too: of a file of the same second and size, Python takes
+    what it has compiled before.
+    """
+    assert len(old) != len(new)
     fresh = file.with_name(f".{file.name}.new")
     fresh.write_text(file.read_text().replace(old, new))
     fresh.rename(file)
@@ -662,13 +667,13 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     status, body = fetch(server.url)
     assert status == 200
     version = body.partition("|")[0]
-    edit(telling / "main.py", '"|".join', '"/".join')
-    server.answers(f"{version}/blue/one")
+    edit(telling / "main.py", '"|".join', '" / ".join')
+    server.answers(f"{version} / blue / one")
     server.log(r" main\.py changed: restarting the app")
-    edit(telling.parent / "shared" / "text.py", "one", "two")
-    server.answers(f"{version}/blue/two")
+    edit(telling.parent / "shared" / "text.py", "one", "three")
+    server.answers(f"{version} / blue / three")
     edit(telling / "app.yaml", "blue", "red")
-    server.answers(f"{version}/red/two")
+    server.answers(f"{version} / red / three")
 
 
 def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> None:
