@@ -78,7 +78,10 @@ class ContractApp:
     def runs(self, label: str | None = None) -> list[Run]:
         """Return the runs so far, those named `label` if given, the first one first."""
         found = []
-        for line in self._runs.read_text().splitlines():
+        # A task may be writing: what follows the last line end is not a line yet. Even
+        # of one write(), Linux shows what lies before a page's end first.
+        *lines, _ = self._runs.read_bytes().split(b"\n")
+        for line in lines:
             extra = json.loads(line)
             fields = {
                 name: extra.pop(name)
