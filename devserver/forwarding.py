@@ -1,6 +1,5 @@
 """What of a request and of its answer is sent on, and in which form."""
 
-import asyncio
 import functools
 import logging
 import re
@@ -13,17 +12,18 @@ from multidict import CIMultiDict
 
 logger = logging.getLogger("devserver.request")
 
-STALLED_SECONDS = 60.0
-"""How long a client may take nothing of an answer that waits for it."""
-
 _HOP_BY_HOP = frozenset(
     [
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
         *("proxy-authenticate", "proxy-authorization", "transfer-encoding"),
     ]
 )
+# gunicorn believes these of whoever comes by its socket: a proxy says there where the
+# app is mounted. The SDK keeps them in os.environ, and later requests would fail.
+_OF_A_PROXY = frozenset(["script-name", "path-info"])
 # the front has read the whole body before it sends it on
-_OF_THIS_CONNECTION = _HOP_BY_HOP | {"content-length", "expect"}
+NOT_FORWARDED = _HOP_BY_HOP | _OF_A_PROXY | {"content-length", "expect"}
+"""Headers that never go on to the app, in lower case and with `_` as `-`."""
 _APP_ENGINES_OWN = ("x-appengine-", "x-google-")
 # what HTTP allows, checked here too: a parser may allow more
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -90,32 +90,22 @@ class Answer(web.StreamResponse):
             if has_body and not chunked:
                 # in most cases this is all of the body: one packet in place of two
                 data += await answer.content.readany()
-            await self._write(writer, data)
+            await writer.write(data)
             if has_body:
                 async for data in answer.content.iter_any():
                     frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
-                    await self._write(writer, frame)
+                    await writer.write(frame)
             if chunked:
                 await writer.write(b"0\r\n\r\n")
-        except TimeoutError:
-            logger.info("a client did not take its answer: the connection is cut")
-            self._cut(request)
         except ConnectionError:
             # the client has gone
             raise
         except aiohttp.ClientError as error:
             logger.warning("the app broke off its answer: %s", reason_of(error))
-            self._cut(request)
-
-    async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
-        async with asyncio.timeout(STALLED_SECONDS):
-            await writer.write(data)
-
-    def _cut(self, request: web.BaseRequest) -> None:
-        # nothing else tells the client that this is not all
-        self._keep_open = False
-        if request.transport is not None:
-            request.transport.abort()
+            # nothing else tells the client that this is not all
+            self._keep_open = False
+            if request.transport is not None:
+                request.transport.abort()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -133,7 +123,7 @@ def headers_from_outside(
         ValueError: a header is not as HTTP has it, or its value is not UTF-8, and
             aiohttp can send no other.
     """
-    dropped = set(_OF_THIS_CONNECTION)
+    dropped = set(NOT_FORWARDED)
     for name, value in raw_headers:
         if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError(f"the header {name!r} has a character that none may have")

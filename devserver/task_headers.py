@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from devserver.forwarding import NOT_FORWARDED
 from devserver.queues import Queue
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
@@ -25,7 +26,7 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
         # the app may not speak for App Engine, but for its namespace
         if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
             continue
-        if folded not in {"host", "content-length"}:
+        if folded not in NOT_FORWARDED | {"host"}:
             headers.append((name, value))
     eta = task.eta_usec / 1e6 - offset
     headers += [

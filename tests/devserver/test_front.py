@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from devserver import forwarding, http_server
+from devserver import http_server
 from devserver.supervisor import AppUnavailable
 from tests.devserver.processes import RECORDER
 from tests.devserver.site import PATIENCE, Answer, Site, running
@@ -195,6 +195,16 @@ async def test_forged_headers_are_dropped(recorder: Site, header: str) -> None:
         if line.partition(b":")[0].decode().lower() == folded
     ]
     assert value.strip() not in values
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "script_name", "PATH_INFO"])
+async def test_what_gunicorn_takes_from_a_proxy_is_dropped(
+    recorder: Site, site: Site, name: str
+) -> None:
+    """Nobody outside says where the app is mounted; gunicorn would believe it."""
+    await recorder.get("/", f"{name}: /evil")
+    assert (await recorder.recorded()).from_outside == [b"Host: localhost"]
+    assert (await site.get("/plain", f"{name}: /evil")).body == b"hello"
 
 
 async def test_a_header_that_app_engine_sets_is_there_once(recorder: Site) -> None:
@@ -521,7 +531,7 @@ async def test_a_client_that_takes_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its connection is cut after a while, so it holds none of the app's threads."""
-    monkeypatch.setattr(forwarding, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)
     with caplog.at_level("INFO", "devserver.request"):
         writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")

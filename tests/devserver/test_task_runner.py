@@ -890,7 +890,10 @@ async def test_retries_say_so(bench: Bench) -> None:
 
 
 async def test_a_task_cannot_speak_for_app_engine(bench: Bench) -> None:
-    """Its own X-AppEngine headers are dropped, except the namespace; so is its host."""
+    """Its own X-AppEngine headers are dropped, except the namespace.
+
+    So are its host, and what HTTP's framing is made of.
+    """
     await bench.add(
         "a",
         headers=[
@@ -902,6 +905,9 @@ async def test_a_task_cannot_speak_for_app_engine(bench: Bench) -> None:
             ("X-Appengine-Api-Ticket", "stolen"),
             ("Host", f"default.{HOSTNAME}"),
             ("Content-Length", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Expect", "100-continue"),
+            ("SCRIPT_NAME", "/elsewhere"),
             ("X-Own", "stays"),
         ],
     )
