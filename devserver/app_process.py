@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -24,14 +25,27 @@ _WATCHDOG = Path(__file__).with_name("app_watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+# "-b :$PORT" of the usual entrypoint, up to the address: every one of the machine
+_ALL_ADDRESSES = re.compile(
+    r"""((?:^|\s)-(?:-bind[=\s]|\w*b)\s*["']?)(?:0\.0\.0\.0|\[::\]|\*)?(?=:[$\d])"""
+)
 
 
 def is_gunicorn_without_bind(entrypoint: str) -> bool:
     """Say whether the entrypoint leaves it to the environment where to listen."""
     options = _gunicorn_options(entrypoint)
     return options is not None and not any(
-        option.startswith(("-b", "--bi")) for option in options
+        # "-Rb :$PORT": short options can be written as one
+        option.startswith("--bi") or re.match(r"-\w*b", option)
+        for option in options
     )
+
+
+def on_loopback(entrypoint: str) -> str:
+    """Return an entrypoint whose gunicorn does not listen on all addresses."""
+    if _gunicorn_options(entrypoint) is None:
+        return entrypoint
+    return _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint)
 
 
 def _gunicorn_options(entrypoint: str) -> list[str] | None:
@@ -115,7 +129,7 @@ class AppProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
+        entrypoint = on_loopback(config.entrypoint or DEFAULT_ENTRYPOINT)
         self.port = _free_port()
         self.socket_path: str | None = None
         self.exit_status: int | None = None
@@ -127,15 +141,15 @@ class AppProcess:
             datastore_port=datastore_port,
             port=self.port,
         )
+        # for a gunicorn behind something else, which would listen on all addresses
+        bind = f"127.0.0.1:{self.port}"
         if is_gunicorn_without_bind(entrypoint):
             self.socket_path = _make_socket_path()
-            # later options win over earlier ones and over a configuration file
-            variables["GUNICORN_CMD_ARGS"] = " ".join(
-                [
-                    variables.get("GUNICORN_CMD_ARGS", ""),
-                    f"--bind {shlex.quote('unix:' + self.socket_path)}",
-                ]
-            ).strip()
+            bind = f"unix:{self.socket_path}"
+        # later options win over earlier ones and over a configuration file
+        variables["GUNICORN_CMD_ARGS"] = " ".join(
+            [variables.get("GUNICORN_CMD_ARGS", ""), f"--bind {shlex.quote(bind)}"]
+        ).strip()
         self.notice = _notice(entrypoint, self.socket_path)
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._exited = threading.Event()
@@ -235,13 +249,15 @@ def _notice(entrypoint: str, socket_path: str | None) -> str | None:
         return None
     if _gunicorn_options(entrypoint) is not None:
         return (
-            "the entrypoint says where gunicorn listens, so others can reach the app's "
-            "own port and forge what App Engine sends. Leave out -b: gunicorn listens "
-            "on PORT without it, and here on a socket that only you can open."
+            "the entrypoint says where gunicorn listens, so every user of this machine "
+            "can reach the app's own port and forge what App Engine sends. Leave out "
+            "-b: gunicorn listens on PORT without it, and here on a socket that only "
+            "you can open."
         )
     return (
-        "the app listens on a port of its own: whoever can reach it, every user of "
-        "this machine for one, can forge what App Engine sends."
+        "the app listens on a port of its own: whoever can reach it can forge what App "
+        "Engine sends. That is every user of this machine, and others too unless it "
+        "listens on 127.0.0.1 only."
     )
 
 

@@ -144,9 +144,13 @@ class Supervisor:
             exited.cancel()
 
     async def _become_ready(self, process: AppProcess) -> None:
+        where = process.socket_path or f"port {process.port}, which is in $PORT"
         slow = asyncio.get_running_loop().call_later(
             _SLOW_START_SECONDS,
-            lambda: logger.warning("the app takes long to start; still waiting"),
+            lambda: logger.warning(
+                "the app takes long to start; still waiting for it to listen on %s",
+                where,
+            ),
         )
         try:
             # looked at again and again: no event tells that a port is open

@@ -20,6 +20,7 @@ from tests.devserver.processes import (
     running,
     wait_for_end,
 )
+from tests.security.sockets import listening_tcp_sockets
 from tests.servers.waiting import wait_until
 
 PATIENCE = 20.0
@@ -178,6 +179,8 @@ def test_programs_of_this_python_are_found_first(folder: Path) -> None:
         ("gunicorn -b:$PORT main:app", False),
         ("gunicorn --bind :$PORT main:app", False),
         ("gunicorn --bind=:$PORT main:app", False),
+        ("gunicorn -Rb :$PORT main:app", False),
+        ("env A=b gunicorn main:app", False),
         ("uvicorn main:app", False),
         ("python main.py", False),
         ("python -m http.server gunicorn", False),
@@ -262,6 +265,53 @@ def test_a_port_that_others_can_reach_is_said(
     assert process.socket_path is None
     assert process.notice is not None
     assert advice in process.notice
+
+
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        "gunicorn -b :$PORT main:app",
+        "gunicorn -b:$PORT main:app",
+        "gunicorn -b 0.0.0.0:${PORT} main:app",
+        "gunicorn --bind=:$PORT main:app",
+        "gunicorn --workers 2 --bind [::]:$PORT main:app",
+        'gunicorn --bind ":$PORT" main:app',
+        "gunicorn -Rb :$PORT main:app",
+        "env A=b gunicorn main:app",
+        "sh -c 'gunicorn main:app'",
+        "python -u -m gunicorn main:app",
+    ],
+)
+def test_gunicorn_listens_on_loopback_only(
+    folder: Path, start: Callable[[], AppProcess], entrypoint: str
+) -> None:
+    """Where it gets a port, the network cannot reach it, as usual as `-b :$PORT` is."""
+    make_app(folder, entrypoint=entrypoint)
+    process = start()
+    assert process.notice is not None
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", process.port)) == 0
+
+    wait_until(listens, "the app's port", PATIENCE)
+    _, addresses = listening_tcp_sockets(process.pid)
+    assert {*addresses} == {("127.0.0.1", process.port)}
+
+
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        "gunicorn -b 192.0.2.1:$PORT main:app",
+        "gunicorn -b unix:app.sock main:app",
+        "gunicorn --config conf/b:$PORT main:app",
+        "uvicorn main:app --port $PORT --bind :$PORT",
+        "hypercorn -b :$PORT main:app",
+    ],
+)
+def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
+    """Only the address of a gunicorn is changed, and only where it is none."""
+    assert app_process.on_loopback(entrypoint) == entrypoint
 
 
 def test_the_entrypoint_is_executed_in_the_apps_folder(
