@@ -10,6 +10,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
+from devserver.console import printable
 from devserver.http_server import (
     TOKEN_HEADER,
     HttpServer,
@@ -87,6 +88,9 @@ class ApiServer:
             self._refuse(response, _CODE_OF.get(type(error), _CODES.UNKNOWN), error)
         except web.HTTPRequestEntityTooLarge as error:
             self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
+        except web.HTTPException:
+            # the body is broken or late: this is not the SDK's client
+            raise
         except Exception as error:
             # the client takes an answer without an error for an empty success
             logger.exception("an API call failed inside the dev server")
@@ -111,7 +115,7 @@ class ApiServer:
         if not call.IsInitialized():
             missing = ", ".join(call.FindInitializationErrors())
             raise apiproxy_errors.ArgumentError(f"missing in the call: {missing}")
-        what = f"{call.service_name}.{call.method}"
+        what = printable(f"{call.service_name}.{call.method}")
         if not self.app_engine_apis:
             logger.error(
                 "%s was refused: app.yaml lacks the setting 'app_engine_apis: true'",

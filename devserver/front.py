@@ -72,7 +72,7 @@ class Front:
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
-        self._server = HttpServer(self._handle, auto_decompress=False)
+        self._server = HttpServer(self._handle)
         await self._server.start(*sockets)
 
     async def stop(self) -> None:
@@ -203,8 +203,6 @@ class Front:
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
-                if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 # whole: the SDK's handler reads no further than Content-Length
                 body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 from devserver.console import printable
 
@@ -28,6 +29,8 @@ HEAD_SECONDS = 20.0
 """How long a client may take to send the head of a request."""
 BODY_SECONDS = 120.0
 """How long a client may take to send a body."""
+STALLED_SECONDS = 60.0
+"""How long a client may take nothing of an answer that waits for it."""
 
 # a connection without a request; browsers keep theirs for a minute or so
 _IDLE_SECONDS = 75.0
@@ -48,16 +51,8 @@ _SLOW = b"408 Request Timeout", b"The head of the request took too long.\n"
 class HttpServer:
     """A handler, or an application with routes, on listening sockets."""
 
-    def __init__(
-        self, serves: Handler | web.Application, *, auto_decompress: bool = True
-    ) -> None:
-        """Make the server.
-
-        Args:
-            serves: what answers the requests.
-            auto_decompress: unpack a body that its Content-Encoding says is packed.
-        """
-        self._auto_decompress = auto_decompress
+    def __init__(self, serves: Handler | web.Application) -> None:
+        """Make the server; it unpacks no body, whatever its Content-Encoding is."""
         self._servers: list[asyncio.Server] = []
         self._runner: web.BaseRunner
         if isinstance(serves, web.Application):
@@ -76,7 +71,8 @@ class HttpServer:
             self._runner.server,
             loop=loop,
             access_log=None,
-            auto_decompress=self._auto_decompress,
+            # a megabyte may unpack to a gigabyte, and all would wait for that
+            auto_decompress=False,
             keepalive_timeout=_IDLE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
             logger=_http_logger(),
@@ -95,13 +91,17 @@ class HttpServer:
 
 
 class _Connection(web.RequestHandler):
-    """A connection that is refused where there are too many, and cut if it is slow."""
+    """A connection that is refused where there are too many, and cut if it is slow.
+
+    Slow is who takes long to send the head of a request, or takes nothing of an answer.
+    """
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._connections = server
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -115,13 +115,57 @@ class _Connection(web.RequestHandler):
             self._end(*_FULL)
             return
         super().data_received(data)
+        self._hear_of_a_broken_body()
         if self._messages or self._request_in_progress:
             self._stop_timer()
         elif self._timer is None:
             self._timer = self._loop.call_later(HEAD_SECONDS, self._too_slow)
 
+    def _hear_of_a_broken_body(self) -> None:
+        """Tell whoever reads a body that there is an error in it.
+
+        aiohttp answers that error after this request, which would wait for the rest of
+        its body until then.
+        """
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        error = self._messages[-1][0]
+        if isinstance(error, _ErrInfo):
+            self._messages.pop()
+            request.content.set_exception(web.RequestPayloadError(error.message))
+            request.content.feed_eof()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_stalled()
+        super().resume_writing()
+
+    def _watch_writing(self, before: int | None = None) -> None:
+        """Look again and again whether the client takes any of what waits for it."""
+        if self.transport is None:
+            return
+        waiting = self.transport.get_write_buffer_size()
+        if before is not None and waiting >= before:
+            text = "a client did not take its answer: the connection is cut"
+            _http_logger().info(text)
+            self.transport.abort()
+            return
+        self._stalled = self._loop.call_later(
+            STALLED_SECONDS, self._watch_writing, waiting
+        )
+
+    def _stop_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._stop_stalled()
         super().connection_lost(exc)
 
     def handle_error(
@@ -202,10 +246,15 @@ async def read_body(request: web.BaseRequest) -> bytes:
     Raises:
         web.HTTPRequestEntityTooLarge: it has more than MAX_BODY bytes.
         web.HTTPRequestTimeout: it took more than BODY_SECONDS.
-        web.HTTPBadRequest: it is not what its headers say.
+        web.HTTPBadRequest: it is not what its headers say, or the client has gone.
     """
     if (request.content_length or 0) > MAX_BODY:
         raise _too_large()
+    expects = request.headers.get(hdrs.EXPECT, "").lower()
+    waits = expects == "100-continue" and request.version >= aiohttp.HttpVersion11
+    # for a web.Request, an application's, aiohttp does so itself
+    if waits and not isinstance(request, web.Request):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -219,6 +268,9 @@ async def read_body(request: web.BaseRequest) -> bytes:
         raise _closing(web.HTTPRequestTimeout(text=text)) from None
     except web.RequestPayloadError as error:
         text = f"The body cannot be read: {printable(str(error))}.\n"
+        raise _closing(web.HTTPBadRequest(text=text)) from None
+    except ConnectionError:
+        text = "The client has gone before the end of the body.\n"
         raise _closing(web.HTTPBadRequest(text=text)) from None
     return b"".join(chunks)
 

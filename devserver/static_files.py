@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
+from typing import IO, Any
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -14,6 +15,12 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from devserver.config import StaticHandler
+
+# what decides whether a file is sent, and which part of it
+_ASKED = (
+    *(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_RANGE, hdrs.RANGE),
+    *(hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +33,9 @@ class Match:
 
 def find(handlers: Sequence[StaticHandler], folder: Path, target: str) -> Match | None:
     """Return the static handler of a request target; None: the app answers."""
+    if "://" in target and not target.startswith("/"):
+        # a target may name its host too, as for a proxy: http://HOST/path
+        target = "/" + target.partition("://")[2].partition("/")[2]
     path = unquote(target.partition("?")[0])
     for handler in handlers:
         match = handler.url.fullmatch(path)
@@ -98,6 +108,19 @@ class _File(web.FileResponse):
         if self.prepared:
             # aiohttp asks once more when the handler has returned
             return None
-        headers = request.headers.copy()
-        headers.popall(hdrs.ACCEPT_ENCODING, None)
+        # no others: their bytes may be such that aiohttp cannot copy them
+        headers = CIMultiDict(
+            (name, value)
+            for name in _ASKED
+            for value in request.headers.getall(name, ())
+            if value.isascii()
+        )
         return await super().prepare(request.clone(headers=headers))
+
+    async def _sendfile(
+        self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
+    ) -> AbstractStreamWriter:
+        # in pieces: sendfile() would not notice a client that takes none of them
+        writer = await web.StreamResponse.prepare(self, request)
+        assert writer is not None
+        return await self._sendfile_fallback(writer, fobj, offset, count)

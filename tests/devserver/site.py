@@ -40,6 +40,14 @@ class Site:
         app = config.load_app_yaml(self.folder)
         return AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected to the front."""
+        server = self.front._server
+        assert server is not None
+        assert server._runner.server is not None
+        return len(server._runner.server.connections)
+
     async def start(self) -> None:
         """Start both; return when the app is ready."""
         await self.front.start(*self._sockets)

@@ -1,6 +1,7 @@
 """The port for API calls, asked over HTTP and by the SDK's own client."""
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -39,6 +40,8 @@ pytestmark = pytest.mark.asyncio
 
 CODES = remote_api.RpcError
 MEBIBYTE = 2**20
+PATIENCE = 20.0
+"""Seconds that an answer may take on a loaded machine."""
 
 
 class Port:
@@ -260,6 +263,26 @@ async def test_more_than_32_mebibytes_are_too_large(
     await port.call("memcache", "Get", GET)
 
 
+async def test_a_body_that_breaks_is_no_fault_of_the_server(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who sends it gets 400, or has gone; nobody gets a traceback."""
+    head = b"POST /rpc_http HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    for rest, goes, status in (
+        (b"Transfer-Encoding: chunked\r\n\r\nXX\r\n", False, [b"400"]),
+        (b"Content-Length: 9\r\n\r\nx", True, []),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.closing(writer):
+                writer.write(head + rest)
+                if goes:
+                    writer.write_eof()
+                assert (await reader.read()).split()[1:2] == status
+    await port.call("memcache", "Get", GET)
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
 # --- refusals ------------------------------------------------------------------------
 
 
@@ -365,6 +388,16 @@ async def test_app_yaml_has_to_enable_the_apis(
     assert record.levelno == logging.ERROR
     assert "memcache.Get" in record.getMessage()
     assert "app_engine_apis: true" in record.getMessage()
+
+
+async def test_a_name_in_the_log_does_nothing_to_a_terminal(
+    make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does it look like a line of its own."""
+    port = await make_port(app_engine_apis=False)
+    await port.ask("x\n10:00:00 task 1 200\x1b[2J", "Get")
+    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    assert record.getMessage().startswith(r"x\n10:00:00 task 1 200\x1b[2J.Get was ")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The static_dir and static_files handlers of app.yaml, and what they never serve."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from devserver import config, static_files
-from tests.devserver.site import Site, running
+from devserver import config, http_server, static_files
+from tests.devserver.site import PATIENCE, Answer, Site, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -315,3 +316,40 @@ async def test_a_file_that_app_yaml_names_may_be_a_link(tmp_path: Path) -> None:
     match = find(app, handlers, "/robots.txt")
     assert match
     assert match.file == app / "robots.txt"
+
+
+@pytest.mark.parametrize("name", ["If-Modified-Since", "Range", "X-Mine"])
+async def test_bytes_that_are_no_text(site: Site, name: str) -> None:
+    """A header that nothing can be made of is left out; the file is served."""
+    head = "GET /static/a.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = await site.send(f"{head}{name}: ".encode() + b"\x80\r\n\r\n")
+    assert Answer(answer).status == 200
+    assert Answer(answer).body == b"body {}"
+
+
+async def test_a_target_with_a_host(site: Site) -> None:
+    """`GET http://HOST/path` is the same as `GET /path`, as HTTP has it."""
+    answer = await site.get("http://localhost/static/a.css?version=2")
+    assert answer.body == b"body {}"
+    assert (await site.get("http://localhost")).body == b"app http://localhost"
+
+
+async def test_a_client_that_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is cut after a while, also in the middle of a file."""
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
+    handlers = "handlers:\n- url: /static\n  static_dir: static\n"
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "large").write_bytes(bytes(32 * 2**20))
+    async with running(tmp_path, APP, handlers) as site:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", site.port, limit=2**16
+        )
+        writer.write(b"GET /static/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        # the rest of the file waits in the buffers of this machine, and no more comes
+        async with asyncio.timeout(PATIENCE):
+            while site.connections:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+        writer.close()

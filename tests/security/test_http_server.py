@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -22,15 +24,18 @@ class Port:
     """A server that answers with the length of the body that it got."""
 
     def __init__(self) -> None:
+        self.asked = 0
         self.answered = 0
+        self.answer = "{}"
         self._server = HttpServer(self._handle)
         self._writers: list[asyncio.StreamWriter] = []
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         check_host(request)
+        self.asked += 1
         size = len(await read_body(request))
         self.answered += 1
-        return web.Response(text=f"{size}")
+        return web.Response(text=self.answer.format(size))
 
     async def start(self) -> None:
         """Serve on both loopback addresses, where there are two."""
@@ -47,6 +52,19 @@ class Port:
         for writer in self._writers:
             writer.close()
         await self._server.stop()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        server = self._server._runner.server
+        assert server is not None
+        return len(server.connections)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition while the loop runs."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
 
     async def connect(self, address: str = "127.0.0.1") -> Connection:
         """Return a connection."""
@@ -251,6 +269,116 @@ async def test_a_slow_body(
     assert answer.status == 408
     assert answer.body == b"The body took more than 0.05 seconds.\n"
     assert port.answered == 0
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"XX\r\n",
+        b"5\r\nhelloXX",
+        b"0\r\nHost\x00: evil\r\n\r\n",
+        b"0\r\nX-A: " + b"x" * 20000 + b"\r\n\r\n",
+        b"0\r\n" + b"X-A: b\r\n" * 5000 + b"\r\n",
+    ],
+)
+async def test_a_body_that_breaks_later(
+    port: Port, rest: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """400 at once, also where the head has come before; no wait for the rest."""
+    reader, writer = await port.connect()
+    writer.write(
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    await port.until(lambda: port.asked == 1)
+    writer.write(rest)
+    async with asyncio.timeout(PATIENCE):
+        answer = Answer(await reader.read())
+    assert answer.status == 400
+    assert port.answered == 0
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_client_that_goes_in_the_middle(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is nothing to write a traceback about."""
+    _, writer = await port.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
+    await port.until(lambda: port.asked == 1)
+    writer.close()
+    await port.until(lambda: port.connections == 0)
+    assert port.answered == 0
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def test_a_packed_body_stays_packed(port: Port) -> None:
+    """A megabyte may unpack to a gigabyte, and everyone would wait for that."""
+    body = zlib.compress(bytes(2**20))
+    head = (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Encoding: deflate\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    assert (await port.send(head.encode() + body)).body == str(len(body)).encode()
+
+
+@pytest.mark.parametrize(
+    ("version", "length", "start"),
+    [
+        ("1.1", 3, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 "),
+        ("1.1", 10**11, b"HTTP/1.1 413 "),
+        ("1.0", 3, b"HTTP/1.0 200 "),
+    ],
+)
+async def test_when_to_continue(
+    port: Port, version: str, length: int, start: bytes
+) -> None:
+    """Who asks first hears yes, unless the answer is no; HTTP/1.0 cannot ask."""
+    reader, writer = await port.connect()
+    head = (
+        f"POST / HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Expect: 100-continue\r\nContent-Length: {length}\r\n\r\nabc"
+    )
+    writer.write(head.encode())
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.read()).startswith(start)
+
+
+@pytest.mark.parametrize("requests", [1, 20_000])
+async def test_a_client_that_takes_nothing(
+    port: Port, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is cut after a while: of one large answer, or of many."""
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
+    port.answer = "x" * (32 * 2**20 // requests)
+    _, writer = await port.connect()
+    writer.write(GET * requests)
+    await port.until(lambda: port.answered > 0)
+    await port.until(lambda: port.connections == 0)
+
+
+async def test_a_client_that_takes_it_slowly(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take as long as it likes, as long as it takes some."""
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.5)
+    looks = 0
+    look = http_server._Connection._watch_writing
+
+    def count(connection: http_server._Connection, *before: int) -> None:
+        nonlocal looks
+        looks += 1
+        look(connection, *before)
+
+    monkeypatch.setattr(http_server._Connection, "_watch_writing", count)
+    port.answer = "x" * 2**25
+    reader, writer = await port.connect()
+    writer.write(GET)
+    await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        for number in range(1, 4):
+            await port.until(lambda number=number: looks >= number)  # type: ignore[misc]
+            await reader.readexactly(2**22)
+        await reader.readexactly(2**25 - 3 * 2**22)
 
 
 async def test_an_idle_connection_is_closed(
