@@ -10,6 +10,7 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime import apiproxy_errors
 
 from devserver.config import QueueConfig
+from devserver.console import printable
 from devserver.storage import Storage
 from devserver.task_names import function_name
 
@@ -93,7 +94,8 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         if self.is_push and logger.isEnabledFor(logging.INFO):
             wait = task.eta_usec / 1e6 - self.gettime()
             due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
-            what = function_name(task.body) or task.url.decode(errors="replace")
+            url = printable(task.url.decode(errors="replace"))
+            what = function_name(task.body) or url
             name = task.task_name.decode()
             logger.info("task %s on %s: %s, %s", name, self.queue_name, what, due)
         self._announce(task)

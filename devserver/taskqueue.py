@@ -5,6 +5,7 @@ The stub keeps queues, tasks, names and tombstones. Which task runs when is deci
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from devserver.storage import Storage
 logger = logging.getLogger("devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
+
+# the rule of the SDK's client (google/appengine/api/taskqueue/taskqueue.py), which lets
+# through a line end behind a name
+_TASK_NAME = re.compile(rb"[a-zA-Z0-9_-]{1,500}")
 
 
 class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
@@ -118,12 +123,14 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Check and adapt what the app sends, before the stub sees it.
 
         Raises:
-            apiproxy_errors.ApplicationError: another app, or another service.
+            apiproxy_errors.ApplicationError: another app, another service, or no name
+                for a task.
         """
         adds = _adds(method, request)
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
+            _check_name(add)
             self._check_target(add)
             # the app computed the ETA with the real time
             add.eta_usec += int(self._clock.offset * 1e6)
@@ -178,6 +185,15 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             queue.task_name_archive.clear()
             queue._finished.clear()
             queue.paused = False
+
+
+def _check_name(add: Any) -> None:
+    # without a name, the queue chooses one
+    if add.task_name and not _TASK_NAME.fullmatch(add.task_name):
+        raise apiproxy_errors.ApplicationError(
+            _ERRORS.INVALID_TASK_NAME,
+            "a task's name has 1 to 500 letters, digits, hyphens and underscores",
+        )
 
 
 def _adds(method: str, request: Any) -> Sequence[Any]:

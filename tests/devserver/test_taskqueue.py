@@ -93,6 +93,16 @@ async def test_a_name_is_used_once(api: AppRequest) -> None:
     assert await delete(api, "never") == [TASK_ERRORS.UNKNOWN_TASK]
 
 
+@pytest.mark.parametrize("name", ["a b", "a\n", "\x1b[31m", "é", "a/b", "x" * 501])
+async def test_a_name_that_is_none(api: AppRequest, name: str) -> None:
+    """It is refused here too, as by production: not every client is the SDK's."""
+    assert await code_of(api.add(name)) == TASK_ERRORS.INVALID_TASK_NAME
+    bulk = api.bulk_add([add_request("good"), add_request(name)])
+    assert await code_of(bulk) == TASK_ERRORS.INVALID_TASK_NAME
+    assert await api.tasks() == []
+    await api.add("x" * 500)
+
+
 async def test_one_name_may_be_in_two_queues(
     make_server: Callable[..., Server],
 ) -> None:
@@ -506,9 +516,11 @@ async def test_an_added_task_is_logged(
     body = deferred.serialize(time.monotonic)
     await api.add("a", due_in=60, now=clock.start, body=body)
     await api.add("b", now=clock.start, url=b"/work?x=1", body=b"not a pickle")
+    await api.add("c", now=clock.start, url=b"/\x1b[2J\n10:00:00 task")
     assert [record.getMessage() for record in caplog.records] == [
         "task a on default: time.monotonic, due in 60 s",
         "task b on default: /work?x=1, due now",
+        r"task c on default: /\x1b[2J\n10:00:00 task, due now",
     ]
 
 
