@@ -215,7 +215,7 @@ def _address(text: str) -> str | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
-    return None if address.is_loopback else str(address)
+    return None if str(address) in ("127.0.0.1", "::1") else str(address)
 
 
 def _seconds(text: str) -> float:

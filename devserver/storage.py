@@ -63,7 +63,9 @@ class Storage:
                 f"{folder} is a file, not a folder. Give a folder to --storage."
             )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # for this user alone: tasks are in it, and who can write tasks can run code
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"{self.path} cannot be opened: {error}") from error

@@ -213,6 +213,32 @@ def app(environ, start_response):
 """
 
 
+SHOW_ENVIRONMENT = """\
+import os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [" ".join(f"{name}={value}" for name, value in os.environ.items()).encode()]
+"""
+
+
+def test_the_app_does_not_get_the_token(
+    start: Callable[..., Running], folder: Path
+) -> None:
+    """Neither at first nor after a reload: what it runs for others cannot use it."""
+    make_app(folder, SHOW_ENVIRONMENT, "env_variables: {COLOUR: blue}\n")
+    server = start()
+
+    def shown(colour: str) -> str:
+        found = f"COLOUR={colour} "
+        wait_until(lambda: found in fetch(server.url)[1], colour, PATIENCE)
+        return fetch(server.url)[1]
+
+    assert server.token not in shown("blue")
+    edit(folder / "app.yaml", "blue", "red")
+    assert server.token not in shown("red")
+
+
 def makes_calls(port: str, token: str) -> bool:
     """Tell whether an API call with a token, and without a ticket, is answered."""
     call = remote_api_bytes_pb2.Request(
@@ -259,6 +285,17 @@ def test_others_may_use_the_app(start: Callable[..., Running]) -> None:
     )
     with pytest.raises(urllib.error.URLError):
         fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux"
+)
+def test_one_address_more(start: Callable[..., Running]) -> None:
+    """It is listened on, although it is a loopback address too."""
+    server = start("--no-reload", "--host", "127.0.0.2")
+    port = server.url.rpartition(":")[2]
+    assert fetch(f"http://127.0.0.2:{port}/") == (200, "hello")
+    assert fetch(server.url) == (200, "hello")
 
 
 @pytest.mark.skipif(

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -598,6 +599,22 @@ def test_a_damaged_file(folder: Path, damage: str) -> None:
         Storage(folder, PROJECT)
     assert str(path) in str(error.value)
     assert path.read_bytes() == before
+
+
+def test_only_this_user_can_look_into_it(folder: Path) -> None:
+    """Whoever can write tasks can run code, and some can be read from them."""
+    old = os.umask(0)
+    try:
+        storage = Storage(folder, PROJECT)
+        storage.set_counter("c", 1)
+        storage.flush()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = list(folder.iterdir())
+    assert len(files) > 1
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    storage.close()
 
 
 def test_an_empty_file_is_a_new_one(folder: Path) -> None:
