@@ -23,7 +23,7 @@ logging.basicConfig(level=logging.INFO)
 on_dev_server = os.environ.get("GAE_ENV") == "localdev"
 local_hosts = ["localhost", "127.0.0.1", "[::1]"] if on_dev_server else []
 # For domains of your own: DJANGO_ALLOWED_HOSTS="example.com,www.example.com".
-own_hosts = os.environ.get("DJANGO_ALLOWED_HOSTS", "").split(",")
+own_hosts = os.environ.get("DJANGO_ALLOWED_HOSTS", "").replace(" ", "").split(",")
 settings.configure(
     DEBUG=on_dev_server,
     # This sample signs nothing. Once yours does (sessions, messages, password resets),

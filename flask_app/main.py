@@ -14,7 +14,7 @@ from shared.guard import guard
 # Python shows warnings only, unless told otherwise; what tasks do is logged as info.
 logging.basicConfig(level=logging.INFO)
 
-app = Flask(__name__)
+app = Flask(__name__, static_folder=None)  # no paths but those below
 
 
 @app.before_request

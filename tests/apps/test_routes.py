@@ -25,6 +25,7 @@ NO_SUCH_URLS = [
     "/evil/custom/path/x",
     "/evil/../custom/path",
     "/evil/%2e%2e/custom/path",
+    "/static/x",
     "/_ah/queue/deferred/",
     "/_ah/queue/deferred/x",
     "/evil/../_ah/queue/deferred",
@@ -43,6 +44,16 @@ def test_other_path_is_not_found(
 
     assert answer.status == 404
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+@pytest.mark.parametrize("url", ["/evil/custom/path", "/evil/counter/increment"])
+def test_visitor_cannot_move_the_app(app: PlainGunicorn, url: str, method: str) -> None:
+    """A header that is a proxy's changes no path, then or later in the same thread."""
+    for _ in range(70):
+        moved = app.request(method, url, {"SCRIPT_NAME": "/evil"})
+        assert moved.status == 404
+    assert app.request("GET", "/custom/path").status == 405
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"])

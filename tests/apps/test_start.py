@@ -211,7 +211,7 @@ def django(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, PlainGunicorn]]:
     """The Django app on App Engine and on a dev server, with domains of its own."""
-    own = {"DJANGO_ALLOWED_HOSTS": "example.com,www.example.com"}
+    own = {"DJANGO_ALLOWED_HOSTS": "example.com, www.example.com"}
     with contextlib.ExitStack() as stack:
         yield {
             gae_env: stack.enter_context(

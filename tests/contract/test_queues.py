@@ -70,6 +70,19 @@ def test_tasks_run_at_once(app: ContractApp) -> None:
 
 
 @pytest.mark.differs("one at a time")
+def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
+    """As many as run at once get their page, and hold up nobody who asks for one."""
+    for _ in range(16):
+        app.defer("fetch_together", "fetched", 16)
+    wait_until(lambda: len(app.runs("fetched")) == 16, "sixteen tasks run at once")
+    assert app.server.get("/counter/get").text == "0"
+    app.server.run_due()
+
+    ends = [run.extra for run in app.runs("fetched")][16:]
+    assert [end.get("answer") for end in ends] == [[200, "0"]] * 16
+
+
+@pytest.mark.differs("one at a time")
 def test_max_concurrent_requests(app: ContractApp) -> None:
     """A queue runs no more tasks at once than queue.yaml allows, but that many."""
     for _ in range(5):

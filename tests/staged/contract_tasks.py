@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from google.appengine.api import namespace_manager, taskqueue
+from google.appengine.api import namespace_manager, taskqueue, urlfetch
 from google.appengine.ext import deferred
 
 RUNS = pathlib.Path(os.environ["CONTRACT_RUNS"])
@@ -118,6 +118,20 @@ def hold(label: str) -> None:
     while not HOLD.exists() and time.monotonic() < deadline:
         pause.wait(0.01)
     note(label, at="end")
+
+
+def fetch_together(label: str, number: int) -> None:
+    """Fetch a page of this app when so many tasks are at this point."""
+    note(label, at="start")
+    pause = threading.Event()
+    deadline = time.monotonic() + HOLD_TIME
+    while RUNS.read_bytes().count(b'"at": "start"') < number:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{number} tasks do not run at once")
+        pause.wait(0.01)
+    url = f"http://{os.environ['HTTP_HOST']}/counter/get"
+    answer = urlfetch.fetch(url, deadline=HOLD_TIME)
+    note(label, at="end", answer=[answer.status_code, answer.content.decode()])
 
 
 class Notebook:
