@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
 
     import asyncio
 
-    from devserver import server, task_runner
+    from devserver import server, task_execution
     from devserver.supervisor import AppUnavailable
 
     settings = server.Settings(
@@ -99,7 +99,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         open_browser=options.open,
         storage=storage,
         faults=options.faults,
-        task_deadline=options.task_deadline or task_runner.DEADLINE,
+        task_deadline=options.task_deadline or task_execution.DEADLINE,
     )
     loop = asyncio.new_event_loop()
     try:

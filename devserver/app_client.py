@@ -38,8 +38,9 @@ class AppClient:
         *,
         deadline: float | None = None,
         process: AppProcess | None = None,
+        waits: bool = True,
     ) -> aiohttp.ClientResponse:
-        """Send a request with exactly these headers; wait while the app starts.
+        """Send a request with exactly these headers.
 
         Args:
             method: the HTTP method.
@@ -48,6 +49,7 @@ class AppClient:
             body: the body, or None where the request has none.
             deadline: seconds from sending to the end of the answer's body.
             process: ask this one, which need not be ready yet.
+            waits: wait while the app starts, or say that it is not running.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
@@ -57,7 +59,9 @@ class AppClient:
         """
         began = time.monotonic()
         while True:
-            current = process or await self._app.process()
+            current = process or (
+                await self._app.process() if waits else self._app.ready_process()
+            )
             # nothing of an encoded URL is parsed: the whole target as its path comes
             # out as it went in, also with "?" at its end or "#" inside
             url = URL.build(

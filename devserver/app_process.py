@@ -92,6 +92,12 @@ def environment(
         for name, value in config.env_variables.items()
         if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
     }
+    # a proxy for the world outside must not get what is for the ports here: gRPC asks
+    # these variables about every address
+    for name in ("no_proxy", "NO_PROXY"):
+        variables[name] = ",".join(
+            filter(None, [variables.get(name), "localhost,127.0.0.1,::1"])
+        )
     # the gunicorn of a virtual environment that nobody activated
     bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)
@@ -141,6 +147,8 @@ class AppProcess:
             datastore_port=datastore_port,
             port=self.port,
         )
+        self.is_gunicorn = _gunicorn_options(entrypoint) is not None
+        """Whether nothing else stands between this process and gunicorn."""
         # for a gunicorn behind something else, which would listen on all addresses
         bind = f"127.0.0.1:{self.port}"
         if is_gunicorn_without_bind(entrypoint):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from devserver.app_process import AppProcess
     from devserver.services import Services
-    from devserver.task_runner import Dispatch
+    from devserver.task_execution import Dispatch
 
 logger = logging.getLogger("devserver.task")
 

@@ -135,8 +135,12 @@ class Front:
         """Send a request of App Engine's; return the status when all is answered."""
         ticket = self._begin(headers, target, ip)
         try:
+            # a task that waits here could not be held or deleted any more
             answer = await self._app.send(
-                method, target, headers, body, deadline=deadline, process=process
+                *(method, target, headers, body),
+                deadline=deadline,
+                process=process,
+                waits=False,
             )
             async with answer:
                 # the app may go on working while it sends the body

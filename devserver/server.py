@@ -27,7 +27,8 @@ from devserver.running_requests import RunningRequests
 from devserver.services import Services
 from devserver.state_api import StateApi
 from devserver.storage import Storage
-from devserver.task_runner import DEADLINE, Dispatch, TaskRunner
+from devserver.task_execution import DEADLINE, Dispatch
+from devserver.task_runner import TaskRunner
 
 logger = logging.getLogger("devserver")
 
@@ -119,7 +120,7 @@ class Server:
             faults.in_api_calls(self._services)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._runner = TaskRunner(
-            *(self._services.taskqueue, clock, dispatch),
+            *(self._services.taskqueue, clock, dispatch, self._app.process),
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)

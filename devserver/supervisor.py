@@ -58,10 +58,18 @@ class Supervisor:
         Raises:
             AppUnavailable: it has died, and waiting may take for ever.
         """
-        while not self._ready:
-            if self._failure is not None:
-                raise AppUnavailable(self._failure)
+        while not self._ready and self._failure is None:
             await self._changed.wait()
+        return self.ready_process()
+
+    def ready_process(self) -> AppProcess:
+        """Return the process that is ready, without waiting for it.
+
+        Raises:
+            AppUnavailable: it is starting, or has died.
+        """
+        if not self._ready:
+            raise AppUnavailable(self._failure or "The app is starting.")
         assert self._process is not None
         return self._process
 
@@ -167,13 +175,13 @@ async def _answers(process: AppProcess) -> bool:
 
     gunicorn listens before it has loaded the app, so an open port tells nothing. A
     worker that finds a connection closed for writing closes it; no request is made,
-    which the app would see.
+    which the app would see. Of another server it is not known that it does.
     """
     writer = None
     try:
         reader, writer = await connect(process)
         writer.write_eof()
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(None if process.is_gunicorn else _PATIENCE_SECONDS):
             await reader.read()
     except TimeoutError:
         return True

@@ -1,4 +1,4 @@
-"""The headers by which an app knows a task."""
+"""What of a task is sent to the app: its target and its headers."""
 
 from typing import Any
 
@@ -6,6 +6,11 @@ from devserver.forwarding import NOT_FORWARDED
 from devserver.queues import Queue
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
+
+
+def task_target(url: bytes) -> str:
+    """Return a task's URL as a request target: what none may have is encoded."""
+    return "".join(chr(b) if 0x20 < b < 0x7F else f"%{b:02X}" for b in url)
 
 
 def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]]:
@@ -28,6 +33,9 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
             continue
         if folded not in NOT_FORWARDED | {"host"}:
             headers.append((name, value))
+    has_type = any(name.lower() == "content-type" for name, _ in headers)
+    if task.HasField("body") and not has_type:
+        headers.append(("Content-Type", "application/octet-stream"))
     eta = task.eta_usec / 1e6 - offset
     headers += [
         ("X-Appengine-Queuename", queue.queue_name),

@@ -1,47 +1,34 @@
-"""Decides which task runs when, and what becomes of it."""
+"""Decides which task runs when."""
 
 import asyncio
 import contextlib
 import heapq
 import itertools
 import logging
-import time
-from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
-
-from google.appengine.api.taskqueue import taskqueue_stub
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from devserver.clock import Clock
 from devserver.queues import Queue
 from devserver.schedule import Schedule, TokenBucket
 from devserver.supervisor import AppUnavailable
-from devserver.task_headers import task_headers
+from devserver.task_execution import DEADLINE, Dispatch, TaskExecutor
 from devserver.taskqueue import TaskQueue
 
 logger = logging.getLogger("devserver.task")
 
 MAX_RUNNING = 16
-"""Tasks that run at once over all queues: as many as the samples have threads."""
+"""Tasks that run at once over all queues.
 
-DEADLINE = 600.0
-"""Seconds that a task may take (App Engine's limit with automatic scaling)."""
+Fewer than one worker of the samples has threads: tasks that fetch a page of their own
+app, and visitors, find a thread that no task holds.
+"""
 
 _APP_RETRY_SECONDS = 0.25
 
 
-class Dispatch(Protocol):
-    """Sends one task to the app (`Front.dispatch_task`)."""
-
-    def __call__(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> Awaitable[int]:
-        """Return the status of the app's answer."""
+Ready = Callable[[], Awaitable[object]]
+"""Waits while the app starts; raises AppUnavailable if it has died."""
 
 
 class TaskRunner:
@@ -52,14 +39,15 @@ class TaskRunner:
         taskqueue: TaskQueue,
         clock: Clock,
         dispatch: Dispatch,
+        ready: Ready,
         *,
         deadline: float = DEADLINE,
     ) -> None:
         """Prepare to run tasks; `deadline` is in seconds."""
         self._taskqueue = taskqueue
         self._clock = clock
-        self._dispatch = dispatch
-        self._deadline = deadline
+        self._ready = ready
+        self._executor = TaskExecutor(clock, dispatch, deadline)
         self._schedules: dict[Queue, Schedule] = {}
         self._order = itertools.count()
         self._running: set[asyncio.Task[None]] = set()
@@ -68,9 +56,12 @@ class TaskRunner:
         self._advancing = asyncio.Lock()
         self._resets = 0
         self._loop_task: asyncio.Task[None] | None = None
-        self._unavailable: str | None = None
-        self.finished = 0
+        self._ends = 0
+
+    @property
+    def finished(self) -> int:
         """How many executions have ended since the start."""
+        return self._executor.finished
 
     def start(self) -> None:
         """Begin to run tasks."""
@@ -123,12 +114,28 @@ class TaskRunner:
     async def _run_forever(self) -> None:
         while True:
             self._wake.clear()
+            try:
+                following = await self._start()
+            except AppUnavailable:
+                await asyncio.sleep(_APP_RETRY_SECONDS)
+                continue
             now = self._clock.now()
-            following = self._start_due(now)
             timeout = None if following is None else max(0.0, following - now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
+
+    async def _start(self) -> float | None:
+        """Start what may start now, if the app is there; return when to look again.
+
+        Raises:
+            AppUnavailable: it is not.
+        """
+        due = self.next_due()
+        if due is not None and due <= self._clock.now():
+            # not after a task is taken: as long as it waits, it can be held or deleted
+            await self._ready()
+        return self._start_due(self._clock.now())
 
     def _start_due(self, now: float) -> float | None:
         """Start what may start now; return when to look again, if not woken before."""
@@ -170,7 +177,10 @@ class TaskRunner:
         name = task.task_name.decode()
         broken = False
         try:
-            await self._execute(queue, task, name)
+            await self._executor.execute(queue, task)
+        except AppUnavailable:
+            # not the task's fault: it waits again, and no attempt is counted
+            logger.info("task %s was not sent: the app does not run", name)
         except Exception:
             # not again by itself: it would fail again at once, and so on for ever
             broken = True
@@ -188,83 +198,10 @@ class TaskRunner:
         except Exception:
             # a full disk, for example: it is tried again with the next change
             logger.exception("task %s: its end was not stored", name)
+        self._ends += 1
         self._wake.set()
         async with self._changed:
             self._changed.notify_all()
-
-    async def _execute(self, queue: Queue, task: Any, name: str) -> None:
-        if task.retry_count == 0:
-            task.first_try_usec = int(self._clock.now() * 1e6)
-        attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
-        logger.info("task %s started%s", name, attempt)
-        began = time.monotonic()
-        try:
-            status, failure = await self._send(queue, task)
-        except Exception:
-            # an attempt like any other, or the task would be sent again at once
-            logger.exception("task %s: the server failed", name)
-            status, failure = 0, "was not sent"
-        took = f"in {(time.monotonic() - began) * 1000:.0f} ms"
-        self.finished += 1
-        queue.count_finished(self._clock.now())
-        if status:
-            task.runlog.response_code = status
-            # required, or the app could no longer ask for the task
-            task.runlog.dispatched_usec = task.runlog.lag_usec = 0
-            task.runlog.elapsed_usec = 0
-        if queue.find(name) is not task:
-            logger.info("task %s %s %s; it was deleted meanwhile", name, failure, took)
-        elif 200 <= status < 300:
-            queue.Delete(name)
-            logger.info("task %s %d %s", name, status, took)
-        else:
-            self._retry(queue, task, name, f"{failure} {took}")
-
-    def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
-        now_usec = int(self._clock.now() * 1e6)
-        retry = taskqueue_stub.Retry(task, queue)
-        attempts = task.retry_count + 1
-        if retry.CanRetry(attempts, now_usec - task.first_try_usec):
-            backoff_usec = retry.CalculateBackoffUsec(attempts)
-            queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
-            logger.warning(
-                "task %s %s; next attempt in %.1f s", name, outcome, backoff_usec / 1e6
-            )
-        else:
-            queue.Delete(name)
-            logger.error(
-                "task %s %s; dropped after %d attempts", name, outcome, attempts
-            )
-
-    async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:
-        """Send the task; return the status (0: none) and how to name the result."""
-        deadline = self._deadline
-        if task.HasField("dispatch_deadline_usec"):
-            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
-        while True:
-            try:
-                status = await self._dispatch(
-                    task.RequestMethod.Name(task.method),
-                    task.url.decode(),
-                    task_headers(queue, task, self._clock.offset),
-                    task.body,
-                    deadline=deadline,
-                )
-            except AppUnavailable as error:
-                # not the task's fault: it waits, and no attempt is counted
-                self._unavailable = str(error)
-                async with self._changed:
-                    self._changed.notify_all()
-                await asyncio.sleep(_APP_RETRY_SECONDS)
-            except TimeoutError:
-                self._unavailable = None
-                return 0, f"cut off after {deadline:g} s"
-            except ConnectionError as error:
-                self._unavailable = None
-                return 0, f"lost its connection ({error})"
-            else:
-                self._unavailable = None
-                return status, str(status)
 
     def next_due(self) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.
@@ -296,6 +233,8 @@ class TaskRunner:
             before, resets = self.finished, self._resets
             target = self._clock.now() + seconds
             while True:
+                # whatever is wrong with a queue, others get their turn
+                await asyncio.sleep(0)
                 await self._settle()
                 if self._resets != resets:
                     # the time that it was to be has no meaning any more
@@ -321,10 +260,11 @@ class TaskRunner:
 
     async def _settle(self) -> None:
         """Wait until nothing runs and nothing more may start at this moment."""
-        self._start_due(self._clock.now())
-        while self._running:
+        while True:
+            ends = self._ends
+            await self._start()
+            if not self._running:
+                return
             async with self._changed:
-                await self._changed.wait()
-            if self._running and self._unavailable is not None:
-                raise AppUnavailable(self._unavailable)
-            self._start_due(self._clock.now())
+                while self._ends == ends:
+                    await self._changed.wait()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devserver import __main__, config, console, task_runner
+from devserver import __main__, config, console, task_execution
 from devserver.state_api import StateApi
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
@@ -80,7 +80,7 @@ def test_defaults_are_in_the_readme() -> None:
     assert dict(named) == defaults | {
         "--reload": "on",
         "--storage": "memory",
-        "--task-deadline": f"{task_runner.DEADLINE:g}",
+        "--task-deadline": f"{task_execution.DEADLINE:g}",
     }
 
 

@@ -16,6 +16,7 @@ from devserver.clock import Clock
 from devserver.config import AppConfig, QueueConfig
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
+from devserver.supervisor import AppUnavailable
 
 PROJECT = "unit"
 APP_ID = "dev~unit"
@@ -242,8 +243,15 @@ class App:
         self._clock = clock
         self.executions: list[Execution] = []
         self.answer: Callable[[Execution], Outcome] = lambda execution: 200
+        self.failure: str | None = None
+        """Why the app does not run; None: it runs."""
         self.running = 0
         self.peak = 0
+
+    async def ready(self) -> None:
+        """Say whether the app runs (`devserver.task_runner.Ready`)."""
+        if self.failure is not None:
+            raise AppUnavailable(self.failure)
 
     async def dispatch(
         self,
@@ -255,6 +263,7 @@ class App:
         deadline: float,
     ) -> int:
         """Take a task and answer (`devserver.task_runner.Dispatch`)."""
+        await self.ready()
         at = self._clock.elapsed()
         execution = Execution(at, method, target, tuple(headers), body, deadline)
         self.executions.append(execution)

@@ -285,6 +285,11 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
             "queue:\n- name: a\n  retry_parameters:\n    task_retry_limit: -1\n",
             "queue a: Task retry limit",
         ),
+        (
+            "queue:\n- name: a\n  max_concurrent_requests: -1\n",
+            "queue a: max_concurrent_requests is -1",
+        ),
+        ("queue:\n- name: a\n  bucket_size: -1\n", "queue a: bucket_size is -1"),
         ("", "queue.yaml"),
     ],
 )

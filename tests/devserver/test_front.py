@@ -678,13 +678,14 @@ async def test_a_task_whose_worker_dies(site: Site) -> None:
         await site.front.dispatch_task("POST", "/crash", [], b"", deadline=PATIENCE)
 
 
-async def test_a_task_waits_for_a_restart(site: Site) -> None:
-    """It is sent to the new process; the wait is not part of its deadline."""
+async def test_a_task_is_not_sent_while_the_app_restarts(site: Site) -> None:
+    """It stays in its queue, where it can be held or deleted."""
+    dispatch = site.front.dispatch_task
     site.supervisor.restart()
-    status = await site.front.dispatch_task(
-        "POST", "/plain", [], b"", deadline=PATIENCE
-    )
-    assert status == 200
+    with pytest.raises(AppUnavailable, match="is starting"):
+        await dispatch("POST", "/plain", [], b"", deadline=PATIENCE)
+    await site.supervisor.process()
+    assert await dispatch("POST", "/plain", [], b"", deadline=PATIENCE) == 200
 
 
 @pytest.mark.parametrize("header", [("X-A", "a\r\nb"), ("X-A\r\nX-B", "c")])

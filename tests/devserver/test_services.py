@@ -284,6 +284,25 @@ async def test_a_slow_fetch_stalls_nobody(
     assert [answer.Content for answer in answers] == [b"at last"] * 3
 
 
+@pytest.mark.parametrize(
+    ("service", "method"),
+    [("images", "GetUrlBase"), ("mail", "Send"), ("urlfetch", "Fetch")],
+)
+async def test_what_takes_long_is_done_in_a_thread(
+    server: Server, monkeypatch: pytest.MonkeyPatch, service: str, method: str
+) -> None:
+    """Of the services, these wait for the network or compute; no other call waits."""
+    threads: list[int] = []
+
+    def call(*_: object) -> None:
+        threads.append(threading.get_ident())
+
+    monkeypatch.setattr(server.services.stub(service), "MakeSyncCall", call)
+    await server.services._ask(service, method, None, None, server.request().ticket)
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 async def test_a_fetch_that_fails_says_so(api: AppRequest) -> None:
     """An error in the thread reaches the caller."""
     with socket.create_server(("127.0.0.1", 0)) as sock:

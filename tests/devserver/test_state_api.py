@@ -24,7 +24,6 @@ from google.appengine.ext import deferred
 from devserver.config import QueueConfig
 from devserver.http_server import TOKEN_HEADER
 from devserver.state_api import StateApi
-from devserver.supervisor import AppUnavailable
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     HOSTNAME,
@@ -110,7 +109,7 @@ async def make_state(
 
     async def make(*queues: QueueConfig) -> State:
         server = make_server(*queues)
-        runner = TaskRunner(server.services.taskqueue, clock, app.dispatch)
+        runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
         runner.start()
         ends.append(runner.stop)
         token = secrets.token_hex(16)
@@ -432,7 +431,7 @@ async def test_json_is_utf_8_whatever_the_header_says(state: State) -> None:
 
 async def test_an_advance_says_why_tasks_cannot_run(state: State) -> None:
     """503 with the reason while the app does not run; the task stays."""
-    state.app.answer = lambda execution: AppUnavailable("the app has a syntax error")
+    state.app.failure = "the app has a syntax error"
     await state.add("a")
     answer = await state.post("/clock/advance", {"seconds": 60}, status=503)
     assert "syntax error" in answer["error"]
@@ -526,6 +525,17 @@ async def test_what_a_running_task_writes_does_not_outlive_a_reset(
     gate.set()
     await reset
     assert (await state.get("/entities?kind=Counter")) == {"entities": []}
+
+
+async def test_a_reset_drops_what_waits_for_the_app(state: State) -> None:
+    """A task that was due while the app did not run is not run afterwards."""
+    state.app.failure = "the app has a syntax error"
+    await state.add("a")
+    await state.post("/clock/advance", {"seconds": 0}, status=503)
+    await state.post("/reset")
+    state.app.failure = None
+    await state.advance(60)
+    assert state.app.executions == []
 
 
 async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> None:

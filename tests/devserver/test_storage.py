@@ -286,7 +286,7 @@ async def test_attempts_come_back(
     await api.add("fails", now=clock.start)
     await api.add("succeeds", now=clock.start)
     app.answer = lambda execution: 500 if execution.name == "fails" else 200
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
     runner.start()
     await until(lambda: runner.finished == 2)
     await runner.stop()
@@ -294,7 +294,7 @@ async def test_attempts_come_back(
     server = start()
     (task,) = await server.request().tasks()
     assert (task.task_name, task.retry_count) == (b"fails", 1)
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
     runner.start()
     app.executions.clear()
     await runner.advance(10)
@@ -375,7 +375,7 @@ async def test_a_full_disk_does_not_stop_the_runner(
     server = start()
     api, storage = server.request(), server.services._storage
     assert storage is not None
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
     runner.start()
     await api.add("one", due_in=10, now=clock.start)
     await api.add("two", due_in=20, now=clock.start)

@@ -121,8 +121,14 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
     assert all(process.exit_status is not None for process in app.processes)
 
 
-async def test_ready_is_when_a_worker_takes_requests(app: App) -> None:
-    """An open port does not do, and the app is asked nothing to find out."""
+async def test_ready_is_when_a_worker_takes_requests(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open port does not do, and the app is asked nothing to find out.
+
+    However long its import takes: gunicorn is not taken for ready before.
+    """
+    monkeypatch.setattr(supervisor, "_PATIENCE_SECONDS", 0.05)
     ready = asyncio.create_task(app.run(SLOW))
     await until((app.folder / "loading").exists, "the import of the app")
     _, writer = await connect(app.processes[0])
@@ -167,6 +173,7 @@ async def test_ready_comes_after_the_warm_up(app: App) -> None:
     [
         (BROKEN, None, 3, "RuntimeError: broken app"),
         ("def app(:\n", None, 3, "SyntaxError"),
+        (BROKEN, "gunicorn main:app", 3, "RuntimeError: broken app"),
         (BROKEN, "python main.py", 1, "RuntimeError: broken app"),
         (HELLO, "no-such-program main:app", 127, "no-such-program"),
     ],

@@ -22,6 +22,7 @@ from tests.devserver.calls import (
     App,
     AppRequest,
     Execution,
+    Outcome,
     Server,
     StoppedClock,
     add_request,
@@ -76,7 +77,9 @@ async def make_bench(
 
     def make(*queues: QueueConfig, **options: Any) -> Bench:
         server = make_server(*queues)
-        runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, **options)
+        runner = TaskRunner(
+            server.services.taskqueue, clock, app.dispatch, app.ready, **options
+        )
         runner.start()
         runners.append(runner)
         return Bench(server, app, server.request(), runner, clock)
@@ -121,7 +124,9 @@ async def test_a_task_runs_when_real_time_has_come(
         ran.append(clock.now())
         return 200
 
-    runner = TaskRunner(server.services.taskqueue, clock, dispatch)
+    runner = TaskRunner(
+        server.services.taskqueue, clock, dispatch, App(StoppedClock()).ready
+    )
     runner.start()
     due = time.time() + 0.05
     await server.request().add(now=due)
@@ -137,7 +142,7 @@ async def test_tasks_that_wait_before_the_start_are_run(
     """What was queued before the runner listens is not forgotten."""
     server = make_server()
     await server.request().add("early", now=clock.start)
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
     runner.start()
     await until(lambda: runner.finished)
     await runner.stop()
@@ -457,17 +462,27 @@ async def test_no_answer_is_a_failure(bench: Bench, error: Exception) -> None:
     assert bench.app.names[-1] == "b"
 
 
-async def test_a_task_that_the_server_cannot_even_read_is_a_failure(
-    bench: Bench,
-) -> None:
-    """A URL that is not UTF-8 fails with a backoff, and others go on."""
+async def test_a_fault_of_the_server_is_a_failure(bench: Bench) -> None:
+    """It is retried with a backoff, up to its limit, and others go on."""
+
+    def answer(execution: Execution) -> Outcome:
+        return RuntimeError("a fault") if execution.name == "a" else 200
+
+    bench.app.answer = answer
     options = pb.TaskQueueRetryParameters(retry_limit=1)
-    await bench.add("a", url=b"/\xff", retry_parameters=options)
+    await bench.add("a", retry_parameters=options)
     await bench.add("b")
     async with asyncio.timeout(10):
         await bench.runner.advance(60)
-    assert bench.app.names == ["b"]
+    assert sorted(bench.app.names) == ["a", "a", "b"]
     assert await bench.waiting() == []
+
+
+async def test_a_url_that_is_no_text(bench: Bench) -> None:
+    """Its bytes are encoded, and the app says what it thinks of them."""
+    await bench.add("a", url=b"/\xff")
+    await bench.runner.advance(0)
+    assert bench.app.executions[0].target == "/%FF"
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300])
@@ -500,12 +515,7 @@ async def test_a_task_can_be_asked_for_after_a_failure(bench: Bench) -> None:
 
 async def test_an_app_that_does_not_run_costs_no_attempt(bench: Bench) -> None:
     """The task waits; an advance says why it cannot go on."""
-    down = True
-
-    def answer(execution: Execution) -> Any:
-        return AppUnavailable("the app has a syntax error") if down else 200
-
-    bench.app.answer = answer
+    bench.app.failure = "the app has a syntax error"
     await bench.add("a")
     async with asyncio.timeout(10):
         with pytest.raises(AppUnavailable, match="syntax error"):
@@ -514,13 +524,51 @@ async def test_an_app_that_does_not_run_costs_no_attempt(bench: Bench) -> None:
     assert await bench.waiting() == ["a"]
     (task,) = await bench.api.tasks()
     assert task.retry_count == 0
-    down = False
+    assert not bench.queue().running
+    bench.app.failure = None
     await until(lambda: bench.runner.finished)
     last = bench.app.executions[-1].headers
     assert last["x-appengine-taskretrycount"] == "0"
     assert last["x-appengine-taskexecutioncount"] == "0"
     assert await bench.runner.advance(60) == 0
     assert bench.clock.elapsed() == 60
+
+
+async def test_a_task_that_was_taken_and_not_sent_waits_again(bench: Bench) -> None:
+    """The app has died in between: that is no attempt."""
+    bench.app.answers(AppUnavailable("the app has died"))
+    await bench.add("a")
+    assert await bench.runner.advance(0) == 1
+    assert [
+        execution.headers["x-appengine-taskretrycount"]
+        for execution in bench.app.executions
+    ] == ["0", "0"]
+    assert await bench.waiting() == []
+
+
+@pytest.mark.parametrize("what", ["purge", "delete", "pause", "rate 0"])
+async def test_what_waits_for_the_app_can_be_stopped(bench: Bench, what: str) -> None:
+    """A task that is due is not sent when the app is back, if it is not to be."""
+    bench.app.failure = "the app has a syntax error"
+    await bench.add_many(20)
+    with pytest.raises(AppUnavailable):
+        await bench.runner.advance(0)
+    queue = bench.queue()
+    match what:
+        case "purge":
+            queue.PurgeQueue()
+        case "delete":
+            for name in await bench.waiting():
+                queue.Delete(name)
+        case "pause":
+            queue.paused = True
+        case "rate 0":
+            held = QueueConfig("default", rate=0.0)
+            bench.server.services.taskqueue.update([held])
+    bench.app.failure = None
+    bench.runner.wake()
+    assert await bench.runner.advance(60) == 0
+    assert bench.app.executions == []
 
 
 # --- rate, bucket, concurrency, pause ------------------------------------------------
@@ -824,17 +872,20 @@ async def test_a_stop_cuts_off_what_runs(bench: Bench) -> None:
 
 
 async def test_a_task_arrives_as_it_was_added(bench: Bench) -> None:
-    """Method, target with its query, headers and body."""
+    """Method, target with its query, headers and body.
+
+    What no request target may have, such as a letter that is not ASCII, is encoded.
+    """
     await bench.add(
         "a",
         method=pb.TaskQueueAddRequest.PUT,
-        url="/pfad/ü?a=1&b=%20".encode(),
+        url="/pfad/ü x?a=1&b=%20".encode(),
         body=b"\x00\xff" * 10,
         headers=[("Content-Type", "application/json"), ("X-Own", "1"), ("X-Own", "2")],
     )
     await bench.runner.advance(0)
     (execution,) = bench.app.executions
-    assert (execution.method, execution.target) == ("PUT", "/pfad/ü?a=1&b=%20")
+    assert (execution.method, execution.target) == ("PUT", "/pfad/%C3%BC%20x?a=1&b=%20")
     assert execution.body == b"\x00\xff" * 10
     own = [header for header in execution.header_list if header[0][:3] in "X-O Con"]
     assert own == [
@@ -842,6 +893,17 @@ async def test_a_task_arrives_as_it_was_added(bench: Bench) -> None:
         ("X-Own", "1"),
         ("X-Own", "2"),
     ]
+
+
+async def test_a_body_has_a_type(bench: Bench) -> None:
+    """As with dev_appserver.py: bytes, unless the task says what they are."""
+    await bench.add("a", body=b"x")
+    request = add_request("b", now=bench.clock.start)
+    request.ClearField("body")
+    await bench.api.bulk_add([request])
+    await bench.runner.advance(0)
+    types = [e.headers.get("content-type") for e in bench.app.executions]
+    assert types == ["application/octet-stream", None]
 
 
 async def test_the_headers_of_a_task(bench: Bench) -> None:
@@ -854,6 +916,7 @@ async def test_the_headers_of_a_task(bench: Bench) -> None:
     eta = execution.headers["x-appengine-tasketa"]
     assert float(eta) == bench.clock.start
     assert execution.headers == {
+        "content-type": "application/octet-stream",
         "x-appengine-queuename": "default",
         "x-appengine-taskname": "a",
         "x-appengine-taskretrycount": "0",
@@ -915,6 +978,7 @@ async def test_a_task_cannot_speak_for_app_engine(bench: Bench) -> None:
     (execution,) = bench.app.executions
     names = [name.lower() for name, _ in execution.header_list]
     assert sorted(names) == [
+        "content-type",
         "x-appengine-current-namespace",
         "x-appengine-queuename",
         "x-appengine-tasketa",

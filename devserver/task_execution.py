@@ -1,0 +1,116 @@
+"""Executes one task once: sends it to the app, and decides what becomes of it."""
+
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+from google.appengine.api.taskqueue import taskqueue_stub
+
+from devserver.clock import Clock
+from devserver.queues import Queue
+from devserver.supervisor import AppUnavailable
+from devserver.task_headers import task_headers, task_target
+
+logger = logging.getLogger("devserver.task")
+
+DEADLINE = 600.0
+"""Seconds that a task may take (App Engine's limit with automatic scaling)."""
+
+
+class Dispatch(Protocol):
+    """Sends one task to the app (`Front.dispatch_task`)."""
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        deadline: float,
+    ) -> Awaitable[int]:
+        """Return the status of the app's answer."""
+
+
+class TaskExecutor:
+    """Sends tasks, one execution at a time of each."""
+
+    def __init__(self, clock: Clock, dispatch: Dispatch, deadline: float) -> None:
+        """Take what sends a task; `deadline` is in seconds."""
+        self._clock = clock
+        self._dispatch = dispatch
+        self._deadline = deadline
+        self.finished = 0
+        """How many executions have ended since the start."""
+
+    async def execute(self, queue: Queue, task: Any) -> None:
+        """Send a task; then delete it, or postpone it to its next attempt.
+
+        Raises:
+            AppUnavailable: it was not sent, as the app does not run.
+        """
+        name = task.task_name.decode()
+        if task.retry_count == 0:
+            task.first_try_usec = int(self._clock.now() * 1e6)
+        attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
+        logger.info("task %s started%s", name, attempt)
+        began = time.monotonic()
+        try:
+            status, failure = await self._send(queue, task)
+        except AppUnavailable:
+            raise
+        except Exception:
+            # an attempt like any other, or the task would be sent again at once
+            logger.exception("task %s: the server failed", name)
+            status, failure = 0, "was not sent"
+        took = f"in {(time.monotonic() - began) * 1000:.0f} ms"
+        self.finished += 1
+        queue.count_finished(self._clock.now())
+        if status:
+            task.runlog.response_code = status
+            # required, or the app could no longer ask for the task
+            task.runlog.dispatched_usec = task.runlog.lag_usec = 0
+            task.runlog.elapsed_usec = 0
+        if queue.find(name) is not task:
+            logger.info("task %s %s %s; it was deleted meanwhile", name, failure, took)
+        elif 200 <= status < 300:
+            queue.Delete(name)
+            logger.info("task %s %d %s", name, status, took)
+        else:
+            self._retry(queue, task, name, f"{failure} {took}")
+
+    def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
+        now_usec = int(self._clock.now() * 1e6)
+        retry = taskqueue_stub.Retry(task, queue)
+        attempts = task.retry_count + 1
+        if retry.CanRetry(attempts, now_usec - task.first_try_usec):
+            backoff_usec = retry.CalculateBackoffUsec(attempts)
+            queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
+            logger.warning(
+                "task %s %s; next attempt in %.1f s", name, outcome, backoff_usec / 1e6
+            )
+        else:
+            queue.Delete(name)
+            logger.error(
+                "task %s %s; dropped after %d attempts", name, outcome, attempts
+            )
+
+    async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:
+        """Send the task; return the status (0: none) and how to name the result."""
+        deadline = self._deadline
+        if task.HasField("dispatch_deadline_usec"):
+            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
+        try:
+            status = await self._dispatch(
+                task.RequestMethod.Name(task.method),
+                task_target(task.url),
+                task_headers(queue, task, self._clock.offset),
+                task.body,
+                deadline=deadline,
+            )
+        except TimeoutError:
+            return 0, f"cut off after {deadline:g} s"
+        except ConnectionError as error:
+            return 0, f"lost its connection ({error})"
+        return status, str(status)
