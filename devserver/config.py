@@ -293,6 +293,10 @@ def _warnings(info: Any, path: Path, text: str) -> Iterator[str]:
         yield "entrypoint begins with exec: App Engine adds its own, and that fails."
     if info.threadsafe is not None:
         yield "threadsafe has no effect, and gcloud app deploy refuses it: delete it."
+    for name in ("application", "version"):
+        if getattr(info, name):
+            option = {"application": "--project"}.get(name, f"--{name}")
+            yield f"{name}: gcloud app deploy refuses it: delete it, and use {option}."
     if asked := [name for name in _NOT_EMULATED if getattr(info, name, None)]:
         yield f"app.yaml: not emulated: {', '.join(asked)}."
     for name in info.env_variables or {}:

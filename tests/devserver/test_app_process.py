@@ -160,6 +160,19 @@ def test_env_variables_of_app_yaml(
     assert variables["PYTHONUNBUFFERED"] == ""
 
 
+def test_no_proxy_for_what_is_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC would ask the proxy for the datastore's port; one's own exceptions stay."""
+    monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "intern.test")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    variables = environment_of(folder)
+    assert variables["http_proxy"] == "http://proxy.test:3128"
+    assert variables["no_proxy"] == "intern.test,localhost,127.0.0.1,::1"
+    assert variables["NO_PROXY"] == "localhost,127.0.0.1,::1"
+
+
 def test_programs_of_this_python_are_found_first(folder: Path) -> None:
     """The gunicorn beside this interpreter runs, also where nobody activated it."""
     path = environment_of(folder)["PATH"].split(os.pathsep)

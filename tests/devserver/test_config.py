@@ -174,6 +174,8 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
         ("entrypoint: exec gunicorn main:app", "exec"),
         ("threadsafe: true", "gcloud app deploy refuses it"),
         ("threadsafe: false", "gcloud app deploy refuses it"),
+        ("application: x", "refuses it: delete it, and use --project."),
+        ("version: one", "refuses it: delete it, and use --version."),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
         ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
