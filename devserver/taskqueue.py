@@ -165,7 +165,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             raise apiproxy_errors.ApplicationError(
                 _ERRORS.INVALID_REQUEST,
                 f"the task's target is {target!r}, but this dev server runs only "
-                f"the service {self._service!r}",
+                f"the service {self._service!r}, in version {self._version!r}",
             )
 
     def _Dynamic_ForceRun(self, request: Any, response: Any, request_id: str) -> None:

@@ -318,7 +318,7 @@ async def test_a_target_of_this_service_is_accepted(
 async def test_a_target_of_another_service_is_refused(
     make_server: Callable[..., Server], target: str, header: str
 ) -> None:
-    """The error names the target and the one service that is here."""
+    """The error names the target and the service and version that are here."""
     server = make_server(config=app_config(service="api"), version="version7")
     api = server.request()
     host = f"{target}.{HOSTNAME}"
@@ -326,7 +326,7 @@ async def test_a_target_of_another_service_is_refused(
         await api.add("a", headers=[(header, host)])
     assert error.value.application_error == TASK_ERRORS.INVALID_REQUEST
     assert repr(target) in error.value.error_detail
-    assert "'api'" in error.value.error_detail
+    assert "service 'api', in version 'version7'" in error.value.error_detail
     bulk = api.bulk_add([add_request("b"), add_request("c", headers=[(header, host)])])
     assert await code_of(bulk) == TASK_ERRORS.INVALID_REQUEST
     assert await api.tasks() == []
