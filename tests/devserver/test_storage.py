@@ -1,6 +1,7 @@
 """The storage: what was acknowledged is there again, whatever ended the server."""
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
@@ -24,6 +25,7 @@ from google.cloud.datastore_v1.types import datastore as datastore_v1
 from devserver.config import QueueConfig
 from devserver.datastore_v1 import DatastoreV1
 from devserver.storage import FILE_NAME, TOMBSTONE_SECONDS, Storage, StorageError
+from devserver.storage_file import StorageFile
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     PROJECT,
@@ -63,13 +65,13 @@ async def start(
 
     def start(*queues: QueueConfig, **options: Any) -> Server:
         for storage in opened:
-            storage._db.close()  # no flush: as if it had been killed
+            storage._file.close()  # no flush: as if it had been killed
         opened[:] = [Storage(folder, PROJECT)]
         return make_server(*queues, storage=opened[0], **options)
 
     yield start
     for storage in opened:
-        storage._db.close()
+        storage._file.close()
 
 
 @pytest.fixture(autouse=True)
@@ -481,7 +483,7 @@ def run_victim(point: str, count: int, folder: Path) -> str:
 
 @START
 async def test_all_of_a_transaction_or_nothing(
-    start: Callable[..., Server], folder: Path
+    make_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     """Killed anywhere in a commit, the server has all of it or nothing.
 
@@ -491,10 +493,9 @@ async def test_all_of_a_transaction_or_nothing(
     """
     found = {}
     for point, count in POINTS:
-        for file in folder.glob("*"):
-            file.unlink()
+        folder = tmp_path / f"{point}-{count}"
         said = run_victim(point, count, folder)
-        api = start().request()
+        api = make_server(storage=Storage(folder, PROJECT)).request()
         keys = [reference("Counter", name) for name in ("old", "new", "other")]
         state = [*[await api.get(key) for key in keys], len(await api.tasks())]
         assert state in ([1, 1, None, 0], [None, 2, 2, 2]), (point, count)
@@ -578,6 +579,8 @@ def write_page(path: Path) -> None:
         file.write(random.Random(1).randbytes(8192))
 
 
+WAL_NAME = f"{FILE_NAME}-wal"
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut off": lambda path: os.truncate(path, path.stat().st_size // 2),
     "cut off in a page": lambda path: os.truncate(path, 5000),
@@ -588,17 +591,113 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file(folder: Path, damage: str) -> None:
-    """A damaged file is named and left as it is."""
-    path = make_storage(folder)
-    DAMAGES[damage](path)
-    before = path.read_bytes()
+def kill_storage(folder: Path) -> Path:
+    """Make a storage as a killed server leaves it: the last tasks are in its WAL."""
+    made = folder.with_name("made")
+    make_storage(made)
+    storage = Storage(made, PROJECT)
+    for number in range(100):
+        storage.put_task("default", f"late-{number}", b"x" * 100)
+    storage.flush()
+    shutil.copytree(made, folder)
+    storage.close()
+    assert (folder / WAL_NAME).stat().st_size > 0
+    return folder / FILE_NAME
 
-    with pytest.raises(StorageError, match=r"damaged|cannot be used") as error:
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in the database and in its WAL."""
+    files = (folder / FILE_NAME, folder / WAL_NAME)
+    return {file.name: file.read_bytes() if file.exists() else b"" for file in files}
+
+
+@pytest.mark.parametrize("make", [make_storage, kill_storage])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file(
+    folder: Path, damage: str, make: Callable[[Path], Path]
+) -> None:
+    """A damaged file is named and left as it is, and so is its WAL."""
+    path = make(folder)
+    DAMAGES[damage](path)
+    before = contents(folder)
+
+    with pytest.raises(StorageError) as error:
+        Storage(folder, PROJECT)
+    message = str(error.value)
+    assert message.startswith(f"{path} is damaged: ")
+    assert message.endswith(
+        f"Nothing in it was changed. To begin anew, move the folder {folder} away or "
+        "give another one to --storage."
+    )
+    assert "\n" not in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: os.truncate(path, 0)])
+def test_a_wal_without_its_file(folder: Path, lost: Callable[[Path], None]) -> None:
+    """What a killed server has left is not deleted because the rest is not there."""
+    path = kill_storage(folder)
+    lost(path)
+    before = contents(folder)
+
+    with pytest.raises(StorageError, match="is missing or empty") as error:
         Storage(folder, PROJECT)
     assert str(path) in str(error.value)
-    assert path.read_bytes() == before
+    assert contents(folder) == before
+
+
+# Opens a new storage, and kills itself before one of SQLite's statements.
+OPENING = """\
+import os, signal, sqlite3, sys
+from pathlib import Path
+from devserver.storage import Storage
+
+left = int(sys.argv[1])
+
+def die(_):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Connection(sqlite3.Connection):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.set_trace_callback(die)
+
+connect = sqlite3.connect
+sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)
+Storage(Path(sys.argv[2]), "unit")
+"""
+
+
+def test_killed_while_it_is_made(tmp_path: Path) -> None:
+    """Killed at any point of its first start, a server leaves what can be opened."""
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        command = [sys.executable, "-c", OPENING, str(number), str(folder)]
+        ended = subprocess.run(command, cwd=REPOSITORY, check=False, timeout=30)
+        storage = Storage(folder, PROJECT)
+        assert list(storage.tasks()) == []
+        storage.close()
+        if not ended.returncode:
+            break
+        assert ended.returncode == -signal.SIGKILL
+    assert number > 10
+
+
+def test_two_begin_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two servers that begin on a new folder, the first to come gets it."""
+    look = StorageFile._is_empty
+
+    def look_while_another_begins(file: StorageFile) -> bool:
+        monkeypatch.setattr(StorageFile, "_is_empty", look)
+        with pytest.raises(StorageError, match="in use by another server"):
+            Storage(folder, PROJECT)
+        return look(file)
+
+    monkeypatch.setattr(StorageFile, "_is_empty", look_while_another_begins)
+    Storage(folder, PROJECT).close()
 
 
 def test_only_this_user_can_look_into_it(folder: Path) -> None:
@@ -615,6 +714,14 @@ def test_only_this_user_can_look_into_it(folder: Path) -> None:
     assert len(files) > 1
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     storage.close()
+
+
+def test_one_file_is_left(folder: Path) -> None:
+    """A server that was stopped leaves one file, also after one that was killed."""
+    path = kill_storage(folder)
+    for _ in range(2):
+        Storage(folder, PROJECT).close()
+        assert list(folder.iterdir()) == [path]
 
 
 def test_an_empty_file_is_a_new_one(folder: Path) -> None:
@@ -640,22 +747,17 @@ def test_another_project(folder: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_another_project_after_a_kill(folder: Path, tmp_path: Path) -> None:
+def test_another_project_after_a_kill(folder: Path) -> None:
     """What a killed server has left in the WAL file survives a wrong start."""
-    storage = Storage(folder, PROJECT)
-    storage.put_task("default", "stored", b"x")
-    storage.flush()
-    left = tmp_path / "left"
-    # the files as a server leaves them that does not come to close them
-    shutil.copytree(folder, left)
-    storage.close()
-    assert (left / f"{FILE_NAME}-wal").stat().st_size > 0
+    kill_storage(folder)
+    before = contents(folder)
 
     with pytest.raises(StorageError, match="not 'another'"):
-        Storage(left, "another")
+        Storage(folder, "another")
+    assert contents(folder) == before
 
-    storage = Storage(left, PROJECT)
-    assert list(storage.tasks()) == [("default", "stored", b"x")]
+    storage = Storage(folder, PROJECT)
+    assert ("default", "late-99", b"x" * 100) in list(storage.tasks())
     storage.close()
 
 
@@ -708,6 +810,25 @@ def test_a_file_in_the_place_of_the_folder(folder: Path) -> None:
         Storage(folder, PROJECT)
     assert str(error.value).startswith(f"{folder} is a file, not a folder.")
     assert folder.read_text() == "no folder"
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """What the system does not take for the name of a folder is named."""
+    folder = tmp_path / ("x" * 300)
+
+    with pytest.raises(StorageError, match=r"cannot be opened: .*too long") as error:
+        Storage(folder, PROJECT)
+    assert str(folder / FILE_NAME) in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_below_a_folder_that_one_may_not_enter(folder: Path) -> None:
+    """A folder that cannot be looked for is named."""
+    folder.mkdir(mode=0o000)
+
+    with pytest.raises(StorageError, match=r"cannot be opened: .*denied") as error:
+        Storage(folder / "below", PROJECT)
+    assert str(folder / "below" / FILE_NAME) in str(error.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
