@@ -6,6 +6,8 @@ survives SIGKILL of the server at any moment, and nothing is ever half there. Th
 promise is SIGKILL, not power loss: the file is left to the system's cache.
 """
 
+import logging
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from pathlib import Path
 from devserver.storage_file import FILE_NAME, StorageError, StorageFile
 
 __all__ = ["FILE_NAME", "TOMBSTONE_SECONDS", "Storage", "StorageError"]
+
+logger = logging.getLogger("devserver")
 
 TOMBSTONE_SECONDS = 9 * 86400.0
 """How long the name of a finished task stays taken.
@@ -37,6 +41,7 @@ class Storage:
         self._entities: dict[tuple[str, bytes], bytes | None] = {}
         self._tasks: dict[tuple[str, str], bytes | None] = {}
         self._counters: dict[str, int] = {}
+        self._cleared = False
 
     @property
     def path(self) -> Path:
@@ -86,25 +91,31 @@ class Storage:
         self._counters[name] = value
 
     def clear(self) -> None:
-        """Forget entities, tasks and tombstones, at once; counters stay.
+        """Note that entities, tasks and tombstones are forgotten; counters stay.
 
         An id that was handed out is not handed out again, also after this.
         """
         self._entities.clear()
         self._tasks.clear()
-        with self._transaction():
-            self._db.execute("DELETE FROM entities")
-            self._db.execute("DELETE FROM tasks")
+        self._cleared = True
 
     def flush(self) -> None:
-        """Write what was noted, in one transaction; to be called before an answer."""
-        if not (self._entities or self._tasks or self._counters):
+        """Write what was noted, in one transaction; to be called before an answer.
+
+        Raises:
+            StorageError: it cannot be written, for example to a full disk. It stays
+                noted, so the next call tries again, and fails too while it cannot.
+        """
+        if not (self._entities or self._tasks or self._counters or self._cleared):
             return
         now = time.time()
         entities = [(*where, entity) for where, entity in self._entities.items()]
         tasks = [(*where, task, now) for where, task in self._tasks.items()]
         many = self._db.executemany
         with self._transaction():
+            if self._cleared:
+                self._db.execute("DELETE FROM entities")
+                self._db.execute("DELETE FROM tasks")
             many(
                 "DELETE FROM entities WHERE database = ? AND key = ?",
                 [row[:2] for row in entities if row[2] is None],
@@ -120,20 +131,29 @@ class Storage:
         self._entities.clear()
         self._tasks.clear()
         self._counters.clear()
+        self._cleared = False
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
         try:
+            self._db.execute("BEGIN")
             yield
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             # on some errors, such as a full disk, SQLite has done so itself
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(
+                    f"{self.path} cannot be written: {error}. Calls fail until it can."
+                ) from error
             raise
 
     def close(self) -> None:
         """Write the rest and close the file."""
-        self.flush()
+        try:
+            self.flush()
+        except StorageError as error:
+            # no answer told of it: each call since then has failed
+            logger.error("what has changed last was not stored: %s", error)
         self._file.close()

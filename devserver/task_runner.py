@@ -14,6 +14,7 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from devserver.clock import Clock
 from devserver.queues import Queue
 from devserver.schedule import Schedule, TokenBucket
+from devserver.storage import StorageError
 from devserver.supervisor import AppUnavailable
 from devserver.task_headers import task_headers
 from devserver.taskqueue import TaskQueue
@@ -185,9 +186,11 @@ class TaskRunner:
             self.scheduled(queue, name, waiting.eta_usec)
         try:
             self._taskqueue.flush()
+        except StorageError as error:
+            # a full disk, for example
+            logger.error("task %s: its end was not stored: %s", name, error)
         except Exception:
-            # a full disk, for example: it is tried again with the next change
-            logger.exception("task %s: its end was not stored", name)
+            logger.exception("task %s: the server failed to store its end", name)
         self._wake.set()
         async with self._changed:
             self._changed.notify_all()

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -72,20 +73,6 @@ async def start(
     yield start
     for storage in opened:
         storage._file.close()
-
-
-@pytest.fixture(autouse=True)
-def _close_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a storage alone that the test has closed under its server."""
-    close = Storage.close
-
-    def close_once(storage: Storage) -> None:
-        try:
-            close(storage)
-        except sqlite3.ProgrammingError as error:
-            assert "closed database" in str(error)  # noqa: PT017
-
-    monkeypatch.setattr(Storage, "close", close_once)
 
 
 async def names_of(api: AppRequest, queue: str = "default") -> list[str]:
@@ -192,6 +179,7 @@ async def test_ids_are_never_handed_out_again(start: Callable[..., Server]) -> N
             answer = await api.call("datastore_v3", "AllocateIds", request)
             seen |= {("sequential", answer.start), ("sequential", answer.end)}
         server.services.clear()
+        server.services.flush()
     assert len(seen) == 3 * 5 * 3
 
 
@@ -358,10 +346,11 @@ async def test_a_full_disk(start: Callable[..., Server]) -> None:
     await api.add("small")
     ((pages,),) = storage._db.execute("PRAGMA page_count")
     storage._db.execute(f"PRAGMA max_page_count={pages + 2}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    full = re.escape(f"{storage.path} cannot be written: database or disk is full.")
+    with pytest.raises(StorageError, match=full):
         await api.add("big", body=b"x" * 100_000)
     # also what would change nothing: it could tell what is not stored
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StorageError, match=full):
         await api.tasks()
     storage._db.execute("PRAGMA max_page_count=1000000")
     assert await names_of(api) == ["big", "small"]
@@ -370,8 +359,30 @@ async def test_a_full_disk(start: Callable[..., Server]) -> None:
 
 
 @START
+async def test_a_reset_on_a_full_disk(start: Callable[..., Server]) -> None:
+    """A reset that could not be stored is stored when there is room again."""
+    server = start()
+    api, storage = server.request(), server.services._storage
+    assert storage is not None
+    await api.put(KEY, 1)
+    storage._db.execute("PRAGMA query_only=ON")
+    server.services.clear()
+    with pytest.raises(StorageError):
+        server.services.flush()
+    storage._db.execute("PRAGMA query_only=OFF")
+    await api.put(OTHER, 2)
+
+    api = start().request()
+    assert await api.get(KEY) is None
+    assert await api.get(OTHER) == 2
+
+
+@START
 async def test_a_full_disk_does_not_stop_the_runner(
-    start: Callable[..., Server], clock: StoppedClock, app: App
+    start: Callable[..., Server],
+    clock: StoppedClock,
+    app: App,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Tasks go on while their end cannot be stored; it is stored later."""
     server = start()
@@ -385,6 +396,8 @@ async def test_a_full_disk_does_not_stop_the_runner(
     async with asyncio.timeout(10):
         await runner.advance(30)
     assert app.names == ["one", "two"]
+    assert "task one: its end was not stored: " in caplog.text
+    assert "Traceback" not in caplog.text
     storage._db.execute("PRAGMA query_only=OFF")
     server.services.flush()
     await runner.stop()
