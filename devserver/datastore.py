@@ -73,13 +73,14 @@ class Datastore(
             self._storage = storage
 
     def _load(self, storage: Storage) -> None:
-        for encoded in storage.entities(self._database):
-            entity = entity_pb.EntityProto.FromString(encoded)
-            record = datastore_stub_util._FromStorageEntity(entity)
-            self._StoreRecord(record)
-            # versions go on from the last one
-            version = record.metadata.updated_version
-            self._commit_timestamp = max(self._commit_timestamp, version)
+        with storage.reading("an entity"):
+            for encoded in storage.entities(self._database):
+                entity = entity_pb.EntityProto.FromString(encoded)
+                record = datastore_stub_util._FromStorageEntity(entity)
+                self._StoreRecord(record)
+                # versions go on from the last one
+                version = record.metadata.updated_version
+                self._commit_timestamp = max(self._commit_timestamp, version)
         for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:

@@ -44,6 +44,8 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             return
         with self._lock:
             task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
+            if task.task_name != name.encode() or not task.IsInitialized():
+                raise ValueError(f"what is stored as {name!r} is not that task")
             taskqueue_stub._Queue._InsertTask(self, task)
 
     def _store(self, task: Any) -> None:

@@ -50,6 +50,26 @@ class Storage:
 
     # what was stored when the server ended
 
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Take what goes wrong with `what` was stored for damage of the file.
+
+        Raises:
+            StorageError: anything has gone wrong: a byte that has changed can lead to
+                every kind of error, in SQLite, in a message and in the stubs.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise self._file.damaged(f"{what} cannot be read: {reason}") from error
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases that have entities."""
+        with self.reading("the names of databases"):
+            rows = self._db.execute("SELECT DISTINCT database FROM entities")
+            return [name for (name,) in rows]
+
     def entities(self, database: str) -> Iterator[bytes]:
         """Yield every entity of a database, as `put_entity` got it."""
         rows = self._db.execute(
@@ -61,20 +81,25 @@ class Storage:
     def tasks(self) -> Iterator[tuple[str, str, bytes | None]]:
         """Yield queue, name and task; None in place of a task is a tombstone."""
         oldest = time.time() - TOMBSTONE_SECONDS
+        yield from self._db.execute(
+            "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?",
+            (oldest,),
+        )
+        # last, as nothing is changed before all could be read
         with self._transaction():
             self._db.execute(
-                "DELETE FROM tasks WHERE task IS NULL AND changed < ?", (oldest,)
+                "DELETE FROM tasks WHERE task IS NULL AND changed <= ?", (oldest,)
             )
-        yield from self._db.execute("SELECT queue, name, task FROM tasks")
 
     def counter(self, name: str) -> int | None:
         """Return a counter's value, or None."""
         if name in self._counters:
             return self._counters[name]
-        row = self._db.execute(
-            "SELECT value FROM counters WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else int(row[0])
+        with self.reading(f"the counter {name!r}"):
+            row = self._db.execute(
+                "SELECT value FROM counters WHERE name = ?", (name,)
+            ).fetchone()
+            return None if row is None else int(row[0])
 
     # what changes, noted until `flush`
 

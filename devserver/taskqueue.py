@@ -70,8 +70,10 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._queues[None] = Group(None, gettime=clock.now)
         self._storage = storage
         self._set_aside: dict[str, Queue] = {}
-        for name, task_name, encoded in storage.tasks() if storage else ():
-            self._make_queue(name).load(task_name, encoded)
+        if storage is not None:
+            with storage.reading("a task"):
+                for name, task_name, encoded in storage.tasks():
+                    self._make_queue(name).load(task_name, encoded)
         self.update(queues)
 
     def _make_queue(self, name: str) -> Queue:

@@ -41,7 +41,7 @@ from tests.devserver.calls import (
     until,
 )
 from tests.devserver.datastore_v1_server import entity, key
-from tests.devserver.processes import make_app
+from tests.devserver.processes import HELLO, make_app, running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -865,6 +865,26 @@ def test_a_file_that_is_read_only(folder: Path) -> None:
     assert str(folder / FILE_NAME) in str(error.value)
 
 
+LONG = "unit-project"
+
+
+def run_server(
+    app: Path, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a server that does not start."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "devserver", str(app), "--port", "0"),
+            *("--storage", str(folder), *options),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("damage", ["text", "another project"])
 def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     """The server does not start on such a file: one line, exit status 2."""
@@ -875,17 +895,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     before = path.read_bytes()
     app = make_app(tmp_path / "app")
 
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "devserver", str(app), "--port", "0"),
-            *("--storage", str(folder)),
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = run_server(app, folder)
 
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -893,6 +903,83 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     assert line.startswith("python -m devserver: error: ")
     assert str(path) in line
     assert path.read_bytes() == before
+
+
+# What SQLite cannot know to be wrong: a blob that ends too early, and so on.
+UNREADABLE = {
+    "entity": "UPDATE entities SET entity = substr(entity, 1, length(entity) - 1)",
+    "named database": "UPDATE entities SET entity = x'ff', database = 'other'",
+    "task": "UPDATE tasks SET task = substr(task, 1, length(task) - 1)",
+    "name of a task": "UPDATE tasks SET name = 'another'",
+    "text": "UPDATE tasks SET queue = CAST(x'ff' AS TEXT)",
+    "counter": "UPDATE counters SET value = 'text' WHERE name LIKE '%ids%'",
+}
+
+
+async def fill(server: Server) -> None:
+    """Store an entity, which gets its id from a counter, and a task."""
+    api = server.request()
+    await api.put(reference("Counter", None), 1)
+    await api.add("named")
+
+
+@START
+@pytest.mark.parametrize("damage", UNREADABLE)
+async def test_what_cannot_be_read(
+    start: Callable[..., Server], folder: Path, damage: str
+) -> None:
+    """What SQLite takes for good and the services do not is damage, too."""
+    server = start()
+    await fill(server)
+    server.services._storage._db.execute(UNREADABLE[damage])  # type: ignore[union-attr]
+
+    def start_again() -> None:
+        services = start().services
+        DatastoreV1(services.datastore, services.app_id, storage=services._storage)
+
+    with pytest.raises(StorageError) as error:
+        start_again()
+    message = str(error.value)
+    assert message.startswith(f"{folder / FILE_NAME} is damaged: ")
+    assert " cannot be read: " in message
+    assert "\n" not in message
+
+
+# Says who it is, so that a test can look whether it is still there.
+TELLS_ITS_PROCESS = """\
+import os, pathlib
+pathlib.Path("pid").write_text(str(os.getpid()))
+"""
+
+
+@START
+async def test_the_command_cannot_read_it(
+    start: Callable[..., Server], folder: Path, tmp_path: Path
+) -> None:
+    """The server ends the app again: one line, exit status 2, nothing changed."""
+    server = start()
+    await fill(server)
+    storage = server.services._storage
+    assert storage is not None
+    storage._db.execute(UNREADABLE["entity"])
+    # the command takes no name as short as that of these tests
+    storage._db.execute("UPDATE about SET value = ? WHERE value = ?", (LONG, PROJECT))
+    storage.close()
+    before = contents(folder)
+    app = make_app(tmp_path / "app", TELLS_ITS_PROCESS + HELLO)
+
+    ended = run_server(app, folder, "--project", LONG)
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith(
+        f"python -m devserver: error: {folder / FILE_NAME} is damaged: an entity "
+    )
+    assert contents(folder) == before
+    pid = app / "pid"
+    assert not pid.exists() or not running({int(pid.read_text())})
 
 
 @START
