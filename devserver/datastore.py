@@ -13,6 +13,7 @@ from google.appengine.runtime import apiproxy_errors
 
 from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
 from devserver.indexed_store import IndexedStore
+from devserver.property_index import add_path, path_of
 from devserver.storage import Storage
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
@@ -92,7 +93,7 @@ class Datastore(
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         super()._StoreRecord(record, insert)
         if self._storage is not None:
-            key = record.entity.key.SerializeToString()
+            key = self._row_key(record.entity.key)
             entity = datastore_stub_util._ToStorageEntity(record)
             encoded = entity.SerializeToString()
             self._storage.put_entity(self._database, key, encoded)
@@ -100,7 +101,22 @@ class Datastore(
     def _Delete(self, key: Any) -> None:
         super()._Delete(key)
         if self._storage is not None:
-            self._storage.put_entity(self._database, key.SerializeToString(), None)
+            self._storage.put_entity(self._database, self._row_key(key), None)
+
+    def _row_key(self, key: Any) -> bytes:
+        """Return what a key is stored under, the same however it was spelled.
+
+        A namespace that is stated to be empty is none, for example. So the stub takes
+        it, too (datastore_types.ReferenceToKeyValue).
+        """
+        plain = entity_pb.Reference(app=key.app)
+        if self._database:
+            plain.database_id = self._database
+        if key.name_space:
+            plain.name_space = key.name_space
+        add_path(path_of(key.path.element), plain.path.element)
+        row_key: bytes = plain.SerializeToString(deterministic=True)
+        return row_key
 
     def _SetMaxId(self, max_id: int) -> None:
         """Keep an id that the app chose, or reserved, from being handed out.

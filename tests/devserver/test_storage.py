@@ -105,6 +105,32 @@ async def test_entities_come_back(start: Callable[..., Server]) -> None:
 
 
 @START
+@pytest.mark.parametrize("explicit_first", [False, True])
+async def test_a_key_that_is_spelled_in_two_ways(
+    start: Callable[..., Server], explicit_first: bool
+) -> None:
+    """A key that states its namespace to be empty is the same key as without."""
+    api = start().request()
+    spellings = []
+    for name in ("deleted", "changed"):
+        plain, explicit = reference("Counter", name), reference("Counter", name)
+        explicit.name_space = ""
+        assert plain.SerializeToString() != explicit.SerializeToString()
+        spellings.append((explicit, plain) if explicit_first else (plain, explicit))
+    (deleted, deleted_again), (changed, changed_again) = spellings
+    await api.put(deleted, 1)
+    await api.delete(deleted_again)
+    await api.put(changed, 1)
+    await api.put(changed_again, 2)
+
+    api = start().request()
+    for spelling in (deleted, deleted_again):
+        assert await api.get(spelling) is None
+    for spelling in (changed, changed_again):
+        assert await api.get(spelling) == 2
+
+
+@START
 async def test_a_named_database_comes_back(start: Callable[..., Server]) -> None:
     """What Cloud NDB has put into another database than the default is there again."""
 
