@@ -118,12 +118,27 @@ class Datastore(
         row_key: bytes = plain.SerializeToString(deterministic=True)
         return row_key
 
+    def _AllocateSequentialIds(
+        self, reference: Any, size: int = 1, max_id: int | None = None
+    ) -> Any:
+        """Hand out ids in a row, but not the last of the counter's range."""
+        space = datastore_stub_util.SEQUENTIAL
+        last = max_id or self._IdCounter(space) + (size or 0)
+        limit = _COUNTER_ENDS[space] - _NEVER_REACHED
+        datastore_stub_util.Check(
+            last < limit, f"ids up to {last} are too many: they end at {limit}"
+        )
+        return super()._AllocateSequentialIds(reference, size, max_id)
+
     def _SetMaxId(self, max_id: int) -> None:
         """Keep an id that the app chose, or reserved, from being handed out.
 
         The stub moves its counter behind the id. One at the end of the counter's range
         would leave nothing to hand out; but so far the counter never comes by itself.
+        Nor does it come below zero, where an app may choose ids too.
         """
+        if max_id <= 0:
+            return
         count, id_space = datastore_stub_util.IdToCounter(max_id)
         if count < _COUNTER_ENDS[id_space] - _NEVER_REACHED:
             super()._SetMaxId(max_id)

@@ -29,6 +29,7 @@ from devserver.storage import FILE_NAME, TOMBSTONE_SECONDS, Storage, StorageErro
 from devserver.storage_file import StorageFile
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
+    BAD_REQUEST,
     PROJECT,
     PULL,
     TASK_ERRORS,
@@ -200,13 +201,38 @@ async def test_ids_are_never_handed_out_again(start: Callable[..., Server]) -> N
             key = await api.put(reference("Counter", None), 1)
             seen.add(key.path.element[0].id)
             await api.delete(key)
-            request = datastore_pb.AllocateIdsRequest(size=2)
-            request.model_key.CopyFrom(reference("Counter", None))
-            answer = await api.call("datastore_v3", "AllocateIds", request)
+            answer = await api.call("datastore_v3", "AllocateIds", allocation(size=2))
             seen |= {("sequential", answer.start), ("sequential", answer.end)}
         server.services.clear()
         server.services.flush()
     assert len(seen) == 3 * 5 * 3
+
+
+@START
+async def test_ids_that_are_too_large(start: Callable[..., Server]) -> None:
+    """No id that an app asks for leads to a counter that cannot be stored."""
+    too_many = [{"max": 2**63 - 1}, {"max": 2**52}, {"size": 2**62}]
+    api = start().request()
+    for fields in too_many:
+        with pytest.raises(apiproxy_errors.ApplicationError) as error:
+            await api.call("datastore_v3", "AllocateIds", allocation(**fields))
+        assert error.value.application_error == BAD_REQUEST
+    for number in (2**63 - 1, 2**52 - 1, 2**52 + 1, -1):
+        reserve = datastore_pb.AllocateIdsRequest(reserve=[reference("A", number)])
+        await api.call("datastore_v3", "AllocateIds", reserve)
+        await api.put(reference("A", number), 1)
+
+    api = start().request()
+    answer = await api.call("datastore_v3", "AllocateIds", allocation(max=10**12))
+    assert (answer.start, answer.end) == (1, 10**12)
+    assert (await api.put(reference("A", None), 1)).path.element[0].id > 0
+
+
+def allocation(**fields: int) -> datastore_pb.AllocateIdsRequest:
+    """Return a request for ids in a row."""
+    request = datastore_pb.AllocateIdsRequest(**fields)
+    request.model_key.CopyFrom(reference("Counter", None))
+    return request
 
 
 @START
