@@ -149,6 +149,16 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         # start, and names that repeat would be mistaken for a second delivery
         return str(secrets.randbelow(9 * 10**19) + 10**19)
 
+    def _TransactionalBulkAdd(self, request: Any) -> None:
+        """Check what the commit could not refuse any more; then add to a transaction.
+
+        The stub finds out at the commit, and drops the task.
+        """
+        for add in request.add_request:
+            if self._queues[add.queue_name.decode()].queue_mode != add.mode:
+                raise apiproxy_errors.ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
+        super()._TransactionalBulkAdd(request)
+
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse: queues come from queue.yaml alone."""
         raise apiproxy_errors.ApplicationError(
