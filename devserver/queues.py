@@ -12,6 +12,7 @@ from google.appengine.runtime import apiproxy_errors
 from devserver.config import QueueConfig
 from devserver.console import printable
 from devserver.storage import Storage
+from devserver.task_index import IndexedQueue
 from devserver.task_names import function_name
 
 logger = logging.getLogger("devserver.task")
@@ -26,7 +27,7 @@ class Listener(Protocol):
         """Note that a task of `queue` is due at `eta_usec` (virtual microseconds)."""
 
 
-class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
+class Queue(IndexedQueue):
     """One queue, with what `queue.yaml` says about how fast it runs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +47,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
             if task.task_name != name.encode() or not task.IsInitialized():
                 raise ValueError(f"what is stored as {name!r} is not that task")
-            taskqueue_stub._Queue._InsertTask(self, task)
+            IndexedQueue._InsertTask(self, task)
 
     def _store(self, task: Any) -> None:
         if self.storage is not None:
