@@ -104,7 +104,7 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(server.run(settings, config, process))
-    except ConfigError as error:
+    except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
         _fail(1, _what_to_do(str(error), config))

@@ -20,6 +20,7 @@ from devserver.http_server import (
 )
 from devserver.running_requests import RunningRequests
 from devserver.services import Services
+from devserver.storage import StorageError
 
 logger = logging.getLogger("devserver")
 
@@ -88,6 +89,9 @@ class ApiServer:
             self._refuse(response, _CODE_OF.get(type(error), _CODES.UNKNOWN), error)
         except web.HTTPRequestEntityTooLarge as error:
             self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
+        except StorageError as error:
+            logger.error("an API call was not stored: %s", error)
+            self._refuse(response, _CODES.UNKNOWN, error)
         except web.HTTPException:
             # the body is broken or late: this is not the SDK's client
             raise

@@ -13,6 +13,7 @@ from google.appengine.runtime import apiproxy_errors
 
 from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
 from devserver.indexed_store import IndexedStore
+from devserver.property_index import add_path, path_of
 from devserver.storage import Storage
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
@@ -73,13 +74,14 @@ class Datastore(
             self._storage = storage
 
     def _load(self, storage: Storage) -> None:
-        for encoded in storage.entities(self._database):
-            entity = entity_pb.EntityProto.FromString(encoded)
-            record = datastore_stub_util._FromStorageEntity(entity)
-            self._StoreRecord(record)
-            # versions go on from the last one
-            version = record.metadata.updated_version
-            self._commit_timestamp = max(self._commit_timestamp, version)
+        with storage.reading("an entity"):
+            for encoded in storage.entities(self._database):
+                entity = entity_pb.EntityProto.FromString(encoded)
+                record = datastore_stub_util._FromStorageEntity(entity)
+                self._StoreRecord(record)
+                # versions go on from the last one
+                version = record.metadata.updated_version
+                self._commit_timestamp = max(self._commit_timestamp, version)
         for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:
@@ -91,7 +93,7 @@ class Datastore(
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         super()._StoreRecord(record, insert)
         if self._storage is not None:
-            key = record.entity.key.SerializeToString()
+            key = self._row_key(record.entity.key)
             entity = datastore_stub_util._ToStorageEntity(record)
             encoded = entity.SerializeToString()
             self._storage.put_entity(self._database, key, encoded)
@@ -99,14 +101,44 @@ class Datastore(
     def _Delete(self, key: Any) -> None:
         super()._Delete(key)
         if self._storage is not None:
-            self._storage.put_entity(self._database, key.SerializeToString(), None)
+            self._storage.put_entity(self._database, self._row_key(key), None)
+
+    def _row_key(self, key: Any) -> bytes:
+        """Return what a key is stored under, the same however it was spelled.
+
+        A namespace that is stated to be empty is none, for example. So the stub takes
+        it, too (datastore_types.ReferenceToKeyValue).
+        """
+        plain = entity_pb.Reference(app=key.app)
+        if self._database:
+            plain.database_id = self._database
+        if key.name_space:
+            plain.name_space = key.name_space
+        add_path(path_of(key.path.element), plain.path.element)
+        row_key: bytes = plain.SerializeToString(deterministic=True)
+        return row_key
+
+    def _AllocateSequentialIds(
+        self, reference: Any, size: int = 1, max_id: int | None = None
+    ) -> Any:
+        """Hand out ids in a row, but not the last of the counter's range."""
+        space = datastore_stub_util.SEQUENTIAL
+        last = max_id or self._IdCounter(space) + (size or 0)
+        limit = _COUNTER_ENDS[space] - _NEVER_REACHED
+        datastore_stub_util.Check(
+            last < limit, f"ids up to {last} are too many: they end at {limit}"
+        )
+        return super()._AllocateSequentialIds(reference, size, max_id)
 
     def _SetMaxId(self, max_id: int) -> None:
         """Keep an id that the app chose, or reserved, from being handed out.
 
         The stub moves its counter behind the id. One at the end of the counter's range
         would leave nothing to hand out; but so far the counter never comes by itself.
+        Nor does it come below zero, where an app may choose ids too.
         """
+        if max_id <= 0:
+            return
         count, id_space = datastore_stub_util.IdToCounter(max_id)
         if count < _COUNTER_ENDS[id_space] - _NEVER_REACHED:
             super()._SetMaxId(max_id)

@@ -12,6 +12,7 @@ from google.appengine.runtime import apiproxy_errors
 from devserver.config import QueueConfig
 from devserver.console import printable
 from devserver.storage import Storage
+from devserver.task_index import IndexedQueue
 from devserver.task_names import function_name
 
 logger = logging.getLogger("devserver.task")
@@ -26,7 +27,7 @@ class Listener(Protocol):
         """Note that a task of `queue` is due at `eta_usec` (virtual microseconds)."""
 
 
-class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
+class Queue(IndexedQueue):
     """One queue, with what `queue.yaml` says about how fast it runs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -44,7 +45,9 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             return
         with self._lock:
             task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
-            taskqueue_stub._Queue._InsertTask(self, task)
+            if task.task_name != name.encode() or not task.IsInitialized():
+                raise ValueError(f"what is stored as {name!r} is not that task")
+            IndexedQueue._InsertTask(self, task)
 
     def _store(self, task: Any) -> None:
         if self.storage is not None:
@@ -146,6 +149,16 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         # as long and random as in production: the stub counts from task1 with every
         # start, and names that repeat would be mistaken for a second delivery
         return str(secrets.randbelow(9 * 10**19) + 10**19)
+
+    def _TransactionalBulkAdd(self, request: Any) -> None:
+        """Check what the commit could not refuse any more; then add to a transaction.
+
+        The stub finds out at the commit, and drops the task.
+        """
+        for add in request.add_request:
+            if self._queues[add.queue_name.decode()].queue_mode != add.mode:
+                raise apiproxy_errors.ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
+        super()._TransactionalBulkAdd(request)
 
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse: queues come from queue.yaml alone."""

@@ -25,6 +25,7 @@ from devserver.http_server import (
 )
 from devserver.queues import Queue
 from devserver.services import Services
+from devserver.storage import StorageError
 from devserver.supervisor import AppUnavailable
 from devserver.task_names import function_name
 from devserver.task_runner import TaskRunner
@@ -296,3 +297,6 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return response
     except AppUnavailable as error:
         return web.json_response({"error": str(error)}, status=503)
+    except StorageError as error:
+        logger.error("a request to the State API was not stored: %s", error)
+        return web.json_response({"error": str(error)}, status=500)

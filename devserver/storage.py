@@ -6,42 +6,24 @@ survives SIGKILL of the server at any moment, and nothing is ever half there. Th
 promise is SIGKILL, not power loss: the file is left to the system's cache.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FILE_NAME = "devserver.sqlite3"
-_FORMAT = "1"
+from devserver.storage_file import FILE_NAME, StorageError, StorageFile
+
+__all__ = ["FILE_NAME", "TOMBSTONE_SECONDS", "Storage", "StorageError"]
+
+logger = logging.getLogger("devserver")
 
 TOMBSTONE_SECONDS = 9 * 86400.0
 """How long the name of a finished task stays taken.
 
 Source: "Task names" in App Engine's documentation of push queues: about nine days.
 """
-
-_SCHEMA = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE entities (
-    database TEXT NOT NULL,  -- '': the one of the bundled API
-    key BLOB NOT NULL,
-    entity BLOB NOT NULL,
-    PRIMARY KEY (database, key)
-) WITHOUT ROWID;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE tasks (
-    queue TEXT NOT NULL,
-    name TEXT NOT NULL,
-    task BLOB,  -- NULL: the task is gone, its name is a tombstone
-    changed REAL NOT NULL,
-    PRIMARY KEY (queue, name)
-) WITHOUT ROWID;
-"""
-
-
-class StorageError(Exception):
-    """The storage cannot be used; the message is for the user and names the file."""
 
 
 class Storage:
@@ -54,89 +36,39 @@ class Storage:
             StorageError: it belongs to another project, is in use, is damaged, or is
                 no such file at all. Nothing was changed.
         """
-        self.path = folder / FILE_NAME
+        self._file = StorageFile(folder, project)
+        self._db = self._file.db
         self._entities: dict[tuple[str, bytes], bytes | None] = {}
         self._tasks: dict[tuple[str, str], bytes | None] = {}
         self._counters: dict[str, int] = {}
-        if folder.exists() and not folder.is_dir():
-            raise StorageError(
-                f"{folder} is a file, not a folder. Give a folder to --storage."
-            )
-        try:
-            # for this user alone: tasks are in it, and who can write tasks can run code
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"{self.path} cannot be opened: {error}") from error
-        try:
-            self._open(project)
-        except BaseException:
-            self._db.close()
-            raise
+        self._cleared = False
 
-    def _open(self, project: str) -> None:
-        try:
-            # held until the end: a second server on this file fails here
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            is_new = not self._db.execute("PRAGMA schema_version").fetchone()[0]
-            if not is_new:
-                self._check(project)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=OFF")
-            self._db.execute("BEGIN EXCLUSIVE")
-            if is_new:
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                about = [("format", _FORMAT), ("project", project)]
-                self._db.executemany("INSERT INTO about VALUES (?, ?)", about)
-            oldest = time.time() - TOMBSTONE_SECONDS
-            self._db.execute(
-                "DELETE FROM tasks WHERE task IS NULL AND changed < ?", (oldest,)
-            )
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise StorageError(
-                    f"{self.path} is in use by another server. Stop that server, or "
-                    "give another folder to --storage."
-                ) from error
-            raise StorageError(f"{self.path} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
-
-    def _check(self, project: str) -> None:
-        """Refuse a file that is not ours, before anything is written to it."""
-        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise self._damaged(found)
-        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        if not {"about", "entities", "counters", "tasks"} <= {n for (n,) in tables}:
-            raise StorageError(
-                f"{self.path} is the database of something else. Give another folder "
-                "to --storage."
-            )
-        about = dict(self._db.execute("SELECT name, value FROM about"))
-        if about.get("format") != _FORMAT:
-            raise StorageError(
-                f"{self.path} was written by another version of this server (format "
-                f"{about.get('format')}, not {_FORMAT}). Give another folder to "
-                "--storage, or delete the file."
-            )
-        if about.get("project") != project:
-            raise StorageError(
-                f"{self.path} holds the project {about.get('project')!r}, not "
-                f"{project!r}. Say --project {about.get('project')}, or give another "
-                "folder to --storage."
-            )
-
-    def _damaged(self, reason: str) -> StorageError:
-        return StorageError(
-            f"{self.path} is damaged: {reason}. Move it away to begin anew; nothing "
-            "in it was changed."
-        )
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     # what was stored when the server ended
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Take what goes wrong with `what` was stored for damage of the file.
+
+        Raises:
+            StorageError: anything has gone wrong: a byte that has changed can lead to
+                every kind of error, in SQLite, in a message and in the stubs.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise self._file.damaged(f"{what} cannot be read: {reason}") from error
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases that have entities."""
+        with self.reading("the names of databases"):
+            rows = self._db.execute("SELECT DISTINCT database FROM entities")
+            return [name for (name,) in rows]
 
     def entities(self, database: str) -> Iterator[bytes]:
         """Yield every entity of a database, as `put_entity` got it."""
@@ -148,16 +80,26 @@ class Storage:
 
     def tasks(self) -> Iterator[tuple[str, str, bytes | None]]:
         """Yield queue, name and task; None in place of a task is a tombstone."""
-        yield from self._db.execute("SELECT queue, name, task FROM tasks")
+        oldest = time.time() - TOMBSTONE_SECONDS
+        yield from self._db.execute(
+            "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?",
+            (oldest,),
+        )
+        # last, as nothing is changed before all could be read
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM tasks WHERE task IS NULL AND changed <= ?", (oldest,)
+            )
 
     def counter(self, name: str) -> int | None:
         """Return a counter's value, or None."""
         if name in self._counters:
             return self._counters[name]
-        row = self._db.execute(
-            "SELECT value FROM counters WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else int(row[0])
+        with self.reading(f"the counter {name!r}"):
+            row = self._db.execute(
+                "SELECT value FROM counters WHERE name = ?", (name,)
+            ).fetchone()
+            return None if row is None else int(row[0])
 
     # what changes, noted until `flush`
 
@@ -174,25 +116,31 @@ class Storage:
         self._counters[name] = value
 
     def clear(self) -> None:
-        """Forget entities, tasks and tombstones, at once; counters stay.
+        """Note that entities, tasks and tombstones are forgotten; counters stay.
 
         An id that was handed out is not handed out again, also after this.
         """
         self._entities.clear()
         self._tasks.clear()
-        with self._transaction():
-            self._db.execute("DELETE FROM entities")
-            self._db.execute("DELETE FROM tasks")
+        self._cleared = True
 
     def flush(self) -> None:
-        """Write what was noted, in one transaction; to be called before an answer."""
-        if not (self._entities or self._tasks or self._counters):
+        """Write what was noted, in one transaction; to be called before an answer.
+
+        Raises:
+            StorageError: it cannot be written, for example to a full disk. It stays
+                noted, so the next call tries again, and fails too while it cannot.
+        """
+        if not (self._entities or self._tasks or self._counters or self._cleared):
             return
         now = time.time()
         entities = [(*where, entity) for where, entity in self._entities.items()]
         tasks = [(*where, task, now) for where, task in self._tasks.items()]
         many = self._db.executemany
         with self._transaction():
+            if self._cleared:
+                self._db.execute("DELETE FROM entities")
+                self._db.execute("DELETE FROM tasks")
             many(
                 "DELETE FROM entities WHERE database = ? AND key = ?",
                 [row[:2] for row in entities if row[2] is None],
@@ -208,20 +156,29 @@ class Storage:
         self._entities.clear()
         self._tasks.clear()
         self._counters.clear()
+        self._cleared = False
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
         try:
+            self._db.execute("BEGIN")
             yield
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             # on some errors, such as a full disk, SQLite has done so itself
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(
+                    f"{self.path} cannot be written: {error}. Calls fail until it can."
+                ) from error
             raise
 
     def close(self) -> None:
         """Write the rest and close the file."""
-        self.flush()
-        self._db.close()
+        try:
+            self.flush()
+        except StorageError as error:
+            # no answer told of it: each call since then has failed
+            logger.error("what has changed last was not stored: %s", error)
+        self._file.close()

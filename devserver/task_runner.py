@@ -11,6 +11,7 @@ from typing import Any
 from devserver.clock import Clock
 from devserver.queues import Queue
 from devserver.schedule import Schedule, TokenBucket
+from devserver.storage import StorageError
 from devserver.supervisor import AppUnavailable
 from devserver.task_execution import DEADLINE, Dispatch, TaskExecutor
 from devserver.taskqueue import TaskQueue
@@ -195,9 +196,11 @@ class TaskRunner:
             self.scheduled(queue, name, waiting.eta_usec)
         try:
             self._taskqueue.flush()
-        except Exception:
+        except StorageError as error:
             # a full disk, for example: it is tried again with the next change
-            logger.exception("task %s: its end was not stored", name)
+            logger.error("task %s: its end was not stored: %s", name, error)
+        except Exception:
+            logger.exception("task %s: the server failed to store its end", name)
         self._ends += 1
         self._wake.set()
         async with self._changed:

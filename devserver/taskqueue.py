@@ -4,6 +4,7 @@ The stub keeps queues, tasks, names and tombstones. Which task runs when is deci
 `devserver.task_runner`; the stub's own scheduler thread is never started.
 """
 
+import datetime
 import logging
 import re
 from collections.abc import Sequence
@@ -70,8 +71,10 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._queues[None] = Group(None, gettime=clock.now)
         self._storage = storage
         self._set_aside: dict[str, Queue] = {}
-        for name, task_name, encoded in storage.tasks() if storage else ():
-            self._make_queue(name).load(task_name, encoded)
+        if storage is not None:
+            with storage.reading("a task"):
+                for name, task_name, encoded in storage.tasks():
+                    self._make_queue(name).load(task_name, encoded)
         self.update(queues)
 
     def _make_queue(self, name: str) -> Queue:
@@ -106,13 +109,16 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             _configure(queue, config)
             self._connect(queue)
         for name in set(self.queues()) - {config.name for config in configs}:
-            self._set_aside[name] = gone = self.queues().pop(name)
-            if gone.Count():
-                logger.warning(
-                    "queue %s is gone from queue.yaml; its %d tasks wait for it",
-                    name,
-                    gone.Count(),
-                )
+            self._put_aside(name)
+
+    def _put_aside(self, name: str) -> None:
+        self._set_aside[name] = gone = self.queues().pop(name)
+        if gone.Count():
+            logger.warning(
+                "queue %s is gone from queue.yaml; its %d tasks wait for it",
+                name,
+                gone.Count(),
+            )
 
     def flush(self) -> None:
         """Write what has changed to the storage; to be called before an answer."""
@@ -124,13 +130,15 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
 
         Raises:
             apiproxy_errors.ApplicationError: another app, another service, or no name
-                for a task.
+                that a task may have.
         """
         adds = _adds(method, request)
+        # the stub goes by the first one, too
+        in_transaction = any(map(_is_in_transaction, adds[:1]))
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
-            _check_name(add)
+            _check_name(add, in_transaction)
             self._check_target(add)
             # the app computed the ETA with the real time
             add.eta_usec += int(self._clock.offset * 1e6)
@@ -165,8 +173,25 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             raise apiproxy_errors.ApplicationError(
                 _ERRORS.INVALID_REQUEST,
                 f"the task's target is {target!r}, but this dev server runs only "
-                f"the service {self._service!r}",
+                f"the service {self._service!r}, in version {self._version!r}",
             )
+
+    def _Dynamic_Add(self, request: Any, response: Any, request_id: str | None) -> None:
+        """Add a task. One that comes with a commit was checked, and is not refused.
+
+        LiveTxn.Commit of the SDK adds its tasks when it cannot fail any more, outside
+        of a request, and drops those that are refused. Their queue may be gone by then.
+        """
+        if request_id is not None:
+            super()._Dynamic_Add(request, response, request_id)
+            return
+        name = request.queue_name.decode()
+        is_gone = name not in self.queues()
+        self._make_queue(name).Add(
+            request, datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC)
+        )
+        if is_gone:
+            self._put_aside(name)
 
     def _Dynamic_ForceRun(self, request: Any, response: Any, request_id: str) -> None:
         """Make a task due now (for an unknown name the stub takes the next task)."""
@@ -187,9 +212,21 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             queue.paused = False
 
 
-def _check_name(add: Any) -> None:
+def _is_in_transaction(add: Any) -> bool:
+    return any(map(add.HasField, ("transaction", "datastore_transaction")))
+
+
+def _check_name(add: Any, in_transaction: bool) -> None:
     # without a name, the queue chooses one
-    if add.task_name and not _TASK_NAME.fullmatch(add.task_name):
+    if not add.task_name:
+        return
+    if in_transaction:
+        # another task could have the name by the time of the commit; the client, too,
+        # refuses one
+        raise apiproxy_errors.ApplicationError(
+            _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot be named"
+        )
+    if not _TASK_NAME.fullmatch(add.task_name):
         raise apiproxy_errors.ApplicationError(
             _ERRORS.INVALID_TASK_NAME,
             "a task's name has 1 to 500 letters, digits, hyphens and underscores",

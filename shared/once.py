@@ -4,6 +4,7 @@ To do without it, delete this file, and the lines in counter.py that name it.
 """
 
 import functools
+import inspect
 import logging
 import os
 import zlib
@@ -12,13 +13,11 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# What is kept for each entity: 100 lists of up to 100 tasks, 10,000 in all, some 300 KB
-# with the names that App Engine chooses. A task reads and writes one list only, so what
-# it costs does not grow. The bound means: a task is known until 100 later ones have
-# fallen into its list, which is after about 10,000 others have changed this entity.
-# Delivered again after that, it does its work again. A repeat comes at once or after
-# the back-off, an hour by default: raise LISTS where an entity has more tasks in that
-# time.
+# What is kept for each entity and function: 100 lists of up to 100 tasks, some 300 KB
+# with the names that App Engine chooses; a task reads and writes one list. The bound
+# means: after 100 later tasks in its list, about 10,000 in all, a task is forgotten,
+# and a repeat does its work again. Repeats come at once, or after the back-off, an hour
+# by default: raise LISTS where an entity has more tasks in that time.
 #
 # dev_appserver.py names its tasks task1, task2 ... anew with each start, and they would
 # be taken for repeats: start it with --clear_datastore=true.
@@ -30,17 +29,16 @@ LENGTH = 100
 def once(ndb: Any, model: Any) -> Callable[..., Any]:
     """Have a task that is delivered again change nothing.
 
-    Put it below the line that makes a transaction of the function: the task is recorded
-    in that transaction, so that either both are done, the work and the record, or none.
+    Put it below the line that makes a transaction of the function, so that either both
+    are done, the work and the record of the task, or none.
 
         @ndb.transactional
         @once(ndb, Counter)
         def do_something_later(key, amount): ...
 
     The function's first argument is the id of the entity of `model` that it changes;
-    the record is a child of that one. A task may call it once for each entity. Called
-    outside of a task, it does its work and records nothing. `ndb` is the library that
-    `model` is made with, bundled NDB or Cloud NDB.
+    the record is a child of that one. A task may call it once for each entity. Outside
+    of a task it does its work and records nothing. `ndb` is the library of `model`.
     """
 
     class FinishedTasks(ndb.Model):
@@ -50,23 +48,25 @@ def once(ndb: Any, model: Any) -> Callable[..., Any]:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)  # tasks name the function, and not this wrapper
-        def wrapper(key: Any, *args: Any, **options: Any) -> Any:
-            # The SDK copies the headers of each request to os.environ, and App Engine
-            # lets nobody but the queue send these two.
+        def wrapper(*args: Any, **options: Any) -> Any:
+            # from the request's headers; App Engine lets only the queue send these two
             task = os.environ.get("HTTP_X_APPENGINE_TASKNAME")
             if task is None:
-                return function(key, *args, **options)
+                return function(*args, **options)
             if not ndb.in_transaction():
                 raise RuntimeError("@once has to be below @ndb.transactional")
             name = f"{os.environ.get('HTTP_X_APPENGINE_QUEUENAME')}/{task}"
-            parent = model(id=key).key
-            which = f"{function.__name__} {zlib.crc32(name.encode()) % LISTS}"
+            call = inspect.signature(function).bind(*args, **options)
+            call.apply_defaults()
+            parent = model(id=next(iter(call.arguments.values()))).key
+            number = zlib.crc32(name.encode()) % LISTS
+            which = f"{function.__module__}.{function.__qualname__} {number}"
             finished = FinishedTasks.get_by_id(which, parent=parent)
             finished = finished or FinishedTasks(id=which, parent=parent)
             if name in finished.names:
                 logger.info("Task %s has done this already", name)
                 return None
-            result = function(key, *args, **options)
+            result = function(*args, **options)
             finished.names = [*finished.names, name][-LENGTH:]
             finished.put()
             return result

@@ -27,6 +27,9 @@ class Databases:
         self._storage = storage
         default = Database(Partition(app_id, ""), calls.stub, calls.locks)
         self._databases = {"": default}
+        # now: what cannot be read is to be heard of when the server starts
+        for name in storage.databases() if storage else ():
+            self.get(Partition(app_id, name))
 
     def get(self, partition: Partition) -> Database:
         """Return the database of a request."""

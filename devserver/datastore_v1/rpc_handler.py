@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from devserver.datastore_v1 import messages
 from devserver.datastore_v1.errors import RpcError
+from devserver.storage import StorageError
 
 logger = logging.getLogger("devserver")
 
@@ -52,6 +53,9 @@ def rpc_handler(
             )
         except RpcError as error:
             await context.abort(error.code, str(error))
+        except StorageError as error:
+            logger.error("Datastore.%s was not stored: %s", name, error)
+            await context.abort(grpc.StatusCode.INTERNAL, str(error))
         except Exception:
             logger.exception("Datastore.%s failed", name)
             await context.abort(

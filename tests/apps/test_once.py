@@ -175,6 +175,43 @@ def test_two_functions_in_one_task(counter: Any, deliver: Callable[..., None]) -
     assert counter.count() == 7
 
 
+@pytest.mark.parametrize("differ", ["__module__", "__qualname__"])
+def test_two_functions_of_one_name(
+    counter: Any, deliver: Callable[..., None], differ: str
+) -> None:
+    """Functions that one task calls are told apart by module and class as well."""
+
+    def work(key: str, amount: int) -> None:
+        counter.work(key, -amount)
+
+    for name in ("__module__", "__qualname__"):
+        setattr(work, name, getattr(counter.work, name))
+    setattr(work, differ, f"other.{getattr(work, differ)}")
+    other = counter.ndb.transactional(once(counter.ndb, counter.Counter)(work))
+    for _ in range(2):
+        deliver("a", counter.add, "key", 10)
+        deliver("a", other, "key", 3)
+
+    assert counter.count() == 7
+
+
+def test_arguments_by_name(counter: Any, deliver: Callable[..., None]) -> None:
+    """The first argument may have any name, and may be given by it or left out."""
+
+    def add_points(account: str = "key", *, points: int, key: str = "") -> str:
+        counter.work(account, points)
+        return key
+
+    add = counter.ndb.transactional(once(counter.ndb, counter.Counter)(add_points))
+    for _ in range(2):
+        deliver("a", add, account="key", points=10)
+        deliver("b", add, "key", points=10, key="of its own")
+        deliver("c", add, points=10)
+
+    assert counter.count() == 30
+    assert add("key", points=1, key="of its own") == "of its own"
+
+
 def test_deliveries_at_once(counter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries of one task that overlap count once: one of them starts over."""
     monkeypatch.setenv("HTTP_X_APPENGINE_TASKNAME", "a")
@@ -221,7 +258,8 @@ def records(counter: Any) -> list[Any]:
         parent = counter.Counter(id="key").key
         kind = type(parent)
         for number in range(once_module.LISTS):
-            key = kind("FinishedTasks", f"work {number}", parent=parent)
+            name = f"{counter.work.__module__}.{counter.work.__qualname__} {number}"
+            key = kind("FinishedTasks", name, parent=parent)
             entity = key.get(use_cache=False, use_memcache=False)
             if entity is not None:
                 found.append(entity)

@@ -11,5 +11,6 @@ def test_storage_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 
     head, *rows = capsys.readouterr().out.splitlines()
     assert "300 stored" in head
-    assert [row.split("  ")[0] for row in rows] == ["a put", "an add"]
+    names = [row.split("  ")[0] for row in rows]
+    assert names == ["a put", "an add due now", "an add due last"]
     assert all(float(row.split()[-1]) > 0 for row in rows)

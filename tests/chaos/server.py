@@ -124,12 +124,16 @@ class ChaosServer:
 
         return int(wait_until(look, "an answer of /counter/get", PATIENCE) or "")
 
-    def tasks_ever(self) -> int:
-        """Return how many tasks the storage has seen; the server must have stopped."""
+    def acknowledged(self) -> list[str]:
+        """Return the names of the tasks whose add has returned in the app."""
+        return (self._app / "added.txt").read_text().split()
+
+    def tasks_ever(self) -> set[str]:
+        """Return the tasks that the storage has seen; the server must have stopped."""
         database = sqlite3.connect(self._storage / FILE_NAME)
-        ((number,),) = database.execute("SELECT count(*) FROM tasks")
+        names = {name for (name,) in database.execute("SELECT name FROM tasks")}
         database.close()
-        return int(number)
+        return names
 
     def faults(self) -> dict[str, int]:
         """Return how many faults have happened, by name."""

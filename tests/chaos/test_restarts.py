@@ -4,16 +4,20 @@ import os
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.chaos.server import Run
+from tests.devserver.datastore_v1_server import RawClient
 from tests.devserver.processes import descendants
 from tests.servers import staging
-from tests.servers.contract_app import ContractApp
+from tests.servers.contract_app import CaseError, ContractApp
 from tests.servers.waiting import wait_until
 
 Start = Callable[..., ContractApp]
+
+PARTITION = {"project_id": "sample-project"}
 
 
 @pytest.fixture
@@ -49,6 +53,79 @@ def attempts(app: ContractApp, label: str) -> list[str]:
     """Return the retry count of each run of a task that has begun."""
     runs = [run for run in app.runs(label) if run.extra.get("at") != "end"]
     return [run.headers["taskretrycount"] for run in runs]
+
+
+@pytest.fixture
+def restart(start: Start, tmp_path: pathlib.Path) -> Callable[[], ContractApp]:
+    """Kill the server, if there is one, and start it on what it has stored."""
+    apps: list[ContractApp] = []
+
+    def restart() -> ContractApp:
+        for app in apps[-1:]:
+            server_of(app).kill()
+        apps.append(start("--storage", str(tmp_path / "storage")))
+        return apps[-1]
+
+    return restart
+
+
+def ask_datastore(app: ContractApp, rpc: str, **fields: Any) -> Any:
+    """Make one call as Cloud NDB does."""
+    client = RawClient(server_of(app).datastore_host)
+    try:
+        return client.call(rpc, **PARTITION, **fields)
+    finally:
+        client.close()
+
+
+def allocate(app: ContractApp) -> set[int]:
+    """Have Cloud NDB's datastore choose some ids."""
+    keys = [{"partition_id": PARTITION, "path": [{"kind": "Kept"}]}] * 5
+    answer = ask_datastore(app, "AllocateIds", keys=keys)
+    return {key.path[0].id for key in answer.keys}
+
+
+def test_what_cloud_ndb_was_told_survives(restart: Callable[[], ContractApp]) -> None:
+    """After SIGKILL its entities are there, and no id comes a second time."""
+    key = {"partition_id": PARTITION, "path": [{"kind": "Kept", "name": "a"}]}
+    put = {"upsert": {"key": key, "properties": {"n": {"integer_value": 7}}}}
+    ask_datastore(restart(), "Commit", mode=2, mutations=[put])
+
+    app = restart()
+    (found,) = ask_datastore(app, "Lookup", keys=[key]).found
+    assert found.entity.properties["n"].integer_value == 7
+    ids = allocate(app)
+
+    assert len(ids | allocate(restart())) == 10
+
+
+def test_what_the_state_api_was_told_survives(
+    restart: Callable[[], ContractApp],
+) -> None:
+    """After SIGKILL, what was deleted, purged or reset stays so; the clock is kept."""
+    app = restart()
+    for name in ("deleted", "purged"):
+        app.defer("note", name, _name=name, _countdown=3600)
+    server_of(app).state("DELETE", "/queues/default/tasks/deleted")
+
+    app = restart()
+    assert [task.name for task in app.server.tasks()] == ["purged"]
+    server_of(app).purge("default")
+
+    app = restart()
+    assert app.server.tasks() == []
+    for name in ("deleted", "purged"):
+        with pytest.raises(CaseError, match="TombstonedTaskError"):
+            app.defer("note", name, _name=name)
+    server_of(app).advance(3600)
+
+    app = restart()
+    assert server_of(app).state("GET", "/clock")["offset"] == pytest.approx(3600)
+    server_of(app).reset()
+
+    app = restart()
+    assert server_of(app).state("GET", "/clock")["offset"] == 0
+    app.defer("note", "purged", _name="purged", _countdown=3600)
 
 
 def test_tasks_wait_while_the_app_restarts(start: Start) -> None:

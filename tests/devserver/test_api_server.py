@@ -25,6 +25,7 @@ from devserver import rpc_table
 from devserver.api_server import ApiServer
 from devserver.config import QueueConfig
 from devserver.http_server import TOKEN_HEADER
+from devserver.storage import StorageError
 from tests.devserver.calls import (
     APP_ID,
     HOSTNAME,
@@ -465,6 +466,20 @@ async def test_a_fault_of_the_server_is_never_an_empty_success(
     assert record.exc_info[1] is fault
     answer = await port.ask("taskqueue", "FetchQueueStats")
     assert answer.HasField("response")
+
+
+async def test_what_was_not_stored_is_an_error(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk, for example, the call fails; the log has a line that names it."""
+    break_memcache(port, StorageError("the file cannot be written"))
+    with pytest.raises(apiproxy_errors.RPCFailedError, match="file cannot be written"):
+        await port.call("memcache", "Get", GET)
+    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    assert record.exc_info is None
+    assert record.getMessage() == (
+        "an API call was not stored: the file cannot be written"
+    )
 
 
 async def test_an_answer_that_lacks_a_field_is_never_an_empty_success(

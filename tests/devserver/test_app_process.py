@@ -163,7 +163,7 @@ def test_env_variables_of_app_yaml(
 def test_no_proxy_for_what_is_here(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """gRPC would ask the proxy for the datastore's port; one's own exceptions stay."""
+    """Else gRPC asks the proxy for the datastore's port; one's own exceptions stay."""
     monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
     monkeypatch.setenv("no_proxy", "intern.test")
     monkeypatch.delenv("NO_PROXY", raising=False)

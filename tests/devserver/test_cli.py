@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
 from devserver import app_watchdog, console
 from devserver import server as server_module
+from devserver.storage import FILE_NAME
 from tests.devserver.processes import HELLO, descendants, make_app, wait_for_end
 from tests.servers.waiting import wait_until
 
@@ -177,6 +179,37 @@ def test_the_banner(start: Callable[..., Running]) -> None:
         assert reached in (0, errno.EADDRNOTAVAIL, errno.ENETUNREACH)
     server.log(r"^\d\d:\d\d:\d\d GET / 200 \d+ ms$")
     assert "\x1b" not in server.stderr
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux has it")
+def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
+    """What cannot be stored is an error in one line that names the file, until the end.
+
+    No answer has told of it, so a server that is stopped then has kept its promise:
+    it closes everything and leaves with 0.
+    """
+    folder = tmp_path / "storage"
+    server = start("--no-reload", "--storage", str(folder))
+    request = urllib.request.Request(
+        f"{server.state_url}/clock/advance",
+        b'{"seconds": 1}',
+        {"Content-Type": "application/json", "X-Devserver-Token": server.token},
+    )
+    path = folder / FILE_NAME
+    wal = path.with_name(f"{FILE_NAME}-wal")
+    room = wal.stat().st_size
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (room, room))
+
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(request, timeout=PATIENCE)
+    with error.value:
+        assert error.value.code == 500
+        assert f"{path} cannot be written: " in json.load(error.value)["error"]
+    server.process.terminate()
+    assert server.process.wait(PROMISE) == 0
+    assert f"the State API was not stored: {path} cannot be written: " in server.stderr
+    assert f"what has changed last was not stored: {path} cannot be" in server.stderr
+    assert "Traceback" not in server.stderr
 
 
 def test_the_banner_says_where_the_storage_is(

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from devserver.datastore_v1 import results
+from devserver.storage import StorageError
 from tests.devserver.datastore_v1_server import (
     AND,
     EQUAL,
@@ -735,6 +736,24 @@ def test_a_fault_of_the_server_shows_no_traceback(
     assert "secret" in caplog.text
     monkeypatch.undo()
     assert raw.call("Lookup", keys=[key("A", 1)]).missing
+
+
+def test_what_was_not_stored_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """On a full disk, for example, the client gets INTERNAL, and the log one line."""
+
+    def flush(rpc: str) -> None:
+        raise StorageError("the file cannot be written")
+
+    running = RunningDatastore(before_answer=flush)
+    client = RawClient(running.host)
+    try:
+        code, text = client.error("Lookup", keys=[key("A", 1)])
+    finally:
+        client.close()
+        running.stop()
+    assert (code, text) == (grpc.StatusCode.INTERNAL, "the file cannot be written")
+    assert "Datastore.Lookup was not stored: the file cannot be written" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_taken_port_is_an_error(running: RunningDatastore) -> None:

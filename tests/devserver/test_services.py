@@ -547,7 +547,7 @@ async def test_the_stubs_ask_each_other(server: Server) -> None:
     """A commit adds its tasks through the SDK's client, which finds this server."""
     api = server.request()
     transaction = await api.begin()
-    await api.add("a", transaction=transaction, now=time.time())
+    name = await api.add(transaction=transaction, now=time.time())
     await api.commit(transaction)
     await settled()
-    assert [task.task_name for task in await api.tasks()] == [b"a"]
+    assert [task.task_name.decode() for task in await api.tasks()] == [name]

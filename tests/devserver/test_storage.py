@@ -1,8 +1,10 @@
 """The storage: what was acknowledged is there again, whatever ended the server."""
 
 import asyncio
+import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -24,8 +26,10 @@ from google.cloud.datastore_v1.types import datastore as datastore_v1
 from devserver.config import QueueConfig
 from devserver.datastore_v1 import DatastoreV1
 from devserver.storage import FILE_NAME, TOMBSTONE_SECONDS, Storage, StorageError
+from devserver.storage_file import StorageFile
 from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
+    BAD_REQUEST,
     PROJECT,
     PULL,
     TASK_ERRORS,
@@ -38,7 +42,7 @@ from tests.devserver.calls import (
     until,
 )
 from tests.devserver.datastore_v1_server import entity, key
-from tests.devserver.processes import make_app
+from tests.devserver.processes import HELLO, make_app, running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -63,27 +67,13 @@ async def start(
 
     def start(*queues: QueueConfig, **options: Any) -> Server:
         for storage in opened:
-            storage._db.close()  # no flush: as if it had been killed
+            storage._file.close()  # no flush: as if it had been killed
         opened[:] = [Storage(folder, PROJECT)]
         return make_server(*queues, storage=opened[0], **options)
 
     yield start
     for storage in opened:
-        storage._db.close()
-
-
-@pytest.fixture(autouse=True)
-def _close_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a storage alone that the test has closed under its server."""
-    close = Storage.close
-
-    def close_once(storage: Storage) -> None:
-        try:
-            close(storage)
-        except sqlite3.ProgrammingError as error:
-            assert "closed database" in str(error)  # noqa: PT017
-
-    monkeypatch.setattr(Storage, "close", close_once)
+        storage._file.close()
 
 
 async def names_of(api: AppRequest, queue: str = "default") -> list[str]:
@@ -113,6 +103,32 @@ async def test_entities_come_back(start: Callable[..., Server]) -> None:
     assert await api.get(KEY) == 2
     assert await api.get(OTHER) is None
     assert await api.get(reference("Counter", "x", namespace="apart")) == 4
+
+
+@START
+@pytest.mark.parametrize("explicit_first", [False, True])
+async def test_a_key_that_is_spelled_in_two_ways(
+    start: Callable[..., Server], explicit_first: bool
+) -> None:
+    """A key that states its namespace to be empty is the same key as without."""
+    api = start().request()
+    spellings = []
+    for name in ("deleted", "changed"):
+        plain, explicit = reference("Counter", name), reference("Counter", name)
+        explicit.name_space = ""
+        assert plain.SerializeToString() != explicit.SerializeToString()
+        spellings.append((explicit, plain) if explicit_first else (plain, explicit))
+    (deleted, deleted_again), (changed, changed_again) = spellings
+    await api.put(deleted, 1)
+    await api.delete(deleted_again)
+    await api.put(changed, 1)
+    await api.put(changed_again, 2)
+
+    api = start().request()
+    for spelling in (deleted, deleted_again):
+        assert await api.get(spelling) is None
+    for spelling in (changed, changed_again):
+        assert await api.get(spelling) == 2
 
 
 @START
@@ -185,12 +201,38 @@ async def test_ids_are_never_handed_out_again(start: Callable[..., Server]) -> N
             key = await api.put(reference("Counter", None), 1)
             seen.add(key.path.element[0].id)
             await api.delete(key)
-            request = datastore_pb.AllocateIdsRequest(size=2)
-            request.model_key.CopyFrom(reference("Counter", None))
-            answer = await api.call("datastore_v3", "AllocateIds", request)
+            answer = await api.call("datastore_v3", "AllocateIds", allocation(size=2))
             seen |= {("sequential", answer.start), ("sequential", answer.end)}
         server.services.clear()
+        server.services.flush()
     assert len(seen) == 3 * 5 * 3
+
+
+@START
+async def test_ids_that_are_too_large(start: Callable[..., Server]) -> None:
+    """No id that an app asks for leads to a counter that cannot be stored."""
+    too_many = [{"max": 2**63 - 1}, {"max": 2**52}, {"size": 2**62}]
+    api = start().request()
+    for fields in too_many:
+        with pytest.raises(apiproxy_errors.ApplicationError) as error:
+            await api.call("datastore_v3", "AllocateIds", allocation(**fields))
+        assert error.value.application_error == BAD_REQUEST
+    for number in (2**63 - 1, 2**52 - 1, 2**52 + 1, -1):
+        reserve = datastore_pb.AllocateIdsRequest(reserve=[reference("A", number)])
+        await api.call("datastore_v3", "AllocateIds", reserve)
+        await api.put(reference("A", number), 1)
+
+    api = start().request()
+    answer = await api.call("datastore_v3", "AllocateIds", allocation(max=10**12))
+    assert (answer.start, answer.end) == (1, 10**12)
+    assert (await api.put(reference("A", None), 1)).path.element[0].id > 0
+
+
+def allocation(**fields: int) -> datastore_pb.AllocateIdsRequest:
+    """Return a request for ids in a row."""
+    request = datastore_pb.AllocateIdsRequest(**fields)
+    request.model_key.CopyFrom(reference("Counter", None))
+    return request
 
 
 @START
@@ -356,10 +398,11 @@ async def test_a_full_disk(start: Callable[..., Server]) -> None:
     await api.add("small")
     ((pages,),) = storage._db.execute("PRAGMA page_count")
     storage._db.execute(f"PRAGMA max_page_count={pages + 2}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    full = re.escape(f"{storage.path} cannot be written: database or disk is full.")
+    with pytest.raises(StorageError, match=full):
         await api.add("big", body=b"x" * 100_000)
     # also what would change nothing: it could tell what is not stored
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StorageError, match=full):
         await api.tasks()
     storage._db.execute("PRAGMA max_page_count=1000000")
     assert await names_of(api) == ["big", "small"]
@@ -368,8 +411,30 @@ async def test_a_full_disk(start: Callable[..., Server]) -> None:
 
 
 @START
+async def test_a_reset_on_a_full_disk(start: Callable[..., Server]) -> None:
+    """A reset that could not be stored is stored when there is room again."""
+    server = start()
+    api, storage = server.request(), server.services._storage
+    assert storage is not None
+    await api.put(KEY, 1)
+    storage._db.execute("PRAGMA query_only=ON")
+    server.services.clear()
+    with pytest.raises(StorageError):
+        server.services.flush()
+    storage._db.execute("PRAGMA query_only=OFF")
+    await api.put(OTHER, 2)
+
+    api = start().request()
+    assert await api.get(KEY) is None
+    assert await api.get(OTHER) == 2
+
+
+@START
 async def test_a_full_disk_does_not_stop_the_runner(
-    start: Callable[..., Server], clock: StoppedClock, app: App
+    start: Callable[..., Server],
+    clock: StoppedClock,
+    app: App,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Tasks go on while their end cannot be stored; it is stored later."""
     server = start()
@@ -383,6 +448,8 @@ async def test_a_full_disk_does_not_stop_the_runner(
     async with asyncio.timeout(10):
         await runner.advance(30)
     assert app.names == ["one", "two"]
+    assert "task one: its end was not stored: " in caplog.text
+    assert "Traceback" not in caplog.text
     storage._db.execute("PRAGMA query_only=OFF")
     server.services.flush()
     await runner.stop()
@@ -481,7 +548,7 @@ def run_victim(point: str, count: int, folder: Path) -> str:
 
 @START
 async def test_all_of_a_transaction_or_nothing(
-    start: Callable[..., Server], folder: Path
+    make_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     """Killed anywhere in a commit, the server has all of it or nothing.
 
@@ -491,10 +558,9 @@ async def test_all_of_a_transaction_or_nothing(
     """
     found = {}
     for point, count in POINTS:
-        for file in folder.glob("*"):
-            file.unlink()
+        folder = tmp_path / f"{point}-{count}"
         said = run_victim(point, count, folder)
-        api = start().request()
+        api = make_server(storage=Storage(folder, PROJECT)).request()
         keys = [reference("Counter", name) for name in ("old", "new", "other")]
         state = [*[await api.get(key) for key in keys], len(await api.tasks())]
         assert state in ([1, 1, None, 0], [None, 2, 2, 2]), (point, count)
@@ -578,6 +644,8 @@ def write_page(path: Path) -> None:
         file.write(random.Random(1).randbytes(8192))
 
 
+WAL_NAME = f"{FILE_NAME}-wal"
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut off": lambda path: os.truncate(path, path.stat().st_size // 2),
     "cut off in a page": lambda path: os.truncate(path, 5000),
@@ -588,17 +656,113 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file(folder: Path, damage: str) -> None:
-    """A damaged file is named and left as it is."""
-    path = make_storage(folder)
-    DAMAGES[damage](path)
-    before = path.read_bytes()
+def kill_storage(folder: Path) -> Path:
+    """Make a storage as a killed server leaves it: the last tasks are in its WAL."""
+    made = folder.with_name("made")
+    make_storage(made)
+    storage = Storage(made, PROJECT)
+    for number in range(100):
+        storage.put_task("default", f"late-{number}", b"x" * 100)
+    storage.flush()
+    shutil.copytree(made, folder)
+    storage.close()
+    assert (folder / WAL_NAME).stat().st_size > 0
+    return folder / FILE_NAME
 
-    with pytest.raises(StorageError, match=r"damaged|cannot be used") as error:
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in the database and in its WAL."""
+    files = (folder / FILE_NAME, folder / WAL_NAME)
+    return {file.name: file.read_bytes() if file.exists() else b"" for file in files}
+
+
+@pytest.mark.parametrize("make", [make_storage, kill_storage])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file(
+    folder: Path, damage: str, make: Callable[[Path], Path]
+) -> None:
+    """A damaged file is named and left as it is, and so is its WAL."""
+    path = make(folder)
+    DAMAGES[damage](path)
+    before = contents(folder)
+
+    with pytest.raises(StorageError) as error:
+        Storage(folder, PROJECT)
+    message = str(error.value)
+    assert message.startswith(f"{path} is damaged: ")
+    assert message.endswith(
+        f"Nothing in it was changed. To begin anew, move the folder {folder} away or "
+        "give another one to --storage."
+    )
+    assert "\n" not in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: os.truncate(path, 0)])
+def test_a_wal_without_its_file(folder: Path, lost: Callable[[Path], None]) -> None:
+    """What a killed server has left is not deleted because the rest is not there."""
+    path = kill_storage(folder)
+    lost(path)
+    before = contents(folder)
+
+    with pytest.raises(StorageError, match="is missing or empty") as error:
         Storage(folder, PROJECT)
     assert str(path) in str(error.value)
-    assert path.read_bytes() == before
+    assert contents(folder) == before
+
+
+# Opens a new storage, and kills itself before one of SQLite's statements.
+OPENING = """\
+import os, signal, sqlite3, sys
+from pathlib import Path
+from devserver.storage import Storage
+
+left = int(sys.argv[1])
+
+def die(_):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Connection(sqlite3.Connection):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.set_trace_callback(die)
+
+connect = sqlite3.connect
+sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)
+Storage(Path(sys.argv[2]), "unit")
+"""
+
+
+def test_killed_while_it_is_made(tmp_path: Path) -> None:
+    """Killed at any point of its first start, a server leaves what can be opened."""
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        command = [sys.executable, "-c", OPENING, str(number), str(folder)]
+        ended = subprocess.run(command, cwd=REPOSITORY, check=False, timeout=30)
+        storage = Storage(folder, PROJECT)
+        assert list(storage.tasks()) == []
+        storage.close()
+        if not ended.returncode:
+            break
+        assert ended.returncode == -signal.SIGKILL
+    assert number > 10
+
+
+def test_two_begin_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two servers that begin on a new folder, the first to come gets it."""
+    look = StorageFile._is_empty
+
+    def look_while_another_begins(file: StorageFile) -> bool:
+        monkeypatch.setattr(StorageFile, "_is_empty", look)
+        with pytest.raises(StorageError, match="in use by another server"):
+            Storage(folder, PROJECT)
+        return look(file)
+
+    monkeypatch.setattr(StorageFile, "_is_empty", look_while_another_begins)
+    Storage(folder, PROJECT).close()
 
 
 def test_only_this_user_can_look_into_it(folder: Path) -> None:
@@ -615,6 +779,14 @@ def test_only_this_user_can_look_into_it(folder: Path) -> None:
     assert len(files) > 1
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     storage.close()
+
+
+def test_one_file_is_left(folder: Path) -> None:
+    """A server that was stopped leaves one file, also after one that was killed."""
+    path = kill_storage(folder)
+    for _ in range(2):
+        Storage(folder, PROJECT).close()
+        assert list(folder.iterdir()) == [path]
 
 
 def test_an_empty_file_is_a_new_one(folder: Path) -> None:
@@ -640,22 +812,17 @@ def test_another_project(folder: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_another_project_after_a_kill(folder: Path, tmp_path: Path) -> None:
+def test_another_project_after_a_kill(folder: Path) -> None:
     """What a killed server has left in the WAL file survives a wrong start."""
-    storage = Storage(folder, PROJECT)
-    storage.put_task("default", "stored", b"x")
-    storage.flush()
-    left = tmp_path / "left"
-    # the files as a server leaves them that does not come to close them
-    shutil.copytree(folder, left)
-    storage.close()
-    assert (left / f"{FILE_NAME}-wal").stat().st_size > 0
+    kill_storage(folder)
+    before = contents(folder)
 
     with pytest.raises(StorageError, match="not 'another'"):
-        Storage(left, "another")
+        Storage(folder, "another")
+    assert contents(folder) == before
 
-    storage = Storage(left, PROJECT)
-    assert list(storage.tasks()) == [("default", "stored", b"x")]
+    storage = Storage(folder, PROJECT)
+    assert ("default", "late-99", b"x" * 100) in list(storage.tasks())
     storage.close()
 
 
@@ -710,6 +877,25 @@ def test_a_file_in_the_place_of_the_folder(folder: Path) -> None:
     assert folder.read_text() == "no folder"
 
 
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """What the system does not take for the name of a folder is named."""
+    folder = tmp_path / ("x" * 300)
+
+    with pytest.raises(StorageError, match=r"cannot be opened: .*too long") as error:
+        Storage(folder, PROJECT)
+    assert str(folder / FILE_NAME) in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_below_a_folder_that_one_may_not_enter(folder: Path) -> None:
+    """A folder that cannot be looked for is named."""
+    folder.mkdir(mode=0o000)
+
+    with pytest.raises(StorageError, match=r"cannot be opened: .*denied") as error:
+        Storage(folder / "below", PROJECT)
+    assert str(folder / "below" / FILE_NAME) in str(error.value)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(folder: Path) -> None:
     """A folder that cannot be written to is named."""
@@ -731,6 +917,26 @@ def test_a_file_that_is_read_only(folder: Path) -> None:
     assert str(folder / FILE_NAME) in str(error.value)
 
 
+LONG = "unit-project"
+
+
+def run_server(
+    app: Path, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a server that does not start."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "devserver", str(app), "--port", "0"),
+            *("--storage", str(folder), *options),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("damage", ["text", "another project"])
 def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     """The server does not start on such a file: one line, exit status 2."""
@@ -741,17 +947,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     before = path.read_bytes()
     app = make_app(tmp_path / "app")
 
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "devserver", str(app), "--port", "0"),
-            *("--storage", str(folder)),
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = run_server(app, folder)
 
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -759,6 +955,83 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     assert line.startswith("python -m devserver: error: ")
     assert str(path) in line
     assert path.read_bytes() == before
+
+
+# What SQLite cannot know to be wrong: a blob that ends too early, and so on.
+UNREADABLE = {
+    "entity": "UPDATE entities SET entity = substr(entity, 1, length(entity) - 1)",
+    "named database": "UPDATE entities SET entity = x'ff', database = 'other'",
+    "task": "UPDATE tasks SET task = substr(task, 1, length(task) - 1)",
+    "name of a task": "UPDATE tasks SET name = 'another'",
+    "text": "UPDATE tasks SET queue = CAST(x'ff' AS TEXT)",
+    "counter": "UPDATE counters SET value = 'text' WHERE name LIKE '%ids%'",
+}
+
+
+async def fill(server: Server) -> None:
+    """Store an entity, which gets its id from a counter, and a task."""
+    api = server.request()
+    await api.put(reference("Counter", None), 1)
+    await api.add("named")
+
+
+@START
+@pytest.mark.parametrize("damage", UNREADABLE)
+async def test_what_cannot_be_read(
+    start: Callable[..., Server], folder: Path, damage: str
+) -> None:
+    """What SQLite takes for good and the services do not is damage, too."""
+    server = start()
+    await fill(server)
+    server.services._storage._db.execute(UNREADABLE[damage])  # type: ignore[union-attr]
+
+    def start_again() -> None:
+        services = start().services
+        DatastoreV1(services.datastore, services.app_id, storage=services._storage)
+
+    with pytest.raises(StorageError) as error:
+        start_again()
+    message = str(error.value)
+    assert message.startswith(f"{folder / FILE_NAME} is damaged: ")
+    assert " cannot be read: " in message
+    assert "\n" not in message
+
+
+# Says who it is, so that a test can look whether it is still there.
+TELLS_ITS_PROCESS = """\
+import os, pathlib
+pathlib.Path("pid").write_text(str(os.getpid()))
+"""
+
+
+@START
+async def test_the_command_cannot_read_it(
+    start: Callable[..., Server], folder: Path, tmp_path: Path
+) -> None:
+    """The server ends the app again: one line, exit status 2, nothing changed."""
+    server = start()
+    await fill(server)
+    storage = server.services._storage
+    assert storage is not None
+    storage._db.execute(UNREADABLE["entity"])
+    # the command takes no name as short as that of these tests
+    storage._db.execute("UPDATE about SET value = ? WHERE value = ?", (LONG, PROJECT))
+    storage.close()
+    before = contents(folder)
+    app = make_app(tmp_path / "app", TELLS_ITS_PROCESS + HELLO)
+
+    ended = run_server(app, folder, "--project", LONG)
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith(
+        f"python -m devserver: error: {folder / FILE_NAME} is damaged: an entity "
+    )
+    assert contents(folder) == before
+    pid = app / "pid"
+    assert not pid.exists() or not running({int(pid.read_text())})
 
 
 @START

@@ -22,6 +22,7 @@ from tests.devserver.calls import (
     StoppedClock,
     add_request,
     app_config,
+    reference,
     retry_parameters,
 )
 
@@ -42,6 +43,11 @@ async def statistics(api: AppRequest, queue: str = "default") -> Message:
     """Return the statistics of a queue."""
     request = pb.TaskQueueFetchQueueStatsRequest(queue_name=[queue.encode()])
     return (await api.call("taskqueue", "FetchQueueStats", request)).queuestats[0]
+
+
+async def names(api: AppRequest, queue: str = "default") -> list[str]:
+    """Return the names of the tasks of a queue."""
+    return [task.task_name.decode() for task in await api.tasks(queue)]
 
 
 async def purge(api: AppRequest, queue: str = "default") -> None:
@@ -147,7 +153,7 @@ async def test_the_eta_of_a_transactional_task_is_moved_once(
     clock.offset = 1000.0
     transaction = await api.begin()
     await api.bulk_add(
-        [add_request("a", due_in=60, now=clock.start, transaction=transaction)]
+        [add_request(due_in=60, now=clock.start, transaction=transaction)]
     )
     await api.commit(transaction)
     (task,) = await api.tasks()
@@ -287,6 +293,68 @@ async def test_nothing_but_the_name_is_left_of_a_task(server: Server) -> None:
     assert not queue.task_add_request_pbs
 
 
+# --- transactions --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"queue": "pull"}, TASK_ERRORS.INVALID_QUEUE_MODE),
+        ({"mode": PULL}, TASK_ERRORS.INVALID_QUEUE_MODE),
+        ({"queue": "unknown"}, TASK_ERRORS.UNKNOWN_QUEUE),
+        ({"name": "named"}, TASK_ERRORS.INVALID_TASK_NAME),
+    ],
+)
+async def test_what_a_commit_could_not_refuse_is_refused_before(
+    make_server: Callable[..., Server], fields: dict[str, Any], error: int
+) -> None:
+    """A transaction does not take a task that its queue would not take."""
+    api = make_server(QueueConfig("pull", mode="pull")).request()
+    transaction = await api.begin()
+    assert await code_of(api.add(transaction=transaction, **fields)) == error
+
+    kept = await api.add(transaction=transaction)
+    await api.put(reference("Counter", "x"), 1, transaction)
+    await api.commit(transaction)
+    assert await names(api) == [kept]
+    assert await names(api, "pull") == []
+    assert await api.get(reference("Counter", "x")) == 1
+
+
+async def test_a_queue_that_goes_before_the_commit(
+    make_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task was acknowledged: it waits until queue.yaml names its queue again."""
+    other, default = QueueConfig("other"), QueueConfig("default")
+    server = make_server(other)
+    api = server.request()
+    transaction = await api.begin()
+    await api.put(reference("Counter", "x"), 1, transaction)
+    added = [await api.add(queue="other", transaction=transaction) for _ in range(2)]
+    server.services.update_queues([default])
+    await api.commit(transaction)
+    assert await api.get(reference("Counter", "x")) == 1
+    assert "queue other is gone from queue.yaml; its 2 tasks wait for it" in caplog.text
+    assert list(server.services.taskqueue.queues()) == ["default"]
+
+    server.services.update_queues([default, other])
+    assert sorted(await names(api, "other")) == sorted(added)
+
+
+async def test_a_queue_that_changes_before_the_commit(
+    make_server: Callable[..., Server],
+) -> None:
+    """A task that was acknowledged is in the queue, also in one that pushes no more."""
+    server = make_server(QueueConfig("other"))
+    api = server.request()
+    transaction = await api.begin()
+    added = await api.add(queue="other", transaction=transaction)
+    pulled = QueueConfig("other", mode="pull")
+    server.services.update_queues([QueueConfig("default"), pulled])
+    await api.commit(transaction)
+    assert await names(api, "other") == [added]
+
+
 # --- targets -------------------------------------------------------------------------
 
 
@@ -318,7 +386,7 @@ async def test_a_target_of_this_service_is_accepted(
 async def test_a_target_of_another_service_is_refused(
     make_server: Callable[..., Server], target: str, header: str
 ) -> None:
-    """The error names the target and the one service that is here."""
+    """The error names the target and the service and version that are here."""
     server = make_server(config=app_config(service="api"), version="version7")
     api = server.request()
     host = f"{target}.{HOSTNAME}"
@@ -326,7 +394,7 @@ async def test_a_target_of_another_service_is_refused(
         await api.add("a", headers=[(header, host)])
     assert error.value.application_error == TASK_ERRORS.INVALID_REQUEST
     assert repr(target) in error.value.error_detail
-    assert "'api'" in error.value.error_detail
+    assert "service 'api', in version 'version7'" in error.value.error_detail
     bulk = api.bulk_add([add_request("b"), add_request("c", headers=[(header, host)])])
     assert await code_of(bulk) == TASK_ERRORS.INVALID_REQUEST
     assert await api.tasks() == []

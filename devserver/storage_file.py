@@ -1,0 +1,176 @@
+"""Opens the file of a storage, or says why it cannot be used."""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+FILE_NAME = "devserver.sqlite3"
+_FORMAT = "1"
+
+_SCHEMA = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entities (
+    database TEXT NOT NULL,  -- '': the one of the bundled API
+    key BLOB NOT NULL,
+    entity BLOB NOT NULL,
+    PRIMARY KEY (database, key)
+) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE tasks (
+    queue TEXT NOT NULL,
+    name TEXT NOT NULL,
+    task BLOB,  -- NULL: the task is gone, its name is a tombstone
+    changed REAL NOT NULL,
+    PRIMARY KEY (queue, name)
+) WITHOUT ROWID;
+"""
+
+
+class StorageError(Exception):
+    """The storage cannot be used; the message is for the user and names the file."""
+
+
+class StorageFile:
+    """An SQLite database in a folder, both for one server at a time."""
+
+    def __init__(self, folder: Path, project: str) -> None:
+        """Open or make the file.
+
+        Raises:
+            StorageError: it belongs to another project, is in use, is damaged, or is
+                no such file at all. Nothing was changed.
+        """
+        self._folder = folder
+        self.path = folder / FILE_NAME
+        with contextlib.ExitStack() as opened:
+            try:
+                self.db = self._open(project, opened)
+            except OSError as error:
+                raise StorageError(f"{self.path} cannot be opened: {error}") from error
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    raise self._in_use() from error
+                raise StorageError(f"{self.path} cannot be used: {error}") from error
+            except sqlite3.DatabaseError as error:
+                raise self.damaged(str(error)) from error
+            self._opened = opened.pop_all()
+
+    def _open(self, project: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
+        if self._folder.exists() and not self._folder.is_dir():
+            raise StorageError(
+                f"{self._folder} is a file, not a folder. Give a folder to --storage."
+            )
+        # for this user alone: tasks are in it, and who can write tasks can run code
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder, os.O_RDONLY)
+        opened.callback(os.close, lock)
+        self._keep_others_out(lock)
+        is_new = self._is_empty() or self._check(project)
+        self.path.touch(mode=0o600)
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        opened.callback(db.close)
+        # from tools of SQLite, too
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("PRAGMA synchronous=OFF")
+        if is_new:
+            # a kill in the next line would leave a journal, and `_check` cannot read on
+            db.execute("PRAGMA journal_mode=MEMORY")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("BEGIN EXCLUSIVE")
+        if is_new:
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+            about = [("format", _FORMAT), ("project", project)]
+            db.executemany("INSERT INTO about VALUES (?, ?)", about)
+        db.execute("COMMIT")
+        # of `_check`; with the exclusive lock nobody uses it
+        self._beside("-shm").unlink(missing_ok=True)
+        return db
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(FILE_NAME + suffix)
+
+    def _keep_others_out(self, lock: int) -> None:
+        """Lock the folder until the process ends, whatever ends it.
+
+        SQLite's own lock comes too late: two servers that begin at once may each find
+        the other's, and both give up.
+        """
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._in_use() from None
+        except OSError:
+            pass  # not on every network's file system; SQLite's has to do there
+
+    def _is_empty(self) -> bool:
+        """Tell whether the file is to be made.
+
+        SQLite would take a WAL beside no file for a leftover, and delete it.
+        """
+        if self.path.exists() and self.path.stat().st_size:
+            return False
+        wal = self._beside("-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise StorageError(
+                f"{self.path} is missing or empty, but {wal} has what a server stored "
+                f"last. Nothing was changed. Bring the file back, or {self._advice()}."
+            )
+        return True
+
+    def _check(self, project: str) -> bool:
+        """Refuse a file that is not ours; return whether there is nothing in it yet.
+
+        Who closes a file last writes the WAL into it, however damaged the file is. So
+        this looks with a connection that can only read.
+        """
+        uri = f"{self.path.resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as db:
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise self.damaged(found.splitlines()[-1])
+            # so it is where a server was killed that had just begun
+            if not db.execute("PRAGMA schema_version").fetchone()[0]:
+                return True
+            tables = db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            if not {"about", "entities", "counters", "tasks"} <= {n for (n,) in tables}:
+                raise StorageError(
+                    f"{self.path} is the database of something else. Give another "
+                    "folder to --storage."
+                )
+            about = dict(db.execute("SELECT name, value FROM about"))
+        if about.get("format") != _FORMAT:
+            raise StorageError(
+                f"{self.path} was written by another version of this server (format "
+                f"{about.get('format')}, not {_FORMAT}). To begin anew, "
+                f"{self._advice()}."
+            )
+        if about.get("project") != project:
+            raise StorageError(
+                f"{self.path} holds the project {about.get('project')!r}, not "
+                f"{project!r}. Say --project {about.get('project')}, or give another "
+                "folder to --storage."
+            )
+        return False
+
+    def damaged(self, reason: str) -> StorageError:
+        """Return the error for a file that is not as it was written."""
+        return StorageError(
+            f"{self.path} is damaged: {reason}. Nothing in it was changed. To begin "
+            f"anew, {self._advice()}."
+        )
+
+    def _in_use(self) -> StorageError:
+        return StorageError(
+            f"{self.path} is in use by another server. Stop that server, or give "
+            "another folder to --storage."
+        )
+
+    def _advice(self) -> str:
+        return f"move the folder {self._folder} away or give another one to --storage"
+
+    def close(self) -> None:
+        """Close the file and let others use it; harmless when repeated."""
+        self._opened.close()
