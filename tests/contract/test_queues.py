@@ -184,7 +184,6 @@ def test_leased_task_is_deleted_when_done(app: ContractApp) -> None:
     assert app.server.tasks("pull") == []
 
 
-@pytest.mark.differs("lease clock")
 def test_lease_that_ends_gives_the_task_back(app: ContractApp) -> None:
     """A task whose lease has run out can be leased again, and counts the leases."""
     app.call("pull_add", "work")
@@ -199,7 +198,6 @@ def test_lease_that_ends_gives_the_task_back(app: ContractApp) -> None:
     assert second == first + 1
 
 
-@pytest.mark.differs("lease clock")
 def test_lease_can_be_made_longer(app: ContractApp) -> None:
     """A worker that needs more time keeps its task."""
     app.call("pull_add", "work")

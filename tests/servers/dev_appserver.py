@@ -12,6 +12,7 @@ from typing import Any
 from google.appengine.api import api_base_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+from google.protobuf import wrappers_pb2
 
 from tests.servers import base, leash
 from tests.servers import dev_appserver_command as google
@@ -24,12 +25,17 @@ SETTLE_TIME = 60.0
 MARGIN_USEC = 100_000
 """A queue is quiet only when nothing in it becomes due within this time."""
 
+LEASE_CLOCK_AHEAD = 60.0
+"""Seconds by which the clock of leases is ahead: it stands still between two settings,
+and what is added meanwhile must not lie in its future."""
+
 
 class DevAppserver(base.Server):
     """dev_appserver.py with one app on it.
 
-    It knows no clock but the real one, so `advance` keeps the app's time here: it
-    steps from due time to due time and forces each task to run when its turn comes.
+    Its scheduler knows no clock but the real one, so `advance` keeps the app's time
+    here: it steps from due time to due time and forces each task to run when its turn
+    comes. Only the clock that leases go by can be set.
     """
 
     name = "dev_appserver"
@@ -117,7 +123,7 @@ class DevAppserver(base.Server):
         if self._emulator is not None:
             self._emulator.stop()
 
-    def _call(self, method: str, request: Any, response: Any) -> Any:
+    def call(self, method: str, request: Any, response: Any) -> Any:
         """Call the task queue as the app would, and return `response`, filled in."""
         call = remote_api.Request()
         call.service_name = "taskqueue"
@@ -137,7 +143,7 @@ class DevAppserver(base.Server):
         response = pb.TaskQueueFetchQueuesResponse()
         return [
             queue.queue_name.decode()
-            for queue in self._call("FetchQueues", request, response).queue
+            for queue in self.call("FetchQueues", request, response).queue
             if pull or queue.mode == pb.TaskQueueMode.PUSH
         ]
 
@@ -146,7 +152,7 @@ class DevAppserver(base.Server):
             queue_name=queue.encode(), max_rows=100_000
         )
         response = pb.TaskQueueQueryTasksResponse()
-        return list(self._call("QueryTasks", request, response).task)
+        return list(self.call("QueryTasks", request, response).task)
 
     def _oldest(self) -> dict[str, int]:
         """Return each push queue's first ETA (microseconds) where a task waits."""
@@ -154,7 +160,7 @@ class DevAppserver(base.Server):
             queue_name=[queue.encode() for queue in self._push_queues]
         )
         response = pb.TaskQueueFetchQueueStatsResponse()
-        stats = self._call("FetchQueueStats", request, response).queuestats
+        stats = self.call("FetchQueueStats", request, response).queuestats
         return {
             queue: stat.oldest_eta_usec
             for queue, stat in zip(self._push_queues, stats, strict=True)
@@ -227,8 +233,18 @@ class DevAppserver(base.Server):
             request = pb.TaskQueueForceRunRequest(
                 queue_name=key[0].encode(), task_name=key[1].encode()
             )
-            self._call("ForceRun", request, pb.TaskQueueForceRunResponse())
+            self.call("ForceRun", request, pb.TaskQueueForceRunResponse())
         self._offset = max(self._offset, target - time.time())
+        self._set_lease_clock()
+
+    def _set_lease_clock(self) -> None:
+        clock = round((self._now() + LEASE_CLOCK_AHEAD) * 1000)
+        self.call(
+            "SetTaskQueueClock",
+            # its own message is not in the pip package; this is one of the same form
+            wrappers_pb2.Int64Value(value=clock),
+            api_base_pb2.VoidProto(),
+        )
 
     def purge(self, queue: str) -> None:
         """Drop every task of `queue`; their names stay taken.
@@ -237,7 +253,7 @@ class DevAppserver(base.Server):
         """
         self._settle()
         request = pb.TaskQueuePurgeQueueRequest(queue_name=queue.encode())
-        self._call("PurgeQueue", request, pb.TaskQueuePurgeQueueResponse())
+        self.call("PurgeQueue", request, pb.TaskQueuePurgeQueueResponse())
 
     def reset(self) -> None:
         """Drop entities, tasks, tombstones and memcache, and set the clock back.
@@ -246,22 +262,12 @@ class DevAppserver(base.Server):
         """
         self._settle()
         for queue in self._queues(pull=True):
-            self._call(
-                "FlushQueue", _FlushQueueRequest(queue), api_base_pb2.VoidProto()
-            )
+            # this message is not in the pip package either
+            name = wrappers_pb2.StringValue(value=queue)
+            self.call("FlushQueue", name, api_base_pb2.VoidProto())
         base.send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
         if self._emulator is not None:
             self._emulator.reset()
         self._offset = 0.0
         self._due = {}
-
-
-class _FlushQueueRequest:
-    """A request whose protocol buffer is not in the pip package."""
-
-    def __init__(self, queue: str) -> None:
-        self._queue = queue.encode()
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 (protobuf's name)
-        """Return field 1, a string."""
-        return bytes([0x0A, len(self._queue)]) + self._queue
+        self._set_lease_clock()

@@ -18,7 +18,7 @@ HOLD = RUNS.with_name("release")
 """While this file is missing, `hold` does not return."""
 
 HOLD_TIME = 20.0
-"""Seconds after which `hold` gives up waiting."""
+"""Seconds after which `hold` gives up waiting, unless it is told otherwise."""
 
 PREFIX = "HTTP_X_APPENGINE_"
 
@@ -110,11 +110,11 @@ def purge_own_queue(label: str, queue: str) -> None:
     raise ValueError("the task fails on purpose")
 
 
-def hold(label: str) -> None:
-    """Run until the test lets go; write down the start and the end."""
+def hold(label: str, seconds: float = HOLD_TIME) -> None:
+    """Run until the test lets go, or for so long; write down the start and the end."""
     note(label, at="start")
     pause = threading.Event()
-    deadline = time.monotonic() + HOLD_TIME
+    deadline = time.monotonic() + seconds
     while not HOLD.exists() and time.monotonic() < deadline:
         pause.wait(0.01)
     note(label, at="end")

@@ -1,0 +1,103 @@
+"""What the table of differences says of dev_appserver.py, if the contract cannot tell.
+
+The contract's own tests of these lines would take minutes to fail there, need what only
+the embedded server has, or break the server for the tests after them.
+"""
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+
+from tests.servers import dev_appserver_command as google
+from tests.servers.contract_app import ContractApp
+from tests.servers.dev_appserver import DevAppserver
+from tests.servers.staging import REPOSITORY, stage
+from tests.servers.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An app, staged in a folder of its own."""
+    try:
+        google.find()
+    except google.NotInstalledError as error:
+        pytest.skip(str(error))
+    return stage(REPOSITORY / "plain_wsgi_app", tmp_path_factory.mktemp("google"))
+
+
+@pytest.fixture(scope="module")
+def server(
+    staged: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevAppserver]:
+    """A server for the tests that leave it as it was."""
+    server = DevAppserver(staged, tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def app(staged: pathlib.Path, server: DevAppserver) -> ContractApp:
+    """The app, with nothing stored and nothing queued."""
+    app = ContractApp(server, staged.parent)
+    app.reset()
+    return app
+
+
+@pytest.mark.shows("one at a time")
+def test_one_task_at_a_time(app: ContractApp) -> None:
+    """While a task runs no other one does, of another queue neither."""
+    app.defer("hold", "long", 2)
+    app.defer("note", "other queue", _queue="other")
+    app.server.run_due()
+
+    assert [(run.label, run.extra.get("at")) for run in app.runs()] == [
+        ("long", "start"),
+        ("long", "end"),
+        ("other queue", None),
+    ]
+
+
+@pytest.mark.shows("pause")
+def test_no_queue_can_be_paused(server: DevAppserver, app: ContractApp) -> None:
+    """There is a call for it, but of what it is told to pause the tasks are run."""
+    for app_id in (b"", b"sample", b"dev~sample"):
+        server.call(
+            "PauseQueue",
+            pb.TaskQueuePauseQueueRequest(
+                app_id=app_id, queue_name=b"default", pause=True
+            ),
+            pb.TaskQueuePauseQueueResponse(),
+        )
+    app.defer("note", "not paused")
+    server.run_due()
+
+    assert len(app.runs()) == 1
+
+
+@pytest.mark.shows("failing purge")
+@pytest.mark.shows("restart")
+def test_scheduler_that_ends(staged: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """A failed task that has purged its queue ends it; a restart loses the others."""
+    server = DevAppserver(staged, tmp_path)
+    try:
+        app = ContractApp(server, staged.parent)
+        app.reset()
+        first = app.defer("purge_own_queue", "purging", "default")
+        app.wait_for_log("Exception in thread")
+        waiting = app.defer("note", "after")
+
+        wait_until(lambda: server.task().due_in < -1, "a second has passed")
+        assert server.task().name == waiting
+        assert [run.label for run in app.runs()] == ["purging"]
+    finally:
+        server.stop()
+
+    server = DevAppserver(staged, tmp_path)
+    try:
+        assert server.tasks() == []
+        again = ContractApp(server, staged.parent).defer("note", "again")
+        assert first == again == "task1"
+    finally:
+        server.stop()
