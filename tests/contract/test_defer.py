@@ -36,6 +36,15 @@ def test_arguments_arrive_as_they_were(app: ContractApp, path: str) -> None:
     assert run.content_type == "application/octet-stream"
 
 
+@pytest.mark.differs("escapes")
+def test_escapes_in_the_url_are_decoded(app: ContractApp) -> None:
+    """The path of a task is what the escapes in its URL stand for."""
+    app.defer("note", "escaped", _url="/custom%2Fp%61th")
+    app.server.run_due()
+
+    assert [run.path for run in app.runs()] == ["/custom/path"]
+
+
 def test_every_kind_of_callable_can_be_deferred(app: ContractApp) -> None:
     """A bound method, a callable object, a class method and a class can be deferred."""
     app.call("defer_callables")

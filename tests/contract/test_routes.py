@@ -54,6 +54,15 @@ def test_count_is_0_before_the_first_task(server: Server) -> None:
     assert answer.content_type == "text/plain"
 
 
+@pytest.mark.differs("caching")
+def test_answer_has_the_apps_headers(server: Server) -> None:
+    """What the app does not say about caching, no server says for it."""
+    answer = server.get("/counter/get")
+
+    assert "Cache-Control" not in answer.headers
+    assert "Expires" not in answer.headers
+
+
 def test_reading_does_not_write(app: ContractApp) -> None:
     """Showing the count makes no entity."""
     app.server.get("/counter/get")
@@ -190,6 +199,20 @@ def test_options_never_runs_a_view(app: ContractApp, path: str) -> None:
     assert app.server.tasks() == []
     assert app.runs() == []
     assert app.count() == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/counter/g%65t",
+        pytest.param("/counter%2Fget", marks=pytest.mark.differs("escapes")),
+    ],
+)
+def test_escapes_are_decoded(server: Server, path: str) -> None:
+    """A path is what its escapes stand for, and %2F is a slash."""
+    answer = server.get(path)
+
+    assert (answer.status, answer.text) == (200, "0")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

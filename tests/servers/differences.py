@@ -88,6 +88,24 @@ DIFFERENCES = {
         reason="Google's code says that production redirects too. Here the apps' own "
         "routes are what refuses, whatever stands in front of them.",
     ),
+    "escapes": Difference(
+        case="an escape in a path: /custom%2Fpath, or any in the _url of a task",
+        dev_appserver="its % is escaped again: the app answers 404",
+        embedded="decoded once: the path is /custom/path",
+        reason="gunicorn decodes the path, and does so in production.",
+    ),
+    "statistics": Difference(
+        case="statistics of a queue: executed_last_minute, in_flight, enforced_rate",
+        dev_appserver="random numbers; only tasks and oldest_eta_usec are true",
+        embedded="counted",
+        reason="Production counts them.",
+    ),
+    "caching": Difference(
+        case="Cache-Control and Expires of an answer without them",
+        dev_appserver="Cache-Control: no-cache, and an Expires in the past",
+        embedded="none",
+        reason="The client must see what the app sent.",
+    ),
     "restart": Difference(
         case="entities and tasks after a restart of the server",
         dev_appserver="tasks are lost and their names begin again at task1",
