@@ -15,7 +15,9 @@ def test_payload_is_pickled_in_protocol_0(app: ContractApp) -> None:
     app.server.get("/counter/increment")
     app.server.run_due()
 
-    for task in app.server.tasks():
+    tasks = app.server.tasks()
+    assert len(tasks) == 2
+    for task in tasks:
         # newer protocols begin with the byte 0x80
         assert task.payload.startswith(b"(cshared.counter\ndo_something_later\n")
         assert task.payload.isascii()
