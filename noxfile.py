@@ -13,6 +13,7 @@ from __future__ import annotations  # SyntaxError? Use Python 3.11 or newer.
 
 import argparse
 import contextlib
+import fnmatch
 import hashlib
 import logging
 import os
@@ -301,6 +302,11 @@ def copy(session: nox.Session) -> None:
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
             session.error(f"{folder} is not empty. Name a new folder")
+        for source in sources(chosen.app):
+            if Path(os.path.realpath(folder)).is_relative_to(source.resolve()):
+                session.error(
+                    f"{folder} is in {source}, which is copied. Name one elsewhere"
+                )
         copy_app(chosen.app, folder)
     except OSError as error:
         session.error(f"cannot copy to {folder}: {error}")
@@ -557,20 +563,28 @@ def need_dev_appserver(
 # --- what the sessions do -------------------------------------------------------------
 
 
+def sources(app: str) -> tuple[Path, Path]:
+    """Return the folders that a copy of an app is made of: `shared` and its own."""
+    return NOXFILE.parent / "shared", NOXFILE.parent / f"{app}_app"
+
+
 def copy_app(app: str, folder: Path) -> None:
     """Copy an app to a folder that is empty or not there, `shared` as a folder.
 
     Whatever became of the link: git on Windows makes a text file of it.
     """
-    compiled = "__pycache__"
-    copying = [
-        # first: `folder` may be inside `shared`, and not yet when it is listed
-        (NOXFILE.parent / "shared", folder / "shared", (compiled,)),
-        (NOXFILE.parent / f"{app}_app", folder, (compiled, ".venv", "shared")),
-    ]
-    for source, target, left_out in copying:
-        ignore = shutil.ignore_patterns(*left_out)
-        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+    shared, own = sources(app)
+
+    def left_out(inside: str, names: list[str]) -> set[str]:
+        # what is hidden: caches, the settings of editors, environments, keys
+        unwanted = {x for x in names if x.startswith(".") and x != ".gcloudignore"}
+        unwanted |= {"__pycache__", *fnmatch.filter(names, "*.pyc")}
+        if Path(inside) == own:
+            unwanted |= {"env", "venv", "shared"}  # `shared` is copied by itself
+        return unwanted
+
+    for source, target in ((shared, folder / "shared"), (own, folder)):
+        shutil.copytree(source, target, ignore=left_out, dirs_exist_ok=True)
 
 
 def find_gcloud(session: nox.Session) -> str:

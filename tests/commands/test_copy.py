@@ -32,7 +32,7 @@ def files(folder: pathlib.Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if (path.is_symlink() or path.is_file()) and path.suffix != ".pyc"
+        if (path.is_symlink() or path.is_file()) and path.parent.name != "__pycache__"
     }
 
 
@@ -57,12 +57,18 @@ def test_copy_works_alone(
         server.stop()
 
 
-def test_copy_leaves_nothing_compiled(tmp_path: pathlib.Path) -> None:
+def test_copy_leaves_the_rest_behind(tmp_path: pathlib.Path) -> None:
     """What Python and a developer left in the app's folder is not copied."""
     clone = clone_apps(tmp_path / "clone")
-    for junk in ("shared/__pycache__/x.pyc", "flask_app/.venv/pyvenv.cfg"):
-        (clone / junk).parent.mkdir()
+    for junk in (
+        *("shared/__pycache__/x", "shared/x.pyc", "shared/.mypy_cache/x"),
+        *("flask_app/__pycache__/x", "flask_app/x.pyc", "flask_app/.pytest_cache/x"),
+        *("flask_app/.venv/x", "flask_app/venv/x", "flask_app/env/x"),
+        *("flask_app/.git/x", "flask_app/.env"),
+    ):
+        (clone / junk).parent.mkdir(exist_ok=True)
         (clone / junk).touch()
+    (clone / "flask_app" / "templates" / "shared").mkdir(parents=True)
 
     copied = nox(
         *("-s", "copy", "--", "flask", tmp_path / "new" / "copy"),
@@ -70,9 +76,10 @@ def test_copy_leaves_nothing_compiled(tmp_path: pathlib.Path) -> None:
     )
 
     assert copied.returncode == 0, copied.stderr
-    found = {x.name for x in (tmp_path / "new" / "copy").rglob("*")}
-    assert "main.py" in found
-    assert not found & {"__pycache__", "x.pyc", ".venv"}
+    folders = {x.name for x in (tmp_path / "new" / "copy").rglob("*") if x.is_dir()}
+    assert folders == {"shared", "templates"}
+    assert (tmp_path / "new" / "copy" / "templates" / "shared").is_dir()
+    assert files(tmp_path / "new" / "copy") == FILES | SHARED
 
 
 def clone_apps(clone: pathlib.Path) -> pathlib.Path:
@@ -115,15 +122,47 @@ def test_folder_is_meant_from_where_the_user_is(tmp_path: pathlib.Path) -> None:
     assert files(tmp_path / "copy") == FILES | SHARED
 
 
-def test_copy_into_what_is_copied(tmp_path: pathlib.Path) -> None:
-    """A copy inside the shared folder itself does not go on for ever."""
+@pytest.mark.parametrize(
+    ("folder", "source"),
+    [
+        ("flask_app/new", "flask_app"),
+        ("flask_app/a/b", "flask_app"),
+        ("flask_app/shared/new", "shared"),
+        ("shared/new", "shared"),
+    ],
+)
+def test_folder_in_what_is_copied_is_refused(
+    folder: str, source: str, tmp_path: pathlib.Path
+) -> None:
+    """A copy inside the app or inside `shared` would have a copy of itself in it."""
     clone = clone_apps(tmp_path / "clone")
-    folder = clone / "shared" / "copy"
+    before = set(clone.rglob("*"))
 
-    copied = nox("-s", "copy", "--", "flask", folder, noxfile=clone / "noxfile.py")
+    copied = nox(
+        *("-s", "copy", "--", "flask", folder),
+        noxfile=clone / "noxfile.py",
+        folder=clone,
+    )
+
+    assert copied.returncode == 1
+    line = error_line(copied.stderr)
+    assert line.startswith(f"{clone / folder} is in {clone / source}, which is copied.")
+    made = {x for x in set(clone.rglob("*")) - before if "__pycache__" not in x.parts}
+    assert not made
+
+
+def test_copy_beside_the_apps(tmp_path: pathlib.Path) -> None:
+    """Elsewhere in the repository, an app can be copied to a folder."""
+    clone = clone_apps(tmp_path / "clone")
+
+    copied = nox(
+        *("-s", "copy", "--", "flask", "flask_app_2"),
+        noxfile=clone / "noxfile.py",
+        folder=clone,
+    )
 
     assert copied.returncode == 0, copied.stderr
-    assert files(folder) == FILES | SHARED
+    assert files(clone / "flask_app_2") == FILES | SHARED
 
 
 def test_folder_that_is_not_empty_is_refused(tmp_path: pathlib.Path) -> None:
