@@ -21,6 +21,16 @@ NEEDED = {"app.yaml", "main.py", "requirements.txt"} | {
     f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")
 }
 
+JUNK = [
+    *("__pycache__/main.pyc", "shared/__pycache__/x.pyc", "main.pyc"),
+    *(".venv/bin/x", "venv/bin/x", "env/bin/x", ".nox/unit/bin/x"),
+    *(".pytest_cache/x", ".mypy_cache/x", ".ruff_cache/x", ".hypothesis/x"),
+    *(".coverage", ".env", ".env.local", ".idea/x", ".vscode/x", ".DS_Store"),
+    *(".git/config", ".gitignore"),
+    *("tests/data", "test_counter.py", "counter_test.py", "conftest.py"),
+]
+"""What a developer leaves in a folder, for no version to have."""
+
 STAND_IN = """\
 #!{python}
 import pathlib, sys
@@ -55,9 +65,9 @@ def folder(
         return REPOSITORY / APPS[app]
     copied = nox("-s", "copy", "--", app, tmp_path / "copy")
     assert copied.returncode == 0, copied.stderr
-    for junk in ("__pycache__/main.pyc", "shared/__pycache__/x.pyc", ".venv/bin/x"):
+    for junk in JUNK:
         path = tmp_path / "copy" / junk
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return tmp_path / "copy"
 
