@@ -18,6 +18,7 @@ import hashlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -235,6 +236,7 @@ LOCK = Path("requirements-lock.txt")
 CANARY = "django==1.8"
 # More than a server or a test run needs to end. nox's own 0.3 s leaves servers behind.
 STOP_SECONDS = 15.0
+INSTALL_ONLY = "--install-only" in sys.argv
 
 # The dev server that a session runs on, and the library that stores the counter.
 VARIANTS = {
@@ -643,12 +645,8 @@ def run_pytest(
     if arguments is None:
         arguments = session.posargs
     named = any(argument.startswith("tests/") for argument in arguments)
-    session.run(
-        *("python", "-m", "pytest", *options, *([] if named else [folder])),
-        *arguments,
-        interrupt_timeout=STOP_SECONDS,
-        terminate_timeout=STOP_SECONDS,
-    )
+    where = [] if named else [folder]
+    run(session, "python", "-m", "pytest", *options, *where, *arguments)
 
 
 def why_not_audited(answer: str) -> str:
@@ -760,28 +758,57 @@ def uv_settings() -> dict[str, str]:
 
 
 def run_server(session: nox.Session, *arguments: str) -> None:
-    """Run Python with these arguments, and on Ctrl-C or SIGTERM see that it ends.
-
-    session.run() cannot tell the two apart: a server that Ctrl-C has reached is to be
-    given time, and one that SIGTERM has not reached is to be told at once.
-    """
-    if "--install-only" in sys.argv:
+    """Run Python with these arguments until somebody ends it, which is no failure."""
+    if INSTALL_ONLY:
         return
-    path = os.pathsep.join([*(session.bin_paths or []), os.environ["PATH"]])
     # unbuffered: what the app prints is to be seen at once, in a pipe too
-    changed = {**session.env, "PATH": path, "PYTHONUNBUFFERED": "1"}
-    environment = {k: v for k, v in {**os.environ, **changed}.items() if v is not None}
-    python = shutil.which("python", path=path) or sys.executable
-    server = subprocess.Popen([python, *arguments], env=environment)
+    server = start(session, "python", *arguments, PYTHONUNBUFFERED="1")
     try:
         status = server.wait()
     except KeyboardInterrupt:
-        # Ctrl-C has reached the server too, but to get both does it no harm
-        server.terminate()
-        try:
-            status = server.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            status = server.wait()
+        status = end(server)
     if status:  # the server has said why
         raise CommandFailed(return_code=status)
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the session, and on Ctrl-C or SIGTERM see that it ends.
+
+    session.run() cannot tell the two apart: it waits for a program that only nox has
+    been told to end, as if Ctrl-C had reached that too.
+    """
+    if INSTALL_ONLY:
+        return
+    session.log(shlex.join([program, *arguments]))
+    process = start(session, program, *arguments)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        end(process)
+        raise
+    if status:
+        raise CommandFailed(return_code=status)
+
+
+def start(
+    session: nox.Session, program: str, *arguments: str, **variables: str
+) -> subprocess.Popen[bytes]:
+    """Start a program in the session's environment."""
+    path = os.pathsep.join([*(session.bin_paths or []), os.environ["PATH"]])
+    changed = {**session.env, "PATH": path, **variables}
+    environment = {k: v for k, v in {**os.environ, **changed}.items() if v is not None}
+    found = shutil.which(program, path=path) or sys.executable
+    return subprocess.Popen([found, *arguments], env=environment)
+
+
+def end(process: subprocess.Popen[bytes]) -> int:
+    """End a program that Ctrl-C may have reached; return its status.
+
+    To get both does it no harm.
+    """
+    process.terminate()
+    try:
+        return process.wait(STOP_SECONDS)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        process.kill()
+        return process.wait()

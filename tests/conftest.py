@@ -1,8 +1,10 @@
 """Options that choose the app and the server, and fixtures that start them."""
 
+import os
 import pathlib
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -18,6 +20,9 @@ from tests.servers.staging import APPS, REPOSITORY, stage
 
 SERVERS = ("embedded", "dev_appserver")
 LIBRARIES = ("bundled", "cloud")
+
+PARENT_INTERVAL = 0.5
+"""Seconds between two looks whether nox is still there."""
 
 
 def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
@@ -83,10 +88,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and make SIGTERM end the run as Ctrl-C does.
-
-    nox stops pytest so, and the servers must then be stopped too.
-    """
+    """Register the markers, and let nox end the run so that servers are stopped too."""
     config.addinivalue_line(
         "markers",
         "differs(key): a line of tests/servers/differences.py; the test has to fail on "
@@ -105,12 +107,38 @@ def pytest_configure(config: pytest.Config) -> None:
         except dev_appserver_command.NotInstalledError as error:
             raise pytest.UsageError(str(error)) from None
 
+    end_as_with_ctrl_c()
+    if "NOX_CURRENT_SESSION" in os.environ:
+        threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_as_with_ctrl_c() -> None:
+    """Make SIGTERM raise KeyboardInterrupt, once.
+
+    nox sends it after a Ctrl-C that has reached the tests as well; it must not break
+    off the stopping of the servers. A second Ctrl-C may.
+    """
+    stopping = False
+
     def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping and signum == signal.SIGTERM:
+            return
+        stopping = True
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
     # a shell has background jobs ignore Ctrl-C, and the servers would inherit that
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, interrupt)
+
+
+def end_with_parent() -> None:
+    """End the run when nox is there no more: it was killed, and could end nothing."""
+    parent = os.getppid()
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(PARENT_INTERVAL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def pytest_collection_modifyitems(

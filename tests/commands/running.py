@@ -53,6 +53,27 @@ def nox(
     return run(*command, folder=folder, **{"PATH": path, **variables})
 
 
+def start_nox(
+    log: pathlib.Path,
+    *arguments: pathlib.Path | str,
+    folder: pathlib.Path = REPOSITORY,
+    **variables: str,
+) -> subprocess.Popen[bytes]:
+    """Start noxfile.py so, in a process group of its own, as a terminal does."""
+    path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
+    command = (sys.executable, REPOSITORY / "noxfile.py", "--no-venv", *arguments)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            env=environment(**{"PATH": path, **variables}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
 def own_commands() -> pathlib.Path:
     """Return the folder with this environment's python and pytest."""
     return pathlib.Path(sys.executable).parent

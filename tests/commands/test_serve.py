@@ -4,18 +4,15 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.commands.running import MINUTES, environment, nox, own_commands
+from tests.commands.running import MINUTES, nox, own_commands, start_nox
 from tests.devserver.processes import descendants, wait_for_end
 from tests.servers import dev_appserver_command as google
 from tests.servers.base import Site
 from tests.servers.leash import PATIENCE
-from tests.servers.staging import REPOSITORY
 from tests.servers.waiting import wait_until
 
 
@@ -64,20 +61,8 @@ class Serving:
         self._log = work / "log"
         self._shows_url = shows_url
         self._ready = ready
-        path = os.pathsep.join([str(own_commands()), os.environ["PATH"]])
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, str(REPOSITORY / "noxfile.py"), "--no-venv"),
-                    *("-s", "serve", "--", *arguments, "--port", "0"),
-                ],
-                cwd=work,
-                env=environment(PATH=path),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        command = ("-s", "serve", "--", *arguments, "--port", "0")
+        self.process = start_nox(self._log, *command, folder=work)
 
     @property
     def log(self) -> str:
