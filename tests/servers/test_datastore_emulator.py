@@ -105,5 +105,6 @@ def test_starts_forgets_and_stops(
     finally:
         emulator.stop()
 
-    listed = subprocess.run(["ps", "-Ao", "args"], capture_output=True, check=True)
+    # -ww: with no terminal, ps may cut lines off after 80 characters
+    listed = subprocess.run(["ps", "-Awwo", "args"], capture_output=True, check=True)
     assert str(tmp_path).encode() not in listed.stdout
