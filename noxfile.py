@@ -94,6 +94,10 @@ def has_nox(path: list[str]) -> bool:
 
 def start_nox() -> NoReturn:
     """Replace this process by nox, which reads this file again for its sessions."""
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C; until exec, which sets them back
+        sign = getattr(signal, name, None)  # Windows has no SIGHUP
+        if sign and signal.getsignal(sign) == signal.SIG_DFL:  # else nohup ignores it
+            signal.signal(sign, signal.default_int_handler)
     try:
         python = Path(sys.executable) if has_nox(sys.path) else python_with_nox()
         command = [str(python), "-m", "nox", "-f", str(NOXFILE), *sys.argv[1:]]
@@ -178,18 +182,33 @@ def remove_leftovers(folder: Path) -> None:
 
 def run_quietly(*command: str) -> None:
     """Run a command; show its output only if it fails."""
-    pipe, stdout = subprocess.PIPE, subprocess.STDOUT
-    result = subprocess.run(command, stdout=pipe, stderr=stdout, text=True, check=False)
-    if result.returncode == 0:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # so that it can be ended with what it has started: `venv` starts pip
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate()
+    except KeyboardInterrupt:
+        if os.name == "nt":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode == 0:
         return
-    causes = re.findall(r"connection broken by '(.*)'", result.stdout)
+    causes = re.findall(r"connection broken by '(.*)'", output)
     if causes:
         cause = re.sub(r"<[^>]*>: ", "", causes[-1])
         fail(
             f"cannot download nox: {cause}; check the network, "
             "or the proxy and the package index that pip is set to use"
         )
-    sys.stderr.write(result.stdout)
+    sys.stderr.write(output)
     fail("failed, its output is above: " + " ".join(command))
 
 

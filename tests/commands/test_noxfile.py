@@ -244,10 +244,35 @@ def test_killed_setup_is_done_again(python: pathlib.Path, clone: pathlib.Path) -
         result = run(python, clone, "--list")
     finally:
         kill_group(killed)
+        wait_until(lambda: not processes(clone), "the first pip has ended", MINUTES)
 
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith(SET_UP)
     assert len(environments(clone)) == 1
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ended_setup_leaves_nothing(
+    sign: signal.Signals, python: pathlib.Path, clone: pathlib.Path
+) -> None:
+    """A signal to noxfile.py alone ends all that it has started, and tidies up."""
+    ended = start(python, clone, "--list")
+    try:
+        wait_until(
+            lambda: any("-m ensurepip" in line for line in processes(clone)),
+            "venv has started ensurepip",
+            MINUTES,
+        )
+
+        ended.send_signal(sign)
+
+        assert ended.wait(STOP_SECONDS) == 130
+        wait_until(lambda: not processes(clone), "no process is left", STOP_SECONDS)
+    finally:
+        kill_group(ended)
+
+    assert not unfinished(clone)
+    assert not environments(clone)
 
 
 def test_damaged_environment_is_made_again(
@@ -607,8 +632,12 @@ def test_serve_ends(
 
 def processes(clone: pathlib.Path) -> list[str]:
     """Return the command lines of all processes that run from a clone."""
+    # -ww: with no terminal, ps may cut lines off after 80 characters
     listing = subprocess.run(
-        ["ps", "-A", "-o", "stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     lines = listing.stdout.splitlines()
     return [x for x in lines if f"{clone}/" in x and not x.startswith("Z")]
