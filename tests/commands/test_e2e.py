@@ -4,6 +4,8 @@ Where there is none, an app as it is, on a dev server, takes its place.
 """
 
 import pathlib
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,15 +89,75 @@ def test_haste_is_found(server: Embedded, tmp_path: pathlib.Path) -> None:
     assert "AssertionError: 20 added after" in shown
 
 
+def error_line(tested: Run) -> str:
+    """Return the one line that says why no test was run."""
+    (line,) = re.findall(r"^!+ .*Exit: (.*?) !+$", tested.stdout, re.MULTILINE)
+    assert tested.returncode == 1
+    assert "no tests ran" in tested.stdout
+    assert "Traceback" not in tested.stdout
+    return str(line)
+
+
 def test_silence_is_found() -> None:
-    """An address at which nothing listens fails each of the tests."""
+    """An address at which nothing listens is named once; no test is run."""
     nowhere = f"http://127.0.0.1:{dev_appserver_command.free_port()}"
 
     tested = nox("-s", "e2e", "--", "--base-url", nowhere)
 
-    assert tested.returncode == 1
-    assert " failed" in tested.stdout
-    assert " passed" not in tested.stdout
+    assert error_line(tested).startswith(f"{nowhere} does not answer: ")
+    assert "refused" in error_line(tested)
+
+
+def test_unknown_host_is_found() -> None:
+    """So is a host that there is not."""
+    nowhere = "https://version-dot-project.invalid"
+
+    tested = nox("-s", "e2e", "--", "--base-url", nowhere)
+
+    assert error_line(tested).startswith(f"{nowhere} does not answer: ")
+
+
+def test_server_that_never_answers_is_asked_once(tmp_path: pathlib.Path) -> None:
+    """One that accepts and says no more costs one time limit, not one for each test."""
+    conftest = "import tests.servers.base\ntests.servers.base.TIMEOUT = 0.5\n"
+    (tmp_path / "hurry.py").write_text(conftest)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        tested = nox(
+            *("-s", "e2e", "--", "--base-url", url, "-p", "hurry"),
+            PYTHONPATH=str(tmp_path),
+        )
+
+        assert error_line(tested).startswith(f"{url} does not answer: timed out.")
+        connection, _ = silent.accept()
+        connection.close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_other_site_is_found(tmp_path: pathlib.Path) -> None:
+    """A server of something else is named with what it answers; no test is run."""
+    serving = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        (port,) = re.findall(r" port (\d+) ", serving.stdout.readline())
+        url = f"http://127.0.0.1:{port}"
+
+        tested = nox("-s", "e2e", "--", "--base-url", url)
+    finally:
+        serving.kill()
+        serving.communicate()
+
+    assert error_line(tested).startswith(f"{url}/counter/get answers 404, not 200.")
 
 
 @pytest.mark.parametrize(
