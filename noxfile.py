@@ -246,7 +246,10 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 sys.path.insert(0, str(NOXFILE.parent))
 
 APPS = ("flask", "django", "plain_wsgi")
-SERVERS = ("embedded", "dev_appserver")
+SERVERS = {
+    "embedded": "devserver",
+    "dev_appserver": "tests.servers.dev_appserver_command",
+}
 WINDOWS = "the servers and the tests run on Linux and macOS. On Windows, use WSL"
 GCLOUD = "https://cloud.google.com/sdk/docs/install"
 # Each package that is installed, those that others need among them: release and hashes.
@@ -277,23 +280,25 @@ def serve(session: nox.Session) -> None:
         session,
         "Say flask, django or plain_wsgi, or the folder of another app, "
         "for example: python3 noxfile.py -s serve -- flask",
+        add_help=False,
     )
-    if {"-h", "--help"} & {*session.posargs}:
-        install(session, "devserver", apps=APPS)
-        session.run("python", "-m", "devserver", "--help")
-        return
     options.add_argument("app", metavar="APP")
     options.add_argument("--server", choices=SERVERS, default="embedded")
     options.add_argument("--storage", metavar="DIR")
+    if {"-h", "--help"} & {*session.posargs}:
+        options.print_help()
+        print("\nAnd what the server itself takes:\n", flush=True)
+        install(session, "devserver", apps=APPS)
+        other = {"dev_appserver", "--server=dev_appserver"} & {*session.posargs}
+        module = SERVERS["dev_appserver" if other else "embedded"]
+        run_server(session, "-m", module, "--help")
+        return
     chosen, others = options.parse_known_args(session.posargs)
     if chosen.storage is not None:
         # nox has changed to this file's folder; it is meant from where the user is
         others.append(f"--storage={Path(session.invoked_from, chosen.storage)}")
-    if chosen.server == "embedded":
-        module = "devserver"
-    else:
+    if chosen.server == "dev_appserver":
         need_dev_appserver(session.error)
-        module = "tests.servers.dev_appserver_command"
     try:
         folder = f"{app_name(chosen.app)}_app"
         install(session, "devserver", apps=APPS)
@@ -304,7 +309,7 @@ def serve(session: nox.Session) -> None:
         folder = str(own)
         use_environment_for(session, own)
         install(session, "devserver", folders=[own], locked=False)
-    run_server(session, "-m", module, folder, *others)
+    run_server(session, "-m", SERVERS[chosen.server], folder, *others)
 
 
 @nox.session(default=False, venv_backend="none")
@@ -426,24 +431,31 @@ def deploy(session: nox.Session) -> None:
         session, "For example: python3 noxfile.py -s deploy -- flask --project my-id"
     )
     options.add_argument("app", metavar="APP", type=app_name)
-    options.add_argument("--project", metavar="ID", required=True)
-    options.add_argument("--version", metavar="NAME")
+    options.add_argument("--project", metavar="ID", type=not_empty, required=True)
+    options.add_argument("--version", metavar="NAME", type=not_empty)
     options.add_argument("--delete", action="store_true")
     chosen, others = options.parse_known_args(session.posargs)
     version = chosen.version or time.strftime(f"{chosen.app}-%Y%m%dt%H%M%S")
     version = version.replace("_", "-")  # it becomes a part of a host's name
     gcloud = find_gcloud(session)
     install(session, "test")
+    if INSTALL_ONLY:
+        return
+    # not by pytest at the end: the version would be there, and --delte do nothing
+    check_tests(session, options, others)
+    need_account(session, gcloud)
     project = f"--project={chosen.project}"
-    with tempfile.TemporaryDirectory() as folder:
-        copy_app(chosen.app, Path(folder, "app"))
-        session.run(
-            *(gcloud, "app", "deploy", str(Path(folder, "app", "app.yaml")), project),
-            *(f"--version={version}", "--no-promote", "--quiet"),
-            external=True,
-        )
     which = (version, "--service=default", project)
     delete = (gcloud, "app", "versions", "delete", *which, "--quiet")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy_app(chosen.app, Path(folder, "app"))
+            app_yaml = str(Path(folder, "app", "app.yaml"))
+            where = (project, f"--version={version}", "--no-promote", "--quiet")
+            run(session, gcloud, "app", "deploy", app_yaml, *where)
+    except (CommandFailed, KeyboardInterrupt):
+        session.log(f"if it is there all the same: {shlex.join(delete)}")
+        raise
     try:
         describe = (gcloud, "app", "versions", "describe", *which)
         url = ask(*describe, "--format=value(versionUrl)")
@@ -451,9 +463,9 @@ def deploy(session: nox.Session) -> None:
         test_deployed(session, url, others)
     finally:
         if chosen.delete:
-            session.run(*delete, external=True)
+            run(session, *delete)
         else:
-            session.log(f"it stays until: {' '.join(delete)}")
+            session.log(f"it stays until: {shlex.join(delete)}")
 
 
 @nox.session(default=False)
@@ -530,8 +542,16 @@ def bench(session: nox.Session) -> None:
 class Options(argparse.ArgumentParser):
     """What a session takes after --; a mistake in it is one line, with a hint."""
 
-    def __init__(self, session: nox.Session, hint: str) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
+    def __init__(
+        self, session: nox.Session, hint: str, *, add_help: bool = True
+    ) -> None:
+        super().__init__(
+            prog=f"nox -s {session.name} --",
+            epilog=hint,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=add_help,
+            allow_abbrev=False,
+        )
         self.session = session
         self.hint = hint
 
@@ -546,6 +566,13 @@ def app_name(text: str) -> str:
     if app not in APPS:
         raise argparse.ArgumentTypeError(f"there is no app {text!r}")
     return app
+
+
+def not_empty(text: str) -> str:
+    """Return a text; refuse an empty one, as a variable of the shell may be."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 EXAMPLE_URL = "https://VERSION-dot-PROJECT.appspot.com"
@@ -609,15 +636,19 @@ def copy_app(app: str, folder: Path) -> None:
 
 
 def find_gcloud(session: nox.Session) -> str:
-    """Return the path of gcloud; end the session if it is missing or not logged in."""
+    """Return the path of gcloud; end the session if it is missing."""
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         session.error(f"gcloud was not found. Install it: {GCLOUD}")
+    return gcloud
+
+
+def need_account(session: nox.Session, gcloud: str) -> None:
+    """End the session if nobody is logged in."""
     if not ask(
         gcloud, "auth", "list", "--filter=status:ACTIVE", "--format=value(account)"
     ):
         session.error("gcloud has no account to use. Log in: gcloud auth login")
-    return gcloud
 
 
 def ask(*command: str) -> str:
@@ -652,6 +683,30 @@ def run_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> Non
 def test_deployed(session: nox.Session, url: str, arguments: Sequence[str]) -> None:
     """Run the part of the contract that a deployed version can be held to."""
     run_pytest(session, "tests/e2e", f"--base-url={url}", arguments=arguments)
+
+
+def check_tests(
+    session: nox.Session, options: Options, arguments: Sequence[str]
+) -> None:
+    """Leave with a line if the arguments for tests/e2e are wrong, or choose no test."""
+    paths = [x for x in arguments if x[:1] != "-" and Path(x).exists()]
+    others = [x for x in paths if not x.startswith("tests/e2e")]
+    if others:
+        options.error(f"unrecognized arguments: {shlex.join(others)}")
+    collecting = start(
+        session,
+        *("python", "-m", "pytest", "tests/e2e", *arguments),
+        *("--base-url=https://example.com", "--collect-only", "--verbosity=-1"),
+        output=subprocess.PIPE,
+    )
+    said = collecting.communicate()[0].decode()
+    if collecting.returncode == 0 and "::" in said:
+        return
+    if collecting.returncode not in (0, 4, 5):  # no mistake of the user's
+        sys.stderr.write(said)
+        raise CommandFailed(return_code=collecting.returncode)
+    reasons = re.findall(r"(?:ERROR|error): (?!usage: )(.*)", said)
+    options.error(reasons[0] if reasons else "no test is chosen")
 
 
 def run_pytest(
@@ -810,14 +865,20 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
 
 
 def start(
-    session: nox.Session, program: str, *arguments: str, **variables: str
+    session: nox.Session,
+    program: str,
+    *arguments: str,
+    output: int | None = None,
+    **variables: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in the session's environment."""
+    """Start a program in the session's environment; `output` takes all it prints."""
     path = os.pathsep.join([*(session.bin_paths or []), os.environ["PATH"]])
     changed = {**session.env, "PATH": path, **variables}
     environment = {k: v for k, v in {**os.environ, **changed}.items() if v is not None}
     found = shutil.which(program, path=path) or sys.executable
-    return subprocess.Popen([found, *arguments], env=environment)
+    errors = None if output is None else subprocess.STDOUT
+    command = [found, *arguments]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=errors)
 
 
 def end(process: subprocess.Popen[bytes]) -> int:

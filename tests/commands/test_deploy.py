@@ -5,17 +5,20 @@ logged in. What is not: for the steps after that, a stand-in takes the place of 
 it writes down what it is asked, and names a dev server as the deployed version.
 """
 
+import os
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.commands import cloud_sdk
-from tests.commands.running import Run, nox, own_commands
+from tests.commands.running import MINUTES, Run, nox, own_commands, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
+from tests.servers.waiting import wait_until
 
 NEEDED = {"app.yaml", "main.py", "requirements.txt"} | {
     f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")
@@ -31,9 +34,15 @@ JUNK = [
 ]
 """What a developer leaves in a folder, for no version to have."""
 
+RIGHT = ("flask", "--project", "p")
+"""Arguments with no mistake."""
+
+WHICH = "v1 --service=default --project=my-id"
+"""How gcloud is told of which version something is wanted."""
+
 STAND_IN = """\
 #!{python}
-import pathlib, sys
+import pathlib, sys, time
 here = pathlib.Path(__file__).parent
 with (here / "asked").open("a") as asked:
     print(*sys.argv[1:], file=asked)
@@ -47,10 +56,46 @@ match sys.argv[1:]:
                 kind = "link" if path.is_symlink() else "file"
                 if path.is_symlink() or path.is_file():
                     print(kind, path.relative_to(app), file=deployed)
+        if (here / "deploy takes long").exists():
+            time.sleep(600)
         sys.exit((here / "deploy fails").exists())
     case ["app", "versions", "describe", *_]:
         print((here / "url").read_text())
 """
+
+
+class StandIn:
+    """A folder with a command that is asked in gcloud's place."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        command = folder / "gcloud"
+        command.write_text(STAND_IN.format(python=sys.executable))
+        command.chmod(0o755)
+
+    def deploy(self, *arguments: str) -> Run:
+        """Run the session, with the tests that need no time."""
+        words = ("plain_wsgi", "--project", "my-id", *arguments, "-k", "not schedule")
+        return nox("-s", "deploy", "--", *words, PATH=self.path)
+
+    @property
+    def path(self) -> str:
+        """A PATH on which it is found, and no other gcloud."""
+        return f"{self.folder}:{own_commands()}"
+
+    @property
+    def asked(self) -> list[str]:
+        """What it was asked, without its first question, who is logged in."""
+        first, *others = (self.folder / "asked").read_text().splitlines()
+        assert first.startswith("auth list ")
+        return others
+
+
+@pytest.fixture
+def stand_in(tmp_path: pathlib.Path) -> StandIn:
+    """A stand-in that has deployed to an address where nothing answers."""
+    (tmp_path / "url").write_text("http://127.0.0.1:9")  # the discard port
+    return StandIn(tmp_path)
 
 
 # --- what gcloud makes of the apps ----------------------------------------------------
@@ -154,48 +199,44 @@ def test_missing_login(tmp_path: pathlib.Path) -> None:
         (["flask", "--project"], "argument --project: expected one argument"),
         (["flusk", "--project", "p"], "argument APP: there is no app 'flusk'"),
         ([], "the following arguments are required: APP, --project"),
+        (["flask", "--project", ""], "argument --project: it is empty"),
+        ([*RIGHT, "--version="], "argument --version: it is empty"),
+        ([*RIGHT, "--delte"], "unrecognized arguments: --delte"),
+        ([*RIGHT, "--promote"], "unrecognized arguments: --promote"),
+        ([*RIGHT, "--verison", "v1"], "unrecognized arguments: --verison v1"),
+        ([*RIGHT, "django"], "file or directory not found: django"),
+        ([*RIGHT, "django_app"], "unrecognized arguments: django_app"),
+        ([*RIGHT, "tests/contract"], "unrecognized arguments: tests/contract"),
+        ([*RIGHT, "-k", "typo"], "no test is chosen"),
+        ([*RIGHT, "--markers"], "no test is chosen"),
     ],
 )
-def test_mistake_in_the_arguments(arguments: list[str], mistake: str) -> None:
-    """One line names what is missing or wrong, and a command that is right."""
-    deployed = nox("-s", "deploy", "--", *arguments)
+def test_mistake_in_the_arguments(
+    arguments: list[str], mistake: str, stand_in: StandIn
+) -> None:
+    """One line names what is missing or wrong, and a command that is right.
+
+    Nothing is asked of gcloud: a version that is deployed costs money until somebody
+    deletes it.
+    """
+    deployed = nox("-s", "deploy", "--", *arguments, PATH=stand_in.path)
 
     assert reason(deployed) == (
         f"{mistake}. For example: python3 noxfile.py -s deploy -- flask --project my-id"
     )
+    assert not (stand_in.folder / "asked").exists()
 
 
-# --- the steps, with a stand-in for gcloud --------------------------------------------
+def test_help() -> None:
+    """What the session takes is shown, and nothing is done."""
+    deployed = nox("-s", "deploy", "--", "flask", "--project", "p", "--help")
+
+    assert deployed.returncode == 0
+    assert "--version NAME" in deployed.stdout
+    assert "aborted" not in deployed.stderr
 
 
-class StandIn:
-    """A folder with a command that is asked in gcloud's place."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        command = folder / "gcloud"
-        command.write_text(STAND_IN.format(python=sys.executable))
-        command.chmod(0o755)
-
-    def deploy(self, *arguments: str) -> Run:
-        """Run the session, with the tests that need no time."""
-        path = f"{self.folder}:{own_commands()}"
-        words = ("plain_wsgi", "--project", "my-id", *arguments, "-k", "not schedule")
-        return nox("-s", "deploy", "--", *words, PATH=path)
-
-    @property
-    def asked(self) -> list[str]:
-        """What it was asked, without its first question, who is logged in."""
-        first, *others = (self.folder / "asked").read_text().splitlines()
-        assert first.startswith("auth list ")
-        return others
-
-
-@pytest.fixture
-def stand_in(tmp_path: pathlib.Path) -> StandIn:
-    """A stand-in that has deployed to an address where nothing answers."""
-    (tmp_path / "url").write_text("http://127.0.0.1:9")  # the discard port
-    return StandIn(tmp_path)
+# --- the steps ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -205,9 +246,6 @@ def deployed_to(stand_in: StandIn, tmp_path: pathlib.Path) -> Iterator[str]:
     (tmp_path / "url").write_text(server.url)
     yield server.url
     server.stop()
-
-
-WHICH = "v1 --service=default --project=my-id"
 
 
 def test_version_is_deployed_tested_and_kept(
@@ -263,3 +301,21 @@ def test_failed_deployment_is_the_end(stand_in: StandIn) -> None:
     assert deployed.returncode == 1
     assert len(stand_in.asked) == 1
     assert deployed.stdout == ""
+
+
+@pytest.mark.parametrize("mishap", ["deploy fails", "deploy takes long"])
+def test_deployment_that_does_not_end_well(
+    mishap: str, stand_in: StandIn, tmp_path: pathlib.Path
+) -> None:
+    """A line says how to delete what gcloud may have made by then."""
+    (stand_in.folder / mishap).touch()
+    log = tmp_path / "log"
+    words = ("flask", "--project", "my-id", "--version", "v1", "--delete")
+    deploying = start_nox(log, "-s", "deploy", "--", *words, PATH=stand_in.path)
+    if mishap == "deploy takes long":
+        wait_until((stand_in.folder / "deployed").exists, "gcloud is at work")
+        os.killpg(deploying.pid, signal.SIGINT)
+
+    assert deploying.wait(MINUTES) != 0
+    (line,) = (x for x in log.read_text().splitlines() if "if it is there" in x)
+    assert f"gcloud app versions delete {WHICH} --quiet" in line

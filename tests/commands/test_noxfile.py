@@ -391,11 +391,16 @@ def test_forgotten_dashes(arguments: list[str]) -> None:
 
 
 def test_help_of_the_server() -> None:
-    """What serve takes is what the server says of itself."""
-    result = running.nox("-s", "serve", "--", "--help")
+    """What serve takes is its own options, and what the server says of itself."""
+    embedded = running.nox("-s", "serve", "--", "--help")
+    google = running.nox("-s", "serve", "--", "--server", "dev_appserver", "-h")
 
-    assert result.returncode == 0
-    assert "--task-deadline SECONDS" in result.stdout
+    for result in (embedded, google):
+        assert result.returncode == 0
+        assert "--server {embedded,dev_appserver}" in result.stdout
+    assert "--task-deadline SECONDS" in embedded.stdout
+    assert "--task-deadline" not in google.stdout
+    assert "--port PORT" in google.stdout
 
 
 def test_storage_is_where_the_user_is(tmp_path: pathlib.Path) -> None:
