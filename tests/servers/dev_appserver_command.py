@@ -64,17 +64,18 @@ def find() -> pathlib.Path:
     raise NotInstalledError(INSTALL)
 
 
-def find_python(script: pathlib.Path) -> str:
-    """Return a Python that dev_appserver.py itself runs on.
+def find_python(script: pathlib.Path) -> list[str]:
+    """Return how to start a Python that dev_appserver.py itself runs on.
 
-    One with packages of its own in site-packages will not do: an installed `google`
-    or `six` shadows the SDK's. The Cloud SDK ships a clean one on Linux.
+    Packages in site-packages will not do: an installed `google` or `certifi` shadows
+    the SDK's. The Cloud SDK ships a clean Python on Linux; any other one is told, with
+    -S, to see no packages.
     """
     bundled = script.parents[1] / "bundledpythonunix/bin/python3"
     if bundled.is_file():
-        return str(bundled)
+        return [str(bundled)]
     own: str = getattr(sys, "_base_executable", sys.executable)
-    return os.environ.get("CLOUDSDK_PYTHON") or own
+    return [os.environ.get("CLOUDSDK_PYTHON") or own, "-S"]
 
 
 def free_port() -> int:
@@ -104,7 +105,7 @@ def command(
     if emulator:
         variables["DATASTORE_EMULATOR_HOST"] = emulator
     return [
-        find_python(script),
+        *find_python(script),
         str(script),
         "--application=sample",
         "--host=localhost",

@@ -52,6 +52,27 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
     assert served.stderr == google.INSTALL + "\n"
 
 
+def test_python_with_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Where the SDK has no Python of its own, another one's packages do no harm."""
+    try:
+        script = google.find()
+    except google.NotInstalledError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("CLOUDSDK_PYTHON", sys.executable)
+    elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
+    python = google.find_python(elsewhere)
+
+    started = subprocess.run(
+        [*python, script, "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert python[0] == sys.executable
+    assert started.returncode == 0, started.stderr
+    assert "--runtime_python_path" in started.stdout
+
+
 def test_ports_are_free() -> None:
     """Each start gets a port of its own."""
     assert google.free_port() != google.free_port()
