@@ -122,7 +122,7 @@ def load(folder: Path) -> AppConfig:
 
 def load_app_yaml(folder: Path) -> AppConfig:
     """Read app.yaml alone: all that is needed to start the app."""
-    path = _app_yaml_in(folder)
+    path = app_yaml_in(folder)
     text = _read(path)
     info = _parse(appinfo.LoadSingleAppInfo, text, path)
     if info.runtime is None:
@@ -198,7 +198,8 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
     return tuple(queues.values())
 
 
-def _app_yaml_in(folder: Path) -> Path:
+def app_yaml_in(folder: Path) -> Path:
+    """Return the path of app.yaml; see that what the samples share is there too."""
     if folder.is_file():
         raise ConfigError(
             f"{folder} is a file. Give the folder of the app: {folder.parent}"
@@ -217,6 +218,12 @@ def _app_yaml_in(folder: Path) -> Path:
         raise ConfigError(
             f"{shared} is a link to nowhere. An app is copied, with what the link "
             "stands for, by: python3 noxfile.py -s copy -- flask DIR"
+        )
+    # git on Windows makes this of the link
+    if shared.is_file() and shared.read_bytes().strip() == b"../shared":
+        raise ConfigError(
+            f"{shared} is a text file where there should be a folder. An app is "
+            "copied, with that folder, by: python3 noxfile.py -s copy -- flask DIR"
         )
     return path
 

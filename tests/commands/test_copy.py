@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.commands.running import nox, run
+from tests.servers import dev_appserver_command
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 
@@ -220,15 +221,46 @@ def error_line(stderr: str) -> str:
     return line.partition(" aborted: ")[2]
 
 
-def test_copy_with_a_dangling_link_names_the_command(tmp_path: pathlib.Path) -> None:
-    """What plain `cp -r` makes fails at the dev server's start, in one line."""
+SERVERS = ("devserver", "tests.servers.dev_appserver_command")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_copy_with_a_dangling_link_names_the_command(
+    server: str, tmp_path: pathlib.Path
+) -> None:
+    """What plain `cp -r` makes fails at a server's start, in one line."""
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", REPOSITORY / "flask_app", folder], check=True)
 
-    started = run(sys.executable, "-m", "devserver", folder, "--port", "0")
+    assert "is a link to nowhere" in refused(server, folder)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_text_file_in_place_of_the_link_names_the_command(
+    server: str, tmp_path: pathlib.Path
+) -> None:
+    """So does what git on Windows makes of the link."""
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", REPOSITORY / "flask_app", folder], check=True)
+    (folder / "shared").unlink()
+    (folder / "shared").write_bytes(b"../shared\r\n")
+
+    assert "is a text file" in refused(server, folder)
+
+
+def refused(server: str, folder: pathlib.Path) -> str:
+    """Return the one line with which a server refuses an app."""
+    if server != "devserver":
+        try:
+            dev_appserver_command.find()
+        except dev_appserver_command.NotInstalledError as error:
+            pytest.skip(str(error))
+
+    started = run(sys.executable, "-m", server, folder, "--port", "0")
 
     assert started.returncode == 2
     assert started.stdout == ""
     (line,) = started.stderr.splitlines()
     assert str(folder / "shared") in line
     assert "python3 noxfile.py -s copy -- flask DIR" in line
+    return line

@@ -188,6 +188,7 @@ ERRORS = [
     ("CSRF cookie not set.", csrf),
     ("is in use by another program.", listening),
     ("is a link to nowhere", config),
+    ("is a text file", config),
 ]
 """An error text, or the part of it that is always the same, and who says so."""
 

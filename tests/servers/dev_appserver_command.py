@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -263,17 +264,48 @@ def is_open(port: int) -> bool:
     return True
 
 
+def port_number(text: str) -> int:
+    """Return a port; dev_appserver.py would answer a wrong one with all its options."""
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
+
+
 def main() -> int:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Serve an app with dev_appserver.py.")
-    parser.add_argument("app", type=pathlib.Path)
-    parser.add_argument("--port", type=int, default=8080)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.servers.dev_appserver_command",
+        description="Serve an app with dev_appserver.py.",
+    )
+    parser.add_argument(
+        "app",
+        type=pathlib.Path,
+        metavar="APP_FOLDER",
+        help="the folder that holds app.yaml",
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=8080,
+        help="where the app answers; 0 picks a free port (default: %(default)s)",
+    )
     options = parser.parse_args()
+    # not at the top: noxfile.py imports this module where there is no SDK
+    from devserver import config, listening
+
     try:
+        find()
+        config.app_yaml_in(options.app)
+        # before the start, which would fail after ten seconds with a traceback
+        for sock in listening.listen(options.port, None):
+            sock.close()
         return serve(options.app, options.port or free_port())
-    except NotInstalledError as error:
+    except (NotInstalledError, listening.PortError) as error:
         print(error, file=sys.stderr)
         return 1
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

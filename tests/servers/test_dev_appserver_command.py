@@ -1,6 +1,8 @@
 """dev_appserver.py is found, or its absence is explained."""
 
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.servers import dev_appserver_command as google
+from tests.servers.staging import REPOSITORY
 
 
 def test_absence_is_explained(
@@ -42,7 +45,7 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
     served = subprocess.run(
         [sys.executable, "-m", "tests.servers.dev_appserver_command", str(tmp_path)],
         env={"PATH": str(tmp_path)},
-        cwd=pathlib.Path(__file__).resolve().parents[2],
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
@@ -50,6 +53,63 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
 
     assert served.returncode == 1
     assert served.stderr == google.INSTALL + "\n"
+
+
+def start(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Serve an app with the Cloud SDK, if there is one, until it fails."""
+    try:
+        google.find()
+    except google.NotInstalledError as error:
+        pytest.skip(str(error))
+    return subprocess.run(
+        [sys.executable, "-m", "tests.servers.dev_appserver_command", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_port_in_use(family: socket.AddressFamily) -> None:
+    """One line says so before dev_appserver.py, which fails late, is started."""
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    try:
+        other = socket.create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"there is no {host}: {error}")
+    with other:
+        port = other.getsockname()[1]
+
+        served = start("flask_app", "--port", str(port))
+
+    assert served.returncode == 1
+    assert served.stderr == (
+        f"Port {port} is in use by another program. Stop that program, or choose "
+        "another port: --port 0 picks a free one.\n"
+    )
+    assert served.stdout == ""
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_wrong_port(port: str) -> None:
+    """A port that there cannot be is a mistake in the command line."""
+    served = start("flask_app", f"--port={port}")
+
+    assert served.returncode == 2
+    *_, line = served.stderr.splitlines()
+    assert line.endswith(f"argument --port: '{port}' is not a number from 0 to 65535")
+    assert len(served.stderr.splitlines()) < 4
+
+
+def test_folder_without_app_yaml(tmp_path: pathlib.Path) -> None:
+    """What the embedded server says of a folder is said here too."""
+    served = start(str(tmp_path), "--port", "0")
+
+    assert served.returncode == 2
+    (line,) = served.stderr.splitlines()
+    assert line.startswith(f"There is no app.yaml in {tmp_path}.")
 
 
 def test_python_with_packages(
