@@ -362,7 +362,10 @@ def test_help() -> None:
         (["tests"], "There is no app.yaml in tests."),
         (["tests/conftest.py"], "tests/conftest.py is a file."),
         (["docs/../tests"], f"There is no app.yaml in {REPOSITORY / 'tests'}."),
-        (["flask_app", "--storage", "LICENSE"], "LICENSE is a file, not a folder."),
+        (
+            ["flask_app", "--port", "0", "--storage", "LICENSE"],
+            "LICENSE is a file, not a folder.",
+        ),
         (
             ["flask_app", "--faults", "fire=1"],
             "no fault 'fire'; there are twice, lost, error, slow, rpc, kill",
@@ -372,7 +375,10 @@ def test_help() -> None:
         (["flask_app", "--port", "65536"], "'65536' is not a number"),
         (["flask_app", "--port", "-1"], "'-1' is not a number"),
         (["flask_app", "--host", "here"], "'here' is not an IP address"),
-        (["flask_app", "--host", "192.0.2.1"], "has no address 192.0.2.1"),
+        (
+            ["flask_app", "--port", "0", "--host", "192.0.2.1"],
+            "has no address 192.0.2.1",
+        ),
         (["flask_app", "--project", "X"], "'X' is not a project id"),
         (["flask_app", "--project", "dev~app"], "'dev~app' is not a project id"),
         (["flask_app", "--log-level", "loud"], "'loud'"),
