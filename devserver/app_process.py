@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from devserver.config import RESERVED_VARIABLES, AppConfig
+from devserver.config import AppConfig
+from devserver.not_emulated import RESERVED_VARIABLES
 
 # what App Engine runs when app.yaml has no entrypoint:
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup

@@ -3,12 +3,13 @@
 import dataclasses
 import posixpath
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from google.appengine.api import appinfo, appinfo_errors
+
+from devserver import not_emulated
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
@@ -79,33 +80,11 @@ class AppConfig:
 _MEMORY_MB = {"F2": 768, "F4": 1536, "F4_1G": 3072}
 _MEMORY_MB |= {"B2": 768, "B4": 1536, "B4_1G": 3072, "B8": 3072}
 
-# The server sets these for the app, or the SDK would go astray by them: with a
-# DATASTORE_… the bundled NDB does not find its app id, APPENGINE_USE_… sends tasks to
-# Cloud Tasks. Names that begin with GAE_ are reserved too.
-RESERVED_VARIABLES = frozenset(
-    [
-        *("API_HOST", "API_PORT", "APPLICATION_ID", "GOOGLE_CLOUD_PROJECT", "PORT"),
-        *("DATASTORE_APP_ID", "DATASTORE_PROJECT_ID", "SERVER_SOFTWARE"),
-        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
-    ]
-)
-_NOT_EMULATED = (
-    *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
-    *("error_handlers", "includes", "builtins", "api_config", "backends"),
-    *("network", "resources", "beta_settings", "vm_settings", "standard_websocket"),
-    *("endpoints_api_service", "health_check", "liveness_check", "readiness_check"),
-    *("service_account", "build_env_variables", "runtime_config", "main"),
-)
 # in place of what the parser says, which does not tell what to do
 _REASONS: Mapping[type, str] = {
     appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
     appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
     "3 runtime. Delete it; packages stand in requirements.txt.",
-}
-_OTHER_FILES = {
-    "dispatch.yaml": "every request goes to this one service",
-    "cron.yaml": "no cron job runs",
-    "dos.yaml": "no address is refused",
 }
 _DEFAULT_QUEUE = QueueConfig("default")
 
@@ -148,7 +127,7 @@ def load_app_yaml(folder: Path) -> AppConfig:
         warmup="warmup" in inbound_services,
         static_handlers=tuple(_static_handlers(info, path)),
         queues=(_DEFAULT_QUEUE,),
-        warnings=tuple(_warnings(info, path, text)),
+        warnings=tuple(not_emulated.warnings(info, path, text)),
         version=info.version,
         memory_mb=_MEMORY_MB.get(info.instance_class or "", 384),
     )
@@ -289,43 +268,3 @@ def _static_handlers(info: Any, path: Path) -> Iterator[StaticHandler]:
             )
         except re.error as error:
             raise ConfigError(f"{path}: handler {handler.url}: {error}") from error
-
-
-def _warnings(info: Any, path: Path, text: str) -> Iterator[str]:
-    here = "Python {}.{}".format(*sys.version_info[:2])
-    wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
-    if wanted not in (here, "Python 3."):
-        yield f"app.yaml says {info.runtime}; this is {here}, and the app runs on it."
-    if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
-        yield "entrypoint begins with exec: App Engine adds its own, and that fails."
-    if info.threadsafe is not None:
-        yield "threadsafe has no effect, and gcloud app deploy refuses it: delete it."
-    for name in ("application", "version"):
-        if getattr(info, name):
-            option = {"application": "--project"}.get(name, f"--{name}")
-            yield f"{name}: gcloud app deploy refuses it: delete it, and use {option}."
-    if asked := [name for name in _NOT_EMULATED if getattr(info, name, None)]:
-        yield f"app.yaml: not emulated: {', '.join(asked)}."
-    for name in info.env_variables or {}:
-        if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
-            yield f"{name} is left out: Cloud Tasks is not emulated."
-        elif name in RESERVED_VARIABLES or name.startswith("GAE_"):
-            yield f"env_variables: {name} is left out: it is reserved here."
-    for handler in info.handlers or []:
-        if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
-            yield f"login: {handler.login} is not emulated: {handler.url} is open."
-        if handler.secure == appinfo.SECURE_HTTPS:
-            yield f"secure: always is not emulated: {handler.url} is served by HTTP."
-        if handler.script and handler.script != "auto":
-            yield f"script: {handler.script} is not used: the entrypoint answers."
-    for service in info.inbound_services or []:
-        if service != "warmup":
-            yield f"inbound_services: {service} is not emulated."
-    for name, consequence in _OTHER_FILES.items():
-        if (path.parent / name).exists():
-            yield f"{name} is not emulated: {consequence}."
-    for other in sorted({*path.parent.glob("*.yaml"), *path.parent.glob("*/app.yaml")}):
-        text = other.read_text("utf-8", "replace") if other.is_file() else ""
-        if other != path and re.search(r"^runtime:", text, re.MULTILINE):
-            name = other.relative_to(path.parent)
-            yield f"{name} is another service: it is not started."

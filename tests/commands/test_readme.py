@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devserver import __main__, config, console, task_execution
+from devserver import __main__, config, console, not_emulated, task_execution
 from devserver.state_api import StateApi
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
@@ -111,7 +111,7 @@ def test_what_is_not_emulated_is_documented() -> None:
     """docs/devserver.md names each setting and file of which the server warns."""
     listed = section(DEVSERVER, "What it does not emulate")
 
-    for name in (*config._NOT_EMULATED, *config._OTHER_FILES):
+    for name in (*not_emulated.SETTINGS, *not_emulated.FILES):
         assert f"`{name}`" in listed
 
 

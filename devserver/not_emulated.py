@@ -1,0 +1,79 @@
+"""What app.yaml may ask for and this server does not emulate, and how it says so."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.appengine.api import appinfo
+
+# The server sets these for the app, or the SDK would go astray by them: with a
+# DATASTORE_… the bundled NDB does not find its app id, APPENGINE_USE_… sends tasks to
+# Cloud Tasks. Names that begin with GAE_ are reserved too.
+RESERVED_VARIABLES = frozenset(
+    [
+        *("API_HOST", "API_PORT", "APPLICATION_ID", "GOOGLE_CLOUD_PROJECT", "PORT"),
+        *("DATASTORE_APP_ID", "DATASTORE_PROJECT_ID", "SERVER_SOFTWARE"),
+        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
+    ]
+)
+SETTINGS = (
+    *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
+    *("error_handlers", "includes", "builtins", "api_config", "backends"),
+    *("network", "resources", "beta_settings", "vm_settings", "standard_websocket"),
+    *("endpoints_api_service", "health_check", "liveness_check", "readiness_check"),
+    *("service_account", "build_env_variables", "runtime_config", "main"),
+)
+FILES = {
+    "dispatch.yaml": "every request goes to this one service",
+    "cron.yaml": "no cron job runs",
+    "dos.yaml": "no address is refused",
+}
+_OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
+
+
+def warnings(info: Any, path: Path, text: str) -> Iterator[str]:
+    """Yield what app.yaml asks for and does not get, a sentence each.
+
+    Args:
+        info: app.yaml, as the SDK's parser returns it.
+        path: its path; other files beside it count too.
+        text: its text, for what the parser changes.
+    """
+    here = "Python {}.{}".format(*sys.version_info[:2])
+    wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
+    if wanted not in (here, "Python 3."):
+        yield f"app.yaml says {info.runtime}; this is {here}, and the app runs on it."
+    if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
+        yield "entrypoint begins with exec: App Engine adds its own, and that fails."
+    if info.threadsafe is not None:
+        yield "threadsafe has no effect, and gcloud app deploy refuses it: delete it."
+    for name, option in _OPTIONS_OF_GCLOUD.items():
+        if getattr(info, name):
+            yield f"{name}: gcloud app deploy refuses it: delete it, and use {option}."
+    if asked := [name for name in SETTINGS if getattr(info, name, None)]:
+        yield f"app.yaml: not emulated: {', '.join(asked)}."
+    for name in info.env_variables or {}:
+        if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
+            yield f"{name} is left out: Cloud Tasks is not emulated."
+        elif name in RESERVED_VARIABLES or name.startswith("GAE_"):
+            yield f"env_variables: {name} is left out: it is reserved here."
+    for handler in info.handlers or []:
+        if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
+            yield f"login: {handler.login} is not emulated: {handler.url} is open."
+        if handler.secure == appinfo.SECURE_HTTPS:
+            yield f"secure: always is not emulated: {handler.url} is served by HTTP."
+        if handler.script and handler.script != "auto":
+            yield f"script: {handler.script} is not used: the entrypoint answers."
+    for service in info.inbound_services or []:
+        if service != "warmup":
+            yield f"inbound_services: {service} is not emulated."
+    for name, consequence in FILES.items():
+        if (path.parent / name).exists():
+            yield f"{name} is not emulated: {consequence}."
+    for other in sorted({*path.parent.glob("*.yaml"), *path.parent.glob("*/app.yaml")}):
+        text = other.read_text("utf-8", "replace") if other.is_file() else ""
+        if other != path and re.search(r"^runtime:", text, re.MULTILINE):
+            where = other.relative_to(path.parent)
+            yield f"{where} is another service: it is not started."
