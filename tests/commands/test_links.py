@@ -21,6 +21,7 @@ ELSEWHERE = {
     "dispatch.yaml",
     "dos.yaml",
     "index.yaml",
+    "lib/httplib2/httplib2/cacerts.txt",
     "my_app/requirements.txt",
     "test_counter.py",
 }

@@ -13,6 +13,7 @@ from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
 DEVSERVER = (REPOSITORY / "docs" / "devserver.md").read_text()
 
 
@@ -29,14 +30,15 @@ def first_cells(text: str) -> str:
     return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
 
 
-def test_every_session_is_in_the_readme() -> None:
-    """The README names each session of noxfile.py, and none that there is not.
+def test_every_session_is_named() -> None:
+    """The README and CONTRIBUTING.md name each session, and none that there is not.
 
     Each variant is named with one app.
     """
     listed = nox("--list")
     sessions = re.findall(r"^[*-] (\w+(?:\(\w+\))?)", listed.stdout, re.MULTILINE)
-    named = re.findall(r"(?:nox|noxfile\.py) -s \"?(\w+(?:\(\w+\))?)", README)
+    pages = README + CONTRIBUTING
+    named = re.findall(r"(?:nox|noxfile\.py) -s \"?(\w+(?:\(\w+\))?)", pages)
 
     assert "serve" in sessions
     assert "flask(embedded_cloud)" in sessions

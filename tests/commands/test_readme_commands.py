@@ -20,7 +20,13 @@ from tests.commands import (
     test_serve,
 )
 from tests.commands.running import MINUTES, Run, environment, nox, own_commands, run
-from tests.commands.test_readme import README, first_cells, section, without_ports
+from tests.commands.test_readme import (
+    CONTRIBUTING,
+    README,
+    first_cells,
+    section,
+    without_ports,
+)
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 from tests.servers.waiting import wait_until
@@ -31,7 +37,9 @@ SHORT = {
     "nox -l": "nox -l",
     "nox -s bench": "nox -s bench -- --server embedded --runs 1",
     "nox -s chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
-    "nox -s flask -- -k retry": "nox -s 'flask(embedded)' -- -k retry",
+    "nox -s flask -- -k test_failure_is_retried": (
+        "nox -s 'flask(embedded)' -- -k test_failure_is_retried"
+    ),
     "nox -s unit -- tests/fuzz --fuzz-inputs 50000": (
         "nox -s unit -- tests/fuzz --fuzz-inputs 50"
     ),
@@ -39,11 +47,10 @@ SHORT = {
 """A command that takes long -> the same with less to do."""
 
 SERVED = {
-    "python3 noxfile.py -s serve -- flask",
-    "python3 noxfile.py -s serve -- flask --port 0",
     "nox -s serve -- flask",
-    "python3 noxfile.py -s copy -- flask ../my_app",
-    "python3 noxfile.py -s serve -- ../my_app",
+    "nox -s serve -- flask --port 0",
+    "nox -s copy -- flask ../my_app",
+    "nox -s serve -- ../my_app",
     "nox -s copy",
 }
 """What `served` and the example below run."""
@@ -68,11 +75,15 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands() -> set[str]:
-    """Return the commands of this repository that the README names."""
+    """Return the commands of this repository that the README names, as of nox.
+
+    CONTRIBUTING.md has a list of more.
+    """
     shown = re.findall(r"^\$ (.*)$", "".join(blocks(README, "console")), re.MULTILINE)
-    named = re.findall(r"`((?:nox|python3 noxfile\.py)(?: [^`]*)?)`", README)
-    # `nox` and `noxfile.py` are spoken of, too
-    return {x for x in [*shown, *named] if not x.startswith("curl ")}
+    text = README + section(CONTRIBUTING, "The sessions")
+    named = re.findall(r"`((?:nox|python3 noxfile\.py)(?: [^`]*)?)`", text)
+    found = [x for x in [*shown, *named] if not x.startswith("curl ")]
+    return {x.replace("python3 noxfile.py", "nox") for x in found}
 
 
 def by_ci() -> set[str]:
@@ -86,11 +97,7 @@ def by_ci() -> set[str]:
     default = re.findall(r"^\* (\w+(?:\(\w+\))?)", listed, re.MULTILINE)
     sessions = {*default, *(session.partition("(")[0] for session in default)}
     whole = {x for name in sessions for x in (f" -s {name}", f' -s "{name}"')}
-    return {
-        program + arguments
-        for program in ("nox", "python3 noxfile.py")
-        for arguments in (*lines, *whole)
-    }
+    return {f"nox{arguments}" for arguments in (*lines, *whole)}
 
 
 def test_every_command_is_tried() -> None:

@@ -61,6 +61,7 @@ def find() -> pathlib.Path:
         sdk = pathlib.Path(wrapper).resolve().parents[1]
         script = sdk / "platform/google_appengine/dev_appserver.py"
         if script.is_file():
+            find_python(script)  # without one it cannot be run
             return script
     raise NotInstalledError(INSTALL)
 
@@ -71,12 +72,21 @@ def find_python(script: pathlib.Path) -> list[str]:
     Packages in site-packages will not do: an installed `google` or `certifi` shadows
     the SDK's. The Cloud SDK ships a clean Python on Linux; any other one is told, with
     -S, to see no packages.
+
+    Raises:
+        NotInstalledError: there is none; the SDK imports what Python 3.13 has dropped.
     """
     bundled = script.parents[1] / "bundledpythonunix/bin/python3"
     if bundled.is_file():
         return [str(bundled)]
+    chosen = os.environ.get("CLOUDSDK_PYTHON")
+    if chosen is None and sys.version_info >= (3, 13):
+        raise NotInstalledError(
+            "dev_appserver.py does not run on Python 3.13 or newer: set "
+            "CLOUDSDK_PYTHON to the path of Python 3.12"
+        )
     own: str = getattr(sys, "_base_executable", sys.executable)
-    return [os.environ.get("CLOUDSDK_PYTHON") or own, "-S"]
+    return [chosen or own, "-S"]
 
 
 def free_port() -> int:

@@ -112,6 +112,19 @@ def test_folder_without_app_yaml(tmp_path: pathlib.Path) -> None:
     assert line.startswith(f"There is no app.yaml in {tmp_path}.")
 
 
+def test_python_that_is_too_new(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Where there is no other one, a line says what to set."""
+    monkeypatch.delenv("CLOUDSDK_PYTHON", raising=False)
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
+
+    with pytest.raises(google.NotInstalledError, match="set CLOUDSDK_PYTHON"):
+        google.find_python(elsewhere)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the SDK needs an older Python")
 def test_python_with_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
