@@ -500,6 +500,10 @@ def audit(session: nox.Session) -> None:
             f"--cache-dir={folder}/cache",
             *session.posargs,
         )
+        # pip-audit reads none of pip's settings either
+        certificates = uv_settings().get("SSL_CERT_FILE")
+        if certificates and "REQUESTS_CA_BUNDLE" not in os.environ:
+            session.env["REQUESTS_CA_BUNDLE"] = certificates
         canary = Path(folder, "canary.txt")
         canary.write_text(f"{CANARY} --hash=sha256:{'0' * 64}\n")
         answer = session.run(

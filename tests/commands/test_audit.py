@@ -76,7 +76,7 @@ def service() -> Iterator[Service]:
     service.stop()
 
 
-def audit(url: str, home: pathlib.Path) -> Run:
+def audit(url: str, home: pathlib.Path, **variables: str) -> Run:
     """Run the session with a service at an address."""
     return nox(
         *("-s", "audit"),
@@ -84,6 +84,7 @@ def audit(url: str, home: pathlib.Path) -> Run:
         PIP_AUDIT_OSV_URL=url,
         NO_PROXY="127.0.0.1",
         HOME=str(home),  # pip-audit tidies up there
+        **variables,
     )
 
 
@@ -107,6 +108,20 @@ def test_no_service(tmp_path: pathlib.Path) -> None:
 
     assert reason.startswith("the service gives no answer: ")
     assert "Connection refused" in reason
+
+
+def test_certificates_of_pip(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pip is told to trust is what the service has to be certified by."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    nowhere = "https://127.0.0.1:9/v1/query"
+    file = tmp_path / "none.pem"
+
+    reason = why_not_audited(audit(nowhere, tmp_path, PIP_CERT=str(file)))
+
+    assert str(file) in reason
 
 
 def test_no_network(tmp_path: pathlib.Path) -> None:
