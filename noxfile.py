@@ -825,9 +825,9 @@ def uv_settings() -> dict[str, str]:
     meaning = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
-    # lines such as global.index-url='https://...'; pip's own variables come first, and
-    # count more than its files
-    for line in reversed(listed.splitlines()):
+    # lines such as global.index-url='https://...'; pip's own variables, which begin with
+    # :env:, count more than its files
+    for line in sorted(listed.splitlines(), reverse=True):
         option, _, value = line.partition("=")
         variable = meaning.get(option.rpartition(".")[2])
         if variable:
