@@ -825,8 +825,8 @@ def uv_settings() -> dict[str, str]:
     meaning = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
-    # lines such as global.index-url='https://...'; pip's own variables, which begin with
-    # :env:, count more than its files
+    # lines such as global.index-url='https://...'; those of pip's own variables begin
+    # with :env:, and count more than those of its files
     for line in sorted(listed.splitlines(), reverse=True):
         option, _, value = line.partition("=")
         variable = meaning.get(option.rpartition(".")[2])
