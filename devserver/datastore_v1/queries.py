@@ -17,7 +17,6 @@ from devserver.index_query import (
     Conjunction,
     IndexQuery,
     Order,
-    Position,
     complete_orders,
 )
 from devserver.property_index import KEY_PROPERTY, Path, ValueKey, value_key
@@ -57,9 +56,9 @@ class ParsedQuery:
     limit: int | None
     offset: int
     start_cursor: bytes
-    start: Position | None
+    start: cursors.Place | None
     """Where the start cursor points."""
-    end: Position | None
+    end: cursors.Place | None
 
 
 def parse(

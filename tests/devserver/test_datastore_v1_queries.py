@@ -492,6 +492,58 @@ def test_a_cursor_cuts_at_either_side(many: None, name: str) -> None:
             assert identities(tail) == expected[place + 2 : place + 5]
 
 
+@pytest.mark.parametrize("few", [0, 500])
+@pytest.mark.parametrize(
+    ("find", "forth", "back"),
+    [
+        (Item.query, [Item._key], [-Item._key]),
+        (lambda: Item.query(Item.color == "red"), [Item._key], [-Item._key]),
+        (Item.query, [Item.n, Item._key], [-Item.n, -Item._key]),
+        (
+            lambda: Item.query(Item.tags == "blue"),
+            [Item.n, -Item._key],
+            [-Item.n, Item._key],
+        ),
+        (
+            lambda: Item.query(Item.color.IN(["red", "blue"], server_op=True)),
+            [-Item.color, Item.n, Item._key],
+            [Item.color, -Item.n, -Item._key],
+        ),
+    ],
+    ids=["key", "equal", "one", "key-down", "several"],
+)
+def test_a_cursor_works_in_the_reversed_order(
+    many: None,
+    find: Any,
+    forth: Any,
+    back: Any,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came before a cursor comes behind it when the order is reversed."""
+    monkeypatch.setattr(index_scan, "_FEW", few)
+    for orders, reversed_orders in ((forth, back), (back, forth)):
+        query = find().order(*orders)
+        reverse = find().order(*reversed_orders)
+        expected = identities(query.fetch())
+        assert len(expected) > 30
+        for place, cursor in enumerate(_cursors(query), start=1):
+            if place % 9 == 0:
+                before, behind = expected[:place][::-1], expected[place:][::-1]
+                assert identities(reverse.fetch(start_cursor=cursor)) == before
+                assert identities(reverse.fetch(end_cursor=cursor)) == behind
+
+
+def test_a_reversed_page_can_be_turned_again(items: list[Item]) -> None:
+    """The cursor of a page in reversed order fits the first order, too."""
+    forth, back = Item.query().order(Item.n), Item.query().order(-Item.n)
+    _, cursor, _ = forth.fetch_page(5)
+    page, cursor, more = back.fetch_page(2, start_cursor=cursor)
+    assert (numbers(page), more) == ([4, 3], True)
+    page, _, _ = forth.fetch_page(2, start_cursor=cursor)
+    assert numbers(page) == [3, 4]
+
+
 def test_a_cursor_outlives_its_entity(items: list[Item]) -> None:
     """A page goes on in the right place though the entity at the cursor has gone."""
     query = Item.query().order(Item.n)
