@@ -52,6 +52,8 @@ class Transaction:
     """Of a read-only transaction: all that it can see."""
     owner: Owner
     open: bool = True
+    timer: asyncio.TimerHandle | None = None
+    """Looks after it when it may have expired."""
     _groups: dict[bytes, tuple[Any, int]] = field(default_factory=dict)
     _kinds: dict[Kind, int] = field(default_factory=dict)
     _all_changes: int | None = None
@@ -210,6 +212,9 @@ class Transactions:
     def end(self, transaction: Transaction) -> None:
         """Forget a transaction and free its locks."""
         transaction.open = False
+        if transaction.timer is not None:
+            # it would keep the snapshot, which every write has to look at
+            transaction.timer.cancel()
         self._open.pop(transaction.number, None)
         transaction.database.locks.release(transaction.owner)
 
@@ -226,11 +231,9 @@ class Transactions:
 
     def _expire_in(self, transaction: Transaction, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(seconds, self._expire, transaction)
+        transaction.timer = loop.call_later(seconds, self._expire, transaction)
 
     def _expire(self, transaction: Transaction) -> None:
-        if not transaction.open:
-            return
         end = min(
             transaction.used + self._idle_seconds,
             transaction.started + self._total_seconds,
