@@ -78,16 +78,22 @@ def parse(
     refuse_if(query.HasField("find_nearest"), "find_nearest (vector search)")
     check(len(query.kind) <= 1, "multiple kinds not supported")
     kind = query.kind[0].name if query.kind else ""
+    if query.kind:
+        check_name(kind, "kind")
     check(query.limit.value >= 0, "Limit must be non-negative.")
     check(query.offset >= 0, "Offset must be non-negative.")
     names = [item.property.name for item in query.projection]
     projection = tuple(name for name in names if name != KEY_PROPERTY)
-    distinct = tuple(dict.fromkeys(item.name for item in query.distinct_on))
+    distinct = tuple(item.name for item in query.distinct_on)
     for name in (*projection, *distinct):
         _check_projected(name)
     check(
         len(set(projection)) == len(projection),
         "Cannot project a property multiple times.",
+    )
+    check(
+        len(set(distinct)) == len(distinct),
+        "Cannot group by a property multiple times.",
     )
     alternatives = _Filters(namespace, partition).alternatives(query)
     explicit = _orders(query, distinct)
@@ -97,6 +103,10 @@ def parse(
     check(
         equal.isdisjoint(projection),
         "Cannot use projection on a property with an equality filter.",
+    )
+    check(
+        equal.isdisjoint(distinct),
+        "Cannot use group by on a property with an equality filter.",
     )
     columns = tuple(dict.fromkeys((*projection, *distinct, *aggregated)))
     orders = complete_orders(explicit, alternatives, columns)

@@ -481,6 +481,9 @@ def test_named_databases_are_apart(raw: RawClient, running: RunningDatastore) ->
         {"projection": ("a",), "filter": where("a", EQUAL, 1)},
         {"order": ("a", "-a")},
         {"distinct": ("a",), "order": ("b", "a")},
+        {"distinct": ("a", "a"), "projection": ("a",)},
+        {"distinct": ("a",), "filter": where("a", EQUAL, 1)},
+        {"distinct": ("a",), "filter": where("a", IN, [1, 2])},
     ],
     ids=lambda query: repr(query)[:60],
 )
@@ -503,6 +506,16 @@ def test_a_query_that_makes_no_sense_is_refused(raw: RawClient, query: Any) -> N
 def test_only_keys_matter_without_a_kind(raw: RawClient, query: Any) -> None:
     """A query over all kinds can filter and order by key alone."""
     assert raw.run_error(**query)[0] == INVALID
+
+
+@pytest.mark.parametrize("kind", ["", "x" * 1501])
+def test_a_kind_that_cannot_be_is_refused(raw: RawClient, kind: str) -> None:
+    """A query that names the empty kind is not one over all kinds."""
+    raw.upsert(entity(key("A", 1)))
+    assert raw.run_error(kind)[0] == INVALID
+    nested = {"nested_query": {"kind": [{"name": kind}]}, "aggregations": [COUNT]}
+    error = raw.error("RunAggregationQuery", aggregation_query=nested)
+    assert error[0] == INVALID
 
 
 @pytest.mark.parametrize(
