@@ -392,6 +392,34 @@ def test_a_malformed_key_is_refused(raw: RawClient, bad: Any) -> None:
     assert ids(raw.run()) == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        {"namespace": "__x__"},
+        {"kind": "__x__"},
+        {"parent": "__x__"},
+    ],
+    ids=["namespace", "kind", "parent"],
+)
+def test_reserved_names_are_only_read(raw: RawClient, path: dict[str, str]) -> None:
+    """A name like __this__ is the datastore's own: no entity and no id has it."""
+    names = {"parent": "p", "kind": "A", "namespace": "", **path}
+    above, namespace = ("P", names["parent"]), names["namespace"]
+    whole = key(*above, names["kind"], 1, namespace=namespace)
+    incomplete = key(*above, names["kind"], namespace=namespace)
+    for mutation in (
+        {"upsert": entity(whole)},
+        {"upsert": entity(incomplete)},
+        {"delete": whole},
+    ):
+        code, text = raw.error("Commit", mode=2, mutations=[mutation])
+        assert (code, "reserved" in text) == (INVALID, True)
+    assert raw.error("AllocateIds", keys=[incomplete])[0] == INVALID
+    assert raw.error("ReserveIds", keys=[whole])[0] == INVALID
+    assert raw.call("Lookup", keys=[whole]).missing
+    assert ids(raw.run(names["kind"], namespace)) == []
+
+
 def test_another_project_is_refused(raw: RawClient) -> None:
     """The server has one project, and says which."""
     code, text = raw.error("Lookup", project_id="wrong", keys=[key("A", 1)])
