@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from devserver.datastore_v1 import cursors, messages
+from devserver.datastore_v1 import cursors, messages, metadata
 from devserver.datastore_v1.entity_writer import property_of
 from devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
 from devserver.datastore_v1.keys import Partition, check_name, is_reserved
@@ -110,11 +110,13 @@ def parse(
     )
     columns = tuple(dict.fromkeys((*projection, *distinct, *aggregated)))
     orders = complete_orders(explicit, alternatives, columns)
+    search = IndexQuery(alternatives, orders, columns, distinct)
+    metadata.check_query(kind, search)
     start, end = query.start_cursor, query.end_cursor
     return ParsedQuery(
         namespace,
         kind,
-        IndexQuery(alternatives, orders, columns, distinct),
+        search,
         keys_only=bool(names) and not projection,
         projection=projection,
         ancestor=alternatives[0].ancestor,

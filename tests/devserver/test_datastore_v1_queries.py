@@ -659,6 +659,36 @@ def test_metadata_tells_namespaces_kinds_and_properties(client: ndb.Client) -> N
         assert metadata.get_kinds() == ["Other"]
 
 
+@pytest.mark.parametrize("kind", ["__namespace__", "__kind__", "__property__"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"filter": where("a", EQUAL, 1)},
+        {"filter": where("__key__", NOT_EQUAL, key("__kind__", "A"))},
+        {"order": ("property_representation",)},
+        {"order": ("-__key__",)},
+        {"projection": ("property_representation",)},
+        {"distinct": ("property_representation",)},
+    ],
+    ids=str,
+)
+def test_metadata_is_found_by_key_alone(
+    raw: RawClient, kind: str, query: dict[str, Any]
+) -> None:
+    """Another filter or order on a metadata kind is refused, as by the service."""
+    raw.upsert(entity(key("A", 1), a=1))
+    assert raw.run_error(kind, **query)[0].name == "INVALID_ARGUMENT"
+
+
+def test_metadata_below_a_kind(raw: RawClient) -> None:
+    """Only the properties have an ancestor: their kind."""
+    raw.upsert(entity(key("A", 1), a=1), entity(key("B", 1), b=1))
+    below = where("__key__", HAS_ANCESTOR, key("__kind__", "B"))
+    assert ids(raw.run("__property__", filter=below)) == ["b"]
+    for kind in ("__kind__", "__namespace__"):
+        assert raw.run_error(kind, filter=below)[0].name == "INVALID_ARGUMENT"
+
+
 def test_statistics_are_empty(context: Any) -> None:
     """Nothing makes statistics here: their kinds have no entities."""
     from google.cloud.ndb import stats
