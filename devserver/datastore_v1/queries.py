@@ -23,6 +23,12 @@ from devserver.property_index import KEY_PROPERTY, Path, ValueKey, value_key
 
 MAX_ALTERNATIVES = 30
 MAX_NOT_IN = 10
+MAX_INEQUAL_PROPERTIES = 10
+MAX_CONDITIONS = 100
+"""Different filters, once IN and OR are written out, and orders.
+
+Source: Google's Firestore emulator in Datastore mode.
+"""
 
 _OPERATORS = messages.PropertyFilter.Operator
 _COMPARISONS = {
@@ -181,6 +187,12 @@ class _Filters:
         if query.HasField("filter"):
             atoms = self._expand(query.filter)
         self._check_combination()
+        conditions = len({atom for alternative in atoms for atom in alternative})
+        check(
+            conditions + len(query.order) <= MAX_CONDITIONS,
+            f"The query may not have more than {MAX_CONDITIONS} filters + sort orders +"
+            " ancestor total.",
+        )
         conjunctions = []
         for alternative in atoms:
             conjunction = Conjunction()
@@ -196,6 +208,12 @@ class _Filters:
         check(
             len({conjunction.ancestor for conjunction in conjunctions}) == 1,
             "All disjunctions must have a common and unique ancestor constraint.",
+        )
+        inequal = {name for conjunction in conjunctions for name in conjunction.ranges}
+        check(
+            len(inequal) <= MAX_INEQUAL_PROPERTIES,
+            f"The query contains {len(inequal)} distinct inequality fields. A query may"
+            f" not have more than {MAX_INEQUAL_PROPERTIES}.",
         )
         return conjunctions
 

@@ -16,6 +16,7 @@ from tests.devserver.datastore_v1_server import (
     GREATER,
     HAS_ANCESTOR,
     IN,
+    LESS,
     NOT_EQUAL,
     NOT_IN,
     OR,
@@ -534,6 +535,56 @@ def test_a_query_that_makes_no_sense_is_refused(raw: RawClient, query: Any) -> N
 def test_only_keys_matter_without_a_kind(raw: RawClient, query: Any) -> None:
     """A query over all kinds can filter and order by key alone."""
     assert raw.run_error(**query)[0] == INVALID
+
+
+def several(operator: int, first: int, last: int) -> list[dict[str, Any]]:
+    """Return filters on as many properties."""
+    return [where(f"p{number}", operator, 1) for number in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    ("most", "over"),
+    [
+        ({"filter": combine(AND, *several(GREATER, 0, 10))}, where("p10", LESS, 1)),
+        (
+            {"filter": combine(AND, *several(GREATER, 0, 10))},
+            where("__key__", GREATER, key("A", 1)),
+        ),
+        (
+            {
+                "filter": combine(
+                    OR,
+                    combine(AND, *several(LESS, 0, 5)),
+                    combine(AND, *several(NOT_EQUAL, 5, 6), *several(LESS, 6, 10)),
+                )
+            },
+            where("p10", LESS, 1),
+        ),
+        ({"filter": combine(AND, *several(EQUAL, 0, 100))}, where("x", EQUAL, 1)),
+        (
+            {"filter": combine(AND, *several(EQUAL, 0, 98)), "order": ("a", "b")},
+            where("__key__", HAS_ANCESTOR, key("A", 1)),
+        ),
+        (
+            {
+                "filter": combine(
+                    AND, where("x", IN, list(range(30))), *several(EQUAL, 0, 70)
+                )
+            },
+            where("y", EQUAL, 1),
+        ),
+        (
+            {"filter": combine(AND, *several(EQUAL, 0, 100), *several(EQUAL, 0, 100))},
+            where("y", EQUAL, 1),
+        ),
+    ],
+    ids=["inequality", "key", "or", "filters", "orders", "in", "repeated"],
+)
+def test_a_query_has_a_limit(raw: RawClient, most: Any, over: Any) -> None:
+    """Ten properties with an inequality, 100 filters and orders, and not one more."""
+    assert ids(raw.run("A", **most)) == []
+    more = {**most, "filter": combine(AND, most["filter"], over)}
+    assert raw.run_error("A", **more)[0] == INVALID
 
 
 @pytest.mark.parametrize("kind", ["", "x" * 1501])
