@@ -8,6 +8,7 @@ bundled API: they make a second transaction wait instead of failing at its commi
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -249,12 +250,19 @@ def check_read_time(database: Database, options: Any) -> None:
     """Refuse to read as of a time, unless nothing has changed since then.
 
     Raises:
+        InvalidArgumentError: that time has not come.
         UnimplementedError: older states of entities are not kept.
     """
     if not options.HasField("read_time"):
         return
     read_time = options.read_time.seconds * 1000 + options.read_time.nanos // 10**6
-    if read_time < database.store._GetReadTimestamp():
+    last_change = database.store._GetReadTimestamp()
+    # many changes in one millisecond are counted on ahead of the clock
+    check(
+        read_time <= max(time.time() * 1000, last_change),
+        "The requested 'read_time' cannot be in the future.",
+    )
+    if read_time < last_change:
         raise UnimplementedError(
             "the dev server does not implement read_time before the last change"
         )

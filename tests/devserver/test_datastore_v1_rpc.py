@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -337,6 +338,21 @@ def test_a_value_that_cannot_be_stored_is_refused(raw: RawClient, content: Any) 
     assert stored(raw, "A", 1) is None
 
 
+def test_an_entity_has_20000_indexed_values(raw: RawClient) -> None:
+    """Each value of a list counts, also in embedded entities; others do not."""
+    most = entity(
+        key("A", 1),
+        numbers=list(range(10_000)),
+        part=entity(None, numbers=list(range(9_999))),
+        one=1,
+        apart=[value(n, exclude_from_indexes=True) for n in range(10)],
+    )
+    raw.upsert(most)
+    most.properties["two"] = value(2)
+    code, text = raw.error("Commit", mode=2, mutations=[{"upsert": most}])
+    assert (code, text) == (INVALID, "Too many indexed properties")
+
+
 def test_entities_have_a_size_limit(raw: RawClient) -> None:
     """An entity may have 1 MiB less 4 bytes; 4 MiB of entities fit in one commit."""
 
@@ -664,6 +680,29 @@ def test_reading_as_of_now_is_possible(raw: RawClient) -> None:
     read_time = raw.call("Lookup", keys=[key("A", 1)]).read_time
     options = {"read_time": read_time}
     assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
+
+
+def test_the_time_of_a_commit_has_come(
+    raw: RawClient, running: RunningDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the last of many: each gets a millisecond, ahead of the clock."""
+    ahead = int(time.time() * 1000) + 60_000
+    monkeypatch.setattr(running.calls.stub, "_commit_timestamp", ahead)
+    commit = raw.upsert(entity(key("A", 1)))
+    options = {"read_time": commit.commit_time}
+    assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
+
+
+def test_the_future_cannot_be_read(raw: RawClient) -> None:
+    """A read time that has not come is refused wherever one can stand."""
+    future = {"read_time": {"seconds": int(time.time()) + 3600}}
+    for rpc, fields in (
+        ("Lookup", {"keys": [key("A", 1)], "read_options": future}),
+        ("RunQuery", query_fields("A", read_options=future)),
+        ("BeginTransaction", {"transaction_options": {"read_only": future}}),
+    ):
+        code, text = raw.error(rpc, **fields)
+        assert (code, "future" in text) == (INVALID, True)
 
 
 # --- aggregations --------------------------------------------------------------------
