@@ -156,7 +156,7 @@ class DatastoreV1:
         if transaction is not None:
             await transaction.read_keys(keys)
         for namespace, path in keys:
-            row = view.kind((namespace, str(path[-3]))).rows.get(path)
+            row = view.row(namespace, path)
             if row is not None:
                 results.write_entity(row, response.found.add(), mask)
             else:

@@ -16,6 +16,7 @@ from google.cloud import ndb
 from google.cloud.ndb import _retry
 
 from devserver.datastore_v1 import transactions
+from devserver.property_index import KindIndex
 from tests.devserver.datastore_v1_server import (
     HAS_ANCESTOR,
     RawClient,
@@ -258,6 +259,16 @@ def test_a_read_only_transaction_sees_one_moment(raw: RawClient) -> None:
     mutation = {"upsert": entity(A1, n=3)}
     assert commit_error(raw, transaction, mutation) == INVALID
     assert read(raw) == 2
+
+
+def test_a_lookup_of_the_past_needs_no_index(
+    raw: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of a large kind would hold up everybody else for its making."""
+    transaction = begin(raw, read_only={})
+    raw.upsert(entity(A1, n=2))
+    monkeypatch.setattr(KindIndex, "of", None)
+    assert read(raw, transaction) == 1
 
 
 def test_more_than_25_entity_groups(raw: RawClient) -> None:

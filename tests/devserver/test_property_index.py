@@ -297,6 +297,36 @@ def test_a_snapshot_keeps_what_later_changes_replace() -> None:
     assert list(snapshot.kind(("", KIND)).rows) == [(KIND, 0, 1), (KIND, 0, 2)]
     assert len(snapshot.kind(("", KIND)).entries("a")) == 2
     assert list(snapshot.kinds()) == [("", KIND)]
+    rows = [snapshot.row("", (KIND, 0, number)) for number in (1, 2, 3)]
+    assert [row and row.values("a") for row in rows] == [[(1, 1)], [(1, 1)], None]
+    assert snapshot.row("", ("New", 0, 1)) is None
+
+
+def test_a_snapshot_is_indexed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are found without an index, and all queries on a kind share one."""
+    store = stored(
+        *(entity_of(reference(KIND, number), {"a": [number]}) for number in (1, 2, 3))
+    )
+    snapshot = store.snapshot()
+    made = []
+    make = KindIndex.of
+
+    def count(rows: Any) -> KindIndex:
+        made.append(make(rows))
+        return made[-1]
+
+    monkeypatch.setattr(KindIndex, "of", count)
+    put(store, entity_of(reference(KIND, 1), {"a": [7]}))
+    assert [bool(snapshot.row("", (KIND, 0, number))) for number in (1, 9)] == [
+        True,
+        False,
+    ]
+    assert made == []
+    first = snapshot.kind(("", KIND))
+    put(store, entity_of(reference(KIND, 2), {"a": [8]}))
+    assert snapshot.kind(("", KIND)) is first
+    assert [value for value, _ in first.entries("a")] == [(1, 1), (1, 2), (1, 3)]
+    assert made == [first]
 
 
 def test_a_write_outside_of_the_stub_makes_its_transactions_fail() -> None:
