@@ -69,13 +69,17 @@ class Conjunction:
         else:
             self.ranges[name] = self.ranges.get(name, Range()).narrowed(operator, value)
 
+    def accepts(self, name: str, value: ValueKey) -> bool:
+        """Tell whether the filters on a property let a value pass."""
+        if name in self.ranges:
+            return self.ranges[name].accepts(value)
+        return name not in self.equal or value in self.equal[name]
+
     def accepted(self, row: Row, name: str) -> list[ValueKey]:
         """Return the values of a property that the filters on it let pass."""
         values = row.values(name)
-        if name in self.ranges:
-            return list(filter(self.ranges[name].accepts, values))
-        if name in self.equal:
-            return [value for value in values if value in self.equal[name]]
+        if name in self.ranges or name in self.equal:
+            return [value for value in values if self.accepts(name, value)]
         return values
 
     def matches(self, row: Row) -> bool:

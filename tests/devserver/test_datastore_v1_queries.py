@@ -70,6 +70,14 @@ def raw(running: RunningDatastore) -> Iterator[RawClient]:
     client.close()
 
 
+@pytest.fixture
+def raw_again(running: RunningDatastore) -> Iterator[RawClient]:
+    """A connection to what the test has stored."""
+    client = RawClient(running.host)
+    yield client
+    client.close()
+
+
 class Item(ndb.Model):
     """What most queries are for."""
 
@@ -428,6 +436,9 @@ QUERIES = {
     "not": lambda: Item.query(Item.color != "green"),
     "in": lambda: Item.query(Item.color.IN(["red", "blue"], server_op=True)),
     "projected": lambda: Item.query(projection=["tags"]),
+    "projected-down": lambda: Item.query(
+        Item.tags > "green", projection=["tags"]
+    ).order(-Item.tags),
 }
 
 
@@ -607,6 +618,34 @@ def test_long_results_come_in_batches(
     monkeypatch.setattr(run_query, "MAX_BATCH_BYTES", 2000)
     assert len(ids(raw.run("Item"))) < 10
     assert len(Item.query().fetch()) == 40
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"distinct": ("n",), "projection": ("n",)},
+        {"distinct": ("tags",), "projection": ("tags",), "order": ("-tags",)},
+        {"projection": ("tags",), "filter": where("tags", NOT_EQUAL, "green")},
+        {"projection": ("tags",), "filter": where("color", EQUAL, "red")},
+        {"projection": ("tags",), "filter": where("n", GREATER, 3), "order": ("tags",)},
+        {"projection": ("n",), "order": ("-n", "-__key__")},
+    ],
+    ids=str,
+)
+def test_a_long_projection_is_like_a_short_one(
+    many: None, raw_again: RawClient, query: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an index has the results in order they are those that sorting gives."""
+    expected = [
+        str(one.entity) for one in raw_again.run("Item", **query).entity_results
+    ]
+    monkeypatch.setattr(index_scan, "_FEW", 0)
+    found = raw_again.run("Item", **query).entity_results
+    assert [str(one.entity) for one in found] == expected
+    for place in range(0, len(found), 7):
+        rest = raw_again.run("Item", **query, start_cursor=found[place].cursor)
+        after = [str(one.entity) for one in rest.entity_results]
+        assert after == expected[place + 1 :]
 
 
 def test_three_thousand_results(context: Any) -> None:

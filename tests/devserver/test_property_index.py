@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from devserver import index_scan
 from devserver.datastore import Datastore
+from devserver.index_query import KEY_ORDER, Conjunction, IndexQuery
 from devserver.indexed_store import IndexedStore
 from devserver.property_index import (
     NULL,
@@ -382,6 +383,28 @@ def test_an_equality_query_looks_only_at_what_it_finds(
     ordered.order.add(property="b", direction=2)
     assert sum(len(page.result) for page in pages(store, ordered)) == 20
     assert looked_at == [20, 20, 20]
+
+
+def test_a_projection_looks_only_at_what_it_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first ten values of a property come from the begin of its index."""
+    store = stored()
+    store.write(
+        (entity_of(reference(KIND, n + 1), {"a": [n, -n]}) for n in range(2000)), []
+    )
+    looked_at = []
+    matches = Conjunction.matches
+
+    def count(self: Conjunction, row: Row) -> bool:
+        looked_at.append(row.path)
+        return matches(self, row)
+
+    monkeypatch.setattr(Conjunction, "matches", count)
+    query = IndexQuery([Conjunction()], (("a", False), KEY_ORDER), ("a",))
+    hits = itertools.islice(index_scan.find(store.kind(("", KIND)), query), 10)
+    assert [hit.columns["a"] for hit in hits] == [(1, n) for n in range(-1999, -1989)]
+    assert len(looked_at) == 10
 
 
 def test_rows_without_index_have_no_values() -> None:
