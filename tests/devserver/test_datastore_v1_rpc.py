@@ -772,6 +772,18 @@ def test_sums_and_averages_are_over_numbers(raw: RawClient) -> None:
     assert aggregate(raw, total("n", "n")) == {"n": float(2**63)}
 
 
+def test_large_integers_beside_a_double_are_added_exactly(raw: RawClient) -> None:
+    """They cancel each other as integers, before they become a double."""
+    numbers = (2**63 - 1, 7.0, -(2**63), float("inf"))
+    raw.upsert(*(entity(key("A", n + 1), n=number) for n, number in enumerate(numbers)))
+    finite = where("n", LESS, float("inf"))
+    assert aggregate(raw, total("n", "n"), average("n", "a"), filter=finite) == {
+        "n": 6.0,
+        "a": 2.0,
+    }
+    assert aggregate(raw, total("n", "n")) == {"n": float("inf")}
+
+
 @pytest.mark.parametrize(
     "aggregations",
     [
