@@ -69,13 +69,17 @@ class Conjunction:
         else:
             self.ranges[name] = self.ranges.get(name, Range()).narrowed(operator, value)
 
+    def accepts(self, name: str, value: ValueKey) -> bool:
+        """Tell whether the filters on a property let a value pass."""
+        if name in self.ranges:
+            return self.ranges[name].accepts(value)
+        return name not in self.equal or value in self.equal[name]
+
     def accepted(self, row: Row, name: str) -> list[ValueKey]:
         """Return the values of a property that the filters on it let pass."""
         values = row.values(name)
-        if name in self.ranges:
-            return list(filter(self.ranges[name].accepts, values))
-        if name in self.equal:
-            return [value for value in values if value in self.equal[name]]
+        if name in self.ranges or name in self.equal:
+            return [value for value in values if self.accepts(name, value)]
         return values
 
     def matches(self, row: Row) -> bool:
@@ -109,7 +113,10 @@ def complete_orders(
     """Return the orders as the datastore completes them.
 
     Properties with an inequality follow what is asked for, then those projected, then
-    the key. A property that must be equal to a value cannot order anything.
+    the key. A property that must be equal to a value cannot order anything, nor can one
+    that stands behind the key. Source: datastore_index.py of the SDK. The service leaves
+    open how it goes on where an order is not complete: "if empty, order is unspecified"
+    (google/datastore/v1/query.proto), and Google's two emulators differ.
     """
     inequal = {name for conjunction in alternatives for name in conjunction.ranges}
     constant = set(alternatives[0].equal) if len(alternatives) == 1 else set()

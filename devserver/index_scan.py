@@ -54,20 +54,21 @@ def find(
         start: the position after which to begin.
         inclusive: a result at `start` itself is wanted too.
     """
-    hits = None
-    if len(query.alternatives) == 1 and not query.columns:
-        hits = _scan(index, query.alternatives[0], query.orders, start, inclusive)
+    # the first of its kind counts, also where that one comes before the start
+    begin = None if query.distinct else start
+    hits = _scan(index, query, begin, inclusive)
     if hits is None:
+        begin = None
         hits = iter(_sorted(_unordered(index, query), query.orders))
-        if query.distinct:
-            hits = _first_of_each(hits, query.distinct)
-        if start is not None:
-            hits = (
-                hit
-                for hit in hits
-                if precedes(start, hit.position, query.orders)
-                or (inclusive and hit.position == start)
-            )
+    if query.distinct:
+        hits = _first_of_each(hits, query.distinct)
+    if start is not None and begin is None:
+        hits = (
+            hit
+            for hit in hits
+            if precedes(start, hit.position, query.orders)
+            or (inclusive and hit.position == start)
+        )
     return hits
 
 
@@ -218,15 +219,14 @@ def _key_slice(index: KindIndex, conjunction: Conjunction) -> _Slice:
 
 
 def _scan(
-    index: KindIndex,
-    conjunction: Conjunction,
-    orders: tuple[Order, ...],
-    start: Position | None,
-    inclusive: bool,
+    index: KindIndex, query: IndexQuery, start: Position | None, inclusive: bool
 ) -> Iterator[Hit] | None:
     """Yield results straight from an index that has them in order, if there is one."""
+    (name, descending), *rest = query.orders
+    if len(query.alternatives) > 1 or query.columns not in ((), (name,)):
+        return None
+    conjunction = query.alternatives[0]
     part = _smallest(index, conjunction)
-    (name, descending), *rest = orders
     if name == KEY_PROPERTY:
         if not part.by_key:
             return None
@@ -238,7 +238,7 @@ def _scan(
     if ordered.high - ordered.low > 8 * (part.high - part.low):
         return None
     entries = _in_order(ordered, descending, start, inclusive)
-    return _scan_values(index, conjunction, entries, orders)
+    return _scan_values(index, query, entries)
 
 
 def _scan_keys(
@@ -260,14 +260,19 @@ def _scan_keys(
 
 
 def _scan_values(
-    index: KindIndex,
-    conjunction: Conjunction,
-    entries: Iterator[Entry],
-    orders: tuple[Order, ...],
+    index: KindIndex, query: IndexQuery, entries: Iterator[Entry]
 ) -> Iterator[Hit]:
+    (conjunction,) = query.alternatives
+    name = query.orders[0][0]
     for entry in entries:
-        row = index.rows[entry[1]]
-        if conjunction.matches(row) and entry == _position(row, conjunction, orders):
+        value, path = entry
+        row = index.rows[path]
+        if not conjunction.matches(row):
+            continue
+        if query.columns:
+            if conjunction.accepts(name, value):
+                yield Hit(row, entry, {name: value, KEY_PROPERTY: path})
+        elif entry == _position(row, conjunction, query.orders):
             # else it is an entity with several values, of which another comes first
             yield Hit(row, entry)
 

@@ -45,6 +45,9 @@ class View(Protocol):
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that has entities."""
 
+    def row(self, namespace: str, path: Path) -> Row | None:
+        """Return the entity with a key."""
+
 
 class Snapshot:
     """The entities at the moment when it was made, for a read-only transaction.
@@ -55,6 +58,7 @@ class Snapshot:
     def __init__(self, store: "IndexedStore") -> None:
         self._store = store
         self._before: dict[Kind, dict[Path, Row | None]] = {}
+        self._rebuilt: dict[Kind, KindIndex] = {}
 
     def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
         """Keep what a key had before its first change."""
@@ -65,13 +69,21 @@ class Snapshot:
         now = self._store.kind(kind)
         if kind not in self._before:
             return now
-        rows = now.rows | self._before[kind]
-        return KindIndex.of(row for row in rows.values() if row is not None)
+        if kind not in self._rebuilt:
+            rows = now.rows | self._before[kind]
+            index = KindIndex.of(row for row in rows.values() if row is not None)
+            self._rebuilt[kind] = index
+        return self._rebuilt[kind]
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities."""
         seen = dict.fromkeys((*self._store.all_kinds(), *self._before))
         return (kind for kind in seen if self.kind(kind).rows)
+
+    def row(self, namespace: str, path: Path) -> Row | None:
+        """Return the entity with a key, as it was."""
+        before = self._before.get((namespace, str(path[-3])), {})
+        return before[path] if path in before else self._store.row(namespace, path)
 
 
 class IndexedStore:

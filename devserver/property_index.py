@@ -137,21 +137,22 @@ class Row:
         """Return all indexed values; the key is the only value of "__key__"."""
         if self._values is None:
             found: dict[str, set[ValueKey]] = {}
-            for name, key in _indexed(self.record.entity):
+            for name, key in indexed_values(self.record.entity):
                 found.setdefault(name, set()).add(key)
             self._values = {name: sorted(keys) for name, keys in found.items()}
             self._values[KEY_PROPERTY] = [self.path]
         return self._values
 
 
-def _indexed(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKey]]:
+def indexed_values(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKey]]:
+    """Yield the property and the value of what is indexed of an entity."""
     for item in entity.property:
         yield prefix + item.name, value_key(item.value)
     for item in entity.raw_property:
         if item.meaning == ENTITY_PROTO and item.meaning_uri == INDEXED_ENTITY:
             embedded = entity_pb.EntityProto()
             embedded.MergeFromString(item.value.stringValue)
-            yield from _indexed(embedded, f"{prefix}{item.name}.")
+            yield from indexed_values(embedded, f"{prefix}{item.name}.")
 
 
 _value = itemgetter(0)

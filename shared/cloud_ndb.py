@@ -1,9 +1,7 @@
 """Cloud NDB in the place of bundled NDB, where app.yaml says COUNTER_NDB: cloud.
 
-Under COUNTER_NDB: bundled, it only keeps the counter out of memcache.
-
-To do without it, delete this file, and the line in counter.py and in each
-requirements.txt that names cloud_ndb.
+Under COUNTER_NDB: bundled, it only keeps the counter out of memcache. To do without it,
+delete this file, and the line in counter.py and in each requirements.txt that names it.
 """
 
 import functools
@@ -25,12 +23,14 @@ def cloud_ndb() -> SimpleNamespace:
     # One client for each process, and none before a request needs it: gunicorn forks
     # first, and gRPC does not promise to work in a child after that.
     @functools.cache
-    def client() -> Any:
+    def client(process: int) -> Any:
         return ndb.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
 
+    lock = threading.Lock()  # two threads at once would make a client each
     if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-        os.register_at_fork(after_in_child=client.cache_clear)
-    lock = threading.Lock()
+        # A child has no other threads, and nobody would free a lock that one held.
+        free = {"after_in_parent": lock.release, "after_in_child": lock.release}
+        os.register_at_fork(before=lock.acquire, **free)
 
     def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
         """Give a function the context that all calls of Cloud NDB have to be in."""
@@ -39,8 +39,8 @@ def cloud_ndb() -> SimpleNamespace:
         def wrapper(*args: Any, **options: Any) -> Any:
             if ndb.get_context(raise_context_error=False):
                 return function(*args, **options)  # contexts cannot be nested
-            with lock:  # two threads at once would make a client each
-                connected = client()
+            with lock:
+                connected = client(os.getpid())
             # Bundled NDB looks up the namespace itself.
             with connected.context(namespace=namespace_manager.get_namespace()):
                 return function(*args, **options)
@@ -48,9 +48,7 @@ def cloud_ndb() -> SimpleNamespace:
         return wrapper
 
     class Model(ndb.Model):
-        """A model that a view can read with no context of its own."""
-
-        @classmethod
+        @classmethod  # a view can read with no context of its own
         @in_context
         def get_by_id(cls, *args: Any, **options: Any) -> Any:
             return super().get_by_id(*args, **options)
@@ -73,10 +71,8 @@ def bundled_ndb() -> SimpleNamespace:
     return SimpleNamespace(**{**vars(ndb), "Model": Model})
 
 
-match os.environ.get("COUNTER_NDB", "bundled"):
-    case "bundled":
-        ndb = bundled_ndb()
-    case "cloud":
-        ndb = cloud_ndb()
-    case other:
-        sys.exit(f"COUNTER_NDB is {other!r}. Set it to bundled or cloud in app.yaml.")
+libraries = {"bundled": bundled_ndb, "cloud": cloud_ndb}
+chosen = os.environ.get("COUNTER_NDB", "bundled")
+if chosen not in libraries:
+    sys.exit(f"COUNTER_NDB is {chosen!r}. Set it to bundled or cloud in app.yaml.")
+ndb = libraries[chosen]()

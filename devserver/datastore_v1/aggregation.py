@@ -98,10 +98,13 @@ def _write_average(numbers: list[int | float], into: Any) -> None:
 
 
 def _total(numbers: list[int | float]) -> int | float:
-    if all(isinstance(number, int) for number in numbers):
-        return sum(numbers)
+    # as doubles, the integers would lose what the largest of them differ in
+    integers = sum(number for number in numbers if isinstance(number, int))
+    doubles = [number for number in numbers if isinstance(number, float)]
+    if not doubles:
+        return integers
     try:
-        return math.fsum(numbers)
+        return math.fsum([*doubles, integers])
     except (OverflowError, ValueError):
         # too large for a double, or infinities of both signs
-        return float(sum(map(float, numbers)))
+        return sum(doubles, float(integers))

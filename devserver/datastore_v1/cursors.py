@@ -4,6 +4,8 @@ A cursor holds the values by which its result was sorted, so it is exact even wh
 that entity has changed or gone. The form is that of the bundled API's cursors.
 """
 
+from typing import NamedTuple
+
 from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
 
@@ -13,6 +15,15 @@ from devserver.index_query import Order, Position
 from devserver.property_index import KEY_PROPERTY, path_of, property_value, value_key
 
 
+class Place(NamedTuple):
+    """A place between two results of a query."""
+
+    position: Position
+    """Of the result that the cursor was made at."""
+    before: bool
+    """Whether that result comes behind the place."""
+
+
 def encode(
     position: Position, orders: tuple[Order, ...], namespace: str, partition: Partition
 ) -> bytes:
@@ -20,6 +31,7 @@ def encode(
     cursor = datastore_pb.CompiledCursor()
     place = cursor.postfix_position
     place.before = False
+    # behind a result of descending order is before it in ascending order
     place.before_ascending = orders[0][1]
     for (name, _), value in zip(orders, position, strict=True):
         if name == KEY_PROPERTY:
@@ -32,8 +44,11 @@ def encode(
     return encoded
 
 
-def decode(cursor: bytes, orders: tuple[Order, ...]) -> Position:
-    """Return the position of a result from its cursor.
+def decode(cursor: bytes, orders: tuple[Order, ...]) -> Place:
+    """Return the place that a cursor points to.
+
+    The query may be the one of the cursor in reversed order: the results that came
+    before the place then come behind it.
 
     Raises:
         InvalidArgumentError: it is no cursor, or that of another query.
@@ -47,4 +62,7 @@ def decode(cursor: bytes, orders: tuple[Order, ...]) -> Position:
         values[KEY_PROPERTY] = path_of(place.key.path.element)
     if values.keys() != {name for name, _ in orders}:
         raise InvalidArgumentError("The cursor does not match the query.")
-    return tuple(values[name] for name, _ in orders)
+    before = place.before
+    if place.HasField("before_ascending"):
+        before = place.before_ascending != orders[0][1]
+    return Place(tuple(values[name] for name, _ in orders), before)

@@ -25,12 +25,19 @@ from devserver.datastore_v1.entity_reader import (
 )
 from devserver.datastore_v1.errors import InvalidArgumentError, check
 from devserver.datastore_v1.keys import Partition, check_name, is_reserved
-from devserver.property_index import ENTITY_PROTO, INDEXED_ENTITY, add_path
+from devserver.property_index import (
+    ENTITY_PROTO,
+    INDEXED_ENTITY,
+    add_path,
+    indexed_values,
+)
 
 MAX_ENTITY_BYTES = 2**20 - 4
 MAX_INDEXED_BYTES = 1500
 MAX_VALUE_BYTES = 1_048_487
 MAX_DEPTH = 20
+MAX_INDEXED_VALUES = 20_000
+"""Of one entity. Source of these: "Limits" in the documentation of Datastore."""
 
 _MEANINGS = {
     "string_value": {*range(1, 7), 8, *range(10, 13), 15, 17},
@@ -47,15 +54,20 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     Raises:
         InvalidArgumentError: something in it cannot be stored.
     """
-    if entity.ByteSize() > MAX_ENTITY_BYTES:
+    size = entity.ByteSize()
+    if size > MAX_ENTITY_BYTES:
         raise InvalidArgumentError(
-            f"The entity is too big: its size is {entity.ByteSize()} bytes, of"
+            f"The entity is too big: its size is {size} bytes, of"
             f" {MAX_ENTITY_BYTES} that are allowed."
         )
     proto = entity_pb.EntityProto()
     proto.key.CopyFrom(reference)
     proto.entity_group.element.append(reference.path.element[0])
     _Writer(partition).properties(entity, proto, 0)
+    # each takes a byte and more: only a large entity needs to be looked through
+    if size > MAX_INDEXED_VALUES:
+        count = sum(1 for _ in indexed_values(proto))
+        check(count <= MAX_INDEXED_VALUES, "Too many indexed properties")
     return proto
 
 

@@ -100,7 +100,8 @@ class Partition:
             key: a key of version 1.
             complete: whether the last element must have an id or name; None where it
                 may lack them. The path then ends in 0.
-            stored: an entity is to have the key, so it may not use reserved names.
+            stored: an entity is to have the key, so it may not use reserved names
+                (source: `Key` in google/datastore/v1/entity.proto).
         """
         elements = key.path
         check(elements, "Key path is empty.")
@@ -146,6 +147,12 @@ class Partition:
     ) -> Path:
         """Return the path of a key that has to be of this request's partition."""
         self.check_own(key.partition_id)
+        if stored:
+            namespace = key.partition_id.namespace_id
+            check(
+                not is_reserved(namespace),
+                f'The namespace id "{namespace}" is reserved.',
+            )
         return self.path(key, complete=complete, stored=stored)
 
     def reference(self, namespace: str, path: Path) -> Any:

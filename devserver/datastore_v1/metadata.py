@@ -9,7 +9,9 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
+from devserver.datastore_v1.errors import check
 from devserver.datastore_v1.keys import Partition, is_reserved
+from devserver.index_query import KEY_ORDER, IndexQuery
 from devserver.indexed_store import View
 from devserver.property_index import KEY_PROPERTY, KindIndex, Path, Row, add_path
 
@@ -50,6 +52,28 @@ _KINDS: dict[str, Callable[[View, str], Found]] = {
     "__kind__": _kinds,
     "__property__": _properties,
 }
+
+
+def check_query(kind: str, search: IndexQuery) -> None:
+    """Refuse to ask a metadata kind for more than a range of keys.
+
+    The rules are those of ParseKeyFilteredQuery and its callers in the SDK's
+    datastore_stub_util.py, which Google's Datastore emulator has, too.
+    """
+    if kind not in _KINDS:
+        return
+    for conjunction in search.alternatives:
+        check(
+            conjunction.ancestor is None or kind == "__property__",
+            f"ancestor queries on {kind} not allowed",
+        )
+        names = {*conjunction.equal, *conjunction.ranges, *search.columns}
+        excluded = any(one.excluded for one in conjunction.ranges.values())
+        check(
+            names <= {KEY_PROPERTY} and not excluded,
+            "Only comparison filters on __key__ supported",
+        )
+    check(search.orders == (KEY_ORDER,), "Only ascending order on __key__ supported")
 
 
 def find(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from devserver.datastore_v1 import cursors, messages
+from devserver.datastore_v1 import cursors, messages, metadata
 from devserver.datastore_v1.entity_writer import property_of
 from devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
 from devserver.datastore_v1.keys import Partition, check_name, is_reserved
@@ -17,13 +17,18 @@ from devserver.index_query import (
     Conjunction,
     IndexQuery,
     Order,
-    Position,
     complete_orders,
 )
 from devserver.property_index import KEY_PROPERTY, Path, ValueKey, value_key
 
 MAX_ALTERNATIVES = 30
 MAX_NOT_IN = 10
+MAX_INEQUAL_PROPERTIES = 10
+MAX_CONDITIONS = 100
+"""Different filters, once IN and OR are written out, and orders.
+
+Source: Google's Firestore emulator in Datastore mode.
+"""
 
 _OPERATORS = messages.PropertyFilter.Operator
 _COMPARISONS = {
@@ -57,9 +62,9 @@ class ParsedQuery:
     limit: int | None
     offset: int
     start_cursor: bytes
-    start: Position | None
+    start: cursors.Place | None
     """Where the start cursor points."""
-    end: Position | None
+    end: cursors.Place | None
 
 
 def parse(
@@ -79,16 +84,22 @@ def parse(
     refuse_if(query.HasField("find_nearest"), "find_nearest (vector search)")
     check(len(query.kind) <= 1, "multiple kinds not supported")
     kind = query.kind[0].name if query.kind else ""
+    if query.kind:
+        check_name(kind, "kind")
     check(query.limit.value >= 0, "Limit must be non-negative.")
     check(query.offset >= 0, "Offset must be non-negative.")
     names = [item.property.name for item in query.projection]
     projection = tuple(name for name in names if name != KEY_PROPERTY)
-    distinct = tuple(dict.fromkeys(item.name for item in query.distinct_on))
+    distinct = tuple(item.name for item in query.distinct_on)
     for name in (*projection, *distinct):
         _check_projected(name)
     check(
         len(set(projection)) == len(projection),
         "Cannot project a property multiple times.",
+    )
+    check(
+        len(set(distinct)) == len(distinct),
+        "Cannot group by a property multiple times.",
     )
     alternatives = _Filters(namespace, partition).alternatives(query)
     explicit = _orders(query, distinct)
@@ -99,13 +110,19 @@ def parse(
         equal.isdisjoint(projection),
         "Cannot use projection on a property with an equality filter.",
     )
+    check(
+        equal.isdisjoint(distinct),
+        "Cannot use group by on a property with an equality filter.",
+    )
     columns = tuple(dict.fromkeys((*projection, *distinct, *aggregated)))
     orders = complete_orders(explicit, alternatives, columns)
+    search = IndexQuery(alternatives, orders, columns, distinct)
+    metadata.check_query(kind, search)
     start, end = query.start_cursor, query.end_cursor
     return ParsedQuery(
         namespace,
         kind,
-        IndexQuery(alternatives, orders, columns, distinct),
+        search,
         keys_only=bool(names) and not projection,
         projection=projection,
         ancestor=alternatives[0].ancestor,
@@ -170,6 +187,12 @@ class _Filters:
         if query.HasField("filter"):
             atoms = self._expand(query.filter)
         self._check_combination()
+        conditions = len({atom for alternative in atoms for atom in alternative})
+        check(
+            conditions + len(query.order) <= MAX_CONDITIONS,
+            f"The query may not have more than {MAX_CONDITIONS} filters + sort orders +"
+            " ancestor total.",
+        )
         conjunctions = []
         for alternative in atoms:
             conjunction = Conjunction()
@@ -185,6 +208,12 @@ class _Filters:
         check(
             len({conjunction.ancestor for conjunction in conjunctions}) == 1,
             "All disjunctions must have a common and unique ancestor constraint.",
+        )
+        inequal = {name for conjunction in conjunctions for name in conjunction.ranges}
+        check(
+            len(inequal) <= MAX_INEQUAL_PROPERTIES,
+            f"The query contains {len(inequal)} distinct inequality fields. A query may"
+            f" not have more than {MAX_INEQUAL_PROPERTIES}.",
         )
         return conjunctions
 

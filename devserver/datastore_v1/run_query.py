@@ -30,7 +30,10 @@ class Search:
 
     def hits(self) -> Iterator[Hit]:
         """Yield the results from the start cursor on, also those behind the end."""
-        return find(self._index(), self._query.search, self._query.start)
+        index, search, start = self._index(), self._query.search, self._query.start
+        if start is None:
+            return find(index, search)
+        return find(index, search, start.position, inclusive=start.before)
 
     def _index(self) -> KindIndex:
         view, namespace, kind = self._view, self._query.namespace, self._query.kind
@@ -41,8 +44,12 @@ class Search:
         return view.kind((namespace, kind)) if found is None else found
 
     def _in_reach(self, hit: Hit) -> bool:
-        end = self._query.end
-        return end is None or not precedes(end, hit.position, self._query.search.orders)
+        end, orders = self._query.end, self._query.search.orders
+        if end is None:
+            return True
+        if end.before:
+            return precedes(hit.position, end.position, orders)
+        return not precedes(end.position, hit.position, orders)
 
     def within_limits(self) -> Iterator[Hit]:
         """Yield the results between offset and limit, up to the end cursor."""

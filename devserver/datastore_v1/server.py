@@ -156,7 +156,7 @@ class DatastoreV1:
         if transaction is not None:
             await transaction.read_keys(keys)
         for namespace, path in keys:
-            row = view.kind((namespace, str(path[-3]))).rows.get(path)
+            row = view.row(namespace, path)
             if row is not None:
                 results.write_entity(row, response.found.add(), mask)
             else:
@@ -257,7 +257,10 @@ class DatastoreV1:
         database = self._database(request)
         partition = database.partition
         keys = [
-            (key.partition_id.namespace_id, partition.own_path(key, complete=False))
+            (
+                key.partition_id.namespace_id,
+                partition.own_path(key, complete=False, stored=True),
+            )
             for key in request.keys
         ]
         for namespace, path in keys:
@@ -271,7 +274,7 @@ class DatastoreV1:
         database = self._database(request)
         partition = database.partition
         keys = [
-            (key.partition_id.namespace_id, partition.own_path(key))
+            (key.partition_id.namespace_id, partition.own_path(key, stored=True))
             for key in request.keys
         ]
         # negative ids are never handed out, so there is nothing to reserve

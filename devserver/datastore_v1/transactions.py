@@ -8,6 +8,7 @@ bundled API: they make a second transaction wait instead of failing at its commi
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,8 @@ class Transaction:
     """Of a read-only transaction: all that it can see."""
     owner: Owner
     open: bool = True
+    timer: asyncio.TimerHandle | None = None
+    """Looks after it when it may have expired."""
     _groups: dict[bytes, tuple[Any, int]] = field(default_factory=dict)
     _kinds: dict[Kind, int] = field(default_factory=dict)
     _all_changes: int | None = None
@@ -210,6 +213,9 @@ class Transactions:
     def end(self, transaction: Transaction) -> None:
         """Forget a transaction and free its locks."""
         transaction.open = False
+        if transaction.timer is not None:
+            # it would keep the snapshot, which every write has to look at
+            transaction.timer.cancel()
         self._open.pop(transaction.number, None)
         transaction.database.locks.release(transaction.owner)
 
@@ -226,11 +232,9 @@ class Transactions:
 
     def _expire_in(self, transaction: Transaction, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(seconds, self._expire, transaction)
+        transaction.timer = loop.call_later(seconds, self._expire, transaction)
 
     def _expire(self, transaction: Transaction) -> None:
-        if not transaction.open:
-            return
         end = min(
             transaction.used + self._idle_seconds,
             transaction.started + self._total_seconds,
@@ -246,12 +250,19 @@ def check_read_time(database: Database, options: Any) -> None:
     """Refuse to read as of a time, unless nothing has changed since then.
 
     Raises:
+        InvalidArgumentError: that time has not come.
         UnimplementedError: older states of entities are not kept.
     """
     if not options.HasField("read_time"):
         return
     read_time = options.read_time.seconds * 1000 + options.read_time.nanos // 10**6
-    if read_time < database.store._GetReadTimestamp():
+    last_change = database.store._GetReadTimestamp()
+    # many changes in one millisecond are counted on ahead of the clock
+    check(
+        read_time <= max(time.time() * 1000, last_change),
+        "The requested 'read_time' cannot be in the future.",
+    )
+    if read_time < last_change:
         raise UnimplementedError(
             "the dev server does not implement read_time before the last change"
         )

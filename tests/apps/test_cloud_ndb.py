@@ -250,14 +250,63 @@ print(Client.made == [os.getpid()], os.waitpid(child, 0)[1])
 """
 
 
-def test_forked_process_has_its_own_client(ndb: Any) -> None:
-    """A client from before the fork is not used after it."""
-    shown = subprocess.run(
-        [sys.executable, "-c", FORK],
+def run(script: str) -> str:
+    """Run Python in a process that may fork; return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        timeout=60,
     )
+    return result.stdout.strip()
 
-    assert shown.stdout.strip() == "True 0"
+
+def test_forked_process_has_its_own_client(ndb: Any) -> None:
+    """A client from before the fork is not used after it."""
+    assert run(FORK) == "True 0"
+
+
+FORK_WHILE_MAKING = f"""\
+import contextlib, os, signal, threading
+from google.cloud import ndb as library
+from shared.cloud_ndb import cloud_ndb
+
+made, forked = threading.Event(), threading.Event()
+
+class Client:
+    def __init__(self, **options):
+        made.set()
+        forked.wait({PATIENCE})  # for the fork, unless that waits for the client
+    def context(self, **options):
+        return contextlib.nullcontext()
+
+class Model:
+    @classmethod
+    def get_by_id(cls, name):
+        return name
+
+library.Client, library.Model = Client, Model
+Counter = cloud_ndb().Model
+thread = threading.Thread(target=Counter.get_by_id, args=["key"])
+thread.start()
+made.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)  # rather than to hang
+forked.set()
+Counter.get_by_id("key")
+if not child:
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_fork_while_another_thread_makes_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The child can make its own, though that thread is not there to finish."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    assert run(FORK_WHILE_MAKING) == "0"

@@ -314,6 +314,18 @@ def test_ids_and_deletions_are_shared(writer: Any, reader: Any) -> None:
     assert len(page) == 29
 
 
+@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+def test_a_cursor_of_one_library_fits_the_other(writer: Any, reader: Any) -> None:
+    """Pages go on where the other library's page ended, also in reversed order."""
+    kind, same = MODELS[writer]["Counter"], MODELS[reader]["Counter"]
+    writer.put_multi([kind(count=n) for n in range(12)])
+    _, cursor, _ = kind.query().order(kind.count).fetch_page(5)
+    carried = reader.Cursor(urlsafe=cursor.urlsafe())
+    for order, expected in ((same.count, [5, 6, 7, 8]), (-same.count, [4, 3, 2, 1])):
+        page, _, _ = same.query().order(order).fetch_page(4, start_cursor=carried)
+        assert [counter.count for counter in page] == expected
+
+
 # --- transactions --------------------------------------------------------------------
 
 

@@ -70,6 +70,14 @@ def raw(running: RunningDatastore) -> Iterator[RawClient]:
     client.close()
 
 
+@pytest.fixture
+def raw_again(running: RunningDatastore) -> Iterator[RawClient]:
+    """A connection to what the test has stored."""
+    client = RawClient(running.host)
+    yield client
+    client.close()
+
+
 class Item(ndb.Model):
     """What most queries are for."""
 
@@ -428,6 +436,9 @@ QUERIES = {
     "not": lambda: Item.query(Item.color != "green"),
     "in": lambda: Item.query(Item.color.IN(["red", "blue"], server_op=True)),
     "projected": lambda: Item.query(projection=["tags"]),
+    "projected-down": lambda: Item.query(
+        Item.tags > "green", projection=["tags"]
+    ).order(-Item.tags),
 }
 
 
@@ -490,6 +501,58 @@ def test_a_cursor_cuts_at_either_side(many: None, name: str) -> None:
             assert identities(query.fetch(start_cursor=cursor)) == expected[place:]
             tail = query.fetch(3, start_cursor=cursor, offset=2)
             assert identities(tail) == expected[place + 2 : place + 5]
+
+
+@pytest.mark.parametrize("few", [0, 500])
+@pytest.mark.parametrize(
+    ("find", "forth", "back"),
+    [
+        (Item.query, [Item._key], [-Item._key]),
+        (lambda: Item.query(Item.color == "red"), [Item._key], [-Item._key]),
+        (Item.query, [Item.n, Item._key], [-Item.n, -Item._key]),
+        (
+            lambda: Item.query(Item.tags == "blue"),
+            [Item.n, -Item._key],
+            [-Item.n, Item._key],
+        ),
+        (
+            lambda: Item.query(Item.color.IN(["red", "blue"], server_op=True)),
+            [-Item.color, Item.n, Item._key],
+            [Item.color, -Item.n, -Item._key],
+        ),
+    ],
+    ids=["key", "equal", "one", "key-down", "several"],
+)
+def test_a_cursor_works_in_the_reversed_order(
+    many: None,
+    find: Any,
+    forth: Any,
+    back: Any,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came before a cursor comes behind it when the order is reversed."""
+    monkeypatch.setattr(index_scan, "_FEW", few)
+    for orders, reversed_orders in ((forth, back), (back, forth)):
+        query = find().order(*orders)
+        reverse = find().order(*reversed_orders)
+        expected = identities(query.fetch())
+        assert len(expected) > 30
+        for place, cursor in enumerate(_cursors(query), start=1):
+            if place % 9 == 0:
+                before, behind = expected[:place][::-1], expected[place:][::-1]
+                assert identities(reverse.fetch(start_cursor=cursor)) == before
+                assert identities(reverse.fetch(end_cursor=cursor)) == behind
+
+
+def test_a_reversed_page_can_be_turned_again(items: list[Item]) -> None:
+    """The cursor of a page in reversed order fits the first order, too."""
+    forth, back = Item.query().order(Item.n), Item.query().order(-Item.n)
+    _, cursor, _ = forth.fetch_page(5)
+    page, cursor, more = back.fetch_page(2, start_cursor=cursor)
+    assert (numbers(page), more) == ([4, 3], True)
+    page, _, _ = forth.fetch_page(2, start_cursor=cursor)
+    assert numbers(page) == [3, 4]
 
 
 def test_a_cursor_outlives_its_entity(items: list[Item]) -> None:
@@ -557,6 +620,34 @@ def test_long_results_come_in_batches(
     assert len(Item.query().fetch()) == 40
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"distinct": ("n",), "projection": ("n",)},
+        {"distinct": ("tags",), "projection": ("tags",), "order": ("-tags",)},
+        {"projection": ("tags",), "filter": where("tags", NOT_EQUAL, "green")},
+        {"projection": ("tags",), "filter": where("color", EQUAL, "red")},
+        {"projection": ("tags",), "filter": where("n", GREATER, 3), "order": ("tags",)},
+        {"projection": ("n",), "order": ("-n", "-__key__")},
+    ],
+    ids=str,
+)
+def test_a_long_projection_is_like_a_short_one(
+    many: None, raw_again: RawClient, query: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an index has the results in order they are those that sorting gives."""
+    expected = [
+        str(one.entity) for one in raw_again.run("Item", **query).entity_results
+    ]
+    monkeypatch.setattr(index_scan, "_FEW", 0)
+    found = raw_again.run("Item", **query).entity_results
+    assert [str(one.entity) for one in found] == expected
+    for place in range(0, len(found), 7):
+        rest = raw_again.run("Item", **query, start_cursor=found[place].cursor)
+        after = [str(one.entity) for one in rest.entity_results]
+        assert after == expected[place + 1 :]
+
+
 def test_three_thousand_results(context: Any) -> None:
     """More than three batches, in order and complete."""
     for start in range(0, 3000, 500):
@@ -605,6 +696,36 @@ def test_metadata_tells_namespaces_kinds_and_properties(client: ndb.Client) -> N
         ]
     with client.context(cache_policy=False, namespace="other"):
         assert metadata.get_kinds() == ["Other"]
+
+
+@pytest.mark.parametrize("kind", ["__namespace__", "__kind__", "__property__"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"filter": where("a", EQUAL, 1)},
+        {"filter": where("__key__", NOT_EQUAL, key("__kind__", "A"))},
+        {"order": ("property_representation",)},
+        {"order": ("-__key__",)},
+        {"projection": ("property_representation",)},
+        {"distinct": ("property_representation",)},
+    ],
+    ids=str,
+)
+def test_metadata_is_found_by_key_alone(
+    raw: RawClient, kind: str, query: dict[str, Any]
+) -> None:
+    """Another filter or order on a metadata kind is refused, as by the service."""
+    raw.upsert(entity(key("A", 1), a=1))
+    assert raw.run_error(kind, **query)[0].name == "INVALID_ARGUMENT"
+
+
+def test_metadata_below_a_kind(raw: RawClient) -> None:
+    """Only the properties have an ancestor: their kind."""
+    raw.upsert(entity(key("A", 1), a=1), entity(key("B", 1), b=1))
+    below = where("__key__", HAS_ANCESTOR, key("__kind__", "B"))
+    assert ids(raw.run("__property__", filter=below)) == ["b"]
+    for kind in ("__kind__", "__namespace__"):
+        assert raw.run_error(kind, filter=below)[0].name == "INVALID_ARGUMENT"
 
 
 def test_statistics_are_empty(context: Any) -> None:

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.devserver.datastore_v1_server import (
     GREATER,
     HAS_ANCESTOR,
     IN,
+    LESS,
     NOT_EQUAL,
     NOT_IN,
     OR,
@@ -337,6 +339,21 @@ def test_a_value_that_cannot_be_stored_is_refused(raw: RawClient, content: Any) 
     assert stored(raw, "A", 1) is None
 
 
+def test_an_entity_has_20000_indexed_values(raw: RawClient) -> None:
+    """Each value of a list counts, also in embedded entities; others do not."""
+    most = entity(
+        key("A", 1),
+        numbers=list(range(10_000)),
+        part=entity(None, numbers=list(range(9_999))),
+        one=1,
+        apart=[value(n, exclude_from_indexes=True) for n in range(10)],
+    )
+    raw.upsert(most)
+    most.properties["two"] = value(2)
+    code, text = raw.error("Commit", mode=2, mutations=[{"upsert": most}])
+    assert (code, text) == (INVALID, "Too many indexed properties")
+
+
 def test_entities_have_a_size_limit(raw: RawClient) -> None:
     """An entity may have 1 MiB less 4 bytes; 4 MiB of entities fit in one commit."""
 
@@ -391,6 +408,34 @@ def test_a_malformed_key_is_refused(raw: RawClient, bad: Any) -> None:
     mutation = {"upsert": {"key": bad}}
     assert raw.error("Commit", mode=2, mutations=[mutation])[0] == INVALID
     assert ids(raw.run()) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        {"namespace": "__x__"},
+        {"kind": "__x__"},
+        {"parent": "__x__"},
+    ],
+    ids=["namespace", "kind", "parent"],
+)
+def test_reserved_names_are_only_read(raw: RawClient, path: dict[str, str]) -> None:
+    """A name like __this__ is the datastore's own: no entity and no id has it."""
+    names = {"parent": "p", "kind": "A", "namespace": "", **path}
+    above, namespace = ("P", names["parent"]), names["namespace"]
+    whole = key(*above, names["kind"], 1, namespace=namespace)
+    incomplete = key(*above, names["kind"], namespace=namespace)
+    for mutation in (
+        {"upsert": entity(whole)},
+        {"upsert": entity(incomplete)},
+        {"delete": whole},
+    ):
+        code, text = raw.error("Commit", mode=2, mutations=[mutation])
+        assert (code, "reserved" in text) == (INVALID, True)
+    assert raw.error("AllocateIds", keys=[incomplete])[0] == INVALID
+    assert raw.error("ReserveIds", keys=[whole])[0] == INVALID
+    assert raw.call("Lookup", keys=[whole]).missing
+    assert ids(raw.run(names["kind"], namespace)) == []
 
 
 def test_another_project_is_refused(raw: RawClient) -> None:
@@ -482,6 +527,9 @@ def test_named_databases_are_apart(raw: RawClient, running: RunningDatastore) ->
         {"projection": ("a",), "filter": where("a", EQUAL, 1)},
         {"order": ("a", "-a")},
         {"distinct": ("a",), "order": ("b", "a")},
+        {"distinct": ("a", "a"), "projection": ("a",)},
+        {"distinct": ("a",), "filter": where("a", EQUAL, 1)},
+        {"distinct": ("a",), "filter": where("a", IN, [1, 2])},
     ],
     ids=lambda query: repr(query)[:60],
 )
@@ -504,6 +552,66 @@ def test_a_query_that_makes_no_sense_is_refused(raw: RawClient, query: Any) -> N
 def test_only_keys_matter_without_a_kind(raw: RawClient, query: Any) -> None:
     """A query over all kinds can filter and order by key alone."""
     assert raw.run_error(**query)[0] == INVALID
+
+
+def several(operator: int, first: int, last: int) -> list[dict[str, Any]]:
+    """Return filters on as many properties."""
+    return [where(f"p{number}", operator, 1) for number in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    ("most", "over"),
+    [
+        ({"filter": combine(AND, *several(GREATER, 0, 10))}, where("p10", LESS, 1)),
+        (
+            {"filter": combine(AND, *several(GREATER, 0, 10))},
+            where("__key__", GREATER, key("A", 1)),
+        ),
+        (
+            {
+                "filter": combine(
+                    OR,
+                    combine(AND, *several(LESS, 0, 5)),
+                    combine(AND, *several(NOT_EQUAL, 5, 6), *several(LESS, 6, 10)),
+                )
+            },
+            where("p10", LESS, 1),
+        ),
+        ({"filter": combine(AND, *several(EQUAL, 0, 100))}, where("x", EQUAL, 1)),
+        (
+            {"filter": combine(AND, *several(EQUAL, 0, 98)), "order": ("a", "b")},
+            where("__key__", HAS_ANCESTOR, key("A", 1)),
+        ),
+        (
+            {
+                "filter": combine(
+                    AND, where("x", IN, list(range(30))), *several(EQUAL, 0, 70)
+                )
+            },
+            where("y", EQUAL, 1),
+        ),
+        (
+            {"filter": combine(AND, *several(EQUAL, 0, 100), *several(EQUAL, 0, 100))},
+            where("y", EQUAL, 1),
+        ),
+    ],
+    ids=["inequality", "key", "or", "filters", "orders", "in", "repeated"],
+)
+def test_a_query_has_a_limit(raw: RawClient, most: Any, over: Any) -> None:
+    """Ten properties with an inequality, 100 filters and orders, and not one more."""
+    assert ids(raw.run("A", **most)) == []
+    more = {**most, "filter": combine(AND, most["filter"], over)}
+    assert raw.run_error("A", **more)[0] == INVALID
+
+
+@pytest.mark.parametrize("kind", ["", "x" * 1501])
+def test_a_kind_that_cannot_be_is_refused(raw: RawClient, kind: str) -> None:
+    """A query that names the empty kind is not one over all kinds."""
+    raw.upsert(entity(key("A", 1)))
+    assert raw.run_error(kind)[0] == INVALID
+    nested = {"nested_query": {"kind": [{"name": kind}]}, "aggregations": [COUNT]}
+    error = raw.error("RunAggregationQuery", aggregation_query=nested)
+    assert error[0] == INVALID
 
 
 @pytest.mark.parametrize(
@@ -575,6 +683,29 @@ def test_reading_as_of_now_is_possible(raw: RawClient) -> None:
     assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
 
 
+def test_the_time_of_a_commit_has_come(
+    raw: RawClient, running: RunningDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the last of many: each gets a millisecond, ahead of the clock."""
+    ahead = int(time.time() * 1000) + 60_000
+    monkeypatch.setattr(running.calls.stub, "_commit_timestamp", ahead)
+    commit = raw.upsert(entity(key("A", 1)))
+    options = {"read_time": commit.commit_time}
+    assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
+
+
+def test_the_future_cannot_be_read(raw: RawClient) -> None:
+    """A read time that has not come is refused wherever one can stand."""
+    future = {"read_time": {"seconds": int(time.time()) + 3600}}
+    for rpc, fields in (
+        ("Lookup", {"keys": [key("A", 1)], "read_options": future}),
+        ("RunQuery", query_fields("A", read_options=future)),
+        ("BeginTransaction", {"transaction_options": {"read_only": future}}),
+    ):
+        code, text = raw.error(rpc, **fields)
+        assert (code, "future" in text) == (INVALID, True)
+
+
 # --- aggregations --------------------------------------------------------------------
 
 
@@ -640,6 +771,18 @@ def test_sums_and_averages_are_over_numbers(raw: RawClient) -> None:
     }
     raw.upsert(entity(key("A", 5), n=2**63 - 1))
     assert aggregate(raw, total("n", "n")) == {"n": float(2**63)}
+
+
+def test_large_integers_beside_a_double_are_added_exactly(raw: RawClient) -> None:
+    """They cancel each other as integers, before they become a double."""
+    numbers = (2**63 - 1, 7.0, -(2**63), float("inf"))
+    raw.upsert(*(entity(key("A", n + 1), n=number) for n, number in enumerate(numbers)))
+    finite = where("n", LESS, float("inf"))
+    assert aggregate(raw, total("n", "n"), average("n", "a"), filter=finite) == {
+        "n": 6.0,
+        "a": 2.0,
+    }
+    assert aggregate(raw, total("n", "n")) == {"n": float("inf")}
 
 
 @pytest.mark.parametrize(

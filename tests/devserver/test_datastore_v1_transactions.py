@@ -5,6 +5,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ from google.cloud import ndb
 from google.cloud.ndb import _retry
 
 from devserver.datastore_v1 import transactions
+from devserver.property_index import KindIndex
 from tests.devserver.datastore_v1_server import (
     HAS_ANCESTOR,
     RawClient,
@@ -259,6 +261,16 @@ def test_a_read_only_transaction_sees_one_moment(raw: RawClient) -> None:
     assert read(raw) == 2
 
 
+def test_a_lookup_of_the_past_needs_no_index(
+    raw: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of a large kind would hold up everybody else for its making."""
+    transaction = begin(raw, read_only={})
+    raw.upsert(entity(A1, n=2))
+    monkeypatch.setattr(KindIndex, "of", None)
+    assert read(raw, transaction) == 1
+
+
 def test_more_than_25_entity_groups(raw: RawClient) -> None:
     """There is no limit on entity groups, as in Firestore in Datastore mode."""
     transaction = begin(raw)
@@ -434,7 +446,25 @@ def _look_soon(running: RunningDatastore) -> None:
     """Look after each open transaction in 0.2 seconds, not when it would be idle."""
     ours = running.server._transactions
     for transaction in ours._open.values():
+        assert transaction.timer is not None
+        transaction.timer.cancel()
         ours._expire_in(transaction, 0.2)
+
+
+@pytest.mark.parametrize("rpc", ["Commit", "Rollback"])
+def test_what_a_read_only_transaction_saw_is_freed_at_its_end(
+    raw: RawClient, running: RunningDatastore, rpc: str
+) -> None:
+    """Writes do not have to care for those that have ended, until they would expire."""
+    transaction = begin(raw, read_only={})
+    assert read(raw, transaction) == 1
+    (opened,) = running.server._transactions._open.values()
+    snapshot = weakref.ref(opened.snapshot)
+    del opened
+    fields = {"mode": 1} if rpc == "Commit" else {}
+    raw.call(rpc, transaction=transaction, **fields)
+    assert running.do(snapshot) is None
+    assert running.do(lambda: list(running.calls.stub._snapshots)) == []
 
 
 def test_a_reset_ends_transactions(raw: RawClient, running: RunningDatastore) -> None:

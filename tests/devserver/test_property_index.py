@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from devserver import index_scan
 from devserver.datastore import Datastore
+from devserver.index_query import KEY_ORDER, Conjunction, IndexQuery
 from devserver.indexed_store import IndexedStore
 from devserver.property_index import (
     NULL,
@@ -297,6 +298,36 @@ def test_a_snapshot_keeps_what_later_changes_replace() -> None:
     assert list(snapshot.kind(("", KIND)).rows) == [(KIND, 0, 1), (KIND, 0, 2)]
     assert len(snapshot.kind(("", KIND)).entries("a")) == 2
     assert list(snapshot.kinds()) == [("", KIND)]
+    rows = [snapshot.row("", (KIND, 0, number)) for number in (1, 2, 3)]
+    assert [row and row.values("a") for row in rows] == [[(1, 1)], [(1, 1)], None]
+    assert snapshot.row("", ("New", 0, 1)) is None
+
+
+def test_a_snapshot_is_indexed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are found without an index, and all queries on a kind share one."""
+    store = stored(
+        *(entity_of(reference(KIND, number), {"a": [number]}) for number in (1, 2, 3))
+    )
+    snapshot = store.snapshot()
+    made = []
+    make = KindIndex.of
+
+    def count(rows: Any) -> KindIndex:
+        made.append(make(rows))
+        return made[-1]
+
+    monkeypatch.setattr(KindIndex, "of", count)
+    put(store, entity_of(reference(KIND, 1), {"a": [7]}))
+    assert [bool(snapshot.row("", (KIND, 0, number))) for number in (1, 9)] == [
+        True,
+        False,
+    ]
+    assert made == []
+    first = snapshot.kind(("", KIND))
+    put(store, entity_of(reference(KIND, 2), {"a": [8]}))
+    assert snapshot.kind(("", KIND)) is first
+    assert [value for value, _ in first.entries("a")] == [(1, 1), (1, 2), (1, 3)]
+    assert made == [first]
 
 
 def test_a_write_outside_of_the_stub_makes_its_transactions_fail() -> None:
@@ -352,6 +383,28 @@ def test_an_equality_query_looks_only_at_what_it_finds(
     ordered.order.add(property="b", direction=2)
     assert sum(len(page.result) for page in pages(store, ordered)) == 20
     assert looked_at == [20, 20, 20]
+
+
+def test_a_projection_looks_only_at_what_it_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first ten values of a property come from the begin of its index."""
+    store = stored()
+    store.write(
+        (entity_of(reference(KIND, n + 1), {"a": [n, -n]}) for n in range(2000)), []
+    )
+    looked_at = []
+    matches = Conjunction.matches
+
+    def count(self: Conjunction, row: Row) -> bool:
+        looked_at.append(row.path)
+        return matches(self, row)
+
+    monkeypatch.setattr(Conjunction, "matches", count)
+    query = IndexQuery([Conjunction()], (("a", False), KEY_ORDER), ("a",))
+    hits = itertools.islice(index_scan.find(store.kind(("", KIND)), query), 10)
+    assert [hit.columns["a"] for hit in hits] == [(1, n) for n in range(-1999, -1989)]
+    assert len(looked_at) == 10
 
 
 def test_rows_without_index_have_no_values() -> None:
