@@ -47,6 +47,24 @@ def test_escapes_in_the_url_are_decoded(app: ContractApp) -> None:
     assert [run.path for run in app.runs()] == ["/custom/path"]
 
 
+def test_payload_without_a_type_is_bytes(app: ContractApp) -> None:
+    """A task that does not say what its payload is says that it is bytes."""
+    app.call("add_task", "untyped")
+    app.server.run_due()
+
+    (run,) = app.runs("untyped")
+    assert run.content_type == "application/octet-stream"
+
+
+def test_url_with_a_letter_that_is_not_ascii(app: ContractApp) -> None:
+    """Such a URL is encoded, and the task arrives."""
+    app.defer("note", "green", _url="/contract/grün")
+    app.server.run_due()
+
+    (run,) = app.runs("green")
+    assert run.path.encode("latin-1").decode() == "/contract/grün"
+
+
 def test_every_kind_of_callable_can_be_deferred(app: ContractApp) -> None:
     """A bound method, a callable object, a class method and a class can be deferred."""
     app.call("defer_callables")

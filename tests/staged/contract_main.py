@@ -1,7 +1,7 @@
-"""The app as it is, with one route beside it: POST /contract/call runs a case.
+"""The app as it is, with two routes beside it: POST /contract/call runs a case.
 
-The route is a WSGI app of its own, inside the SDK's middleware, so that a case can make
-API calls. Everything else goes to the app untouched.
+POST /contract/grün runs a task. Each route is a WSGI app of its own, inside the SDK's
+middleware, so that it can make API calls. Everything else goes to the app untouched.
 """
 
 import json
@@ -11,6 +11,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import contract_cases
 import main
 from google.appengine.api import wrap_wsgi_app
+
+from shared.deferred_handler import CustomDeferredHandler
 
 
 def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -27,12 +29,21 @@ def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     return [json.dumps(answer).encode()]
 
 
-contract: WSGIApplication = wrap_wsgi_app(call)
+def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Run a task."""
+    text, status, headers = CustomDeferredHandler().post(environ)
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [text.encode()]
+
+
+ROUTES: dict[str, WSGIApplication] = {
+    "/contract/call": wrap_wsgi_app(call),
+    # as WSGI has it: bytes that are taken for Latin-1
+    "/contract/grün".encode().decode("latin-1"): wrap_wsgi_app(run),
+}
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer the contract's own route, and leave the rest to the app."""
-    if environ["PATH_INFO"] == "/contract/call":
-        return contract(environ, start_response)
-    application: WSGIApplication = main.app
+    """Answer the contract's own routes, and leave the rest to the app."""
+    application: WSGIApplication = ROUTES.get(environ["PATH_INFO"], main.app)
     return application(environ, start_response)
