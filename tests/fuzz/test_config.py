@@ -71,8 +71,8 @@ def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
         lines = "".join(f"{k}: {as_yaml(v)}\n" for k, v in settings.items())
         check_files(tmp_path, f"runtime: python313\n{lines}{odd}", "")
 
-    fuzz(0.03, check_text, st.one_of(ODD, st.text(max_size=40)))
-    fuzz(0.05, check, st.dictionaries(KEYS, VALUES, max_size=4), ODD)
+    fuzz("app.yaml: text", check_text, st.one_of(ODD, st.text(max_size=40)))
+    fuzz("app.yaml: values", check, st.dictionaries(KEYS, VALUES, max_size=4), ODD)
 
 
 def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
@@ -89,5 +89,5 @@ def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
     queue = st.dictionaries(KEYS, VALUES, max_size=4)
     named = st.tuples(queue, SCALARS).map(lambda pair: {**pair[0], "name": pair[1]})
     queues = st.one_of(VALUES, st.lists(st.one_of(queue, named), max_size=3))
-    fuzz(0.03, check_text, st.one_of(ODD, st.text(max_size=40)))
-    fuzz(0.05, check, queues, ODD)
+    fuzz("queue.yaml: text", check_text, st.one_of(ODD, st.text(max_size=40)))
+    fuzz("queue.yaml: values", check, queues, ODD)

@@ -54,7 +54,7 @@ def test_from_outside(embedded: Embedded, fuzz: Fuzz) -> None:
     methods = st.sampled_from(["POST", "POST", "GET", "HEAD", "PUT", "OPTIONS", "X"])
     odd_names = NAMES.filter(lambda name: name.lower() not in FRAMING)
     headers = st.lists(st.tuples(odd_names, VALUES), max_size=3)
-    fuzz(0.05, check, ENDPOINTS, methods, headers, PAYLOADS)
+    fuzz("endpoint: from outside", check, ENDPOINTS, methods, headers, PAYLOADS)
     assert embedded.get("/counter/get").status == 200
 
 
@@ -66,6 +66,6 @@ def test_as_a_task(embedded: Embedded, fuzz: Fuzz) -> None:
         assert straight.post(path, endpoint, FROM_QUEUE, payload) in (200, 500)
 
     booted = embedded.log().count("Booting worker")
-    fuzz(0.04, check, ENDPOINTS, PAYLOADS)
+    fuzz("endpoint: payloads", check, ENDPOINTS, PAYLOADS)
     assert embedded.get("/counter/get").status == 200
     assert embedded.log().count("Booting worker") == booted

@@ -135,8 +135,8 @@ def test_any_bytes(site: Site, loop: asyncio.Runner, fuzz: Fuzz) -> None:
         sent = data + b"\r\n\r\n" if ends else data
         check_answer(site, loop.run(exchange(site, sent)))
 
-    fuzz(0.02, check, st.binary(max_size=200), st.booleans())
-    fuzz(0.1, check, st.binary(max_size=200), st.just(True))
+    fuzz("front: bytes", check, st.binary(max_size=200), st.booleans())
+    fuzz("front: heads", check, st.binary(max_size=200), st.just(True))
     assert loop.run(site.get("/last")).status == 200
 
 
@@ -157,5 +157,5 @@ def test_any_request(site: Site, loop: asyncio.Runner, fuzz: Fuzz) -> None:
         check_answer(site, loop.run(exchange(site, head + body)))
 
     headers = st.lists(st.tuples(NAMES, VALUES), max_size=4)
-    fuzz(0.17, check, METHODS, TARGETS, headers, BODIES)
+    fuzz("front: requests", check, METHODS, TARGETS, headers, BODIES)
     assert loop.run(site.get("/last")).status == 200
