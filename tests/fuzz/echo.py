@@ -138,12 +138,11 @@ class Client:
     def _check_the_rest(self) -> None:
         """Check that nothing is left, and nothing in the log to look into."""
         bad = [r for r in self._caplog.records if r.levelno >= logging.ERROR]
-        texts = [record.exc_text or record.getMessage() for record in bad]
-        self._caplog.clear()
-        assert texts == []
+        assert [record.exc_text or record.getMessage() for record in bad] == []
         assert len(self._site.requests) == 0
 
     async def _exchange(self, packets: Sequence[bytes], stays: bool = True) -> bytes:
+        self._caplog.clear()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         answer = asyncio.create_task(_read_all(reader))
         try:
