@@ -13,6 +13,7 @@ from tests.fuzz.requests import arriving, folded, is_app_engines
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROLS = [bytes([code]) for code in range(128) if _CONTROL.match(bytes([code]))]
 
 
 def is_right(header: Header) -> bool:
@@ -43,8 +44,12 @@ def test_any_headers(fuzz: Fuzz) -> None:
         return {"sent", "forged"} if forged else {"sent"}
 
     anything = st.tuples(st.binary(max_size=6), st.binary(max_size=6))
-    odd = st.one_of(headers.ODD, anything)
-    header = weighted((5, headers.GOOD), (1, odd))
-    drawn = st.lists(header, min_size=1, max_size=6)
+    parts = st.tuples(headers.VALUES, st.sampled_from(CONTROLS), headers.VALUES)
+    with_control = st.tuples(st.just(b"X-Mine"), parts.map(b"".join))
+    odd = st.one_of(headers.ODD, anything, with_control)
+    good = st.lists(headers.GOOD, max_size=5)
+    drawn = weighted(
+        (2, good), (1, st.tuples(good, odd).map(lambda pair: [*pair[0], pair[1]]))
+    )
     at_least = {"sent": 0.2, "forged": 0.1, "refused": 0.02}
     fuzz("forwarding", check, drawn, at_least=at_least)
