@@ -1,14 +1,46 @@
 """The fixture that makes inputs, as many as --fuzz-inputs says."""
 
 import asyncio
+import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 
 import pytest
 from google.appengine.api import apiproxy_stub_map
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+
+SHARES = {
+    "front: bytes": 2,
+    "front: requests": 20,
+    "front: one byte": 6,
+    "front: two packets": 9,
+    "front: gone": 2,
+    "forwarding": 8,
+    "app.yaml: text": 1,
+    "app.yaml: values": 7,
+    "queue.yaml: text": 1,
+    "queue.yaml: values": 5,
+    "endpoint: from outside": 5,
+    "endpoint: senders": 3,
+    "endpoint: payloads": 5,
+    "rpc_http: bytes": 4,
+    "rpc_http: contents": 4,
+    "rpc_http: messages": 6,
+    "datastore_v1: bytes": 1,
+    "datastore_v1: half": 2,
+    "datastore_v1: messages": 8,
+    "datastore_v1: methods": 1,
+}
+"""How many of a hundred inputs each part gets."""
+assert sum(SHARES.values()) == 100
+
+_ENOUGH = 40
+"""Inputs from which on the share that gets somewhere is no chance."""
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,23 +53,42 @@ class Fuzz:
 
     def __call__(
         self,
-        share: float,
-        check: Callable[..., None],
+        part: str,
+        check: Callable[..., Collection[str] | None],
         *strategies: SearchStrategy[object],
+        at_least: Mapping[str, float] = _NOTHING,
     ) -> None:
-        """Call `check` with inputs of these kinds: `share` of all inputs."""
-        test = given(*strategies)(check)
+        """Call `check` with inputs of these kinds, as many as `part` gets.
+
+        `check` returns how far an input got. A test of which hardly any input gets to
+        the code that it is for would pass whatever that does: so at least these shares
+        of them have to get there. They are far below what is usual.
+        """
+        count = max(1, round(self.inputs * SHARES[part] / 100))
+        reached: collections.Counter[str] = collections.Counter()
+        calls = 0
+
+        def call(values: tuple[object, ...]) -> None:
+            nonlocal calls
+            calls += 1
+            reached.update(check(*values) or ())
+
+        test = given(st.tuples(*strategies))(call)
         test = settings(
             # by the seed alone: what an earlier run has found is an example of its own
             database=None,
             deadline=None,
             derandomize=False,
-            max_examples=max(1, round(self.inputs * share)),
+            max_examples=count,
             phases=(Phase.generate, Phase.shrink),
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         )(test)
         seed(self.seed)(test)()
+        print(f"{part}: {calls} inputs, {dict(reached.most_common())}")
+        assert calls == count
+        for goal, share in at_least.items() if count >= _ENOUGH else ():
+            assert reached[goal] >= share * count, f"{goal}: {reached[goal]} of {count}"
 
 
 @pytest.fixture(scope="session")

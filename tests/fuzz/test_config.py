@@ -1,93 +1,104 @@
 """app.yaml and queue.yaml: what cannot be used is a ConfigError, and nothing else."""
 
-import contextlib
-import json
 from pathlib import Path
 
 from hypothesis import strategies as st
 
-from devserver import config
-from devserver.config import ConfigError
+from devserver import config, static_files
+from devserver.config import AppConfig, ConfigError
 from tests.fuzz.conftest import Fuzz
-
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=10),
-    st.sampled_from(["default", "push", "pull", "5/s", "0", "-1/s", "10M", "1d", "~"]),
-    st.sampled_from(["python313", "python27", "gunicorn main:app", "warmup", "a" * 99]),
-    st.sampled_from(["/.*", "(", "static", "../x", "auto", "required", "999999999"]),
+from tests.fuzz.yaml_files import (
+    APP_YAML,
+    ODD_LINES,
+    QUEUE_YAML,
+    File,
+    as_yaml,
+    with_one_odd,
 )
-KEYS = st.sampled_from(
-    [
-        *("runtime", "service", "module", "entrypoint", "env_variables", "handlers"),
-        *("app_engine_apis", "inbound_services", "instance_class", "version", "url"),
-        *("static_dir", "static_files", "upload", "script", "login", "secure"),
-        *("automatic_scaling", "includes", "libraries", "mime_type", "expiration"),
-        *("http_headers", "require_matching_file", "queue", "name", "rate", "mode"),
-        *("bucket_size", "max_concurrent_requests", "retry_parameters", "acl"),
-        *("task_retry_limit", "task_age_limit", "min_backoff_seconds", "target"),
-        *("max_backoff_seconds", "max_doublings", "total_storage_limit", "x"),
-    ]
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-# YAML that is no JSON
-ODD = st.text("ab:-?[]{}&*!|>'\"%@`#,\n\t ~<=\x00é\u2028", max_size=40)
+
+# beside a file that is tested
+GOOD_APP_YAML = ["runtime: python313\n", "runtime: python311\nservice: other\n"]
+GOOD_QUEUE_YAML = [None, "queue: []\n", "queue:\n", "queue:\n- name: default\n"]
+GOOD_QUEUE_YAML += ["queue:\n- name: other\n  rate: 5/s\n"]
+TEXTS = st.one_of(ODD_LINES, st.text(max_size=40))
 
 
-def as_yaml(value: object) -> str:
-    """Return a value as JSON, which YAML reads too."""
-    return json.dumps(value)
-
-
-def check_files(folder: Path, app_yaml: str, queue_yaml: str) -> None:
-    """Read the files as the server does."""
-    data = app_yaml.encode("utf-8", "surrogatepass")
-    (folder / "app.yaml").write_bytes(data)
-    data = queue_yaml.encode("utf-8", "surrogatepass")
-    (folder / "queue.yaml").write_bytes(data)
-    with contextlib.suppress(ConfigError):
+def load(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | None:
+    """Read the files as the server does; return None if they cannot be used."""
+    for name, text in {"app.yaml": app_yaml, "queue.yaml": queue_yaml}.items():
+        file = folder / name
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
         read = config.load(folder)
-        assert any(queue.name == "default" for queue in read.queues)
+    except ConfigError:
+        return None
+    names = [queue.name for queue in read.queues]
+    assert "default" in names
+    assert len(names) == len(set(names))
+    for target in ("/", "/s/a.txt", "/static/", "/i/x.png", "/xa", "/y", "/%00"):
+        static_files.find(read.static_handlers, folder, target)
+    return read
+
+
+def reached(read: AppConfig | None, *, odd: bool) -> set[str]:
+    """Return how far files got."""
+    if read is None:
+        return {"refused"}
+    handlers = {"handlers"} if read.static_handlers else set()
+    queues = {"queues"} if len(read.queues) > 1 else set()
+    return {"loaded", "odd" if odd else "right", *handlers, *queues}
+
+
+def variants(
+    files: st.SearchStrategy[File],
+) -> st.SearchStrategy[tuple[File, str, bool]]:
+    """Return files, lines to put behind them, and whether something is odd."""
+    return st.one_of(
+        st.tuples(files, st.just(""), st.just(False)),
+        st.tuples(with_one_odd(files), st.just(""), st.just(True)),
+        st.tuples(files, ODD_LINES, st.just(True)),
+    )
 
 
 def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and any value for any key."""
+    """Any text, and what App Engine takes, but for one value or line."""
 
-    def check_text(text: str) -> None:
-        check_files(tmp_path, text, "")
+    def check_text(text: str, queue_yaml: str | None) -> set[str]:
+        return reached(load(tmp_path, text, queue_yaml), odd=True)
 
-    def check(settings: dict[str, object], odd: str) -> None:
-        text = as_yaml({"runtime": "python313", **settings})
-        check_files(tmp_path, text, "")
-        lines = "".join(f"{k}: {as_yaml(v)}\n" for k, v in settings.items())
-        check_files(tmp_path, f"runtime: python313\n{lines}{odd}", "")
+    def check(variant: tuple[File, str, bool], queue_yaml: str | None) -> set[str]:
+        file, lines, odd = variant
+        read = load(tmp_path, as_yaml(file) + lines, queue_yaml)
+        if not odd:
+            assert read is not None
+            assert len(read.static_handlers) == len(file["handlers"])
+            assert read.env_variables == file.get("env_variables", {})
+        return reached(read, odd=odd)
 
-    fuzz(0.03, check_text, st.one_of(ODD, st.text(max_size=40)))
-    fuzz(0.05, check, st.dictionaries(KEYS, VALUES, max_size=4), ODD)
+    beside = st.sampled_from(GOOD_QUEUE_YAML)
+    fuzz("app.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.5})
+    at_least = {"right": 0.04, "odd": 0.03, "handlers": 0.1, "refused": 0.05}
+    fuzz("app.yaml: values", check, variants(APP_YAML), beside, at_least=at_least)
 
 
 def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and any value for any key of a queue."""
-    runtime = "runtime: python313\n"
+    """Any text, and what App Engine takes, but for one value or line."""
 
-    def check_text(text: str) -> None:
-        check_files(tmp_path, runtime, text)
+    def check_text(text: str, app_yaml: str) -> set[str]:
+        return reached(load(tmp_path, app_yaml, text), odd=True)
 
-    def check(queues: object, odd: str) -> None:
-        check_files(tmp_path, runtime, as_yaml({"queue": queues}))
-        check_files(tmp_path, runtime, f"queue: {as_yaml(queues)}\n{odd}")
+    def check(variant: tuple[File, str, bool], app_yaml: str) -> set[str]:
+        file, lines, odd = variant
+        read = load(tmp_path, app_yaml, as_yaml(file) + lines)
+        if not odd:
+            assert read is not None
+            names = {queue["name"] for queue in file["queue"]}
+            assert {queue.name for queue in read.queues} == names | {"default"}
+        return reached(read, odd=odd)
 
-    queue = st.dictionaries(KEYS, VALUES, max_size=4)
-    named = st.tuples(queue, SCALARS).map(lambda pair: {**pair[0], "name": pair[1]})
-    queues = st.one_of(VALUES, st.lists(st.one_of(queue, named), max_size=3))
-    fuzz(0.03, check_text, st.one_of(ODD, st.text(max_size=40)))
-    fuzz(0.05, check, queues, ODD)
+    beside = st.sampled_from(GOOD_APP_YAML)
+    fuzz("queue.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.2})
+    at_least = {"right": 0.02, "odd": 0.03, "queues": 0.05, "refused": 0.05}
+    fuzz("queue.yaml: values", check, variants(QUEUE_YAML), beside, at_least=at_least)

@@ -1,161 +1,161 @@
-"""The public port, with an app behind it that answers with what it got."""
-
-import asyncio
-import contextlib
-import re
-from collections.abc import Iterator
-from pathlib import Path
+"""The public port, with an app behind it that tells what it got."""
 
 import pytest
 from hypothesis import strategies as st
 
-from devserver import http_server
-from tests.devserver.site import PATIENCE, Answer, Site, running
+from tests.devserver.site import Recorded
+from tests.fuzz import echo
+from tests.fuzz.bodies import BROKEN_CHUNKS
 from tests.fuzz.conftest import Fuzz
-from tests.fuzz.headers import FORGED, NAMES, VALUES
-
-# Answers each request with its bytes.
-ECHO = """\
-import os, socket, threading
-
-server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
-
-def serve(connection):
-    data = b""
-    while chunk := connection.recv(65536):
-        data += chunk
-        while b"\\r\\n\\r\\n" in data:
-            head, _, rest = data.partition(b"\\r\\n\\r\\n")
-            length = 0
-            for line in head.lower().split(b"\\r\\n"):
-                if line.startswith(b"content-length:"):
-                    length = int(line.partition(b":")[2])
-            while len(rest) < length:
-                rest += connection.recv(65536)
-            data = rest[length:]
-            echo = head + b"\\r\\n\\r\\n" + rest[:length]
-            if head.startswith(b"HEAD "):
-                echo = b""
-            connection.sendall(ANSWER % len(echo) + echo)
-    connection.close()
-
-ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n"
-while True:
-    connection, _ = server.accept()
-    threading.Thread(target=serve, args=(connection,), daemon=True).start()
-"""
-
-METHODS = st.one_of(
-    st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "CONNECT", "get", ""]),
-    st.text(max_size=5),
-)
-TARGETS = st.one_of(
-    st.sampled_from(["/", "*", "/?", "//", "http://localhost/x", "http://a/", "a:1"]),
-    st.text(max_size=20).map(lambda text: "/" + text),
-    st.text("/.%2f?#@:[]\\", max_size=20),
-)
-BODIES = st.one_of(
-    st.sampled_from(
-        [b"", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\n\r\n", b"hello", b"5\r\n"]
-    ),
-    st.binary(max_size=40),
+from tests.fuzz.drawing import with_one_byte
+from tests.fuzz.echo import FILE, LONG, Client, Reply, headers_of
+from tests.fuzz.requests import (
+    LAST,
+    NONE,
+    OWN_HOSTS,
+    STATIC,
+    Request,
+    arriving,
+    folded,
+    is_app_engines,
+    requests,
 )
 
-
-@pytest.fixture
-def site(
-    loop: asyncio.Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Site]:
-    """A front whose clients have little time."""
-    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(http_server, "BODY_SECONDS", 0.1)
-    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(http_server, "_LINGERING_SECONDS", 0.05)
-    stack = contextlib.AsyncExitStack()
-
-    async def start() -> Site:
-        return await stack.enter_async_context(running_echo(tmp_path))
-
-    site = loop.run(start())
-    yield site
-    loop.run(stack.aclose())
+client = echo.client
+# aiohttp says so when an answer is an exception; nobody sees it but who asks Python to
+pytestmark = pytest.mark.filterwarnings("ignore:returning HTTPException")
 
 
-def running_echo(folder: Path) -> contextlib.AbstractAsyncContextManager[Site]:
-    """Start the app that answers with what it got."""
-    return running(folder, ECHO, entrypoint="python main.py")
+def check_exact(request: Request, got: Recorded) -> None:
+    """Check that the app got just what a client sent."""
+    assert got.request_line == b"%s %s HTTP/1.1" % (request.method, request.target)
+    expected = arriving(request.headers)
+    named = {name for name, _ in expected}
+    assert sorted(expected) == sorted(
+        (folded(name), value)
+        for name, value in headers_of(got)
+        if not is_app_engines(name)
+        and folded(name) != b"content-length"
+        # the front names itself where a client of HTTP/1.0 does not
+        and (folded(name) != b"host" or b"host" in named)
+    )
+    assert got.body == request.body.content
 
 
-async def exchange(site: Site, data: bytes) -> bytes:
-    """Send bytes; return all that comes until the front hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            writer.write(data)
-            answer = b""
-            with contextlib.suppress(ConnectionError):
-                # in pieces: what came before a reset counts
-                while chunk := await reader.read(65536):
-                    answer += chunk
-            return answer
-    finally:
-        writer.close()
+def check_static(method: bytes, reply: Reply) -> None:
+    """Check that the file is all that is sent of the app's folder."""
+    assert b"entrypoint" not in reply.body
+    if reply.status == 200 and method == b"GET":
+        assert reply.body == FILE
 
 
-def check_answer(site: Site, answer: bytes) -> None:
-    """Check what holds for every answer, and what the app got."""
-    assert b"Traceback" not in answer
-    assert b"500 Internal" not in answer
-    assert len(site.requests) == 0
-    if answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
-        answer = answer.partition(b"\r\n\r\n")[2]
-    if not answer:
-        return
-    assert re.match(rb"HTTP/\d\.\d (200|4\d\d) ", answer), answer
-    parsed = Answer(answer)
-    if parsed.status != 200 or not parsed.body:
-        return
-    head, _, _ = parsed.body.partition(b"\r\n\r\n")
-    names = set()
-    for line in head.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        assert colon
-        assert not re.search(rb"[\s\x00-\x1f]", name), line
-        folded = name.lower().replace(b"_", b"-")
-        names.add(folded)
-        if folded.startswith((b"x-appengine-", b"x-google-")):
-            assert value.strip() != FORGED.encode(), line
-    assert {b"host", b"x-appengine-user-ip", b"x-appengine-api-ticket"} <= names
+def test_any_bytes(client: Client, fuzz: Fuzz) -> None:
+    """Each client hears no, and the next one is answered as ever."""
+
+    def check(data: bytes, ends: bool) -> set[str]:
+        replies = client.send(data + b"\r\n\r\n" if ends else data)
+        return {str(reply.status) for reply in replies}
+
+    ends = st.sampled_from([True, True, True, False])
+    data = st.binary(min_size=1, max_size=200)
+    fuzz("front: bytes", check, data, ends, at_least={"400": 0.4})
 
 
-def test_any_bytes(site: Site, loop: asyncio.Runner, fuzz: Fuzz) -> None:
-    """Each client hears no or yes, and the next one is answered as ever."""
+def test_any_request(client: Client, fuzz: Fuzz) -> None:
+    """What is right gets to the app as it is; what is odd does so, or not at all."""
+    own_hosts = {
+        host + port for host in OWN_HOSTS for port in (b"", b":%d" % client.port)
+    }
 
-    def check(data: bytes, ends: bool) -> None:
-        sent = data + b"\r\n\r\n" if ends else data
-        check_answer(site, loop.run(exchange(site, sent)))
+    def check(request: Request) -> set[str]:
+        first, *others = client.send(request.data)
+        if first.got is None:
+            check_static(request.method, first)
+            served = first.status < 400 or first.all("Allow")
+            reached = {"static" if served else "refused"}
+        else:
+            client.check_got(first.got)
+            assert {host.lower() for host in request.hosts()} <= own_hosts
+            if request.odd.isdisjoint({"headers", "body"}):
+                check_exact(request, first.got)
+            reached = {"app", "odd" if request.odd else "right"}
+            if any(is_app_engines(name) for name, _ in request.headers):
+                reached.add("forged")
+        if not request.odd:
+            assert first.got is not None or request.target.startswith(STATIC)
+            assert len([reply for reply in others if reply.got]) == request.stays
+        for other in others:
+            if other.got is not None:
+                client.check_got(other.got)
+        return reached
 
-    fuzz(0.02, check, st.binary(max_size=200), st.booleans())
-    fuzz(0.1, check, st.binary(max_size=200), st.just(True))
-    assert loop.run(site.get("/last")).status == 200
+    at_least = {"app": 0.3, "right": 0.2, "odd": 0.03, "forged": 0.03}
+    at_least |= {"static": 0.005, "refused": 0.1}
+    fuzz("front: requests", check, requests(client.port), at_least=at_least)
 
 
-def test_any_request(site: Site, loop: asyncio.Runner, fuzz: Fuzz) -> None:
-    """Odd methods, targets, headers and framings: the app gets HTTP or nothing."""
+def test_one_byte(client: Client, fuzz: Fuzz) -> None:
+    """A request in which one byte is wrong is refused, or still is one."""
 
-    def check(
-        method: str, target: str, headers: list[tuple[str, str]], body: bytes
-    ) -> None:
-        lines = [
-            f"{method} {target} HTTP/1.1",
-            "Host: localhost",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in headers),
-            *("", ""),
-        ]
-        head = "\r\n".join(lines).encode("utf-8", "surrogatepass")
-        check_answer(site, loop.run(exchange(site, head + body)))
+    def check(data: bytes) -> set[str]:
+        replies = client.send(data + LAST)
+        for reply in replies:
+            if reply.got is not None:
+                client.check_got(reply.got)
+            else:
+                assert b"entrypoint" not in reply.body
+        return {"refused" if replies[0].got is None else "app"}
 
-    headers = st.lists(st.tuples(NAMES, VALUES), max_size=4)
-    fuzz(0.17, check, METHODS, TARGETS, headers, BODIES)
-    assert loop.run(site.get("/last")).status == 200
+    right = requests(client.port, st.just(NONE)).filter(lambda request: request.stays)
+    data = right.flatmap(
+        lambda request: with_one_byte(request.head + request.body.data)
+    )
+    fuzz("front: one byte", check, data, at_least={"app": 0.05, "refused": 0.3})
+
+
+def test_two_packets(client: Client, fuzz: Fuzz) -> None:
+    """Where a packet ends makes no difference: nobody waits for what is broken."""
+
+    def check(request: Request, before_body: bool, part: float) -> set[str]:
+        data = request.data
+        place = len(request.head) if before_body and request.body.data else 0
+        place = place or 1 + int(part * (len(data) - 2))
+        whole = client.send(data)
+        if any(reply.status == 408 for reply in whole):
+            return {"unfinished"}
+        late = client.send(data[:place], data[place:], seconds=LONG)
+        assert [reply.status for reply in late if reply.status == 408] == []
+        if whole[0].got is None:
+            # who is refused by the head may hear so before the body is there
+            assert late[0].got is None
+            return {"broken"} if "body" in request.odd else set()
+        for one, other in zip(whole, late, strict=True):
+            assert one.got is not None
+            assert other.got is not None
+            assert one.got.from_outside == other.got.from_outside
+            assert one.got.body == other.got.body
+        return {"app"}
+
+    odd = st.sampled_from([NONE, NONE, frozenset(["body"]), frozenset(["headers"])])
+    drawn = requests(client.port, odd, BROKEN_CHUNKS).filter(
+        # where a header ends the head, another request may follow
+        lambda request: not request.stays and request.has_one_head
+    )
+    parts = st.floats(0, 1)
+    at_least = {"app": 0.2, "broken": 0.05}
+    fuzz("front: two packets", check, drawn, st.booleans(), parts, at_least=at_least)
+
+
+def test_a_client_that_goes(client: Client, fuzz: Fuzz) -> None:
+    """Nothing of its request is left, and there is no traceback about it."""
+
+    def check(request: Request, in_body: bool, part: float) -> set[str]:
+        first = len(request.head) if in_body else 0
+        last = len(request.data)
+        place = first + int(part * (last - first))
+        client.go(request.data[:place])
+        return {"body"} if len(request.head) <= place < last else {"head"}
+
+    drawn = requests(client.port)
+    at_least = {"body": 0.02, "head": 0.1}
+    fuzz("front: gone", check, drawn, st.booleans(), st.floats(0, 1), at_least=at_least)

@@ -1,0 +1,219 @@
+"""A front with an app that tells what it got, and a client that looks at that."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from devserver import http_server
+from tests.devserver.site import PATIENCE, Answer, Recorded, Site, running
+from tests.fuzz.headers import FORGED, Header
+from tests.fuzz.requests import HOP_BY_HOP, LAST, folded, is_app_engines
+
+# Answers each request with its bytes, in a header: an answer to HEAD has nothing else.
+_ECHO = """\
+import os, socket, threading
+
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
+
+def serve(connection):
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+        while b"\\r\\n\\r\\n" in data:
+            head, _, rest = data.partition(b"\\r\\n\\r\\n")
+            length = 0
+            for line in head.lower().split(b"\\r\\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            while len(rest) < length:
+                rest += connection.recv(65536)
+            data = rest[length:]
+            echo = head + b"\\r\\n\\r\\n" + rest[:length]
+            body = b"" if head.startswith(b"HEAD ") else b"ok"
+            connection.sendall(ANSWER % echo.hex().encode() + body)
+    connection.close()
+
+ANSWER = b"HTTP/1.1 200 OK\\r\\nX-Echo: %s\\r\\nContent-Length: 2\\r\\n\\r\\n"
+while True:
+    connection, _ = server.accept()
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+"""
+_HANDLERS = """\
+handlers:
+- url: /s
+  static_dir: s
+"""
+FILE = b"static"
+"""What is in the one file that the front serves by itself."""
+
+SHORT = 0.05
+"""Seconds that a client may take. What comes in one packet takes none."""
+LONG = 3.0
+"""Seconds where a packet follows, however loaded the machine is."""
+
+# App Engine's, with another value in each request
+_VARYING = {
+    *(b"x-appengine-api-ticket", b"x-appengine-request-log-id"),
+    b"x-appengine-request-id-hash",
+}
+
+
+class Reply(Answer):
+    """An answer, and the request that the app got if it is the app's."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        echo = self.all("X-Echo")
+        self.got = Recorded(bytes.fromhex(echo[0])) if echo else None
+
+
+def headers_of(got: Recorded) -> list[Header]:
+    """Return the headers that the app got."""
+    return [line.partition(b": ")[::2] for line in got.lines]
+
+
+class Client:
+    """Sends bytes to a front, and checks what holds for every answer."""
+
+    def __init__(
+        self, site: Site, loop: asyncio.Runner, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.port = site.port
+        self.received = 0
+        """Bytes that the front has taken; the last packet's are taken off."""
+        self._site = site
+        self._loop = loop
+        self._caplog = caplog
+        self._own: dict[bytes, bytes] = {}
+        self._own = dict(_of_app_engine(self._last()))
+
+    def send(self, *packets: bytes, seconds: float = SHORT) -> list[Reply]:
+        """Send a packet after the other; return the answers when the front hangs up."""
+        http_server.HEAD_SECONDS = http_server.BODY_SECONDS = seconds
+        data = self._loop.run(self._exchange(packets))
+        parts = re.split(rb"(?=HTTP/\d\.\d \d{3} )", data)
+        assert parts[0] == b"", data
+        replies = [Reply(part) for part in parts[1:]]
+        for reply in replies:
+            assert reply.status < 500, data
+            assert b"Traceback" not in reply.body
+        self._check_the_rest()
+        return [reply for reply in replies if reply.status != 100]
+
+    def go(self, data: bytes) -> None:
+        """Send bytes and hang up; return when the front has noticed."""
+        http_server.HEAD_SECONDS = http_server.BODY_SECONDS = LONG
+        self._loop.run(self._exchange([data], stays=False))
+        self._check_the_rest()
+
+    def check_alive(self) -> None:
+        """Check that a usual request is answered as ever."""
+        assert dict(_of_app_engine(self._last())).keys() == self._own.keys()
+
+    def check_got(self, got: Recorded) -> None:
+        """Check what holds for every request that the app gets."""
+        sent = headers_of(got)
+        for name, value in sent:
+            assert re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name), got.head
+            assert not re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", value), got.head
+        assert HOP_BY_HOP.isdisjoint(folded(name) for name, _ in sent), got.head
+        own = _of_app_engine(got)
+        assert sorted(name for name, _ in own) == sorted(self._own), got.head
+        for name, value in own:
+            assert value != FORGED, name
+            assert name in _VARYING or value == self._own[name], name
+        lengths = [value for name, value in sent if folded(name) == b"content-length"]
+        assert lengths in ([], [b"%d" % len(got.body)])
+
+    def _last(self) -> Recorded:
+        (reply,) = self.send(LAST)
+        assert reply.got is not None
+        return reply.got
+
+    def _check_the_rest(self) -> None:
+        """Check that nothing is left, and nothing in the log to look into."""
+        bad = [r for r in self._caplog.records if r.levelno >= logging.ERROR]
+        assert [record.exc_text or record.getMessage() for record in bad] == []
+        assert len(self._site.requests) == 0
+
+    async def _exchange(self, packets: Sequence[bytes], stays: bool = True) -> bytes:
+        self._caplog.clear()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        answer = asyncio.create_task(_read_all(reader))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for packet in packets:
+                    self.received = -len(packet)
+                    writer.write(packet)
+                    # else the next one might come with it
+                    await _until(lambda: self.received >= 0 or answer.done())
+                if not stays:
+                    writer.transport.abort()
+                    await _until(lambda: not self._connections())
+                return await answer
+        finally:
+            answer.cancel()
+            writer.close()
+
+    def _connections(self) -> int:
+        assert self._site.front._server is not None
+        server = self._site.front._server._runner.server
+        assert server is not None
+        return len(server.connections)
+
+
+def _of_app_engine(got: Recorded) -> list[Header]:
+    return [
+        (folded(name), value) for name, value in headers_of(got) if is_app_engines(name)
+    ]
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0)
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        # in pieces: what came before a reset counts
+        while chunk := await reader.read(65536):
+            answer += chunk
+    return answer
+
+
+@pytest.fixture
+def client(
+    loop: asyncio.Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Client]:
+    """A client of a front that has little patience."""
+    for name in ("HEAD_SECONDS", "BODY_SECONDS", "_LINGERING_SECONDS"):
+        monkeypatch.setattr(http_server, name, SHORT)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", LONG)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.txt").write_bytes(FILE)
+    stack = contextlib.AsyncExitStack()
+
+    async def start() -> Site:
+        app = running(tmp_path, _ECHO, _HANDLERS, entrypoint="python main.py")
+        return await stack.enter_async_context(app)
+
+    made = Client(loop.run(start()), loop, caplog)
+    take = http_server._Connection.data_received
+
+    def count(connection: http_server._Connection, data: bytes) -> None:
+        take(connection, data)
+        made.received += len(data)
+
+    monkeypatch.setattr(http_server._Connection, "data_received", count)
+    yield made
+    made.check_alive()
+    loop.run(stack.aclose())

@@ -1,0 +1,217 @@
+"""What app.yaml and queue.yaml may say, and the same with one odd thing in it."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.fuzz.drawing import weighted
+
+File = dict[str, Any]
+
+# JSON has two escapes for what is beyond, which YAML does not put together
+_TEXTS = st.text(
+    st.characters(max_codepoint=0xFFFF, exclude_characters="\x7f"), max_size=10
+)
+_NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z0-9]", fullmatch=True)
+_DURATIONS = st.sampled_from(["10m", "1d 2h", "0", "7d 7d", "5m 30", "1s"])
+
+
+def _some(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[File]:
+    """Return mappings with some of these keys."""
+    return st.fixed_dictionaries({}, optional=values)
+
+
+def _with(
+    options: st.SearchStrategy[File], **values: st.SearchStrategy[Any]
+) -> st.SearchStrategy[File]:
+    """Return mappings with all of these keys, and with options."""
+    parts = st.tuples(options, st.fixed_dictionaries(values))
+    return parts.map(lambda both: {**both[1], **both[0]})
+
+
+_OF_ANY_HANDLER = _some(
+    login=st.sampled_from(["optional", "required", "admin"]),
+    secure=st.sampled_from(["always", "never", "optional"]),
+    redirect_http_response_code=st.sampled_from(["301", "307"]),
+)
+_OF_FILES = _some(
+    mime_type=st.sampled_from(["text/x-mine", "image/png"]),
+    expiration=_DURATIONS,
+    http_headers=st.dictionaries(
+        st.sampled_from(["X-Mine", "Cache-Control", "Vary"]),
+        st.sampled_from(["a", "private", "no-cache, x"]),
+    ),
+    require_matching_file=st.booleans(),
+)
+_URLS = st.sampled_from(["/s", "/static/", "/a/b", "/favicon.ico", "/s.*", "/(a|b)"])
+_FOLDERS = st.sampled_from(["s", "assets/static", "s/", "no-such-folder", "é"])
+_HANDLERS = st.one_of(
+    _with(_OF_ANY_HANDLER, url=st.just("/.*"), script=st.sampled_from(["auto", "a.b"])),
+    _with(_OF_FILES, url=_URLS, static_dir=_FOLDERS),
+    st.sampled_from(
+        [
+            (r"/i/(.*\.(gif|png))", r"images/\2/\1", r"images/.*"),
+            (r"/(.*)", r"s/\1", r".*\.css"),
+            ("/favicon.ico", "s/favicon.ico", r"s/favicon\.ico"),
+            ("/x(?P<n>.)", r"s/\g<n>", "s/.*"),
+            ("/y", "index.html", "index.html"),
+        ]
+    ).flatmap(
+        lambda names: _OF_FILES.map(
+            lambda options: {
+                **options,
+                **dict(zip(("url", "static_files", "upload"), names, strict=True)),
+            }
+        )
+    ),
+)
+_SCALING: st.SearchStrategy[File] = st.sampled_from(
+    [
+        {"automatic_scaling": {"max_instances": 3, "min_idle_instances": 1}},
+        {"automatic_scaling": {"target_cpu_utilization": 0.6}},
+        {"basic_scaling": {"max_instances": 2, "idle_timeout": "10m"}},
+        {"manual_scaling": {"instances": 1}},
+        {},
+    ]
+)
+_APP_OPTIONS = _some(
+    service=_NAMES,
+    version=_NAMES,
+    entrypoint=st.sampled_from(["gunicorn main:app", "exec gunicorn main:app", "a"]),
+    env_variables=st.dictionaries(
+        st.sampled_from(["A", "a_b", "PORT", "GAE_ENV", "API_HOST", "_"]), _TEXTS
+    ),
+    app_engine_apis=st.booleans(),
+    inbound_services=st.lists(st.sampled_from(["warmup", "mail"]), min_size=1),
+    instance_class=st.sampled_from(["F1", "F4_1G", "B8"]),
+    default_expiration=_DURATIONS,
+    threadsafe=st.booleans(),
+    error_handlers=st.just([{"file": "error.html"}]),
+    builtins=st.just([{"deferred": "on"}]),
+    vpc_access_connector=st.just({"name": "projects/p/locations/l/connectors/c"}),
+    skip_files=st.just(["^a$"]),
+)
+APP_YAML = st.tuples(
+    _with(
+        _APP_OPTIONS,
+        runtime=st.sampled_from(["python313", "python311", "python3"]),
+        handlers=st.lists(_HANDLERS, max_size=4),
+    ),
+    _SCALING,
+).map(lambda both: {**both[0], **both[1]})
+"""What App Engine takes for an app.yaml."""
+
+_RETRIES = _some(
+    task_retry_limit=st.integers(0, 20),
+    task_age_limit=st.sampled_from(["1s", "2h", "1.5d"]),
+    min_backoff_seconds=st.sampled_from([0.1, 1, 10]),
+    max_backoff_seconds=st.sampled_from([10, 3600.5]),
+    max_doublings=st.integers(0, 16),
+)
+_QUEUE_OPTIONS = _some(
+    rate=st.sampled_from(["5/s", "0", "0/s", "1.5/m", "100/h", "1/d", "500/s"]),
+    bucket_size=st.integers(1, 100),
+    max_concurrent_requests=st.integers(1, 1000),
+    target=_NAMES,
+    retry_parameters=_RETRIES,
+)
+_QUEUES = st.one_of(
+    _QUEUE_OPTIONS,
+    _with(_QUEUE_OPTIONS, mode=st.just("push")),
+    _with(
+        _some(acl=st.just([{"user_email": "a@b.test"}, {"writer_email": "c@d.test"}])),
+        mode=st.just("pull"),
+    ),
+)
+QUEUE_YAML = _with(
+    _some(total_storage_limit=st.sampled_from(["120M", "1.5G"])),
+    queue=st.dictionaries(
+        st.sampled_from(["default", "other", "a-1", "B", "x" * 100]),
+        _QUEUES,
+        max_size=3,
+    ).map(lambda queues: [{"name": name, **queue} for name, queue in queues.items()]),
+)
+"""What App Engine takes for a queue.yaml."""
+
+_ODD_NUMBERS = st.sampled_from(
+    [
+        *(0, -1, 1, 2**31, 99999999999, -(2**63), 10**30, 0.5, -0.0, 1e300),
+        *(math.nan, math.inf, -math.inf),
+    ]
+)
+_ODD_TEXTS = st.one_of(
+    st.sampled_from(["default", "push", "pull", "5/s", "0", "-1/s", "10M", "1d", "~"]),
+    st.sampled_from(["/.*", "(", "static", "../x", "auto", "required", "999999999"]),
+    st.sampled_from(["/etc", "s/../..", r"s/\2", r"s/\g<n>", "(?P<n>x", "a\0b", "*"]),
+    st.sampled_from(["1/s/s", "1e9/s", "1/x", "0x1/s", "python27", "a" * 600, "5"]),
+    st.sampled_from(["infs", "nans", "9" * 400 + "d", "9" * 400 + "/s", "-1s", ""]),
+    st.text(max_size=10),
+)
+_SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), _ODD_NUMBERS, _ODD_TEXTS
+)
+_KEYS = st.sampled_from(
+    [
+        *("runtime", "service", "module", "entrypoint", "env_variables", "handlers"),
+        *("app_engine_apis", "inbound_services", "instance_class", "version", "url"),
+        *("static_dir", "static_files", "upload", "script", "login", "secure", "env"),
+        *("automatic_scaling", "includes", "libraries", "mime_type", "expiration"),
+        *("http_headers", "require_matching_file", "queue", "name", "rate", "mode"),
+        *("bucket_size", "max_concurrent_requests", "retry_parameters", "acl"),
+        *("task_retry_limit", "task_age_limit", "min_backoff_seconds", "target"),
+        *("max_backoff_seconds", "max_doublings", "total_storage_limit", "x", "vm"),
+    ]
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+# YAML that is no JSON
+ODD_LINES = st.text("ab:-?[]{}&*!|>'\"%@`#,\n\t ~<=\x00é\u2028", max_size=40)
+
+
+def _places(value: object) -> Iterator[tuple[Any, Any]]:
+    """Yield each container in a value with each of its keys or indexes."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])
+
+
+def _other_than(value: object) -> st.SearchStrategy[Any]:
+    """Return values to put in the place of one, most of them of the same kind."""
+    if isinstance(value, str):
+        return weighted((2, _ODD_TEXTS), (1, _VALUES))
+    if isinstance(value, int | float):
+        return weighted((2, _ODD_NUMBERS), (1, _VALUES))
+    return _VALUES
+
+
+@st.composite
+def with_one_odd(draw: st.DrawFn, files: st.SearchStrategy[File]) -> File:
+    """Draw a file with another value, another key, or a key less, somewhere in it."""
+    file = copy.deepcopy(draw(files))
+    container, key = draw(st.sampled_from(list(_places(file))))
+    change = draw(st.sampled_from(["value"] * 6 + ["key", "none", "more"]))
+    if change == "value":
+        container[key] = draw(_other_than(container[key]))
+    elif change == "more" or isinstance(container, list):
+        place = file if isinstance(container, list) else container
+        place[draw(_KEYS)] = draw(_VALUES)
+    elif change == "key":
+        container[draw(_KEYS)] = container.pop(key)
+    else:
+        del container[key]
+    return file
+
+
+def as_yaml(file: File) -> str:
+    """Return a file's text: JSON is YAML too, a line for each key."""
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in file.items())
