@@ -160,7 +160,8 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
             rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
             if entry.retry_parameters is not None:
                 queueinfo.TranslateRetryParameters(entry.retry_parameters)
-        except queueinfo.MalformedQueueConfiguration as error:
+        # ValueError: a number that the message of the task queue has no room for
+        except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
             raise ConfigError(f"{path}: queue {entry.name}: {error}") from error
         queues[entry.name] = QueueConfig(
             name=entry.name,

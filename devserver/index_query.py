@@ -114,9 +114,10 @@ def complete_orders(
 
     Properties with an inequality follow what is asked for, then those projected, then
     the key. A property that must be equal to a value cannot order anything, nor can one
-    that stands behind the key. Source: datastore_index.py of the SDK. How it goes on
-    where an order is not complete the service leaves open: "if empty, order is
-    unspecified" (google/datastore/v1/query.proto), and Google's two emulators differ.
+    that stands behind the key. Source: datastore_index.py of the SDK.
+
+    The service leaves open how it goes on where an order is not complete: "if empty,
+    order is unspecified" (google/datastore/v1/query.proto). Google's emulators differ.
     """
     inequal = {name for conjunction in alternatives for name in conjunction.ranges}
     constant = set(alternatives[0].equal) if len(alternatives) == 1 else set()

@@ -4,6 +4,7 @@ The services here speak the protocol of osv.dev, which pip-audit can use at any 
 """
 
 import json
+import os
 import pathlib
 import re
 import threading
@@ -76,7 +77,7 @@ def service() -> Iterator[Service]:
     service.stop()
 
 
-def audit(url: str, home: pathlib.Path, **variables: str) -> Run:
+def audit(url: str, home: pathlib.Path, certificates: str = "") -> Run:
     """Run the session with a service at an address."""
     return nox(
         *("-s", "audit"),
@@ -84,7 +85,7 @@ def audit(url: str, home: pathlib.Path, **variables: str) -> Run:
         PIP_AUDIT_OSV_URL=url,
         NO_PROXY="127.0.0.1",
         HOME=str(home),  # pip-audit tidies up there
-        **variables,
+        PIP_CERT=certificates or os.environ.get("PIP_CERT", ""),
     )
 
 
@@ -119,7 +120,7 @@ def test_certificates_of_pip(
     nowhere = "https://127.0.0.1:9/v1/query"
     file = tmp_path / "none.pem"
 
-    reason = why_not_audited(audit(nowhere, tmp_path, PIP_CERT=str(file)))
+    reason = why_not_audited(audit(nowhere, tmp_path, str(file)))
 
     assert str(file) in reason
 

@@ -288,6 +288,10 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
             "queue a: Task retry limit",
         ),
         (
+            "queue:\n- name: a\n  retry_parameters:\n    max_doublings: 2147483648\n",
+            "queue a: Value out of range: 2147483648",
+        ),
+        (
             "queue:\n- name: a\n  max_concurrent_requests: -1\n",
             "queue a: max_concurrent_requests is -1",
         ),

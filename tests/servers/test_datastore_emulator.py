@@ -85,12 +85,13 @@ def test_contract_is_skipped_with_the_reason() -> None:
     assert "Google's Datastore emulator needs Java" in result.stdout
 
 
+@pytest.mark.parametrize("by_gcloud", [False, True], ids=["script", "gcloud"])
 def test_starts_forgets_and_stops(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, by_gcloud: bool
 ) -> None:
     """It serves Cloud NDB, forgets entities when told, and is gone at its end."""
     try:
-        emulator = DatastoreEmulator(tmp_path)
+        emulator = DatastoreEmulator(tmp_path, by_gcloud=by_gcloud)
     except NotInstalledError as error:
         pytest.skip(str(error))
     try:
