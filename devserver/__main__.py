@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from devserver.app_process import AppProcess
-    from devserver.config import AppConfig
     from devserver.faults import Faults
 
 PROG = "python -m devserver"
@@ -107,24 +106,8 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
     except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
-        _fail(1, _what_to_do(str(error), config))
-
-
-def _what_to_do(error: str, config: "AppConfig") -> str:
-    """Return how to go on after the app has died; what it printed is shown by now."""
-    from devserver import missing_module
-    from devserver.app_process import DEFAULT_ENTRYPOINT
-
-    summary, _, printed = error.partition("\n")
-    entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
-    advice = missing_module.advice(printed, config.folder, entrypoint)
-    # 127 is the shell's status for a program that it does not find
-    if advice is None and "exit status 127" in summary:
-        more = missing_module.about_packages(config.folder)
-        advice = f"The entrypoint's program is not there (see above). {more}"
-    if advice is None:
-        advice = "What it printed is above. Mend that, and start the server again."
-    return f"{summary} {advice}"
+        # what the app has printed, the rest of the text, is shown by now
+        _fail(1, str(error).partition("\n")[0])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -134,9 +135,14 @@ class ApiServer:
                 if TOKEN_HEADER in http_request.headers:
                     reason += f", and {TOKEN_HEADER} is not what the server printed"
                 raise apiproxy_errors.RPCFailedError(reason)
-            return await self._services.call(
-                call.service_name, call.method, call.request, ticket
-            )
+            began = time.perf_counter()
+            try:
+                return await self._services.call(
+                    call.service_name, call.method, call.request, ticket
+                )
+            finally:
+                took = time.perf_counter() - began
+                logger.debug("API call %s %.1f ms", what, took * 1e3)
 
     @contextlib.contextmanager
     def _ticket(

@@ -26,10 +26,11 @@ _WATCHDOG = Path(__file__).with_name("app_watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+_BIND = r"""((?:^|\s)-(?:-bind[=\s]|\w*b)\s*["']?)"""
 # "-b :$PORT" of the usual entrypoint, up to the address: every one of the machine
-_ALL_ADDRESSES = re.compile(
-    r"""((?:^|\s)-(?:-bind[=\s]|\w*b)\s*["']?)(?:0\.0\.0\.0|\[::\]|\*)?(?=:[$\d])"""
-)
+_ALL_ADDRESSES = re.compile(_BIND + r"(?:0\.0\.0\.0|\[::\]|\*)?(?=:[$\d])")
+# on App Engine, $PORT is always 8080
+_PORT_OF_APP_ENGINE = re.compile(_BIND + r"([^\s\"':]*:)8080\b")
 
 
 def is_gunicorn_without_bind(entrypoint: str) -> bool:
@@ -43,10 +44,14 @@ def is_gunicorn_without_bind(entrypoint: str) -> bool:
 
 
 def on_loopback(entrypoint: str) -> str:
-    """Return an entrypoint whose gunicorn does not listen on all addresses."""
+    """Return an entrypoint whose gunicorn does not listen on all addresses.
+
+    One that listens on App Engine's port gets the one that is free here.
+    """
     if _gunicorn_options(entrypoint) is None:
         return entrypoint
-    return _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint)
+    entrypoint = _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint)
+    return _PORT_OF_APP_ENGINE.sub(r"\g<1>\g<2>$PORT", entrypoint)
 
 
 def _gunicorn_options(entrypoint: str) -> list[str] | None:
@@ -174,7 +179,7 @@ class AppProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=config.folder,
+                cwd=str(config.folder),
                 env=variables,
                 pass_fds=(watched_end,),
                 # a Ctrl-C in the terminal is for the server, which ends the app
@@ -257,6 +262,12 @@ def _notice(entrypoint: str, socket_path: str | None) -> str | None:
     if socket_path is not None:
         return None
     if _gunicorn_options(entrypoint) is not None:
+        if not re.search(r"\$\{?PORT\b", entrypoint):
+            return (
+                "the entrypoint has gunicorn listen elsewhere than on $PORT, and "
+                "requests go there, on App Engine too. Leave out -b: gunicorn listens "
+                "on $PORT without it."
+            )
         return (
             "the entrypoint says where gunicorn listens, so every user of this machine "
             "can reach the app's own port and forge what App Engine sends. Leave out "

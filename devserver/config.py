@@ -83,6 +83,7 @@ _MEMORY_MB |= {"B2": 768, "B4": 1536, "B4_1G": 3072, "B8": 3072}
 # in place of what the parser says, which does not tell what to do
 _REASONS: Mapping[type, str] = {
     appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
+    appinfo_errors.MissingRuntimeError: "there is no runtime. Add: runtime: python313",
     appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
     "3 runtime. Delete it; packages stand in requirements.txt.",
 }

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from devserver.config import AppConfig
@@ -77,6 +78,7 @@ def show_banner(
     token: str,
     datastore: str,
     storage: str,
+    other_urls: Sequence[str] = (),
 ) -> None:
     """Print where everything is. Whoever reads it may rely on the app to answer."""
     name = config.folder.resolve().name
@@ -84,6 +86,7 @@ def show_banner(
     lines = (
         f"Development server for {name} (service {config.service}, {config.runtime})",
         f"  App        {app_url}",
+        *(f"             {url}" for url in other_urls),
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={datastore}",

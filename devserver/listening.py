@@ -77,6 +77,16 @@ def _port_error(port: int, address: str, error: OSError) -> PortError:
     return PortError(f"Port {port} cannot be used ({error.strerror}). Choose another.")
 
 
+def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
+    """Return the URL of the address that --host has added, if it is a single one."""
+    names = [sock.getsockname()[:2] for sock in sockets]
+    return [
+        f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for host, port in names
+        if host not in ("127.0.0.1", "::1", *_ALL)
+    ]
+
+
 def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
     """Say what it means to listen on one more address."""
     where = "every address of this machine" if host in _ALL else host

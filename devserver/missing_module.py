@@ -9,7 +9,7 @@ _NOT_FOUND = re.compile(
     r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?([\w.]+)",
     re.MULTILINE,
 )
-_GUIDE = "docs/python2-to-python3.md"
+GUIDE = "docs/python2-to-python3.md"
 
 # Python's own modules that were renamed or dropped, with what there is instead. A
 # package of the same name on PyPI is a stranger's. Sources: lib2to3.fixes.fix_imports
@@ -76,10 +76,15 @@ def advice(printed: str, folder: Path, entrypoint: str) -> str | None:
 
 def about_packages(folder: Path) -> str:
     """Return what to do about a package that is not installed."""
+    which = "that package, which may be called otherwise,"
+    return f"If it is of a package that the app needs: {add_to(folder, which)}"
+
+
+def add_to(folder: Path, package: str) -> str:
+    """Return how to have a package in the app's requirements installed."""
     return (
-        "If it is of a package that the app needs, name that package, which may be "
-        f"called otherwise, in {folder / 'requirements.txt'}, install that file for "
-        f"{sys.executable}, and start again; noxfile.py installs it by itself."
+        f"name {package} in {folder / 'requirements.txt'}, and start the server again: "
+        f"noxfile.py installs it. Without noxfile.py, install it for {sys.executable}."
     )
 
 
@@ -100,7 +105,7 @@ def _about(name: str, folder: Path, entrypoint: str) -> str | None:
             "with it, by: python3 noxfile.py -s copy -- flask DIR"
         )
     for table, owner, guide in (
-        (OF_PYTHON_2, "Python 2", f": see {_GUIDE}"),
+        (OF_PYTHON_2, "Python 2", f": see {GUIDE}"),
         (OF_EARLIER_PYTHON_3, "an earlier Python 3", ""),
     ):
         instead = table.get(name, table.get(top))
@@ -112,9 +117,9 @@ def _about(name: str, folder: Path, entrypoint: str) -> str | None:
                 f"package of that name{guide}."
             )
     if top in ("webapp2", "webapp2_extras"):
-        return f"{name} is of App Engine's Python 2: see {_GUIDE}."
+        return f"{name} is of App Engine's Python 2: see {GUIDE}."
     if name.startswith("google.appengine."):
-        return f"App Engine's SDK for Python 3 has no {name}: see {_GUIDE}."
+        return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
     return (
         f"There is no module {name}, neither in {folder} nor in an installed package. "
         f"If it is the app's own, add it. {about_packages(folder)}"

@@ -13,8 +13,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from devserver import advice, console, listening, supervisor
 from devserver import config as app_config
-from devserver import console, supervisor
 from devserver.api_server import ApiServer
 from devserver.app_client import AppClient
 from devserver.app_process import AppProcess
@@ -89,7 +89,10 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{settings.port}"
         clock, requests = Clock(), RunningRequests()
-        self._app = supervisor.Supervisor(lambda: settings.start_app(self._config))
+        self._app = supervisor.Supervisor(
+            lambda: settings.start_app(self._config),
+            lambda reason: advice.what_to_do(reason, self._config),
+        )
         self._client = AppClient(self._app)
         self._front = Front(config, self._client, requests, hostname=hostname)
         if config.warmup:
@@ -173,10 +176,13 @@ class Server:
         datastore = f"127.0.0.1:{self._settings.datastore_port}"
         storage = self._settings.storage
         where = str(storage.path.resolve()) if storage else "in memory"
-        console.show_banner(self._config, url, state_url, self._token, datastore, where)
+        console.show_banner(
+            *(self._config, url, state_url, self._token, datastore, where),
+            listening.other_urls(self._settings.front_sockets),
+        )
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+            threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
 
     async def _stop_with_parent(self) -> None:
         # looked at again and again: no event tells of a parent's end
@@ -210,7 +216,8 @@ class Server:
                 queues = app_config.load_queue_yaml(config.folder)
                 config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
-            logger.error("%s The settings of before stay.", error)
+            reason = str(error).rstrip(".")
+            logger.error("%s. The settings of before stay.", reason)
             return
         self._config = self._front.config = config
         if new_app:
@@ -226,6 +233,11 @@ class Server:
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
+            if folder / "requirements.txt" in paths:
+                logger.warning(
+                    "what requirements.txt names is not installed meanwhile; "
+                    "if it is new, start the server again"
+                )
             self._app.restart()
 
     async def _shut_down(self) -> None:
@@ -266,6 +278,11 @@ async def run(settings: Settings, config: AppConfig, process: AppProcess) -> Non
     queues = app_config.load_queue_yaml(config.folder)
     server = Server(settings, dataclasses.replace(config, queues=queues))
     await server.run(process)
+
+
+def _open_browser(url: str) -> None:
+    if not webbrowser.open(url):
+        logger.warning("no browser was found to open %s", url)
 
 
 def _port(sock: socket.socket) -> int:

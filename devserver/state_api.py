@@ -88,8 +88,8 @@ class StateApi:
                 )
             if not has_token(request, self._token):
                 raise web.HTTPForbidden(
-                    text=f"send {TOKEN_HEADER}: and the token that the server printed "
-                    "when it started"
+                    text=f"{TOKEN_HEADER} is missing or wrong: send the token that "
+                    "this server has printed at its start"
                 )
         return await handler(request)
 

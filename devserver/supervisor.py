@@ -31,9 +31,19 @@ class Supervisor:
     2, 4 … up to 30 s, and after 1 s again once it has run for 30 s.
     """
 
-    def __init__(self, start: Callable[[], AppProcess]) -> None:
-        """Supervise the processes that `start` makes."""
+    def __init__(
+        self,
+        start: Callable[[], AppProcess],
+        what_to_do: Callable[[str], str] = lambda reason: "",
+    ) -> None:
+        """Supervise the processes that `start` makes.
+
+        Args:
+            start: starts the app.
+            what_to_do: returns how to go on when the app has ended before it was ready.
+        """
         self._start = start
+        self._what_to_do = what_to_do
         self.warm_up: Callable[[AppProcess], Awaitable[None]] | None = None
         self._process: AppProcess | None = None
         self._ending: set[AppProcess] = set()
@@ -113,6 +123,10 @@ class Supervisor:
                 await self._until_ready(process)
             except Exception as error:  # noqa: BLE001 - requests wait until this ends
                 reason = str(error) or type(error).__name__
+                if isinstance(error, OSError):
+                    reason = f"The app cannot be started: {reason}."
+                elif isinstance(error, AppUnavailable):
+                    reason = _with_advice(reason, self._what_to_do(reason))
                 if not self._was_ready:
                     self._set(failure=reason)
                     return
@@ -128,9 +142,9 @@ class Supervisor:
                     delay = _FIRST_DELAY
             process = None
             what = f"in {delay:g} s" if restarts else "when a file of it has changed"
-            summary = reason.partition("\n")[0].rstrip(".")
-            logger.error("%s; next start %s", summary, what)
-            self._set(failure=f"{reason}\n\nIts next start is {what}.")
+            next_start = f"Its next start is {what}."
+            logger.error("%s %s", reason.partition("\n")[0], next_start)
+            self._set(failure=f"{reason}\n\n{next_start}")
             if not restarts:
                 return
             await asyncio.sleep(delay)
@@ -156,7 +170,7 @@ class Supervisor:
         slow = asyncio.get_running_loop().call_later(
             _SLOW_START_SECONDS,
             lambda: logger.warning(
-                "the app takes long to start; still waiting for it to listen on %s",
+                "the app does not listen on %s; still waiting for it",
                 where,
             ),
         )
@@ -215,6 +229,11 @@ def _end_of(process: AppProcess, when: str) -> str:
     assert status is not None
     how = f"signal {status - 128}" if status > 128 else f"exit status {status}"
     return f"The app ended with {how} {when}.\n\n{process.tail()}".rstrip()
+
+
+def _with_advice(reason: str, advice: str) -> str:
+    summary, _, printed = reason.partition("\n")
+    return f"{summary} {advice}".rstrip() + f"\n{printed}".rstrip()
 
 
 async def changes(folder: Path) -> AsyncIterator[set[Path]]:

@@ -139,6 +139,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             self._check_app(part)
         for add in adds:
             _check_name(add, in_transaction)
+            self._check_queue(add)
             self._check_target(add)
             # the app computed the ETA with the real time
             add.eta_usec += int(self._clock.offset * 1e6)
@@ -158,6 +159,14 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                 raise apiproxy_errors.ApplicationError(
                     _ERRORS.PERMISSION_DENIED, "queues are made in queue.yaml"
                 )
+
+    def _check_queue(self, add: Any) -> None:
+        """Say which queue is not there; the stub's own answer has no text."""
+        name = add.queue_name.decode(errors="replace")
+        if self._queues[None]._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
+            raise apiproxy_errors.ApplicationError(
+                _ERRORS.UNKNOWN_QUEUE, f"there is no queue {name!r}: see queue.yaml"
+            )
 
     def _check_target(self, add: Any) -> None:
         queue = self.queues().get(add.queue_name.decode(errors="replace"))

@@ -136,7 +136,7 @@ def test_tasks_wait_while_the_app_restarts(start: Start) -> None:
     for _ in range(3):
         app.defer("note", "waits")
     kill_app(app)
-    app.wait_for_log("next start in 1 s")
+    app.wait_for_log("Its next start is in 1 s")
     server.resume("default")
 
     wait_until(lambda: not server.waiting(), "the tasks have run")

@@ -267,7 +267,12 @@ def test_a_socket_in_a_folder_with_a_long_name(
 
 @pytest.mark.parametrize(
     ("entrypoint", "advice"),
-    [("python main.py", "port of its own"), ("gunicorn -b :$PORT main:app", "-b")],
+    [
+        ("python main.py", "port of its own"),
+        ("gunicorn -b :$PORT main:app", "forge"),
+        ("gunicorn -b :8080 main:app", "forge"),
+        ("gunicorn -b 127.0.0.1:8085 main:app", "elsewhere than on $PORT"),
+    ],
 )
 def test_a_port_that_others_can_reach_is_said(
     folder: Path, start: Callable[[], AppProcess], entrypoint: str, advice: str
@@ -290,6 +295,8 @@ def test_a_port_that_others_can_reach_is_said(
         "gunicorn --workers 2 --bind [::]:$PORT main:app",
         'gunicorn --bind ":$PORT" main:app',
         "gunicorn -Rb :$PORT main:app",
+        "gunicorn -b :8080 main:app",
+        "gunicorn --bind=127.0.0.1:8080 main:app",
         "env A=b gunicorn main:app",
         "sh -c 'gunicorn main:app'",
         "python -u -m gunicorn main:app",
@@ -317,6 +324,7 @@ def test_gunicorn_listens_on_loopback_only(
     [
         "gunicorn -b 192.0.2.1:$PORT main:app",
         "gunicorn -b unix:app.sock main:app",
+        "gunicorn -b 127.0.0.1:80801 main:app",
         "gunicorn --config conf/b:$PORT main:app",
         "uvicorn main:app --port $PORT --bind :$PORT",
         "hypercorn -b :$PORT main:app",

@@ -46,6 +46,17 @@ def app(environ, start_response):
     return ["|".join(values).encode()]
 """
 
+# Makes an API call.
+CALLING = """\
+from google.appengine.api import memcache, wrap_wsgi_app
+
+def call(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(memcache.get("a")).encode()]
+
+app = wrap_wsgi_app(call)
+"""
+
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
@@ -103,7 +114,10 @@ class Running:
                 pytest.fail(f"the server has ended: {self.stdout}{self.stderr}")
             return found and found[1]
 
-        return wait_until(look, f"{pattern} in {text()}", PATIENCE) or ""
+        try:
+            return wait_until(look, "a text", PATIENCE) or ""
+        except TimeoutError:
+            pytest.fail(f"{pattern} is not in {text()}")
 
     def log(self, pattern: str) -> str:
         """Wait for a text in the log, and return its first group."""
@@ -329,6 +343,7 @@ def test_one_address_more(start: Callable[..., Running]) -> None:
     port = server.url.rpartition(":")[2]
     assert fetch(f"http://127.0.0.2:{port}/") == (200, "hello")
     assert fetch(server.url) == (200, "hello")
+    assert f"\n             http://127.0.0.2:{port}\n" in server.stdout
 
 
 @pytest.mark.skipif(
@@ -468,15 +483,16 @@ def test_a_python_without_the_packages() -> None:
 
 
 def test_an_app_that_dies_at_start(folder: Path) -> None:
-    """Status 1; what it printed is shown, once, and then what to do."""
+    """Status 1; what it printed is shown, once, and then where and what to do."""
     (folder / "main.py").write_text("raise RuntimeError('broken app')")
     result = run(folder, "--port", "0")
     assert result.returncode == 1
-    assert result.stderr.count("RuntimeError: broken app") == 1
+    assert len(re.findall("(?m)^RuntimeError: broken app$", result.stderr)) == 1
     assert "asyncio" not in result.stderr
     assert result.stderr.endswith(
         "python -m devserver: error: The app ended with exit status 3 before it was "
-        "ready. What it printed is above. Mend that, and start the server again.\n"
+        "ready. main.py, line 1: RuntimeError: broken app. Mend that, and start the "
+        "server again.\n"
     )
     assert result.stdout == ""
 
@@ -760,7 +776,8 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     edit(folder / "main.py", 'b"', "b'''")
     wait_until(lambda: fetch(server.url)[0] == 503, "the failure", PATIENCE)
     assert "SyntaxError" in fetch(server.url)[1]
-    server.log("error: The app ended with exit status 3 before it was ready; next")
+    ended = "The app ended with exit status 3 before it was ready"
+    server.log(rf"error: {ended}\. main\.py, line 3: SyntaxError")
     assert "SyntaxError" in server.stderr
     (folder / "main.py").write_text(HELLO.replace("hello", "mended"))
     server.answers("mended")
@@ -794,7 +811,7 @@ def test_queue_yaml_is_read_again(telling: Path, start: Callable[..., Running]) 
     (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/s\n")
     wait_until(lambda: set(queues(server)) == {"default", "slow"}, "slow", PATIENCE)
     (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/year\n")
-    server.log(r"error: .*queue\.yaml, line \d: ")
+    server.log(r"error: .*queue\.yaml, line \d: .*[^.]\. The settings of before stay\.")
     assert set(queues(server)) == {"default", "slow"}
     assert "restarting the app" not in server.stderr
 
@@ -810,6 +827,37 @@ def test_without_reload_nothing_happens(
         wait_until(lambda: fetch(server.url)[1] == "edited", "the edit", 1.5)
 
 
+def test_a_package_that_is_missing_after_an_edit(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """As at the first start, it is said; that a reload does not install it, too."""
+    server = start()
+    server.answers("hello")
+    (folder / "main.py").write_text("import not_there\n" + HELLO)
+    said = "There is no module not_there, .* and start the server again: noxfile.py"
+    server.log(f"error: The app ended .* before it was ready. {said}")
+    status, body = fetch(server.url)
+    assert status == 503
+    assert re.search(said, body)
+    (folder / "requirements.txt").write_text("not_there\n")
+    server.log("warning: what requirements.txt names is not installed meanwhile")
+
+
+def test_open_without_a_browser(folder: Path, start: Callable[..., Running]) -> None:
+    """There is a line instead of a page."""
+    server = start("--no-reload", "--open")
+    server.answers("hello")
+    server.log(f"warning: no browser was found to open {server.url}")
+
+
+def test_debug_shows_the_api_calls(folder: Path, start: Callable[..., Running]) -> None:
+    """Each with the time it took."""
+    make_app(folder, CALLING, "app_engine_apis: true")
+    server = start("--no-reload", "--log-level", "debug")
+    server.answers("None")
+    server.log(r"API call memcache\.Get \d+\.\d ms$")
+
+
 def test_an_app_that_crashes_comes_back(
     folder: Path, start: Callable[..., Running]
 ) -> None:
@@ -818,7 +866,9 @@ def test_an_app_that_crashes_comes_back(
     server = start()
     server.answers("hello")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    server.log("error: The app ended with signal 9 by itself; next start in 1 s")
+    server.log(
+        "error: The app ended with signal 9 by itself. Its next start is in 1 s."
+    )
     server.answers("hello")
 
 

@@ -610,9 +610,9 @@ async def test_a_write_needs_json(
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ({TOKEN_HEADER: ""}, "the token that the server printed"),
-        ({TOKEN_HEADER: "0" * 32}, "the token that the server printed"),
-        ({TOKEN_HEADER: "é"}, "the token that the server printed"),
+        ({TOKEN_HEADER: ""}, "is missing or wrong: send the token"),
+        ({TOKEN_HEADER: "0" * 32}, "is missing or wrong: send the token"),
+        ({TOKEN_HEADER: "é"}, "is missing or wrong: send the token"),
         ({"Origin": "http://elsewhere.test"}, "another origin"),
         ({"Origin": "http://127.0.0.1:1"}, "another origin"),
         ({"Origin": "null"}, "another origin"),

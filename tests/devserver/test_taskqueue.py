@@ -129,6 +129,8 @@ async def test_an_unknown_queue_is_refused(api: AppRequest) -> None:
     """Also to be asked or purged, and no queue comes into being by it."""
     unknown = TASK_ERRORS.UNKNOWN_QUEUE
     assert await code_of(api.add(queue="nosuch")) == unknown
+    with pytest.raises(apiproxy_errors.ApplicationError, match="no queue 'nosuch'"):
+        await api.add(queue="nosuch")
     assert await code_of(api.tasks("nosuch")) == unknown
     assert await code_of(purge(api, "nosuch")) == unknown
     assert list(api.services.taskqueue.queues()) == ["default"]

@@ -1,0 +1,58 @@
+"""What to do about an app that has ended before it was ready."""
+
+import re
+from pathlib import Path
+
+from devserver import missing_module
+from devserver.app_process import DEFAULT_ENTRYPOINT
+from devserver.config import AppConfig
+
+# the last line of a traceback: the first that is not indented, "Name: text"
+_ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
+_PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
+_OF_PYTHON_2 = (
+    "Missing parentheses in call to",
+    "multiple exception types must be parenthesized",
+    "has no attribute 'TaskHandler'",
+)
+
+
+def what_to_do(reason: str, config: AppConfig) -> str:
+    """Return how to go on.
+
+    Args:
+        reason: how the app ended, in a line, and the last lines that it printed.
+        config: its configuration.
+    """
+    summary, _, printed = reason.partition("\n")
+    entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
+    advice = missing_module.advice(printed, config.folder, entrypoint)
+    if advice is not None:
+        return advice
+    # 127 is the shell's status for a program that it does not find
+    if "exit status 127" in summary:
+        if config.entrypoint is None:
+            how = missing_module.add_to(config.folder, "gunicorn")
+            return f"app.yaml has no entrypoint, so gunicorn has to be there: {how}"
+        more = missing_module.about_packages(config.folder)
+        return f"The entrypoint's program is not there (see above). {more}"
+    errors = list(_ERROR.finditer(printed))
+    if not errors:
+        return "What it printed is above. Mend that, and start the server again."
+    error = errors[-1]
+    old = any(text in error[1] for text in _OF_PYTHON_2)
+    more = f" That is of Python 2: see {missing_module.GUIDE}." if old else ""
+    where = _place(printed[: error.start(1)], config.folder)
+    return (
+        f"{where}{error[1].rstrip('.')}.{more} Mend that, and start the server again."
+    )
+
+
+def _place(traceback: str, folder: Path) -> str:
+    """Return the last line of the app's own that a traceback names, for a reader."""
+    own = (folder, folder.resolve())
+    for file, line in reversed(_PLACE.findall(traceback)):
+        for parent in own:
+            if Path(file).is_relative_to(parent):
+                return f"{Path(file).relative_to(parent)}, line {line}: "
+    return ""
