@@ -15,7 +15,7 @@ from devserver.datastore_v1.databases import Database, Databases
 from devserver.datastore_v1.errors import AbortedError, check, refuse_if
 from devserver.datastore_v1.keys import Partition
 from devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
-from devserver.datastore_v1.run_query import Search
+from devserver.datastore_v1.run_query import MAX_BATCH_BYTES, Search
 from devserver.datastore_v1.transactions import (
     IDLE_SECONDS,
     TOTAL_SECONDS,
@@ -170,14 +170,20 @@ class DatastoreV1:
         if transaction is not None:
             with self._ended_if_aborted(transaction):
                 await transaction.read_keys(keys)
+        size = 0
         for namespace, path in keys:
+            if size > MAX_BATCH_BYTES:
+                partition.write_key(namespace, path, response.deferred.add())
+                continue
             row = view.row(namespace, path)
             if row is not None:
-                results.write_entity(row, response.found.add(), mask)
+                result = response.found.add()
+                results.write_entity(row, result, mask)
             else:
-                missing = response.missing.add()
-                partition.write_key(namespace, path, missing.entity.key)
-                missing.version = database.store._GetReadTimestamp()
+                result = response.missing.add()
+                partition.write_key(namespace, path, result.entity.key)
+                result.version = database.store._GetReadTimestamp()
+            size += result.ByteSize()
         _set_now(response.read_time)
 
     async def _search(

@@ -75,6 +75,26 @@ def test_lookup_tells_found_from_missing(raw: RawClient) -> None:
     assert answer.read_time.timestamp() > 0
 
 
+def test_a_lookup_that_would_be_too_large_defers_keys(raw: RawClient) -> None:
+    """An answer fits into the 4 MiB that gRPC's clients take; what is left comes next.
+
+    RawClient takes no more, as google-cloud-datastore and Cloud NDB 2.3.0.
+    """
+    large = value("x" * 1_000_000, exclude_from_indexes=True)
+    keys = [key("A", number) for number in range(1, 10)]
+    for own in keys:
+        raw.upsert(entity(own, large=large))
+    keys.insert(4, key("A", "missing"))
+    found, missing, left = [], [], keys
+    while left:
+        answer = raw.call("Lookup", keys=left)
+        found += [result.entity.key for result in answer.found]
+        missing += [result.entity.key for result in answer.missing]
+        assert len(answer.deferred) < len(left)
+        left = list(answer.deferred)
+    assert (found, missing) == (keys[:4] + keys[5:], [keys[4]])
+
+
 def test_a_change_makes_a_new_version_and_keeps_the_creation(raw: RawClient) -> None:
     """The version goes up with a change, not with a write that changes nothing."""
     first = raw.upsert(entity(key("A", 1), n=1)).mutation_results[0]
