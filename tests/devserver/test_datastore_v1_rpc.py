@@ -873,6 +873,16 @@ def test_bytes_that_are_no_request_are_refused(raw: RawClient, data: bytes) -> N
     assert raw.upsert(entity(key("A", 1))).mutation_results
 
 
+def test_a_call_whose_time_is_up_is_not_carried_out(running: RunningDatastore) -> None:
+    """A client that waits for a nanosecond hears that it was too short, every time."""
+    with grpc.insecure_channel(running.host) as channel:
+        lookup: Any = channel.unary_unary("/google.datastore.v1.Datastore/Lookup")
+        for timeout in [1e-9] * 30:
+            with pytest.raises(grpc.RpcError) as error:
+                lookup(b"", timeout=timeout)
+            assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 def test_an_unknown_rpc_is_unimplemented(raw: RawClient) -> None:
     """A method that the service does not have is UNIMPLEMENTED."""
     with pytest.raises(grpc.RpcError) as error:
