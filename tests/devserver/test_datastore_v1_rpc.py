@@ -247,6 +247,22 @@ def test_a_reserved_id_does_not_come_again(
     assert first not in later
 
 
+@pytest.mark.parametrize("database", ["", "named"])
+def test_a_reset_does_not_begin_anew_with_ids(
+    raw: RawClient, running: RunningDatastore, database: str
+) -> None:
+    """What is left of a task or a page from before may still have one."""
+    keys = [key("A", database=database)] * 5
+    before = raw.call("AllocateIds", database_id=database, keys=keys).keys
+    named = entity(key("A", 1, database=database), n=1)
+    raw.upsert(named, database_id=database)
+    running.clear()
+    after = raw.call("AllocateIds", database_id=database, keys=keys).keys
+    assert not [allocated for allocated in after if allocated in before]
+    answer = raw.call("Lookup", database_id=database, keys=[named.key])
+    assert not answer.found
+
+
 @pytest.mark.parametrize("number", [2**52 + 2**51 - 1, 2**52 - 1, 2**63 - 1])
 @pytest.mark.parametrize("how", ["reserved", "stored"])
 def test_the_last_id_leaves_others(raw: RawClient, number: int, how: str) -> None:
