@@ -202,17 +202,27 @@ class DatastoreCalls:
         groups = _groups(method, request)
         if groups and request.HasField("transaction"):
             await self._lock_for_transaction(request.transaction.handle, groups)
+            self._ask_in_transaction(method, request, response)
         elif any(self._locks.holder(group) for group in groups):
             with self._write_owner(ticket) as owner:
                 await self._acquire(owner, groups)
                 self._ask(method, request, response)
-            return
-        self._ask(method, request, response)
+        else:
+            self._ask(method, request, response)
         if method == "BeginTransaction" and request.mode != READ_ONLY:
             self._owners[response.handle] = Owner(ticket)
 
     def _ask(self, method: str, request: Any, response: Any) -> None:
         self.stub.MakeSyncCall("datastore_v3", method, request, response)
+
+    def _ask_in_transaction(self, method: str, request: Any, response: Any) -> None:
+        try:
+            self._ask(method, request, response)
+        except apiproxy_errors.ApplicationError as error:
+            if error.application_error == datastore_pb.Error.CONCURRENT_TRANSACTION:
+                # the SDK takes it for ended, and sends no rollback
+                self.roll_back(request.transaction.handle)
+            raise
 
     def _end(self, method: str, transaction: Any, response: Any) -> None:
         try:

@@ -194,6 +194,21 @@ class IndexedStore:
         super()._Delete(key)  # type: ignore[misc]
         self._changed(key, None)
 
+    def _AllocateIds(self, keys: Iterable[Any]) -> list[Any]:
+        """Complete keys, but not with ids at which the app has put entities of its own.
+
+        The ids begin anew with each server: whoever puts back what an earlier one had
+        puts it at the very ids that come next.
+        """
+        allocated: list[Any] = []
+        for key in keys:
+            complete = super()._AllocateIds([key])  # type: ignore[misc]
+            while complete and self.row(key.name_space, path_of(key.path.element)):
+                key.path.element[-1].ClearField("id")
+                complete = super()._AllocateIds([key])  # type: ignore[misc]
+            allocated += complete
+        return allocated
+
     def Clear(self) -> None:
         """Forget all entities."""
         super().Clear()  # type: ignore[misc]

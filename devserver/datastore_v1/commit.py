@@ -74,7 +74,7 @@ class Commit:
         namespace = key.partition_id.namespace_id
         reference = partition.reference(namespace, path)
         allocated = path[-1] == 0
-        while allocated and (path[-1] == 0 or store.row(namespace, path)):
+        if allocated:
             reference.path.element[-1].ClearField("id")
             store._AllocateIds([reference])
             path = (*path[:-1], reference.path.element[-1].id)

@@ -41,5 +41,10 @@ class Databases:
         return self._databases[name]
 
     def clear(self) -> None:
-        """Forget the named databases; the default one is its owner's to clear."""
-        self._databases = {"": self._databases[""]}
+        """Forget what named databases hold; the default one is its owner's to clear.
+
+        They stay, as no id is to be handed out again.
+        """
+        for name, database in self._databases.items():
+            if name:
+                database.store.Clear()

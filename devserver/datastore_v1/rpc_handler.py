@@ -14,6 +14,9 @@ from devserver.storage import StorageError
 
 logger = logging.getLogger("devserver")
 
+SHORTEST_TIME = 0.001
+"""Seconds: gRPC rounds a deadline up to milliseconds. The service never is so fast."""
+
 Rpc = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response."""
 
@@ -38,6 +41,10 @@ def rpc_handler(
     @functools.wraps(rpc)
     async def handle(data: bytes, context: Any) -> bytes:
         response = response_class()
+        left = context.time_remaining()
+        if left is not None and left < SHORTEST_TIME:
+            # a client so near may else get an answer that it does not wait for
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")
         try:
             request = request_class.FromString(data)
             try:

@@ -15,6 +15,10 @@ from devserver.property_index import KindIndex
 
 MAX_BATCH_RESULTS = 1000
 MAX_BATCH_BYTES = 2 * 2**20
+"""One result more of 1 MiB, and an answer still fits into gRPC's usual 4 MiB.
+
+What is left comes with the next batch of a query, or is a deferred key of a lookup.
+"""
 
 _MORE = messages.QueryResultBatch.MoreResultsType
 _RESULT = messages.EntityResult.ResultType

@@ -1,7 +1,8 @@
 """The gRPC port: which RPC goes where."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc.aio
@@ -11,10 +12,10 @@ from devserver.datastore_v1 import messages, queries, results
 from devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from devserver.datastore_v1.commit import Commit
 from devserver.datastore_v1.databases import Database, Databases
-from devserver.datastore_v1.errors import check, refuse_if
+from devserver.datastore_v1.errors import AbortedError, check, refuse_if
 from devserver.datastore_v1.keys import Partition
 from devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
-from devserver.datastore_v1.run_query import Search
+from devserver.datastore_v1.run_query import MAX_BATCH_BYTES, Search
 from devserver.datastore_v1.transactions import (
     IDLE_SECONDS,
     TOTAL_SECONDS,
@@ -136,6 +137,19 @@ class DatastoreV1:
                 check_read_time(database, options)
         return transaction.view if transaction else database.store, transaction
 
+    @contextmanager
+    def _ended_if_aborted(self, transaction: Transaction) -> Iterator[None]:
+        """End a transaction with the read that finds it to have lost.
+
+        Cloud NDB sends an aborted read again, three times in vain, and then fails. Only
+        when it hears that there is no such transaction does it begin a new one.
+        """
+        try:
+            yield
+        except AbortedError:
+            self._transactions.end(transaction)
+            raise
+
     def _abandon(self, response: Any) -> None:
         """End the transaction that a failed request has begun: nobody knows its id."""
         if identifier := getattr(response, "transaction", b""):
@@ -154,15 +168,22 @@ class DatastoreV1:
         )
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None:
-            await transaction.read_keys(keys)
+            with self._ended_if_aborted(transaction):
+                await transaction.read_keys(keys)
+        size = 0
         for namespace, path in keys:
+            if size > MAX_BATCH_BYTES:
+                partition.write_key(namespace, path, response.deferred.add())
+                continue
             row = view.row(namespace, path)
             if row is not None:
-                results.write_entity(row, response.found.add(), mask)
+                result = response.found.add()
+                results.write_entity(row, result, mask)
             else:
-                missing = response.missing.add()
-                partition.write_key(namespace, path, missing.entity.key)
-                missing.version = database.store._GetReadTimestamp()
+                result = response.missing.add()
+                partition.write_key(namespace, path, result.entity.key)
+                result.version = database.store._GetReadTimestamp()
+            size += result.ByteSize()
         _set_now(response.read_time)
 
     async def _search(
@@ -174,10 +195,11 @@ class DatastoreV1:
         parsed = queries.parse(query, namespace, database.partition, aggregated)
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None and transaction.snapshot is None:
-            if parsed.ancestor is not None:
-                await transaction.read_keys([(namespace, parsed.ancestor)])
-            else:
-                transaction.read_kind((namespace, parsed.kind))
+            with self._ended_if_aborted(transaction):
+                if parsed.ancestor is not None:
+                    await transaction.read_keys([(namespace, parsed.ancestor)])
+                else:
+                    transaction.read_kind((namespace, parsed.kind))
         return Search(view, parsed, database.partition), parsed
 
     async def _run_query(self, request: Any, response: Any) -> None:

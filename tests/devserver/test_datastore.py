@@ -278,6 +278,21 @@ async def test_a_request_does_not_wait_for_its_own_transaction(
     assert is_idle(server.services.datastore)
 
 
+async def test_a_read_that_comes_too_late_ends_the_transaction(server: Server) -> None:
+    """What it has read before has changed; it holds nobody up, as none rolls it back.
+
+    The SDK's ndb raises TransactionFailedError then and sends nothing more.
+    """
+    api, other = server.request(), server.request()
+    transaction = await api.begin(allow_multiple_eg=True)
+    await api.get(KEY, transaction)
+    await api.put(KEY, 7)
+    assert await code_of(api.get(OTHER, transaction)) == CONCURRENT_TRANSACTION
+    assert is_idle(server.services.datastore)
+    async with asyncio.timeout(10):
+        await other.put(KEY, 8)
+
+
 async def test_two_transactions_of_one_request_do_not_wait(server: Server) -> None:
     """An independent transaction inside another one is not held up by it."""
     api = server.request()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from google.appengine.api import users
+from google.appengine.datastore.datastore_stub_util import ToScatteredId
 from google.appengine.ext import blobstore
 from google.appengine.ext import ndb as bundled
 from google.appengine.ext.ndb import polymodel
@@ -312,6 +313,25 @@ def test_ids_and_deletions_are_shared(writer: Any, reader: Any) -> None:
     assert ([counter.count for counter in page[:3]], more) == ([19, 19, 18], True)
     page, _, _ = kind.query().order(-kind.count).fetch_page(40, start_cursor=cursor)
     assert len(page) == 29
+
+
+@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+def test_ids_that_the_app_has_chosen_are_not_handed_out(
+    running: RunningDatastore, writer: Any, reader: Any
+) -> None:
+    """Entities of an earlier server, put back, are at the ids that would come next."""
+    store = running.calls.stub
+    ahead = running.do(lambda: store._IdCounter("scattered"))
+    chosen = [ToScatteredId(count) for count in range(ahead, ahead + 6)]
+    kind, same = MODELS[writer]["Counter"], MODELS[reader]["Counter"]
+    writer.put_multi([kind(id=number, count=-1) for number in chosen])
+    found = [same(count=1).put().id() for _ in range(2)]
+    found += [
+        cloud.transaction(lambda: MODELS[cloud]["Counter"](count=1).put().id()),
+        *(key.id() for key in MODELS[cloud]["Counter"].allocate_ids(2)),
+    ]
+    assert set(chosen).isdisjoint(found)
+    assert [kind.get_by_id(number).count for number in chosen] == [-1] * 6
 
 
 @pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)

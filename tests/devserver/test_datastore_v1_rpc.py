@@ -75,6 +75,26 @@ def test_lookup_tells_found_from_missing(raw: RawClient) -> None:
     assert answer.read_time.timestamp() > 0
 
 
+def test_a_lookup_that_would_be_too_large_defers_keys(raw: RawClient) -> None:
+    """An answer fits into the 4 MiB that gRPC's clients take; what is left comes next.
+
+    RawClient takes no more, as google-cloud-datastore and Cloud NDB 2.3.0.
+    """
+    large = value("x" * 1_000_000, exclude_from_indexes=True)
+    keys = [key("A", number) for number in range(1, 10)]
+    for own in keys:
+        raw.upsert(entity(own, large=large))
+    keys.insert(4, key("A", "missing"))
+    found, missing, left = [], [], keys
+    while left:
+        answer = raw.call("Lookup", keys=left)
+        found += [result.entity.key for result in answer.found]
+        missing += [result.entity.key for result in answer.missing]
+        assert len(answer.deferred) < len(left)
+        left = list(answer.deferred)
+    assert (found, missing) == (keys[:4] + keys[5:], [keys[4]])
+
+
 def test_a_change_makes_a_new_version_and_keeps_the_creation(raw: RawClient) -> None:
     """The version goes up with a change, not with a write that changes nothing."""
     first = raw.upsert(entity(key("A", 1), n=1)).mutation_results[0]
@@ -225,6 +245,22 @@ def test_a_reserved_id_does_not_come_again(
     later = raw.call("AllocateIds", keys=[key("A")] * 10).keys
     assert reserved.isdisjoint(answer.path[-1].id for answer in later)
     assert first not in later
+
+
+@pytest.mark.parametrize("database", ["", "named"])
+def test_a_reset_does_not_begin_anew_with_ids(
+    raw: RawClient, running: RunningDatastore, database: str
+) -> None:
+    """What is left of a task or a page from before may still have one."""
+    keys = [key("A", database=database)] * 5
+    before = raw.call("AllocateIds", database_id=database, keys=keys).keys
+    named = entity(key("A", 1, database=database), n=1)
+    raw.upsert(named, database_id=database)
+    running.clear()
+    after = raw.call("AllocateIds", database_id=database, keys=keys).keys
+    assert not [allocated for allocated in after if allocated in before]
+    answer = raw.call("Lookup", database_id=database, keys=[named.key])
+    assert not answer.found
 
 
 @pytest.mark.parametrize("number", [2**52 + 2**51 - 1, 2**52 - 1, 2**63 - 1])
@@ -851,6 +887,16 @@ def test_bytes_that_are_no_request_are_refused(raw: RawClient, data: bytes) -> N
             raw.bytes(rpc, data)
         assert error.value.code() in {INVALID, grpc.StatusCode.PERMISSION_DENIED}
     assert raw.upsert(entity(key("A", 1))).mutation_results
+
+
+def test_a_call_whose_time_is_up_is_not_carried_out(running: RunningDatastore) -> None:
+    """A client that waits for a nanosecond hears that it was too short, every time."""
+    with grpc.insecure_channel(running.host) as channel:
+        lookup: Any = channel.unary_unary("/google.datastore.v1.Datastore/Lookup")
+        for timeout in [1e-9] * 30:
+            with pytest.raises(grpc.RpcError) as error:
+                lookup(b"", timeout=timeout)
+            assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_an_unknown_rpc_is_unimplemented(raw: RawClient) -> None:

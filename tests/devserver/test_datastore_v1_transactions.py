@@ -334,8 +334,37 @@ def test_the_one_with_the_lock_may_be_the_one_that_loses(
     raw.upsert(entity(A1, n=2))
     options = {"transaction": transaction}
     assert raw.error("Lookup", keys=[A2], read_options=options)[0] == ABORTED
-    assert commit_error(raw, transaction, {"upsert": entity(A1, n=3)}) == ABORTED
+    assert commit_error(raw, transaction, {"upsert": entity(A1, n=3)}) == INVALID
     assert read(raw) == 2
+
+
+@pytest.mark.parametrize(
+    ("rpc", "what"),
+    [
+        ("Lookup", {"keys": [A2]}),
+        ("RunQuery", {"query": {"kind": [{"name": "B"}]}}),
+    ],
+)
+def test_a_transaction_ends_with_an_aborted_read(
+    raw: RawClient,
+    running: RunningDatastore,
+    monkeypatch: pytest.MonkeyPatch,
+    rpc: str,
+    what: Any,
+) -> None:
+    """Sent again, the read hears that there is nothing to go on with.
+
+    Cloud NDB does send it again, and begins another transaction only when it hears so.
+    """
+    monkeypatch.setattr(transactions, "PATIENCE", 0.0)
+    transaction = begin(raw)
+    read(raw, transaction)
+    raw.upsert(entity(A1, n=2))
+    options = {"transaction": transaction}
+    codes = [raw.error(rpc, read_options=options, **what)[0] for _ in range(2)]
+    assert codes == [ABORTED, INVALID]
+    raw.call("Rollback", transaction=transaction)
+    assert running.do(lambda: is_idle(running))
 
 
 def test_a_missing_entity_is_read_like_any_other(
@@ -399,7 +428,7 @@ def test_a_deadlock_ends(raw: RawClient, running: RunningDatastore) -> None:
     with pytest.raises(grpc.RpcError) as error:
         waiting.result()
     assert error.value.code() == ABORTED
-    assert commit_error(raw, first, {"upsert": entity(A2, n=5)}) == ABORTED
+    assert commit_error(raw, first, {"upsert": entity(A2, n=5)}) == INVALID
     assert (read(raw), read(raw, of=A2)) == (2, 1)
 
 
@@ -546,6 +575,36 @@ def test_an_aborted_transaction_is_tried_again(context: Any, client: Any) -> Non
 
     ndb.transaction(conflict)
     assert (len(runs), of.get().count) == (2, 101)
+
+
+def test_a_deadlock_of_two_threads(client: ndb.Client) -> None:
+    """Each has read what the other wants; both come to their end, one after a retry."""
+    with client.context():
+        keys = [Tally(id="x").put(), Tally(id="y").put()]
+    both = threading.Barrier(2)
+
+    def work(first: Any, second: Any) -> int:
+        runs: list[int] = []
+
+        def change() -> None:
+            counters = [first.get()]
+            runs.append(1)
+            if len(runs) == 1:
+                both.wait(10)
+            counters.append(second.get())
+            for counter in counters:
+                counter.count += 1
+            ndb.put_multi(counters)
+
+        with client.context():
+            ndb.transaction(change)
+        return len(runs)
+
+    with ThreadPoolExecutor(2) as executor:
+        runs = list(executor.map(work, keys, reversed(keys)))
+    assert sorted(runs) == [1, 2]
+    with client.context():
+        assert [tally.count for tally in ndb.get_multi(keys)] == [2, 2]
 
 
 def test_two_transactions_of_one_thread(client: ndb.Client) -> None:
