@@ -123,6 +123,14 @@ def test_headers_of_a_change(counting: Embedded) -> None:
     assert len(named) == 2
 
 
+def test_what_nothing_answers(embedded: Embedded) -> None:
+    """The paths of which the page says so."""
+    (line,) = re.findall(r"nothing answers (.*)\.", DEVSERVER)
+
+    assert len(code(line)) > 1
+    assert {embedded.get(path).status for path in code(line)} == {404}
+
+
 def without_numbers(log: str) -> list[str]:
     """Return lines of a log without times, names of tasks and how long it took."""
     return re.sub(r"\d\d:\d\d:\d\d|\b\d{15,}|\d+(?= ms)", "N", log).splitlines()

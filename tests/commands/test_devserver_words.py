@@ -1,6 +1,7 @@
 """What docs/devserver.md says of the dev server is what its code has."""
 
 import ast
+import inspect
 import math
 import pathlib
 import re
@@ -9,11 +10,13 @@ import pytest
 from google.appengine.api import appinfo
 
 from devserver import (
+    __main__,
     app_process,
     config,
     entity_locks,
     faults,
     forwarding,
+    front,
     http_server,
     not_emulated,
     server,
@@ -34,6 +37,10 @@ def word(number: float) -> str:
     return NUMBERS[int(number)]
 
 
+UNAVAILABLE = front._response_to(supervisor.AppUnavailable())
+assert UNAVAILABLE
+(WAL,) = re.findall(r'_beside\("(-\w+)"\)\n +if wal', inspect.getsource(storage_file))
+
 SENTENCES = [
     ("tasks that are due to the app, {} at a time", task_runner.MAX_RUNNING),
     ("waits for the first, up to {:g} seconds", entity_locks.LOCK_DEADLINE),
@@ -51,6 +58,9 @@ SENTENCES = [
     ("sends the header `{}` instead", http_server.TOKEN_HEADER),
     ("are kept in `DIR/{}`", storage_file.FILE_NAME),
     ("of its `app.yaml`, or with `{}`", app_process.DEFAULT_ENTRYPOINT),
+    ("`{} APP_FOLDER` runs one", __main__.PROG),
+    ("requests get {} with the reason", UNAVAILABLE.status),
+    ("there, whose name ends in `{}`", WAL),
 ]
 
 

@@ -207,3 +207,17 @@ def test_oldest_python() -> None:
 
     assert named
     assert set(named) == {(".".join(oldest), ".".join(newest))}
+
+
+def test_what_is_installed_without_the_lock() -> None:
+    """The README names each session that does so; `serve`, for an app elsewhere."""
+    sessions = NOXFILE.partition("# --- what the user says")[0].split("@nox.session")
+    without = {
+        re.findall(r"^def (\w+)", text, re.MULTILINE)[0]
+        for text in sessions
+        if "locked=False" in text
+    }
+    (line,) = re.findall(r"\nnox itself, .*, are installed without it", README)
+
+    assert {*code(line), "serve"} == without
+    assert "an app in another folder" in line
