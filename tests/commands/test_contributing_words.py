@@ -5,7 +5,7 @@ import shlex
 
 from tests import conftest, realtime
 from tests.chaos import test_chaos
-from tests.commands.running import nox
+from tests.commands.running import nox, run
 from tests.commands.test_project_files import constant
 from tests.commands.test_readme import CONTRIBUTING, section
 from tests.commands.test_readme_tables import NUMBERS, code, rows
@@ -118,6 +118,14 @@ def test_what_sessions_run() -> None:
     assert ("the move to Cloud NDB" in described("minimums")) is migration
     for name in ("lint", "types"):
         assert f'session.run("{described(name)}"' in source_of(name)
+
+
+def test_files_of_an_app() -> None:
+    """An app is what the page says, and no more."""
+    (line,) = re.findall(r"^An app is .* and no more\.$", CONTRIBUTING, re.MULTILINE)
+    for folder in APPS.values():
+        listed = run("git", "ls-files", folder).stdout.splitlines()
+        assert sorted(code(line)) == sorted(x.partition("/")[2] for x in listed)
 
 
 def test_how_long_the_schedule_takes() -> None:

@@ -25,6 +25,7 @@ from devserver import (
     task_runner,
 )
 from devserver.datastore_v1 import errors, transactions
+from devserver.datastore_v1 import server as datastore_v1
 from tests.commands.test_readme import DEVSERVER, section
 from tests.commands.test_readme_tables import NUMBERS, code, rows
 from tests.commands.test_readme_words import source_of
@@ -59,6 +60,7 @@ SENTENCES = [
     ("are kept in `DIR/{}`", storage_file.FILE_NAME),
     ("of its `app.yaml`, or with `{}`", app_process.DEFAULT_ENTRYPOINT),
     ("`{} APP_FOLDER` runs one", __main__.PROG),
+    ("The server speaks `{}` over gRPC", datastore_v1._SERVICE),
     ("requests get {} with the reason", UNAVAILABLE.status),
     ("there, whose name ends in `{}`", WAL),
 ]

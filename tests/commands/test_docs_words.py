@@ -7,17 +7,28 @@ import pathlib
 import re
 import shlex
 from http import HTTPStatus
+from types import ModuleType
 
 import pytest
 from aiohttp import web
 from google.api_core.exceptions import RetryError
 from google.appengine.api.datastore_errors import TransactionFailedError
 from google.appengine.api.taskqueue import MAX_PUSH_TASK_SIZE_BYTES
+from google.appengine.ext import ndb as bundled
 from google.appengine.ext.ndb import context
+from google.cloud import ndb as cloud
 from google.cloud.ndb import _retry
 from ruamel.yaml import YAML
 
-from devserver import faults, front, http_server, running_requests, server
+from devserver import (
+    __main__,
+    faults,
+    forwarding,
+    front,
+    http_server,
+    running_requests,
+    server,
+)
 from shared import cloud_ndb
 from tests.commands import cloud_sdk
 from tests.commands.test_links import PAGES
@@ -93,6 +104,15 @@ def test_how_the_sdk_knows_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer_to(named, "192.0.2.1")[1] == HTTPStatus.FORBIDDEN
 
 
+def test_headers_that_are_dropped() -> None:
+    """The table has how they begin, in the words of docs/devserver.md."""
+    (attack,) = (x for x, _ in rows("What is defended", SECURITY) if "forges" in x)
+
+    assert [f"{x.lower().rstrip('*')}" for x in code(attack)] == [
+        *forwarding._APP_ENGINES_OWN
+    ]
+
+
 def test_status_of_the_guard() -> None:
     """The one for a request that claims to come from App Engine."""
     (status,) = re.findall(
@@ -147,16 +167,40 @@ def test_transactions() -> None:
         {what: cells for what, *cells in rows("What is different", CLOUD_NDB)}[what]
         for what in ("a transaction that lost a conflict", "when it lost each time")
     )
-    bundled = inspect.getsource(context)
-    (retries,) = re.findall(r"retries is None:\s+retries = (\d+)", bundled)
+    source = inspect.getsource(context)
+    (retries,) = re.findall(r"retries is None:\s+retries = (\d+)", source)
 
     assert tries[0] == f"tried again at once, up to {retries} times"
     assert f"up to {_retry._DEFAULT_RETRIES} times, after a second and more" in tries[1]
     assert _retry._DEFAULT_INITIAL_DELAY == 1.0
     assert code(errors[0]) == [TransactionFailedError.__name__]
-    assert f"raise datastore_errors.{TransactionFailedError.__name__}(" in bundled
+    assert f"raise datastore_errors.{TransactionFailedError.__name__}(" in source
     assert code(errors[1]) == [f"{RetryError.__module__}.{RetryError.__name__}"]
     assert f"raise core_exceptions.{RetryError.__name__}(" in inspect.getsource(_retry)
+
+
+def later() -> None:
+    """Be decorated."""
+
+
+@pytest.mark.parametrize(("column", "library"), [(0, bundled), (1, cloud)])
+def test_with_or_without_brackets(column: int, library: ModuleType) -> None:
+    """The table says how a library's decorator can be written."""
+    (cells,) = (x for x in rows("What is different", CLOUD_NDB) if "`@ndb" in x[0])
+    without = library.transactional(later)
+    decorated = library.transactional()(later)
+
+    assert decorated.__name__ == later.__name__
+    # or it is what makes a decorator, with a function where a number is meant
+    does = getattr(without, "__name__", "") == later.__name__
+    assert cells[1 + column] == ("with or without `()`" if does else "with `()` only")
+
+
+def test_project() -> None:
+    """The project that other clients have to name is the server's own."""
+    named = re.findall(r"and the project `([\w-]+)`", CLOUD_NDB)
+
+    assert named == [__main__._parser().get_default("project")]
 
 
 def test_names_that_the_counter_needs() -> None:

@@ -1,4 +1,4 @@
-"""Each name of code, header or folder that a page has between backticks is there."""
+"""Each name, header, option and folder that a page has is one that there is."""
 
 import functools
 import importlib.util
@@ -27,13 +27,18 @@ NAME = re.compile(
 )
 
 
-def sources() -> Iterator[pathlib.Path]:
-    """Yield the files of this repository that hold code, and those of the packages."""
+def own_sources() -> Iterator[pathlib.Path]:
+    """Yield the files of this repository that hold code, but for these tests."""
     listed = run("git", "ls-files", "-co", "--exclude-standard").stdout.splitlines()
     for name in listed:
         code = name.endswith((".py", ".yaml", ".toml", ".txt"))
         if code and not name.startswith("tests/commands/test_"):
             yield REPOSITORY / name
+
+
+def sources() -> Iterator[pathlib.Path]:
+    """Yield the same and the files of the packages."""
+    yield from own_sources()
     for package in LIBRARIES:
         spec = importlib.util.find_spec(package)
         assert spec
@@ -68,6 +73,23 @@ def test_headers(page: str) -> None:
     for header in re.findall(r"`(X-(?:AppEngine|Devserver)-[\w-]*\w)`", prose(page)):
         name = header.lower()
         assert code & {name, "http_" + name.replace("-", "_")}, header
+
+
+@functools.cache
+def options() -> set[str]:
+    """Return all options of commands that the code names."""
+    files = filter(pathlib.Path.is_file, own_sources())
+    texts = [file.read_text() for file in files]
+    return {x for text in texts for x in re.findall(r"--[a-z][\w-]+", text)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options(page: str) -> None:
+    """An option is one that code takes, or gives to another command."""
+    text = (REPOSITORY / page).read_text()
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text))
+
+    assert named - options() == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

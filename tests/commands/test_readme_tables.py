@@ -152,6 +152,7 @@ def test_answers(app: str, tmp_path: pathlib.Path) -> None:
     column = 1 + list(APPS).index(app)
     own = re.findall(r"`(//\S+)` is a (\d+)", rows("The three apps")[-1][column])
     wanted += [("GET", path, status) for path, status in own]
+    wanted += [("GET", path, "404") for path in re.findall("no page at `(/)`", README)]
     server = Embedded(REPOSITORY / APPS[app], tmp_path)
     try:
         server.pause("default")

@@ -15,6 +15,7 @@ from devserver import __main__
 from shared import counter
 from tests.commands import cloud_sdk
 from tests.commands.test_readme import README, first_cells, section
+from tests.commands.test_readme_commands import blocks
 from tests.commands.test_readme_tables import PATHS, code, deferred_calls, rows
 from tests.servers.staging import APPS, REPOSITORY
 
@@ -52,12 +53,13 @@ def test_what_options_take() -> None:
     assert len(table) > 5
 
 
-def test_port_0() -> None:
-    """What --help says of port 0, the README says too."""
+def test_ports() -> None:
+    """What --help says of port 0, the README says too; a port in use is the default."""
     (port,) = (x for x in __main__._parser()._actions if x.dest == "port")
     (meaning,) = (x for shown, x in rows("The dev server") if "--port" in shown)
 
     assert (port.help or "").partition(" (default")[0].split("; ")[1] in meaning
+    assert re.findall(r"`Port (\d+) is in use", README) == [str(port.default)]
 
 
 def test_options_of_deploy() -> None:
@@ -176,6 +178,23 @@ def test_files_to_copy() -> None:
 
     assert {*table, "counter.py", "cloud_ndb.py"} == there
     assert not {"counter.py", "cloud_ndb.py"} & {*table}
+
+
+def test_lines_to_change() -> None:
+    """The three lines, and what they import, are those of the Flask sample."""
+    text = section(README, "Copy it into your app")
+    (settings,) = blocks(text, "yaml")
+    (*_, last) = blocks(text, "python")
+    (imports,) = re.findall(r"^It takes `(.*)` and `(.*)`\.$", text, re.MULTILINE)
+    flask = REPOSITORY / "flask_app"
+
+    assert set(settings.splitlines()) <= lines_of(flask / "app.yaml")
+    assert {*last.splitlines(), *imports} <= lines_of(flask / "main.py")
+
+
+def lines_of(file: pathlib.Path) -> set[str]:
+    """Return the lines of a file."""
+    return set(file.read_text().splitlines())
 
 
 # --- versions ---
