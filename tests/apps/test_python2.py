@@ -32,6 +32,7 @@ from tests.apps.python2 import NotThereError, Python2
 VARIABLE = "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL"
 PAGE = REPOSITORY / "docs" / "python2-to-python3.md"
 TEXT = PAGE.read_text()
+PROTOCOLS = TEXT.partition("\n## 7. ")[2].partition("\n## ")[0]
 
 # In a process of its own, as on App Engine: the app is imported when the variable is
 # set, and its view defers the three tasks into the SDK's stub of the task queue.
@@ -182,6 +183,31 @@ def test_protocol(value: str | None, number: int, increment: Increment) -> None:
     assert [protocol(payload) for payload in payloads] == [number] * 3
 
 
+def test_table_of_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has a row for each kind of value, with the protocol that it gives."""
+    table = re.findall(r"^\| ([a-z].*) \| (?:.*: )?(\d).* \|$", PROTOCOLS, re.MULTILINE)
+    for kind, number in table:
+        others = ["True", *re.findall(r'`"(\w+)"`', kind)]
+        for value in [""] if kind == "not set, or empty" else others:
+            monkeypatch.setenv(VARIABLE, value)
+            assert protocol(deferred.serialize(print)) == int(number), value
+    assert len(table) == 2
+
+
+def test_protocols_of_python2(python2: Python2) -> None:
+    """The page names those that it loads, and the error that it answers others with."""
+    (known,) = re.findall(r"Python 2\.7 knows the protocols (.*)\.", PROTOCOLS)
+    (error,) = re.findall(r"It answers the one of Python 3 with `(.*)`", PROTOCOLS)
+    task: tuple[Any, ...] = (print, ("x",), {})
+    payloads = [pickle.dumps(task, x) for x in range(pickle.HIGHEST_PROTOCOL + 1)]
+
+    answers = python2.load(*payloads)
+
+    loaded = [x for x, answer in enumerate(answers) if "unsupported" not in answer]
+    assert loaded == [int(x) for x in re.findall(r"\d", known)]
+    assert answers[-1] == error
+
+
 def test_without_the_variable_python2_loads_nothing(
     increment: Increment, python2: Python2
 ) -> None:
@@ -240,8 +266,13 @@ def test_python3_runs_every_protocol(
     assert received == [("key", 10)]
 
 
-@pytest.mark.parametrize(("letter", "factor"), [("a", 1), ("中", 2)])
-def test_texts_grow(letter: str, factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("letter", "kind", "factor"),
+    [("a", "ASCII letters takes", 1), ("中", "Chinese characters", 2)],
+)
+def test_texts_grow(
+    letter: str, kind: str, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With protocol 0, ASCII takes as much as with 5, and Chinese twice as much."""
     text = letter * 10_000
     monkeypatch.setenv(VARIABLE, "")
@@ -250,6 +281,10 @@ def test_texts_grow(letter: str, factor: int, monkeypatch: pytest.MonkeyPatch) -
     compatible = len(deferred.serialize(print, text))
 
     assert compatible / newest == pytest.approx(factor, abs=0.01)
+    assert f"{kind} {['as', 'twice as'][factor - 1]} much" in PROTOCOLS
+    if factor > 1:
+        escaped = letter.encode("unicode_escape").decode()
+        assert f"each is written as `{escaped[:2]}" in PROTOCOLS
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -329,11 +364,13 @@ def test_arguments_from_python3(python2: Python2) -> None:
 
 
 def test_dates_that_are_dropped(python2: Python2) -> None:
-    """Those of 1920 to 2047: their second byte is no ASCII."""
-    for year, loads in [(1919, True), (1920, False), (2047, False), (2048, True)]:
+    """Those of the years that the page names: their second byte is no ASCII."""
+    ((first, last),) = re.findall(r"\nThe dates from (\d+) to (\d+) are all", TEXT)
+    dropped = range(int(first), int(last) + 1)
+    for year in (dropped.start - 1, dropped.start, dropped.stop - 1, dropped.stop):
         task = f"(do_something_later, (datetime.datetime({year}, 1, 1),), {{}})"
         for payload in python2.dump(task):
-            if loads:
+            if year not in dropped:
                 assert pickle.loads(payload)[1] == (datetime.datetime(year, 1, 1),)
             else:
                 assert error_of(payload) == "UnicodeDecodeError"
@@ -404,7 +441,9 @@ def test_large_task_of_python2(services: testbed.Testbed, python2: Python2) -> N
     assert not list(sdk_deferred._DeferredTaskEntity.all())
 
 
-def test_functions_of_main(tmp_path: pathlib.Path) -> None:
+def test_functions_of_main(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """They have one name when main is imported, and another when it is run."""
     (tmp_path / "main.py").write_text(
         "from google.appengine.ext import deferred\n"
@@ -424,7 +463,14 @@ def test_functions_of_main(tmp_path: pathlib.Path) -> None:
     assert payload("-c", "import main").startswith(b"(cmain\nlater\n")
     as_program = payload("main.py")
     assert as_program.startswith(b"(c__main__\nlater\n")
-    assert deliver(as_program) == DROPPED
+    with caplog.at_level("INFO"):
+        assert deliver(as_program) == DROPPED
+    logged = re.findall(
+        r"log has a line `(.*?)`|custom handler of the samples logs `(.*?)`", TEXT
+    )
+    for line in (first or second for first, second in logged):
+        assert line in caplog.text
+    assert len(logged) == 2
 
 
 def test_payload_can_be_read_once(received: list[tuple[Any, ...]]) -> None:
@@ -442,6 +488,24 @@ class Kept(ndb.Model):  # type: ignore[misc]
     """An entity with a pickle."""
 
     value = ndb.PickleProperty()
+
+
+def said(sentence: str) -> list[int]:
+    """Return the protocols that a sentence of the page names."""
+    (line,) = re.findall(rf".*{sentence}.*", TEXT)
+    return list(map(int, re.findall(r"protocol (\d)", line)))
+
+
+def test_protocols_of_entities_and_memcache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has those that the next tests find."""
+    for value in ("", "True"):
+        monkeypatch.setenv("NDB_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL", value)
+        number = protocol(Kept.value._to_base_type("x"))
+        assert said("It is written with protocol")[bool(value)] == number
+    monkeypatch.setenv("MEMCACHE_USE_CROSS_COMPATIBLE_PROTOCOL", "True")
+    assert said("Memcache has a third variable") == [
+        protocol(memcache.Client()._do_pickle(()))
+    ]
 
 
 @pytest.mark.parametrize(("value", "number"), [("", 5), ("True", 2), ("False", 2)])

@@ -117,21 +117,25 @@ def test_what_is_not_emulated_is_documented() -> None:
         assert f"`{name}`" in listed
 
 
-def test_state_api_is_documented() -> None:
-    """docs/devserver.md has the routes of the State API, and no others."""
+def served() -> set[tuple[str, str]]:
+    """Return the routes of the State API: method and path."""
     nothing: Any = SimpleNamespace(taskqueue=None)  # only the routes are looked at
     runner: Any = StateApi(nothing, nothing, nothing, "")._server._runner
     routes = runner.app.router.routes()
-    served = {
+    return {
         (route.method, route.resource.canonical)
         for route in routes
         if route.resource and route.method != "HEAD"  # GET brings it along
     }
+
+
+def test_state_api_is_documented() -> None:
+    """docs/devserver.md has the routes of the State API, and no others."""
     cells = first_cells(section(DEVSERVER, "The State API"))
     named = re.findall(r"`([A-Z]+) (/[^`?]*)", cells)
     written = {"QUEUE": "{queue}", "TASK": "{task}"}
 
-    assert served == {
+    assert served() == {
         (method, re.sub("QUEUE|TASK", lambda x: written[x[0]], path))
         for method, path in named
     }

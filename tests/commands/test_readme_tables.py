@@ -1,6 +1,8 @@
 """The README's tables say what the apps are and do."""
 
 import ast
+import collections
+import itertools
 import pathlib
 import re
 import sys
@@ -20,13 +22,14 @@ from tests.commands.test_readme import README, section
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 
-METHODS = re.compile(r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\b")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PATHS = ("/counter/get", "/counter/increment", "/custom/path", "/_ah/queue/deferred")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
-def rows(title: str) -> list[list[str]]:
+def rows(title: str, page: str = README) -> list[list[str]]:
     """Return the cells of the last table below a headline, without its head."""
-    lines = [x for x in section(README, title).splitlines() if x.startswith("|")]
+    lines = [x for x in section(page, title).splitlines() if x.startswith("|")]
     dashes = max(i for i, line in enumerate(lines) if set(line) <= set("|-"))
     return [line.strip("| ").split(" | ") for line in lines[dashes + 1 :]]
 
@@ -44,8 +47,8 @@ def normal(text: str) -> str:
 # --- the schedule ---
 
 
-def deferred_calls(app: str) -> list[tuple[int, str, int]]:
-    """Return countdown, URL and amount of each call of defer in an app."""
+def deferred_calls(app: str) -> list[tuple[int, str, int, str]]:
+    """Return each call of defer in an app: countdown, URL, amount and the call."""
     tree = ast.parse((REPOSITORY / APPS[app] / "main.py").read_text())
     found = []
     for node in ast.walk(tree):
@@ -53,7 +56,8 @@ def deferred_calls(app: str) -> list[tuple[int, str, int]]:
             options = {x.arg: ast.literal_eval(x.value) for x in node.keywords}
             url = options.get("_url", deferred._DEFAULT_URL)
             amount = ast.literal_eval(node.args[2])
-            found.append((options.get("_countdown", 0), url, amount))
+            call = f"defer({', '.join(map(ast.unparse, node.args))})"
+            found.append((options.get("_countdown", 0), url, amount, call))
     return found
 
 
@@ -62,11 +66,14 @@ def test_schedule(app: str) -> None:
     """Each call of defer is a row, with its delay, its URL and the count after it."""
     count = 0
     expected = []
-    for countdown, url, amount in deferred_calls(app):
+    calls = set()
+    for countdown, url, amount, call in deferred_calls(app):
+        calls.add(f"`{call}`")
         count += amount
         expected.append([str(countdown), f"`{url}`", str(count)])
 
     found = rows("What you see")
+    assert calls == {found[0][1]}  # the others are "the same with"
     assert [[delay, url, count] for delay, _, url, count in found] == expected
     for delay, what, url, _ in found:
         assert (f"_countdown={delay}" in what) is (delay != "0")
@@ -78,32 +85,77 @@ def test_schedule(app: str) -> None:
 
 
 def test_apps_beside_each_other() -> None:
-    """What a cell shows of an app is in its main.py."""
-    for what, *cells in rows("The three apps")[:6]:
-        assert len(cells) == len(APPS), what
-        for folder, cell in zip(APPS.values(), cells, strict=True):
-            text = normal((REPOSITORY / folder / "main.py").read_text())
-            for shown in code(cell):
-                if shown != "//counter/get":  # an address, not a line
-                    assert normal(shown) in text, (folder, what)
+    """What a cell shows of an app is in its main.py, and in the last row in no other.
+
+    An address, with a status behind it, is asked for below.
+    """
+    titles = re.findall(r"\[(\w+)\]\(\1/main\.py\)", section(README, "The three apps"))
+    sources = {
+        folder: normal((REPOSITORY / folder / "main.py").read_text())
+        for folder in APPS.values()
+    }
+
+    assert titles == list(sources)
+    for what, *cells in rows("The three apps"):
+        for folder, cell in zip(titles, cells, strict=True):
+            for shown in map(normal, code(cell)):
+                if not shown.startswith("//"):
+                    assert shown in sources[folder], (folder, what)
+                if what == "its own":
+                    others = [text for x, text in sources.items() if x != folder]
+                    assert not [text for text in others if shown in text], shown
+
+
+ROUTES = {
+    "flask": "(rule.rule for rule in main.app.url_map.iter_rules())",
+    "django": "('/' + str(path.pattern) for path in main.urlpatterns)",
+    "plain_wsgi": "main.routes",
+}
+"""How to ask an app's main.py for its paths."""
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_paths(app: str) -> None:
+    """The paths of the tables are those of the apps, and the SDK's own."""
+    asked = run(
+        *(sys.executable, "-c", f"import main; print(*{ROUTES[app]})"),
+        folder=REPOSITORY / APPS[app],
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+
+    assert {*asked.stdout.split(), deferred._DEFAULT_URL} == set(PATHS), asked.stderr
 
 
 def answers() -> Iterator[tuple[str, str, str]]:
     """Yield method, path and the promised answer, for each that the table names."""
     for request, answer in rows("What the apps answer"):
-        methods = METHODS.findall(request) or ["GET"]
+        methods = re.findall("|".join(METHODS), request) or ["GET"]
         paths = re.findall(r"(/[\w/]+)", request) or PATHS
         for method in dict.fromkeys(methods):
             for path in paths:
                 yield method, path, answer
 
 
+def test_each_answer_is_promised_once() -> None:
+    """The table says what becomes of each method at each path, in one row."""
+    promised = collections.Counter((x, path) for x, path, _ in answers())
+    wanted = set(itertools.product(METHODS, PATHS))
+
+    assert {request for request in promised if request[1] in PATHS} == wanted
+    assert set(promised.values()) == {1}
+
+
 @pytest.mark.parametrize("app", APPS)
 def test_answers(app: str, tmp_path: pathlib.Path) -> None:
-    """Each request of the table gets the status that stands beside it."""
+    """Each request of the table gets the status and the text that stand beside it."""
     wanted = list(answers())
+    column = 1 + list(APPS).index(app)
+    own = re.findall(r"`(//\S+)` is a (\d+)", rows("The three apps")[-1][column])
+    wanted += [("GET", path, status) for path, status in own]
+    wanted += [("GET", path, "404") for path in re.findall("no page at `(/)`", README)]
     server = Embedded(REPOSITORY / APPS[app], tmp_path)
     try:
+        server.pause("default")
         for method, path, answer in wanted:
             here, with_django, there = answer.partition("with Django")
             promised = there if with_django and app == "django" else here
@@ -117,6 +169,12 @@ def test_answers(app: str, tmp_path: pathlib.Path) -> None:
             if "`Allow`" in promised:
                 assert found.allow, (method, path)
                 assert method not in found.allow or found.status == 200
+            queued = re.findall(r"(\w+) tasks are queued", promised) or ["no"]
+            assert NUMBERS[len(server.tasks())] == queued[0], (method, path)
+            server.purge("default")
+            if promised.startswith("200 and "):
+                text = code(promised) or re.findall(r"no text|\d+(?= before)", promised)
+                assert [found.text or "no text"] == text, (method, path)
     finally:
         server.stop()
     assert len(wanted) > 20
