@@ -39,6 +39,7 @@ OLDEST_NOX = (2025, 10, 14)  # the same as nox.needs_version below
 NOX = "nox[uv]>=2026.10.20,<2027"  # what is installed where there is none
 
 NOXFILE = Path(__file__).absolute()
+WRITABLE = "what it installs goes into .nox beside it, which has to be writable"
 UNFINISHED = "unfinished-"
 
 
@@ -107,7 +108,7 @@ def start_nox() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        fail(f"cannot set up nox: {error}")
+        fail(f"cannot set up nox: {error}; {WRITABLE}")
 
 
 def python_with_nox() -> Path:
@@ -295,16 +296,21 @@ def serve(session: nox.Session) -> None:
         return
     chosen, others = options.parse_known_args(session.posargs)
     if chosen.storage is not None:
-        # nox has changed to this file's folder; it is meant from where the user is
-        others.append(f"--storage={Path(session.invoked_from, chosen.storage)}")
+        others.append(f"--storage={typed(session, chosen.storage)}")
     if chosen.server == "dev_appserver":
         need_dev_appserver(session.error)
+    own = typed(session, chosen.app)
+    is_app = Path(own, "app.yaml").is_file()
     try:
         folder = f"{app_name(chosen.app)}_app"
+        if is_app and not own.samefile(folder):
+            session.error(
+                f"{own} is an app, too. Say ./{own.name} for that one; for the sample, "
+                "start in another folder"
+            )
         install(session, "devserver", apps=APPS)
     except argparse.ArgumentTypeError as error:
-        own = Path(session.invoked_from, chosen.app)
-        if not Path(own, "app.yaml").is_file():
+        if not is_app:
             options.error(f"{error}, and no {own / 'app.yaml'}")
         folder = str(own)
         use_environment_for(session, own)
@@ -323,8 +329,7 @@ def copy(session: nox.Session) -> None:
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("folder", metavar="DIR")
     chosen = options.parse_args(session.posargs)
-    # nox has changed to this file's folder; DIR is meant from where the user is
-    folder = Path(session.invoked_from, chosen.folder)
+    folder = typed(session, chosen.folder)
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
             session.error(f"{folder} is not empty. Name a new folder")
@@ -572,6 +577,12 @@ def app_name(text: str) -> str:
     return app
 
 
+def typed(session: nox.Session, text: str) -> Path:
+    """Return a path that is meant from where the user is: nox has gone from there."""
+    path = Path(session.invoked_from, text)
+    return path.resolve() if ".." in path.parts else path
+
+
 def not_empty(text: str) -> str:
     """Return a text; refuse an empty one, as a variable of the shell may be."""
     if not text.strip():
@@ -792,7 +803,11 @@ def install(
         wanted += hashlib.sha256(LOCK.read_bytes()).hexdigest()
     note = Path(environment.location, "installed-by-noxfile.txt")
     # two sessions may start at once: nox -s serve -- flask, and the same for django
-    with filelock.FileLock(f"{environment.location}.lock"):
+    try:
+        lock = filelock.FileLock(f"{environment.location}.lock").acquire()
+    except OSError as error:
+        session.error(f"cannot install: {error}; {WRITABLE}")
+    with lock:
         if note.exists() and note.read_text() == wanted:
             return
         if environment._reused:  # nox has no public word for it

@@ -232,7 +232,10 @@ def _parse(parse: Callable[[str], Any], text: str, path: Path) -> Any:
         if reason.endswith(":") and len(lines) > 1:
             reason += " " + lines[1].strip()
         # what the SDK means stands at the end of the chain
-        reason = _REASONS.get(type(getattr(cause, "cause", cause)), reason)
+        meant = type(getattr(cause, "cause", cause))
+        if meant is appinfo_errors.MissingRuntimeError:
+            where = ""  # it is noticed at the end of the file
+        reason = _REASONS.get(meant, reason)
         raise ConfigError(f"{path}{where}: {reason}") from error
 
 

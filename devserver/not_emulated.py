@@ -20,7 +20,7 @@ RESERVED_VARIABLES = frozenset(
 )
 SETTINGS = (
     *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
-    *("error_handlers", "includes", "builtins", "api_config", "backends"),
+    *("error_handlers", "includes", "api_config", "backends"),
     *("network", "resources", "beta_settings", "vm_settings", "standard_websocket"),
     *("endpoints_api_service", "health_check", "liveness_check", "readiness_check"),
     *("service_account", "build_env_variables", "runtime_config", "main"),
@@ -54,6 +54,11 @@ def warnings(info: Any, path: Path, text: str) -> Iterator[str]:
             yield f"{name}: gcloud app deploy refuses it: delete it, and use {option}."
     if asked := [name for name in SETTINGS if getattr(info, name, None)]:
         yield f"app.yaml: not emulated: {', '.join(asked)}."
+    if info.builtins:
+        yield (
+            "builtins has no effect, it is of Python 2: wrap_wsgi_app(app, "
+            "use_deferred=True) replaces deferred, see docs/python2-to-python3.md."
+        )
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
             yield f"{name} is left out: Cloud Tasks is not emulated."

@@ -16,6 +16,8 @@ _PROBE_SECONDS = 0.01
 # ready after this time
 _PATIENCE_SECONDS = 5.0
 _SLOW_START_SECONDS = 10.0
+# what files end in that an app writes while it runs
+WRITTEN_BY_APPS = ("log", "pid", "sock", "tmp", "db", "sqlite", "sqlite3")
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 
 
@@ -246,7 +248,8 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
         ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, "venv", "env")
         ignore_entity_patterns = (
             *watchfiles.DefaultFilter.ignore_entity_patterns,
-            r"\.(log|pid|sock|tmp|db|sqlite3?)(-\w+)?$",
+            # also with what SQLite appends
+            rf"\.({'|'.join(WRITTEN_BY_APPS)})(-\w+)?$",
         )
 
     async for batch in watchfiles.awatch(

@@ -72,6 +72,13 @@ def test_sentences(sentence: str, value: object) -> None:
     assert sentence.format(value) in DEVSERVER
 
 
+def test_files_that_no_reload_follows() -> None:
+    """All that the server takes for written by the app itself."""
+    (named,) = re.findall(r"files that end in (.*): an app", DEVSERVER)
+
+    assert code(named) == [f".{ending}" for ending in supervisor.WRITTEN_BY_APPS]
+
+
 def test_headers_that_are_dropped() -> None:
     """All of App Engine's own, by how they begin."""
     (named,) = re.findall(r"The front drops every (.*) header from", DEVSERVER)

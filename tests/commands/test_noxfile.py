@@ -339,6 +339,31 @@ def test_no_network_is_one_line(python: pathlib.Path, clone: pathlib.Path) -> No
     assert not unfinished(clone)
 
 
+def test_setup_where_nothing_can_be_written(
+    python: pathlib.Path, clone: pathlib.Path
+) -> None:
+    """One line says which folder has to be writable."""
+    (clone / ".nox").write_text("in the way: root may write anywhere")
+    check_says_writable(run(python, clone, "--list"))
+
+
+def test_session_where_nothing_can_be_written(
+    python: pathlib.Path, used_clone: pathlib.Path
+) -> None:
+    """So does one in a clone where nox is set up already."""
+    locks = used_clone / ".nox" / str(sys.implementation.cache_tag)
+    (locks / "lint.lock").mkdir(parents=True)
+    check_says_writable(run(python, used_clone, "-s", "lint", "--install-only"))
+
+
+def check_says_writable(result: Run) -> None:
+    """See that a run has failed with the line."""
+    (line,) = (x for x in result.stderr.splitlines() if "has to be writable" in x)
+    assert result.returncode == 1
+    assert "clone/.nox" in line
+    assert "Traceback" not in result.stderr
+
+
 def offline() -> dict[str, str]:
     """Return the variables that keep pip from every package index."""
     nowhere = "http://127.0.0.1:9"  # the discard port; nothing answers

@@ -130,6 +130,20 @@ def test_folder_without_an_app(tmp_path: pathlib.Path) -> None:
     assert "Say flask, django or plain_wsgi, or the folder of another app" in line
 
 
+def test_folder_with_the_name_of_a_sample(tmp_path: pathlib.Path) -> None:
+    """One line says that both are there, and how to say which."""
+    copied = nox("-s", "copy", "--", "plain_wsgi", tmp_path / "flask")
+    served = nox("-s", "serve", "--", "flask", folder=tmp_path)
+    # here the word stands for the sample
+    helped = nox("-s", "serve", "--", "flask_app", "--port", "x")
+
+    (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
+    assert copied.returncode == 0
+    assert served.returncode == 1
+    assert f"{tmp_path / 'flask'} is an app, too. Say ./flask" in line
+    assert "'x' is not a number from 0 to 65535" in helped.stderr
+
+
 @pytest.mark.parametrize(
     ("whom", "sign", "status"),
     [

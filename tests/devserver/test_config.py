@@ -101,6 +101,12 @@ def test_an_empty_app_yaml(tmp_path: Path, app_yaml: str) -> None:
     assert message.endswith("app.yaml: it is empty. Add: runtime: python313")
 
 
+def test_no_runtime(tmp_path: Path) -> None:
+    """It is asked for, and no line is named in which nothing is wrong."""
+    message = error_of(tmp_path, "service: one\n")
+    assert message.endswith("app.yaml: there is no runtime. Add: runtime: python313")
+
+
 def test_libraries_of_python_2(tmp_path: Path) -> None:
     """They are refused for Python 3, and the message says where packages stand."""
     libraries = "libraries:\n- name: webapp2\n  version: latest\n"
@@ -187,6 +193,10 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
         (
             'env_variables: {APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"}',
             "Cloud Tasks is not emulated",
+        ),
+        (
+            "builtins:\n- deferred: on",
+            "use_deferred=True) replaces deferred",
         ),
     ],
 )
