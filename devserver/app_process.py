@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 import secrets
-import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from devserver import gunicorn_options
 from devserver.config import AppConfig
 from devserver.not_emulated import RESERVED_VARIABLES
 
@@ -26,38 +25,6 @@ _WATCHDOG = Path(__file__).with_name("app_watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
-# "-b :$PORT" of the usual entrypoint, up to the address: every one of the machine
-_ALL_ADDRESSES = re.compile(
-    r"""((?:^|\s)-(?:-bind[=\s]|\w*b)\s*["']?)(?:0\.0\.0\.0|\[::\]|\*)?(?=:[$\d])"""
-)
-
-
-def is_gunicorn_without_bind(entrypoint: str) -> bool:
-    """Say whether the entrypoint leaves it to the environment where to listen."""
-    options = _gunicorn_options(entrypoint)
-    return options is not None and not any(
-        # "-Rb :$PORT": short options can be written as one
-        option.startswith("--bi") or re.match(r"-\w*b", option)
-        for option in options
-    )
-
-
-def on_loopback(entrypoint: str) -> str:
-    """Return an entrypoint whose gunicorn does not listen on all addresses."""
-    if _gunicorn_options(entrypoint) is None:
-        return entrypoint
-    return _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint)
-
-
-def _gunicorn_options(entrypoint: str) -> list[str] | None:
-    """Return what stands after gunicorn; None: the entrypoint is something else."""
-    try:
-        words = shlex.split(entrypoint)
-    except ValueError:
-        return None
-    if words[1:3] == ["-m", "gunicorn"]:
-        words = words[2:]
-    return words[1:] if words and Path(words[0]).name == "gunicorn" else None
 
 
 def environment(
@@ -136,7 +103,9 @@ class AppProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = on_loopback(config.entrypoint or DEFAULT_ENTRYPOINT)
+        entrypoint = gunicorn_options.on_loopback(
+            config.entrypoint or DEFAULT_ENTRYPOINT
+        )
         self.port = _free_port()
         self.socket_path: str | None = None
         self.exit_status: int | None = None
@@ -148,18 +117,18 @@ class AppProcess:
             datastore_port=datastore_port,
             port=self.port,
         )
-        self.is_gunicorn = _gunicorn_options(entrypoint) is not None
+        options = gunicorn_options.options_of(entrypoint)
+        self.is_gunicorn = options is not None
         """Whether nothing else stands between this process and gunicorn."""
         # for a gunicorn behind something else, which would listen on all addresses
         bind = f"127.0.0.1:{self.port}"
-        if is_gunicorn_without_bind(entrypoint):
+        if options is not None and not gunicorn_options.has_bind(options):
             self.socket_path = _make_socket_path()
             bind = f"unix:{self.socket_path}"
-        # later options win over earlier ones and over a configuration file
-        variables["GUNICORN_CMD_ARGS"] = " ".join(
-            [variables.get("GUNICORN_CMD_ARGS", ""), f"--bind {shlex.quote(bind)}"]
-        ).strip()
-        self.notice = _notice(entrypoint, self.socket_path)
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
+            variables.get("GUNICORN_CMD_ARGS", ""), bind
+        )
+        self.notice = _notice(options, self.socket_path)
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._exited = threading.Event()
         self._on_exit: list[Callable[[], object]] = []
@@ -252,16 +221,19 @@ class AppProcess:
             shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
 
 
-def _notice(entrypoint: str, socket_path: str | None) -> str | None:
+def _notice(options: list[str] | None, socket_path: str | None) -> str | None:
     """Return what to know about the app's own port, where it has one."""
     if socket_path is not None:
         return None
-    if _gunicorn_options(entrypoint) is not None:
+    if options is not None:
+        network = (
+            "" if gunicorn_options.is_on_loopback(options) else "and of its network "
+        )
         return (
             "the entrypoint says where gunicorn listens, so every user of this machine "
-            "can reach the app's own port and forge what App Engine sends. Leave out "
-            "-b: gunicorn listens on PORT without it, and here on a socket that only "
-            "you can open."
+            f"{network}can reach the app's own port and forge what App Engine sends. "
+            "Leave out -b: gunicorn listens on PORT without it, and here on a socket "
+            "that only you can open."
         )
     return (
         "the app listens on a port of its own: whoever can reach it can forge what App "

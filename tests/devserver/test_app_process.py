@@ -180,32 +180,6 @@ def test_programs_of_this_python_are_found_first(folder: Path) -> None:
     assert path[1:] == os.environ["PATH"].split(os.pathsep)
 
 
-@pytest.mark.parametrize(
-    ("entrypoint", "expected"),
-    [
-        ("gunicorn main:app", True),
-        ("gunicorn --config shared/gunicorn_conf.py main:app", True),
-        ("/somewhere/bin/gunicorn -w 2 'main:create_app()'", True),
-        ("python -m gunicorn main:app", True),
-        ("gunicorn --threads $THREADS main:app", True),
-        ("gunicorn -b :$PORT main:app", False),
-        ("gunicorn -b:$PORT main:app", False),
-        ("gunicorn --bind :$PORT main:app", False),
-        ("gunicorn --bind=:$PORT main:app", False),
-        ("gunicorn -Rb :$PORT main:app", False),
-        ("env A=b gunicorn main:app", False),
-        ("uvicorn main:app", False),
-        ("python main.py", False),
-        ("python -m http.server gunicorn", False),
-        ("", False),
-        ("gunicorn 'unbalanced", False),
-    ],
-)
-def test_which_entrypoints_get_a_socket(entrypoint: str, expected: bool) -> None:
-    """A gunicorn that is not told where to listen; nothing else."""
-    assert app_process.is_gunicorn_without_bind(entrypoint) is expected
-
-
 def test_gunicorn_listens_on_a_socket_of_this_user(
     folder: Path, start: Callable[[], AppProcess]
 ) -> None:
@@ -247,6 +221,30 @@ def test_a_users_own_gunicorn_options_are_kept(
     wait_until(lambda: answers(process), "the app's socket", PATIENCE)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["--bind=0.0.0.0:0 --workers 1", "-Rb :0", "-b :0 -b :0"]
+)
+@pytest.mark.parametrize("is_the_shells", [True, False])
+def test_where_a_users_own_options_have_gunicorn_listen(
+    folder: Path,
+    start: Callable[[], AppProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    is_the_shells: bool,
+) -> None:
+    """It is left out of GUNICORN_CMD_ARGS: gunicorn would listen there too."""
+    app_yaml = ""
+    if is_the_shells:
+        monkeypatch.setenv("GUNICORN_CMD_ARGS", arguments)
+    else:
+        app_yaml = f"env_variables: {{GUNICORN_CMD_ARGS: '{arguments}'}}\n"
+    make_app(folder, app_yaml=app_yaml)
+    process = start()
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    _, addresses = listening_tcp_sockets(process.pid)
+    assert addresses == []
+
+
 def test_a_socket_in_a_folder_with_a_long_name(
     folder: Path,
     tmp_path: Path,
@@ -267,7 +265,12 @@ def test_a_socket_in_a_folder_with_a_long_name(
 
 @pytest.mark.parametrize(
     ("entrypoint", "advice"),
-    [("python main.py", "port of its own"), ("gunicorn -b :$PORT main:app", "-b")],
+    [
+        ("python main.py", "port of its own"),
+        ("gunicorn -b :$PORT main:app", "of this machine can reach"),
+        ("gunicorn -b 0.0.0.0 main:app", "of this machine and of its network can"),
+        ("gunicorn -b :1 -b $HOST:2 main:app", "of this machine and of its network"),
+    ],
 )
 def test_a_port_that_others_can_reach_is_said(
     folder: Path, start: Callable[[], AppProcess], entrypoint: str, advice: str
@@ -290,7 +293,12 @@ def test_a_port_that_others_can_reach_is_said(
         "gunicorn --workers 2 --bind [::]:$PORT main:app",
         'gunicorn --bind ":$PORT" main:app',
         "gunicorn -Rb :$PORT main:app",
+        "gunicorn -b tcp://:$PORT main:app",
+        "gunicorn -b=0:$PORT main:app",
+        """gunicorn '--bi=:'"$PORT" main:app""",
         "env A=b gunicorn main:app",
+        "env A=b gunicorn -b :$PORT main:app",
+        """sh -c 'gunicorn -b ":$PORT" main:app'""",
         "sh -c 'gunicorn main:app'",
         "python -u -m gunicorn main:app",
     ],
@@ -310,21 +318,6 @@ def test_gunicorn_listens_on_loopback_only(
     wait_until(listens, "the app's port", PATIENCE)
     _, addresses = listening_tcp_sockets(process.pid)
     assert {*addresses} == {("127.0.0.1", process.port)}
-
-
-@pytest.mark.parametrize(
-    "entrypoint",
-    [
-        "gunicorn -b 192.0.2.1:$PORT main:app",
-        "gunicorn -b unix:app.sock main:app",
-        "gunicorn --config conf/b:$PORT main:app",
-        "uvicorn main:app --port $PORT --bind :$PORT",
-        "hypercorn -b :$PORT main:app",
-    ],
-)
-def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
-    """Only the address of a gunicorn is changed, and only where it is none."""
-    assert app_process.on_loopback(entrypoint) == entrypoint
 
 
 def test_the_entrypoint_is_executed_in_the_apps_folder(
