@@ -27,17 +27,21 @@ class Port:
         self.asked = 0
         self.answered = 0
         self.answer = "{}"
+        self.reads_bodies = True
         self._server = HttpServer(self._handle)
         self._writers: list[asyncio.StreamWriter] = []
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         check_host(request)
         self.asked += 1
+        if not self.reads_bodies:
+            await self.until(lambda: request.content.exception() is not None)
+            return web.Response()
         size = len(await read_body(request))
         self.answered += 1
         return web.Response(text=self.answer.format(size))
 
-    async def start(self) -> None:
+    async def start(self, send_buffer: int | None = None) -> None:
         """Serve on both loopback addresses, where there are two."""
         sockets = [socket.create_server(("127.0.0.1", 0))]
         self.number: int = sockets[0].getsockname()[1]
@@ -45,6 +49,9 @@ class Port:
             address = ("::1", self.number)
             sockets.append(socket.create_server(address, family=socket.AF_INET6))
         self.has_ipv6 = len(sockets) == 2
+        if send_buffer is not None:
+            # each connection inherits it
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         await self._server.start(*sockets)
 
     async def stop(self) -> None:
@@ -66,9 +73,16 @@ class Port:
             while not condition():  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0.01)
 
-    async def connect(self, address: str = "127.0.0.1") -> Connection:
+    async def connect(
+        self, address: str = "127.0.0.1", receive_buffer: int | None = None
+    ) -> Connection:
         """Return a connection."""
-        reader, writer = await asyncio.open_connection(address, self.number)
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (address, self.number))
+        reader, writer = await asyncio.open_connection(sock=client)
         self._writers.append(writer)
         return reader, writer
 
@@ -298,6 +312,19 @@ async def test_a_body_that_breaks_later(
     assert "Traceback" not in caplog.text
 
 
+async def test_nothing_is_read_after_a_broken_body(port: Port) -> None:
+    """The connection ends with the answer, also where nobody reads the body."""
+    reader, writer = await port.connect()
+    port.reads_bodies = False
+    writer.write(
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    await port.until(lambda: port.asked == 1)
+    writer.write(b"XX\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert Answer(await reader.read()).status == 200
+
+
 async def test_a_client_that_goes_in_the_middle(
     port: Port, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,6 +380,24 @@ async def test_a_client_that_takes_nothing(
     _, writer = await port.connect()
     writer.write(GET * requests)
     await port.until(lambda: port.answered > 0)
+    await port.until(lambda: port.connections == 0)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_client_that_leaves_the_rest(
+    make_port: Callable[[], Port], closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is cut too where little is left, and the server has closed it."""
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.1)
+    port = make_port()
+    port.answer = "x" * 60_000
+    await port.start(send_buffer=4096)
+    reader, writer = await port.connect(receive_buffer=2048)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    writer.write(b"Connection: close\r\n\r\n" if closes else b"\r\n")
+    await port.until(lambda: port.answered == 1)
     await port.until(lambda: port.connections == 0)
 
 
