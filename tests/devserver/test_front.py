@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -395,14 +396,15 @@ async def test_what_cannot_be_sent_on_is_refused(
     [("/", "elsewhere.test"), ("http://elsewhere.test/", "localhost")],
 )
 async def test_a_request_for_another_host_is_refused(
-    recorder: Site, target: str, host: str
+    recorder: Site, target: str, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """421 in plain text; the app hears nothing."""
+    """421 in plain text; the app hears nothing, and aiohttp has nothing to warn of."""
     data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     answer = Answer(await recorder.send(data.encode()))
     assert answer.status == 421
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
     assert b"This server is not elsewhere.test." in answer.body
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
     assert not list(recorder.folder.glob("request-*"))
 
 
