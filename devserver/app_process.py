@@ -62,10 +62,11 @@ def environment(
     }
     # a proxy for the world outside must not get what is for the ports here: gRPC asks
     # these variables about every address
-    for name in ("no_proxy", "NO_PROXY"):
-        variables[name] = ",".join(
-            filter(None, [variables.get(name), "localhost,127.0.0.1,::1"])
-        )
+    exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
+    for name, value in exceptions.items():
+        # where both are there, programs read but one of them
+        known = value or exceptions[name.swapcase()]
+        variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
     # the gunicorn of a virtual environment that nobody activated
     bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)

@@ -160,17 +160,36 @@ def test_env_variables_of_app_yaml(
     assert variables["PYTHONUNBUFFERED"] == ""
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected_lower", "expected_upper"),
+    [
+        ("", "", "", ""),
+        ("intern.test", "", "intern.test,", "intern.test,"),
+        ("", "intern.test", "intern.test,", "intern.test,"),
+        ("intern.test", "other.test", "intern.test,", "other.test,"),
+    ],
+)
 def test_no_proxy_for_what_is_here(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lower: str,
+    upper: str,
+    expected_lower: str,
+    expected_upper: str,
 ) -> None:
-    """Else gRPC asks the proxy for the datastore's port; one's own exceptions stay."""
+    """Else gRPC asks the proxy for the datastore's port; one's own exceptions stay.
+
+    Also where only one of the variables has them: a program reads but one.
+    """
     monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
-    monkeypatch.setenv("no_proxy", "intern.test")
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name, value in (("no_proxy", lower), ("NO_PROXY", upper)):
+        monkeypatch.delenv(name, raising=False)
+        if value:
+            monkeypatch.setenv(name, value)
     variables = environment_of(folder)
     assert variables["http_proxy"] == "http://proxy.test:3128"
-    assert variables["no_proxy"] == "intern.test,localhost,127.0.0.1,::1"
-    assert variables["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    assert variables["no_proxy"] == expected_lower + "localhost,127.0.0.1,::1"
+    assert variables["NO_PROXY"] == expected_upper + "localhost,127.0.0.1,::1"
 
 
 def test_programs_of_this_python_are_found_first(folder: Path) -> None:
