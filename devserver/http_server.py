@@ -121,7 +121,8 @@ class _Connection(web.RequestHandler):
         self._hear_of_a_broken_body()
         if self._messages or self._request_in_progress:
             self._stop_timer()
-        elif self._timer is None:
+        # else it is the rest of a body that nobody has read
+        elif self._timer is None and self._waiter is not None:
             self._timer = self._loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def _hear_of_a_broken_body(self) -> None:

@@ -27,15 +27,15 @@ class Port:
         self.asked = 0
         self.answered = 0
         self.answer = "{}"
-        self.reads_bodies = True
         self._server = HttpServer(self._handle)
         self._writers: list[asyncio.StreamWriter] = []
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         check_host(request)
         self.asked += 1
-        if not self.reads_bodies:
+        if request.path == "/broken":
             await self.until(lambda: request.content.exception() is not None)
+        if request.path in ("/broken", "/unread"):
             return web.Response()
         size = len(await read_body(request))
         self.answered += 1
@@ -269,6 +269,23 @@ async def test_a_slow_second_head(port: Port, monkeypatch: pytest.MonkeyPatch) -
         assert Answer(await reader.read()).status == 408
 
 
+async def test_a_body_after_the_answer(
+    make_port: Callable[[], Port], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no head that takes long: a 408 would be taken for the next answer."""
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.3)
+    port = make_port()
+    await port.start()
+    reader, writer = await port.connect()
+    writer.write(b"POST /unread HTTP/1.1\r\nHost: localhost\r\n")
+    writer.write(b"Content-Length: 2\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"ab")
+        assert await reader.read() == b""
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
 async def test_a_slow_body(
     make_port: Callable[[], Port], framing: str, monkeypatch: pytest.MonkeyPatch
@@ -315,9 +332,9 @@ async def test_a_body_that_breaks_later(
 async def test_nothing_is_read_after_a_broken_body(port: Port) -> None:
     """The connection ends with the answer, also where nobody reads the body."""
     reader, writer = await port.connect()
-    port.reads_bodies = False
     writer.write(
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /broken HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
     )
     await port.until(lambda: port.asked == 1)
     writer.write(b"XX\r\n")
