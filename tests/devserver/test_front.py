@@ -60,6 +60,8 @@ def app(environ, start_response):
         wait_for("never")
     elif path == "/breaks-off":
         status, headers, body = "200 OK", [("Content-Length", "99")], breaks_off()
+    elif path == "/breaks-off-somewhere":
+        status, headers, body = "200 OK", [], breaks_off()
     elif path == "/stream":
         status, headers, body = "200 OK", [], stream()
     else:
@@ -508,6 +510,16 @@ async def test_an_answer_that_breaks_off_is_cut(site: Site) -> None:
         answer = await site.get("/breaks-off")
         assert answer.body in (b"", b"first")
         assert answer.all("Content-Length") == ["99"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_answer_without_a_length_that_breaks_off_is_cut(
+    site: Site, version: str
+) -> None:
+    """Its last chunk is not sent; without chunks, only a reset tells of it."""
+    head = f"GET /breaks-off-somewhere HTTP/{version}\r\nHost: localhost\r\n\r\n"
+    with pytest.raises(ConnectionResetError):
+        await site.send(head.encode())
 
 
 async def test_a_worker_that_dies_is_a_502(site: Site) -> None:
