@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 import secrets
-import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from devserver import gunicorn_options
 from devserver.config import AppConfig
 from devserver.not_emulated import RESERVED_VARIABLES
 
@@ -26,43 +25,6 @@ _WATCHDOG = Path(__file__).with_name("app_watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
-_BIND = r"""((?:^|\s)-(?:-bind[=\s]|\w*b)\s*["']?)"""
-# "-b :$PORT" of the usual entrypoint, up to the address: every one of the machine
-_ALL_ADDRESSES = re.compile(_BIND + r"(?:0\.0\.0\.0|\[::\]|\*)?(?=:[$\d])")
-# on App Engine, $PORT is always 8080
-_PORT_OF_APP_ENGINE = re.compile(_BIND + r"([^\s\"':]*:)8080\b")
-
-
-def is_gunicorn_without_bind(entrypoint: str) -> bool:
-    """Say whether the entrypoint leaves it to the environment where to listen."""
-    options = _gunicorn_options(entrypoint)
-    return options is not None and not any(
-        # "-Rb :$PORT": short options can be written as one
-        option.startswith("--bi") or re.match(r"-\w*b", option)
-        for option in options
-    )
-
-
-def on_loopback(entrypoint: str) -> str:
-    """Return an entrypoint whose gunicorn does not listen on all addresses.
-
-    One that listens on App Engine's port gets the one that is free here.
-    """
-    if _gunicorn_options(entrypoint) is None:
-        return entrypoint
-    entrypoint = _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint)
-    return _PORT_OF_APP_ENGINE.sub(r"\g<1>\g<2>$PORT", entrypoint)
-
-
-def _gunicorn_options(entrypoint: str) -> list[str] | None:
-    """Return what stands after gunicorn; None: the entrypoint is something else."""
-    try:
-        words = shlex.split(entrypoint)
-    except ValueError:
-        return None
-    if words[1:3] == ["-m", "gunicorn"]:
-        words = words[2:]
-    return words[1:] if words and Path(words[0]).name == "gunicorn" else None
 
 
 def environment(
@@ -100,10 +62,11 @@ def environment(
     }
     # a proxy for the world outside must not get what is for the ports here: gRPC asks
     # these variables about every address
-    for name in ("no_proxy", "NO_PROXY"):
-        variables[name] = ",".join(
-            filter(None, [variables.get(name), "localhost,127.0.0.1,::1"])
-        )
+    exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
+    for name, value in exceptions.items():
+        # where both are there, programs read but one of them
+        known = value or exceptions[name.swapcase()]
+        variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
     # the gunicorn of a virtual environment that nobody activated
     bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)
@@ -141,7 +104,9 @@ class AppProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = on_loopback(config.entrypoint or DEFAULT_ENTRYPOINT)
+        entrypoint = gunicorn_options.on_loopback(
+            config.entrypoint or DEFAULT_ENTRYPOINT
+        )
         self.port = _free_port()
         self.socket_path: str | None = None
         self.exit_status: int | None = None
@@ -153,18 +118,18 @@ class AppProcess:
             datastore_port=datastore_port,
             port=self.port,
         )
-        self.is_gunicorn = _gunicorn_options(entrypoint) is not None
+        options = gunicorn_options.options_of(entrypoint)
+        self.is_gunicorn = options is not None
         """Whether nothing else stands between this process and gunicorn."""
         # for a gunicorn behind something else, which would listen on all addresses
         bind = f"127.0.0.1:{self.port}"
-        if is_gunicorn_without_bind(entrypoint):
+        if options is not None and not gunicorn_options.has_bind(options):
             self.socket_path = _make_socket_path()
             bind = f"unix:{self.socket_path}"
-        # later options win over earlier ones and over a configuration file
-        variables["GUNICORN_CMD_ARGS"] = " ".join(
-            [variables.get("GUNICORN_CMD_ARGS", ""), f"--bind {shlex.quote(bind)}"]
-        ).strip()
-        self.notice = _notice(entrypoint, self.socket_path)
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
+            variables.get("GUNICORN_CMD_ARGS", ""), bind
+        )
+        self.notice = _notice(options, self.socket_path)
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._exited = threading.Event()
         self._on_exit: list[Callable[[], object]] = []
@@ -257,22 +222,25 @@ class AppProcess:
             shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
 
 
-def _notice(entrypoint: str, socket_path: str | None) -> str | None:
+def _notice(options: list[str] | None, socket_path: str | None) -> str | None:
     """Return what to know about the app's own port, where it has one."""
     if socket_path is not None:
         return None
-    if _gunicorn_options(entrypoint) is not None:
-        if not re.search(r"\$\{?PORT\b", entrypoint):
-            return (
-                "the entrypoint has gunicorn listen elsewhere than on $PORT, and "
-                "requests go there, on App Engine too. Leave out -b: gunicorn listens "
-                "on $PORT without it."
-            )
+    if options is not None:
+        network = (
+            "" if gunicorn_options.is_on_loopback(options) else "and of its network "
+        )
+        elsewhere = (
+            "gunicorn does not listen on $PORT, where all requests go, on App Engine "
+            "too; and "
+        )
+        if gunicorn_options.is_on_port(options):
+            elsewhere = ""
         return (
-            "the entrypoint says where gunicorn listens, so every user of this machine "
-            "can reach the app's own port and forge what App Engine sends. Leave out "
-            "-b: gunicorn listens on PORT without it, and here on a socket that only "
-            "you can open."
+            f"{elsewhere}the entrypoint says where gunicorn listens, so every user of "
+            f"this machine {network}can reach the app's own port and forge what App "
+            "Engine sends. Leave out -b: gunicorn listens on PORT without it, and here "
+            "on a socket that only you can open."
         )
     return (
         "the app listens on a port of its own: whoever can reach it can forge what App "

@@ -1,8 +1,11 @@
 """What of a request and of its answer is sent on, and in which form."""
 
+import asyncio
 import functools
 import logging
 import re
+import socket
+import struct
 from collections.abc import Sequence
 
 import aiohttp
@@ -102,10 +105,16 @@ class Answer(web.StreamResponse):
             raise
         except aiohttp.ClientError as error:
             logger.warning("the app broke off its answer: %s", reason_of(error))
-            # nothing else tells the client that this is not all
             self._keep_open = False
-            if request.transport is not None:
-                request.transport.abort()
+            _reset(request.transport)
+
+
+def _reset(transport: asyncio.Transport | None) -> None:
+    """Tell the client that this is not all: the end of a connection may be one."""
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 @functools.lru_cache(maxsize=1024)

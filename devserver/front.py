@@ -225,7 +225,11 @@ class Front:
 def _response_to(error: BaseException) -> web.StreamResponse | None:
     """Return the answer where the app gives none; None: that is not its fault."""
     if isinstance(error, web.HTTPException):
-        return error
+        # aiohttp warns of an exception that is returned
+        refusal = web.Response(status=error.status, text=error.text)
+        if not error.keep_alive:
+            refusal.force_close()
+        return refusal
     if isinstance(error, AppUnavailable):
         return web.Response(status=503, text=f"{error}\n")
     if isinstance(error, aiohttp.ClientError):

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import hmac
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,10 +10,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
 from devserver.console import printable
+from devserver.http_log import http_logger
 
 TOKEN_HEADER = "X-Devserver-Token"
 MAX_BODY = 32 * 2**20
@@ -75,7 +75,7 @@ class HttpServer:
             auto_decompress=False,
             keepalive_timeout=_IDLE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
-            logger=_http_logger(),
+            logger=http_logger(),
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
             max_line_size=MAX_HEADER,
@@ -105,6 +105,9 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert self.transport is not None
+        # aiohttp forgets it when it begins to close the connection
+        self._wire = self.transport
         if len(self._connections.connections) > MAX_CONNECTIONS:
             self._refused = True
             self._timer = self._loop.call_later(_REFUSED_SECONDS, self.force_close)
@@ -118,7 +121,8 @@ class _Connection(web.RequestHandler):
         self._hear_of_a_broken_body()
         if self._messages or self._request_in_progress:
             self._stop_timer()
-        elif self._timer is None:
+        # else it is the rest of a body that nobody has read
+        elif self._timer is None and self._waiter is not None:
             self._timer = self._loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def _hear_of_a_broken_body(self) -> None:
@@ -135,24 +139,39 @@ class _Connection(web.RequestHandler):
             self._messages.pop()
             request.content.set_exception(web.RequestPayloadError(error.message))
             request.content.feed_eof()
+            # nothing that comes after it could be read
+            self.close()
+
+    async def start(self) -> None:
+        await super().start()
+        self._watch_the_rest()
+
+    def force_close(self) -> None:
+        super().force_close()
+        self._watch_the_rest()
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._stop_stalled()
         self._watch_writing()
 
     def resume_writing(self) -> None:
         self._stop_stalled()
         super().resume_writing()
+        self._watch_the_rest()
+
+    def _watch_the_rest(self) -> None:
+        """Watch what is left when the server closes: too little for a pause, maybe."""
+        is_left = self._wire.is_closing() and self._wire.get_write_buffer_size()
+        if is_left and self._stalled is None:
+            self._watch_writing()
 
     def _watch_writing(self, before: int | None = None) -> None:
         """Look again and again whether the client takes any of what waits for it."""
-        if self.transport is None:
-            return
-        waiting = self.transport.get_write_buffer_size()
+        waiting = self._wire.get_write_buffer_size()
         if before is not None and waiting >= before:
-            text = "a client did not take its answer: the connection is cut"
-            _http_logger().info(text)
-            self.transport.abort()
+            http_logger().info("a client did not take its answer: it is cut off")
+            self._wire.abort()
             return
         self._stalled = self._loop.call_later(
             STALLED_SECONDS, self._watch_writing, waiting
@@ -299,20 +318,3 @@ def _make_request(
     return web.BaseRequest(
         message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY
     )
-
-
-def _http_logger() -> logging.Logger:
-    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
-
-    def shorten(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            first = printable(error.message.partition("\n")[0])
-            record.msg, record.args = "400 bad request: %s", (first,)
-            record.exc_info, record.levelno = None, logging.INFO
-        return True
-
-    http_logger = logging.getLogger("devserver.request.http")
-    if not http_logger.filters:
-        http_logger.addFilter(shorten)
-    return http_logger

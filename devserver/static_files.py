@@ -33,10 +33,11 @@ class Match:
 
 def find(handlers: Sequence[StaticHandler], folder: Path, target: str) -> Match | None:
     """Return the static handler of a request target; None: the app answers."""
-    if "://" in target and not target.startswith("/"):
+    path = target.partition("?")[0]
+    if "://" in path and not path.startswith("/"):
         # a target may name its host too, as for a proxy: http://HOST/path
-        target = "/" + target.partition("://")[2].partition("/")[2]
-    path = unquote(target.partition("?")[0])
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    path = unquote(path)
     for handler in handlers:
         match = handler.url.fullmatch(path)
         if match is None:

@@ -160,17 +160,36 @@ def test_env_variables_of_app_yaml(
     assert variables["PYTHONUNBUFFERED"] == ""
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected_lower", "expected_upper"),
+    [
+        ("", "", "", ""),
+        ("intern.test", "", "intern.test,", "intern.test,"),
+        ("", "intern.test", "intern.test,", "intern.test,"),
+        ("intern.test", "other.test", "intern.test,", "other.test,"),
+    ],
+)
 def test_no_proxy_for_what_is_here(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lower: str,
+    upper: str,
+    expected_lower: str,
+    expected_upper: str,
 ) -> None:
-    """Else gRPC asks the proxy for the datastore's port; one's own exceptions stay."""
+    """Else gRPC asks the proxy for the datastore's port; one's own exceptions stay.
+
+    Also where only one of the variables has them: a program reads but one.
+    """
     monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
-    monkeypatch.setenv("no_proxy", "intern.test")
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name, value in (("no_proxy", lower), ("NO_PROXY", upper)):
+        monkeypatch.delenv(name, raising=False)
+        if value:
+            monkeypatch.setenv(name, value)
     variables = environment_of(folder)
     assert variables["http_proxy"] == "http://proxy.test:3128"
-    assert variables["no_proxy"] == "intern.test,localhost,127.0.0.1,::1"
-    assert variables["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    assert variables["no_proxy"] == expected_lower + "localhost,127.0.0.1,::1"
+    assert variables["NO_PROXY"] == expected_upper + "localhost,127.0.0.1,::1"
 
 
 def test_programs_of_this_python_are_found_first(folder: Path) -> None:
@@ -178,32 +197,6 @@ def test_programs_of_this_python_are_found_first(folder: Path) -> None:
     path = environment_of(folder)["PATH"].split(os.pathsep)
     assert path[0] == str(Path(sys.executable).parent)
     assert path[1:] == os.environ["PATH"].split(os.pathsep)
-
-
-@pytest.mark.parametrize(
-    ("entrypoint", "expected"),
-    [
-        ("gunicorn main:app", True),
-        ("gunicorn --config shared/gunicorn_conf.py main:app", True),
-        ("/somewhere/bin/gunicorn -w 2 'main:create_app()'", True),
-        ("python -m gunicorn main:app", True),
-        ("gunicorn --threads $THREADS main:app", True),
-        ("gunicorn -b :$PORT main:app", False),
-        ("gunicorn -b:$PORT main:app", False),
-        ("gunicorn --bind :$PORT main:app", False),
-        ("gunicorn --bind=:$PORT main:app", False),
-        ("gunicorn -Rb :$PORT main:app", False),
-        ("env A=b gunicorn main:app", False),
-        ("uvicorn main:app", False),
-        ("python main.py", False),
-        ("python -m http.server gunicorn", False),
-        ("", False),
-        ("gunicorn 'unbalanced", False),
-    ],
-)
-def test_which_entrypoints_get_a_socket(entrypoint: str, expected: bool) -> None:
-    """A gunicorn that is not told where to listen; nothing else."""
-    assert app_process.is_gunicorn_without_bind(entrypoint) is expected
 
 
 def test_gunicorn_listens_on_a_socket_of_this_user(
@@ -247,6 +240,30 @@ def test_a_users_own_gunicorn_options_are_kept(
     wait_until(lambda: answers(process), "the app's socket", PATIENCE)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["--bind=0.0.0.0:0 --workers 1", "-Rb :0", "-b :0 -b :0"]
+)
+@pytest.mark.parametrize("is_the_shells", [True, False])
+def test_where_a_users_own_options_have_gunicorn_listen(
+    folder: Path,
+    start: Callable[[], AppProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    is_the_shells: bool,
+) -> None:
+    """It is left out of GUNICORN_CMD_ARGS: gunicorn would listen there too."""
+    app_yaml = ""
+    if is_the_shells:
+        monkeypatch.setenv("GUNICORN_CMD_ARGS", arguments)
+    else:
+        app_yaml = f"env_variables: {{GUNICORN_CMD_ARGS: '{arguments}'}}\n"
+    make_app(folder, app_yaml=app_yaml)
+    process = start()
+    wait_until(lambda: answers(process), "the app's socket", PATIENCE)
+    _, addresses = listening_tcp_sockets(process.pid)
+    assert addresses == []
+
+
 def test_a_socket_in_a_folder_with_a_long_name(
     folder: Path,
     tmp_path: Path,
@@ -269,9 +286,11 @@ def test_a_socket_in_a_folder_with_a_long_name(
     ("entrypoint", "advice"),
     [
         ("python main.py", "port of its own"),
-        ("gunicorn -b :$PORT main:app", "forge"),
-        ("gunicorn -b :8080 main:app", "forge"),
-        ("gunicorn -b 127.0.0.1:8085 main:app", "elsewhere than on $PORT"),
+        ("gunicorn -b :$PORT main:app", "of this machine can reach"),
+        ("gunicorn -b 0.0.0.0 main:app", "of this machine and of its network can"),
+        ("gunicorn -b :1 -b $HOST:2 main:app", "of this machine and of its network"),
+        ("gunicorn -b :8080 main:app", "of this machine can reach"),
+        ("gunicorn -b :1 main:app", "does not listen on $PORT"),
     ],
 )
 def test_a_port_that_others_can_reach_is_said(
@@ -297,7 +316,12 @@ def test_a_port_that_others_can_reach_is_said(
         "gunicorn -Rb :$PORT main:app",
         "gunicorn -b :8080 main:app",
         "gunicorn --bind=127.0.0.1:8080 main:app",
+        "gunicorn -b tcp://:$PORT main:app",
+        "gunicorn -b=0:$PORT main:app",
+        """gunicorn '--bi=:'"$PORT" main:app""",
         "env A=b gunicorn main:app",
+        "env A=b gunicorn -b :$PORT main:app",
+        """sh -c 'gunicorn -b ":$PORT" main:app'""",
         "sh -c 'gunicorn main:app'",
         "python -u -m gunicorn main:app",
     ],
@@ -317,22 +341,6 @@ def test_gunicorn_listens_on_loopback_only(
     wait_until(listens, "the app's port", PATIENCE)
     _, addresses = listening_tcp_sockets(process.pid)
     assert {*addresses} == {("127.0.0.1", process.port)}
-
-
-@pytest.mark.parametrize(
-    "entrypoint",
-    [
-        "gunicorn -b 192.0.2.1:$PORT main:app",
-        "gunicorn -b unix:app.sock main:app",
-        "gunicorn -b 127.0.0.1:80801 main:app",
-        "gunicorn --config conf/b:$PORT main:app",
-        "uvicorn main:app --port $PORT --bind :$PORT",
-        "hypercorn -b :$PORT main:app",
-    ],
-)
-def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
-    """Only the address of a gunicorn is changed, and only where it is none."""
-    assert app_process.on_loopback(entrypoint) == entrypoint
 
 
 def test_the_entrypoint_is_executed_in_the_apps_folder(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -59,6 +60,8 @@ def app(environ, start_response):
         wait_for("never")
     elif path == "/breaks-off":
         status, headers, body = "200 OK", [("Content-Length", "99")], breaks_off()
+    elif path == "/breaks-off-somewhere":
+        status, headers, body = "200 OK", [], breaks_off()
     elif path == "/stream":
         status, headers, body = "200 OK", [], stream()
     else:
@@ -395,14 +398,15 @@ async def test_what_cannot_be_sent_on_is_refused(
     [("/", "elsewhere.test"), ("http://elsewhere.test/", "localhost")],
 )
 async def test_a_request_for_another_host_is_refused(
-    recorder: Site, target: str, host: str
+    recorder: Site, target: str, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """421 in plain text; the app hears nothing."""
+    """421 in plain text; the app hears nothing, and aiohttp has nothing to warn of."""
     data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     answer = Answer(await recorder.send(data.encode()))
     assert answer.status == 421
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
     assert b"This server is not elsewhere.test." in answer.body
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
     assert not list(recorder.folder.glob("request-*"))
 
 
@@ -506,6 +510,16 @@ async def test_an_answer_that_breaks_off_is_cut(site: Site) -> None:
         answer = await site.get("/breaks-off")
         assert answer.body in (b"", b"first")
         assert answer.all("Content-Length") == ["99"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_answer_without_a_length_that_breaks_off_is_cut(
+    site: Site, version: str
+) -> None:
+    """Its last chunk is not sent; without chunks, only a reset tells of it."""
+    head = f"GET /breaks-off-somewhere HTTP/{version}\r\nHost: localhost\r\n\r\n"
+    with pytest.raises(ConnectionResetError):
+        await site.send(head.encode())
 
 
 async def test_a_worker_that_dies_is_a_502(site: Site) -> None:

@@ -331,7 +331,8 @@ async def test_a_target_with_a_host(site: Site) -> None:
     """`GET http://HOST/path` is the same as `GET /path`, as HTTP has it."""
     answer = await site.get("http://localhost/static/a.css?version=2")
     assert answer.body == b"body {}"
-    assert (await site.get("http://localhost")).body == b"app http://localhost"
+    for target in ("http://localhost", "http://localhost?x=/static/a.css"):
+        assert (await site.get(target)).body == f"app {target}".encode()
 
 
 async def test_a_client_that_takes_nothing(

@@ -1,6 +1,5 @@
 """The public port, with an app behind it that tells what it got."""
 
-import pytest
 from hypothesis import strategies as st
 
 from tests.devserver.site import Recorded
@@ -22,8 +21,6 @@ from tests.fuzz.requests import (
 )
 
 client = echo.client
-# aiohttp says so when an answer is an exception; nobody sees it but who asks Python to
-pytestmark = pytest.mark.filterwarnings("ignore:returning HTTPException")
 
 
 def check_exact(request: Request, got: Recorded) -> None:

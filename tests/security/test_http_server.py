@@ -33,11 +33,15 @@ class Port:
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         check_host(request)
         self.asked += 1
+        if request.path == "/broken":
+            await self.until(lambda: request.content.exception() is not None)
+        if request.path in ("/broken", "/unread"):
+            return web.Response()
         size = len(await read_body(request))
         self.answered += 1
         return web.Response(text=self.answer.format(size))
 
-    async def start(self) -> None:
+    async def start(self, send_buffer: int | None = None) -> None:
         """Serve on both loopback addresses, where there are two."""
         sockets = [socket.create_server(("127.0.0.1", 0))]
         self.number: int = sockets[0].getsockname()[1]
@@ -45,6 +49,9 @@ class Port:
             address = ("::1", self.number)
             sockets.append(socket.create_server(address, family=socket.AF_INET6))
         self.has_ipv6 = len(sockets) == 2
+        if send_buffer is not None:
+            # each connection inherits it
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         await self._server.start(*sockets)
 
     async def stop(self) -> None:
@@ -66,9 +73,16 @@ class Port:
             while not condition():  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0.01)
 
-    async def connect(self, address: str = "127.0.0.1") -> Connection:
+    async def connect(
+        self, address: str = "127.0.0.1", receive_buffer: int | None = None
+    ) -> Connection:
         """Return a connection."""
-        reader, writer = await asyncio.open_connection(address, self.number)
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (address, self.number))
+        reader, writer = await asyncio.open_connection(sock=client)
         self._writers.append(writer)
         return reader, writer
 
@@ -255,6 +269,23 @@ async def test_a_slow_second_head(port: Port, monkeypatch: pytest.MonkeyPatch) -
         assert Answer(await reader.read()).status == 408
 
 
+async def test_a_body_after_the_answer(
+    make_port: Callable[[], Port], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no head that takes long: a 408 would be taken for the next answer."""
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.3)
+    port = make_port()
+    await port.start()
+    reader, writer = await port.connect()
+    writer.write(b"POST /unread HTTP/1.1\r\nHost: localhost\r\n")
+    writer.write(b"Content-Length: 2\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"ab")
+        assert await reader.read() == b""
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
 async def test_a_slow_body(
     make_port: Callable[[], Port], framing: str, monkeypatch: pytest.MonkeyPatch
@@ -296,6 +327,19 @@ async def test_a_body_that_breaks_later(
     assert answer.status == 400
     assert port.answered == 0
     assert "Traceback" not in caplog.text
+
+
+async def test_nothing_is_read_after_a_broken_body(port: Port) -> None:
+    """The connection ends with the answer, also where nobody reads the body."""
+    reader, writer = await port.connect()
+    writer.write(
+        b"POST /broken HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    await port.until(lambda: port.asked == 1)
+    writer.write(b"XX\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert Answer(await reader.read()).status == 200
 
 
 async def test_a_client_that_goes_in_the_middle(
@@ -353,6 +397,24 @@ async def test_a_client_that_takes_nothing(
     _, writer = await port.connect()
     writer.write(GET * requests)
     await port.until(lambda: port.answered > 0)
+    await port.until(lambda: port.connections == 0)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_client_that_leaves_the_rest(
+    make_port: Callable[[], Port], closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is cut too where little is left, and the server has closed it."""
+    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.1)
+    port = make_port()
+    port.answer = "x" * 60_000
+    await port.start(send_buffer=4096)
+    reader, writer = await port.connect(receive_buffer=2048)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    writer.write(b"Connection: close\r\n\r\n" if closes else b"\r\n")
+    await port.until(lambda: port.answered == 1)
     await port.until(lambda: port.connections == 0)
 
 

@@ -1,0 +1,24 @@
+"""The log lines of aiohttp's server."""
+
+import logging
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+from devserver.console import printable
+
+
+def http_logger() -> logging.Logger:
+    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            first = printable(error.message.partition("\n")[0])
+            record.msg, record.args = "400 bad request: %s", (first,)
+            record.exc_info, record.levelno = None, logging.INFO
+        return True
+
+    logger = logging.getLogger("devserver.request.http")
+    if not logger.filters:
+        logger.addFilter(shorten)
+    return logger
