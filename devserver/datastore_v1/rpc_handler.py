@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,6 +42,7 @@ def rpc_handler(
     @functools.wraps(rpc)
     async def handle(data: bytes, context: Any) -> bytes:
         response = response_class()
+        began = time.perf_counter()
         left = context.time_remaining()
         if left is not None and left < SHORTEST_TIME:
             # a client so near may else get an answer that it does not wait for
@@ -69,6 +71,9 @@ def rpc_handler(
                 grpc.StatusCode.INTERNAL,
                 f"The dev server failed at {name}; its output says more.",
             )
+        finally:
+            took = time.perf_counter() - began
+            logger.debug("API call Datastore.%s %.1f ms", name, took * 1e3)
         serialized: bytes = response.SerializeToString()
         return serialized
 

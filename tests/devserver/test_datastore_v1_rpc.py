@@ -1,5 +1,7 @@
 """google.datastore.v1.Datastore: what each RPC answers, and what it refuses."""
 
+import logging
+import re
 import struct
 import subprocess
 import sys
@@ -925,6 +927,17 @@ def test_a_fault_of_the_server_shows_no_traceback(
     assert "secret" in caplog.text
     monkeypatch.undo()
     assert raw.call("Lookup", keys=[key("A", 1)]).missing
+
+
+def test_debug_shows_each_call(
+    raw: RawClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the time it took, also when it fails."""
+    with caplog.at_level(logging.DEBUG, logger="devserver"):
+        raw.call("Lookup", keys=[key("A", 1)])
+        raw.error("Lookup", keys=[key("A")])
+    shown = re.compile(r"API call Datastore\.Lookup \d+\.\d ms")
+    assert len(list(filter(shown.fullmatch, caplog.messages))) == 2
 
 
 def test_what_was_not_stored_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
