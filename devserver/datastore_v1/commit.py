@@ -40,7 +40,7 @@ class _Change:
     reference: Any
     """The key of version 3."""
     entity: Any
-    """Of version 3; None to delete."""
+    """Of version 1, and then, for the store, of version 3; None to delete."""
     allocated: bool
     conflict: Row | None = None
     conflicting: bool = False
@@ -68,25 +68,36 @@ class Commit:
         entity = None if operation == "delete" else getattr(mutation, operation)
         check(entity is None or entity.HasField("key"), "Entity is missing key.")
         key = mutation.delete if entity is None else entity.key
-        partition, store = self.database.partition, self.database.store
+        partition = self.database.partition
         complete = True if operation in ("update", "delete") else None
         path = partition.own_path(key, complete=complete, stored=True)
         namespace = key.partition_id.namespace_id
         reference = partition.reference(namespace, path)
-        allocated = path[-1] == 0
-        if allocated:
-            reference.path.element[-1].ClearField("id")
-            store._AllocateIds([reference])
-            path = (*path[:-1], reference.path.element[-1].id)
-        proto = None if entity is None else entity_to_v3(entity, partition, reference)
         self._changes.append(
             _Change(
                 *(mutation, operation, key, namespace, path),
-                *(reference, proto, allocated),
+                *(reference, entity, path[-1] == 0),
             )
         )
 
-    def check_sequence(self) -> None:
+    def prepare(self) -> None:
+        """Complete the keys, once all mutations are taken, and translate the entities.
+
+        A new entity gets no id that an entity of the same commit brings along.
+        """
+        partition, store = self.database.partition, self.database.store
+        taken = {(change.namespace, change.path) for change in self._changes}
+        for change in self._changes:
+            last = change.reference.path.element[-1]
+            while change.allocated and (change.namespace, change.path) in taken:
+                last.ClearField("id")
+                store._AllocateIds([change.reference])
+                change.path = (*change.path[:-1], last.id)
+            if change.entity is not None:
+                change.entity = entity_to_v3(change.entity, partition, change.reference)
+        self._check_sequence()
+
+    def _check_sequence(self) -> None:
         """Refuse mutations that cannot follow each other on one entity."""
         before: dict[tuple[str, Path], str] = {}
         for change in self._changes:

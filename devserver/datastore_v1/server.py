@@ -265,7 +265,7 @@ class DatastoreV1:
             commit = Commit(database, transaction)
             for mutation in request.mutations:
                 commit.add(mutation)
-            commit.check_sequence()
+            commit.prepare()
             await commit.apply(response)
         finally:
             if transaction is not None:

@@ -334,6 +334,18 @@ def test_ids_that_the_app_has_chosen_are_not_handed_out(
     assert [kind.get_by_id(number).count for number in chosen] == [-1] * 6
 
 
+def test_ids_of_the_same_commit_are_not_handed_out(running: RunningDatastore) -> None:
+    """Nor those of entities that are put together with the new ones."""
+    store = running.calls.stub
+    ahead = running.do(lambda: store._IdCounter("scattered"))
+    chosen = [ToScatteredId(count) for count in range(ahead, ahead + 3)]
+    counter = MODELS[cloud]["Counter"]
+    entities = [counter(id=number, count=-1) for number in chosen]
+    keys = cloud.put_multi([counter(count=1), *entities, counter(count=1)])
+    assert len({key.id() for key in keys}) == 5
+    assert [key.get().count for key in keys] == [1, -1, -1, -1, 1]
+
+
 @pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
 def test_a_cursor_of_one_library_fits_the_other(writer: Any, reader: Any) -> None:
     """Pages go on where the other library's page ended, also in reversed order."""
