@@ -17,13 +17,15 @@ _OF_PYTHON_2 = (
 )
 
 
-def what_to_do(reason: str, config: AppConfig) -> str:
+def what_to_do(reason: str, config: AppConfig, *, reloading: bool) -> str:
     """Return how to go on.
 
     Args:
         reason: how the app ended, in a line, and the last lines that it printed.
         config: its configuration.
+        reloading: whether the server stays, and an edit starts the app again.
     """
+    mend = "Mend that." if reloading else "Mend that, and start the server again."
     summary, _, printed = reason.partition("\n")
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
     advice = missing_module.advice(printed, config.folder, entrypoint)
@@ -38,14 +40,12 @@ def what_to_do(reason: str, config: AppConfig) -> str:
         return f"The entrypoint's program is not there (see above). {more}"
     errors = list(_ERROR.finditer(printed))
     if not errors:
-        return "What it printed is above. Mend that, and start the server again."
+        return f"What it printed is above. {mend}"
     error = errors[-1]
     old = any(text in error[1] for text in _OF_PYTHON_2)
     more = f" That is of Python 2: see {missing_module.GUIDE}." if old else ""
     where = _place(printed[: error.start(1)], config.folder)
-    return (
-        f"{where}{error[1].rstrip('.')}.{more} Mend that, and start the server again."
-    )
+    return f"{where}{error[1].rstrip('.')}.{more} {mend}"
 
 
 def _place(traceback: str, folder: Path) -> str:

@@ -91,7 +91,9 @@ class Server:
         clock, requests = Clock(), RunningRequests()
         self._app = supervisor.Supervisor(
             lambda: settings.start_app(self._config),
-            lambda reason: advice.what_to_do(reason, self._config),
+            lambda reason, reloading: advice.what_to_do(
+                reason, self._config, reloading=reloading
+            ),
         )
         self._client = AppClient(self._app)
         self._front = Front(config, self._client, requests, hostname=hostname)

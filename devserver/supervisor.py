@@ -36,13 +36,14 @@ class Supervisor:
     def __init__(
         self,
         start: Callable[[], AppProcess],
-        what_to_do: Callable[[str], str] = lambda reason: "",
+        what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
     ) -> None:
         """Supervise the processes that `start` makes.
 
         Args:
             start: starts the app.
-            what_to_do: returns how to go on when the app has ended before it was ready.
+            what_to_do: returns how to go on when the app has ended before it was ready,
+                from the reason and whether it had been ready before.
         """
         self._start = start
         self._what_to_do = what_to_do
@@ -128,7 +129,8 @@ class Supervisor:
                 if isinstance(error, OSError):
                     reason = f"The app cannot be started: {reason}."
                 elif isinstance(error, AppUnavailable):
-                    reason = _with_advice(reason, self._what_to_do(reason))
+                    advice = self._what_to_do(reason, self._was_ready)
+                    reason = _with_advice(reason, advice)
                 if not self._was_ready:
                     self._set(failure=reason)
                     return

@@ -31,7 +31,7 @@ def traceback(app: config.AppConfig, error: str, file: str = "main.py") -> str:
 
 def say(app: config.AppConfig, printed: str, summary: str = ENDED) -> str:
     """Return what is said of an app that has printed this."""
-    return advice.what_to_do(f"{summary}\n\n{printed}", app)
+    return advice.what_to_do(f"{summary}\n\n{printed}", app, reloading=False)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,13 @@ def test_the_error_and_the_apps_own_line(app: config.AppConfig, error: str) -> N
     assert say(app, traceback(app, error)) == (
         f"main.py, line 7: {error.rstrip('.')}. Mend that, and start the server again."
     )
+
+
+def test_while_reloading(app: config.AppConfig) -> None:
+    """The server goes on: nobody has to start it again."""
+    reason = f"{ENDED}\n\n{traceback(app, 'ValueError: b')}"
+    said = advice.what_to_do(reason, app, reloading=True)
+    assert said == "main.py, line 7: ValueError: b. Mend that."
 
 
 def test_the_last_error_counts(app: config.AppConfig) -> None:

@@ -777,7 +777,7 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     wait_until(lambda: fetch(server.url)[0] == 503, "the failure", PATIENCE)
     assert "SyntaxError" in fetch(server.url)[1]
     ended = "The app ended with exit status 3 before it was ready"
-    server.log(rf"error: {ended}\. main\.py, line 3: SyntaxError")
+    server.log(rf"error: {ended}\. main\.py, line 3: Syntax.* Mend that\. Its next")
     assert "SyntaxError" in server.stderr
     (folder / "main.py").write_text(HELLO.replace("hello", "mended"))
     server.answers("mended")

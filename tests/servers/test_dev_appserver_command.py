@@ -138,7 +138,11 @@ def test_python_with_packages(
     python = google.find_python(elsewhere)
 
     started = subprocess.run(
-        [*python, script, "--help"], capture_output=True, text=True, check=False
+        [*python, script, "--help"],
+        env=google.environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert python[0] == sys.executable
