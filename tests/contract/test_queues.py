@@ -87,7 +87,8 @@ def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
     """As many as run at once get their page, and hold up nobody who asks for one."""
     for _ in range(16):
         app.defer("fetch_together", "fetched", 16)
-    wait_until(lambda: len(app.runs("fetched")) == 16, "sixteen tasks run at once")
+    # not == 16: the first one may have its page before this looks again
+    wait_until(lambda: len(app.runs("fetched")) >= 16, "sixteen tasks run at once")
     assert app.server.get("/counter/get").text == "0"
     app.server.run_due()
 
