@@ -34,6 +34,7 @@ from tests.devserver.datastore_v1_server import (
     value,
     where,
 )
+from tests.servers.waiting import wait_until
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
@@ -936,8 +937,13 @@ def test_debug_shows_each_call(
     with caplog.at_level(logging.DEBUG, logger="devserver"):
         raw.call("Lookup", keys=[key("A", 1)])
         raw.error("Lookup", keys=[key("A")])
-    shown = re.compile(r"API call Datastore\.Lookup \d+\.\d ms")
-    assert len(list(filter(shown.fullmatch, caplog.messages))) == 2
+        shown = re.compile(r"API call Datastore\.Lookup \d+\.\d ms")
+
+        def calls() -> int:
+            return sum(bool(shown.fullmatch(message)) for message in caplog.messages)
+
+        # the client has the error before the server has logged it
+        wait_until(lambda: calls() == 2, "both calls in the log")
 
 
 def test_what_was_not_stored_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
