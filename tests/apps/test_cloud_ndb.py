@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from gae_devserver.datastore_v1 import transactions
 from google.api_core.exceptions import RetryError
 from google.appengine.api import namespace_manager
 from google.cloud import ndb as library
 from google.cloud.ndb import _retry
 
-from devserver.datastore_v1 import transactions
 from shared.cloud_ndb import cloud_ndb
 from tests.apps.plain_gunicorn import REPOSITORY
 from tests.devserver.calls import PROJECT

@@ -19,11 +19,11 @@ from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 import pytest
+from gae_devserver.config import app_yaml as config
 from google.appengine.api import memcache
 from google.appengine.ext import deferred, ndb, testbed
 from google.appengine.ext.deferred import deferred as sdk_deferred
 
-from devserver import config
 from shared.counter import Counter, do_something_later
 from shared.deferred_handler import CustomDeferredHandler
 from tests.apps.plain_gunicorn import HOST, REPOSITORY, environment, stage

@@ -14,7 +14,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from devserver.storage import Storage
+from gae_devserver.storage.storage import Storage
+
 from tests.devserver.calls import PROJECT, AppRequest, Server, add_request, reference
 
 SMALL = 100

@@ -9,7 +9,8 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 
-from devserver.storage import FILE_NAME
+from gae_devserver.storage.storage import FILE_NAME
+
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 from tests.servers.waiting import wait_until

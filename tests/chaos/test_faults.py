@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Sequence
 
 import grpc
 import pytest
+from gae_devserver import faults as module
+from gae_devserver.app.process import AppProcess
+from gae_devserver.faults import NAMES, Faults, workers
 from google.appengine.runtime import apiproxy_errors
 
-from devserver import faults as module
-from devserver.app_process import AppProcess
-from devserver.faults import NAMES, Faults, workers
 from tests.devserver.calls import Server, reference
 from tests.devserver.datastore_v1_server import (
     RawClient,
@@ -44,7 +44,7 @@ class App:
         *,
         deadline: float,
     ) -> int:
-        """Take one task (`devserver.task_runner.Dispatch`)."""
+        """Take one task (`gae_devserver.tasks.runner.Dispatch`)."""
         self.deliveries += 1
         self._running += 1
         self.at_once = max(self.at_once, self._running)
@@ -101,7 +101,7 @@ def test_a_mistake_in_it(text: str, message: str) -> None:
 def test_the_command_refuses_it() -> None:
     """A mistake is a usage error, without a traceback."""
     ended = subprocess.run(
-        [sys.executable, "-m", "devserver", "app", "--faults", "fire=1"],
+        [sys.executable, "-m", "gae_devserver", "app", "--faults", "fire=1"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

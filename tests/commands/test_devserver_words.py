@@ -7,25 +7,20 @@ import pathlib
 import re
 
 import pytest
+from gae_devserver import __main__, faults, server
+from gae_devserver.app import process as app_process
+from gae_devserver.app import supervisor
+from gae_devserver.config import app_yaml as config
+from gae_devserver.config import warnings as not_emulated
+from gae_devserver.datastore import entity_locks
+from gae_devserver.datastore_v1 import errors, transactions
+from gae_devserver.datastore_v1 import server as datastore_v1
+from gae_devserver.http import forwarding, front
+from gae_devserver.http import server as http_server
+from gae_devserver.storage import file as storage_file
+from gae_devserver.tasks import runner as task_runner
 from google.appengine.api import appinfo
 
-from devserver import (
-    __main__,
-    app_process,
-    config,
-    entity_locks,
-    faults,
-    forwarding,
-    front,
-    http_server,
-    not_emulated,
-    server,
-    storage_file,
-    supervisor,
-    task_runner,
-)
-from devserver.datastore_v1 import errors, transactions
-from devserver.datastore_v1 import server as datastore_v1
 from tests.commands.test_readme import DEVSERVER, section
 from tests.commands.test_readme_tables import NUMBERS, code, rows
 from tests.commands.test_readme_words import source_of

@@ -11,6 +11,9 @@ from types import ModuleType
 
 import pytest
 from aiohttp import web
+from gae_devserver import __main__, faults, server
+from gae_devserver.http import forwarding, front, running_requests
+from gae_devserver.http import server as http_server
 from google.api_core.exceptions import RetryError
 from google.appengine.api.datastore_errors import TransactionFailedError
 from google.appengine.api.taskqueue import MAX_PUSH_TASK_SIZE_BYTES
@@ -20,15 +23,6 @@ from google.cloud import ndb as cloud
 from google.cloud.ndb import _retry
 from ruamel.yaml import YAML
 
-from devserver import (
-    __main__,
-    faults,
-    forwarding,
-    front,
-    http_server,
-    running_requests,
-    server,
-)
 from shared import cloud_ndb
 from tests.commands import cloud_sdk
 from tests.commands.test_links import PAGES

@@ -6,9 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gae_devserver import __main__
+from gae_devserver import terminal as console
+from gae_devserver.config import app_yaml as config
+from gae_devserver.config import warnings as not_emulated
+from gae_devserver.console.state_api import StateApi
+from gae_devserver.tasks import execution as task_execution
 
-from devserver import __main__, config, console, not_emulated, task_execution
-from devserver.state_api import StateApi
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
 

@@ -12,11 +12,13 @@ from types import ModuleType
 
 import pytest
 from django.middleware import csrf
+from gae_devserver.config import app_yaml as config
+from gae_devserver.http import sockets as listening
+from gae_devserver.services import api_server
 from google.appengine.api import apiproxy_stub_map
 from google.appengine.ext.deferred import deferred
 from google.appengine.runtime import default_api_stub
 
-from devserver import api_server, config, listening
 from tests.commands.running import run
 from tests.commands.test_readme import README, section
 from tests.servers.embedded import Embedded

@@ -9,9 +9,9 @@ from http import HTTPStatus
 from typing import NoReturn
 
 import pytest
+from gae_devserver import __main__
 from google.appengine.ext import deferred
 
-from devserver import __main__
 from shared import counter
 from tests.commands import cloud_sdk
 from tests.commands.test_readme import README, first_cells, section

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.clock import Clock
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.services import rpc_table
+from gae_devserver.services.services import Services
 from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
 from google.appengine.datastore import datastore_pb, entity_bytes_pb2
-
-from devserver import rpc_table
-from devserver.clock import Clock
-from devserver.config import AppConfig, QueueConfig
-from devserver.running_requests import RunningRequests
-from devserver.services import Services
-from devserver.supervisor import AppUnavailable
 
 PROJECT = "unit"
 APP_ID = "dev~unit"
@@ -249,7 +249,7 @@ class App:
         self.peak = 0
 
     async def ready(self) -> None:
-        """Say whether the app runs (`devserver.task_runner.Ready`)."""
+        """Say whether the app runs (`gae_devserver.tasks.runner.Ready`)."""
         if self.failure is not None:
             raise AppUnavailable(self.failure)
 
@@ -262,7 +262,7 @@ class App:
         *,
         deadline: float,
     ) -> int:
-        """Take a task and answer (`devserver.task_runner.Dispatch`)."""
+        """Take a task and answer (`gae_devserver.tasks.runner.Dispatch`)."""
         await self.ready()
         at = self._clock.elapsed()
         execution = Execution(at, method, target, tuple(headers), body, deadline)

@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.entity_locks import EntityGroupLocks
+from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore_v1.server import DatastoreV1
 from google.appengine.api import apiproxy_rpc, apiproxy_stub_map
 from google.cloud import ndb
 from google.cloud.datastore_v1.types import datastore as datastore_pb
 from google.cloud.datastore_v1.types import entity as entity_pb
 
-from devserver.datastore import Datastore, DatastoreCalls
-from devserver.datastore_v1 import DatastoreV1
-from devserver.entity_locks import EntityGroupLocks
 from tests.devserver.calls import APP_ID, PROJECT
 
 T = TypeVar("T")

@@ -6,12 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from devserver import config
-from devserver.app_client import AppClient
-from devserver.app_process import AppProcess
-from devserver.front import Front
-from devserver.running_requests import RunningRequests
-from devserver.supervisor import Supervisor
+from gae_devserver.app.client import AppClient
+from gae_devserver.app.process import AppProcess
+from gae_devserver.app.supervisor import Supervisor
+from gae_devserver.config import app_yaml as config
+from gae_devserver.http.front import Front
+from gae_devserver.http.running_requests import RunningRequests
+
 from tests.devserver.processes import make_app
 
 PATIENCE = 20.0

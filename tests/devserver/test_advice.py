@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from gae_devserver.app import advice
+from gae_devserver.config import app_yaml as config
 
-from devserver import advice, config
 from tests.devserver.processes import make_app
 
 ENDED = "The app ended with exit status 1 before it was ready."

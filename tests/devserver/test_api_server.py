@@ -14,6 +14,11 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import pytest_asyncio
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.server import TOKEN_HEADER
+from gae_devserver.services import rpc_table
+from gae_devserver.services.api_server import ApiServer
+from gae_devserver.storage.storage import StorageError
 from google.appengine.api import apiproxy_stub, user_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
@@ -21,11 +26,6 @@ from google.appengine.datastore import datastore_pb
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
 
-from devserver import rpc_table
-from devserver.api_server import ApiServer
-from devserver.config import QueueConfig
-from devserver.http_server import TOKEN_HEADER
-from devserver.storage import StorageError
 from tests.devserver.calls import (
     APP_ID,
     HOSTNAME,
@@ -385,7 +385,7 @@ async def test_app_yaml_has_to_enable_the_apis(
     with pytest.raises(apiproxy_errors.FeatureNotEnabledError) as error:
         await port.call("memcache", "Get", GET)
     assert "app_engine_apis: true" in str(error.value)
-    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    (record,) = [r for r in caplog.records if r.name == "gae_devserver"]
     assert record.levelno == logging.ERROR
     assert "memcache.Get" in record.getMessage()
     assert "app_engine_apis: true" in record.getMessage()
@@ -397,7 +397,7 @@ async def test_a_name_in_the_log_does_nothing_to_a_terminal(
     """Nor does it look like a line of its own."""
     port = await make_port(app_engine_apis=False)
     await port.ask("x\n10:00:00 task 1 200\x1b[2J", "Get")
-    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    (record,) = [r for r in caplog.records if r.name == "gae_devserver"]
     assert record.getMessage().startswith(r"x\n10:00:00 task 1 200\x1b[2J.Get was ")
 
 
@@ -461,7 +461,7 @@ async def test_a_fault_of_the_server_is_never_an_empty_success(
     break_memcache(port, fault)
     with pytest.raises(apiproxy_errors.RPCFailedError):
         await port.call("memcache", "Get", GET)
-    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    (record,) = [r for r in caplog.records if r.name == "gae_devserver"]
     assert record.exc_info is not None
     assert record.exc_info[1] is fault
     answer = await port.ask("taskqueue", "FetchQueueStats")
@@ -475,7 +475,7 @@ async def test_what_was_not_stored_is_an_error(
     break_memcache(port, StorageError("the file cannot be written"))
     with pytest.raises(apiproxy_errors.RPCFailedError, match="file cannot be written"):
         await port.call("memcache", "Get", GET)
-    (record,) = [r for r in caplog.records if r.name == "devserver"]
+    (record,) = [r for r in caplog.records if r.name == "gae_devserver"]
     assert record.exc_info is None
     assert record.getMessage() == (
         "an API call was not stored: the file cannot be written"

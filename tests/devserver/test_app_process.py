@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gae_devserver.app import process as app_process
+from gae_devserver.app.process import AppProcess
+from gae_devserver.config import app_yaml as config
 
-from devserver import app_process, config
-from devserver.app_process import AppProcess
 from tests.devserver.processes import (
     descendants,
     make_app,
@@ -465,8 +466,8 @@ def test_the_app_ends_with_a_server_that_is_killed(folder: Path) -> None:
     make_app(folder)
     program = """
 import pathlib, sys
-from devserver import config
-from devserver.app_process import AppProcess
+from gae_devserver.config import app_yaml as config
+from gae_devserver.app.process import AppProcess
 
 app = config.load_app_yaml(pathlib.Path(sys.argv[1]))
 process = AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)

@@ -1,4 +1,4 @@
-"""`python -m devserver` as a user meets it: options, banner, reload, and its end."""
+"""`gae-devserver` as a user meets it: options, banner, reload, and its end."""
 
 import errno
 import io
@@ -17,17 +17,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gae_devserver import server as server_module
+from gae_devserver import terminal as console
+from gae_devserver.app import watchdog as app_watchdog
+from gae_devserver.storage.storage import FILE_NAME
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
-from devserver import app_watchdog, console
-from devserver import server as server_module
-from devserver.storage import FILE_NAME
 from tests.devserver.processes import HELLO, descendants, make_app, wait_for_end
 from tests.servers.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "devserver"]
+COMMAND = [sys.executable, "-m", "gae_devserver"]
 PATIENCE = 30.0
 PROMISE = 10.0
 """Seconds to wait for the end: 3 are promised, and a loaded machine gets more.
@@ -362,7 +363,7 @@ def test_help() -> None:
     """It names every option."""
     result = run("--help")
     assert result.returncode == 0
-    assert result.stdout.startswith("usage: python -m devserver ")
+    assert result.stdout.startswith("usage: gae-devserver ")
     for option in ("--port", "--host", "--project", "--reload", "--log-level"):
         assert option in result.stdout
     assert "--open" in result.stdout
@@ -406,7 +407,7 @@ def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> No
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("python -m devserver: error: ")
+    assert last.startswith("gae-devserver: error: ")
     assert message in last
 
 
@@ -436,7 +437,7 @@ def test_a_port_in_use(folder: Path, address: str) -> None:
         result = run(folder, "--port", str(port))
     assert result.returncode == 2
     assert result.stderr == (
-        f"python -m devserver: error: Port {port} is in use by another program. Stop "
+        f"gae-devserver: error: Port {port} is in use by another program. Stop "
         "that program, or choose another port: --port 0 picks a free one.\n"
     )
 
@@ -445,9 +446,9 @@ def test_windows() -> None:
     """One line says what to use there."""
     script = """
 import os, sys, types
-import devserver.__main__ as command
+import gae_devserver.__main__ as command
 command.os = types.SimpleNamespace(**{**vars(os), "name": "nt"})
-sys.argv = ["devserver", "flask_app"]
+sys.argv = ["gae-devserver", "flask_app"]
 command.main()
 """
     result = subprocess.run(
@@ -460,7 +461,7 @@ command.main()
     )
     assert result.returncode == 1
     assert result.stderr == (
-        "python -m devserver: error: this server runs on Linux and macOS. "
+        "gae-devserver: error: this server runs on Linux and macOS. "
         "On Windows, use WSL.\n"
     )
 
@@ -469,7 +470,7 @@ def test_a_python_without_the_packages() -> None:
     """One line says which package is missing, and the command that installs all."""
     # -S: without site-packages
     result = subprocess.run(
-        [sys.executable, "-S", "-m", "devserver", "flask_app"],
+        [sys.executable, "-S", "-m", "gae_devserver", "flask_app"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -490,7 +491,7 @@ def test_an_app_that_dies_at_start(folder: Path) -> None:
     assert len(re.findall("(?m)^RuntimeError: broken app$", result.stderr)) == 1
     assert "asyncio" not in result.stderr
     assert result.stderr.endswith(
-        "python -m devserver: error: The app ended with exit status 3 before it was "
+        "gae-devserver: error: The app ended with exit status 3 before it was "
         "ready. main.py, line 1: RuntimeError: broken app. Mend that, and start the "
         "server again.\n"
     )
@@ -882,7 +883,7 @@ class _Terminal(io.StringIO):
 @pytest.fixture
 def log_to() -> Iterator[Callable[[io.StringIO], None]]:
     """Log two lines to a stream as the server does."""
-    root, ours = logging.getLogger(), logging.getLogger("devserver")
+    root, ours = logging.getLogger(), logging.getLogger("gae_devserver")
     before = (root.level, list(root.handlers), ours.level, logging.raiseExceptions)
 
     def log(stream: io.StringIO) -> None:

@@ -3,8 +3,7 @@
 import time
 
 import pytest
-
-from devserver.clock import Clock
+from gae_devserver.clock import Clock
 
 
 def test_it_starts_with_real_time() -> None:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from devserver import config
-from devserver.config import ConfigError, QueueConfig
+from gae_devserver.config import app_yaml as config
+from gae_devserver.config.parsing import ConfigError
+from gae_devserver.config.queue_yaml import QueueConfig
 
 HERE = f"python3{sys.version_info[1]}"
 

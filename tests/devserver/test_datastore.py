@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.services import rpc_table
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
-from devserver import rpc_table
-from devserver.datastore import DatastoreCalls
 from tests.devserver.calls import (
     APP_ID,
     BAD_REQUEST,

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from gae_devserver.datastore_v1 import transactions
 from google.appengine.api import users
 from google.appengine.datastore.datastore_stub_util import ToScatteredId
 from google.appengine.ext import blobstore
@@ -18,7 +19,6 @@ from google.appengine.ext.ndb import polymodel
 from google.cloud import ndb as cloud
 from google.cloud.ndb import _retry
 
-from devserver.datastore_v1 import transactions
 from tests.devserver.calls import APP_ID, PROJECT
 from tests.devserver.datastore_v1_server import RunningDatastore
 

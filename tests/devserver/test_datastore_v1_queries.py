@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gae_devserver.datastore import index_scan
+from gae_devserver.datastore_v1 import run_query
 from google.cloud import ndb
 from google.cloud.ndb import metadata
 
-from devserver import index_scan
-from devserver.datastore_v1 import run_query
 from tests.devserver.datastore_v1_server import (
     AND,
     EQUAL,

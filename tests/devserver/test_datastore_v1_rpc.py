@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
+from gae_devserver.datastore_v1 import results
+from gae_devserver.storage.storage import StorageError
 
-from devserver.datastore_v1 import results
-from devserver.storage import StorageError
 from tests.devserver.datastore_v1_server import (
     AND,
     EQUAL,
@@ -123,7 +123,7 @@ def test_the_client_library_stays_out() -> None:
     """The server takes the messages alone; who wants the client still gets it."""
     code = """
 import sys
-import devserver.datastore_v1
+import gae_devserver.datastore_v1
 assert "google.cloud.datastore_v1.types" in sys.modules
 assert "google.cloud.datastore_v1.services" not in sys.modules
 from google.cloud import ndb
@@ -934,7 +934,7 @@ def test_debug_shows_each_call(
     raw: RawClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the time it took, also when it fails."""
-    with caplog.at_level(logging.DEBUG, logger="devserver"):
+    with caplog.at_level(logging.DEBUG, logger="gae_devserver"):
         raw.call("Lookup", keys=[key("A", 1)])
         raw.error("Lookup", keys=[key("A")])
         shown = re.compile(r"API call Datastore\.Lookup \d+\.\d ms")
@@ -973,9 +973,11 @@ def test_a_taken_port_is_an_error(running: RunningDatastore) -> None:
 def _start_on(port: int) -> None:
     import asyncio
 
-    from devserver.datastore import Datastore, DatastoreCalls
-    from devserver.datastore_v1 import DatastoreV1
-    from devserver.entity_locks import EntityGroupLocks
+    from gae_devserver.datastore.calls import DatastoreCalls
+    from gae_devserver.datastore.entity_locks import EntityGroupLocks
+    from gae_devserver.datastore.stub import Datastore
+    from gae_devserver.datastore_v1.server import DatastoreV1
+
     from tests.devserver.calls import APP_ID
 
     async def start() -> None:

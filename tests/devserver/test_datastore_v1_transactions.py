@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
+from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore_v1 import transactions
 from google.cloud import ndb
 from google.cloud.ndb import _retry
 
-from devserver.datastore_v1 import transactions
-from devserver.property_index import KindIndex
 from tests.devserver.datastore_v1_server import (
     HAS_ANCESTOR,
     RawClient,

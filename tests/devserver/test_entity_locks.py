@@ -3,8 +3,12 @@
 import asyncio
 
 import pytest
+from gae_devserver.datastore.entity_locks import (
+    ContentionError,
+    EntityGroupLocks,
+    Owner,
+)
 
-from devserver.entity_locks import ContentionError, EntityGroupLocks, Owner
 from tests.devserver.calls import settled
 
 pytestmark = pytest.mark.asyncio

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.http import server as http_server
 
-from devserver import http_server
-from devserver.supervisor import AppUnavailable
 from tests.devserver.processes import RECORDER
 from tests.devserver.site import PATIENCE, Answer, Site, running
 
@@ -547,7 +547,7 @@ async def test_a_client_that_takes_nothing(
     """Its connection is cut after a while, so it holds none of the app's threads."""
     monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    with caplog.at_level("INFO", "devserver.request"):
+    with caplog.at_level("INFO", "gae_devserver.request"):
         writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: len(site.requests) == 1)
         await until(lambda: len(site.requests) == 0)
@@ -617,7 +617,7 @@ async def test_the_log_has_a_line_for_each_request(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Method, target, status and milliseconds."""
-    with caplog.at_level("INFO", "devserver.request"):
+    with caplog.at_level("INFO", "gae_devserver.request"):
         await site.get("/plain?x=%41")
         await site.get("/error", method="POST")
     lines = [re.sub(r"\d+ ms", "N ms", message) for message in caplog.messages]

@@ -1,8 +1,12 @@
 """Where a gunicorn listens: what an entrypoint says of it, and how that is changed."""
 
 import pytest
-
-from devserver.gunicorn_options import has_bind, on_loopback, options_of, with_bind
+from gae_devserver.app.gunicorn_options import (
+    has_bind,
+    on_loopback,
+    options_of,
+    with_bind,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-from devserver import missing_module
+from gae_devserver.app import missing_module
 
 ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"
 

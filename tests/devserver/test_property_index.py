@@ -6,20 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.appengine.datastore import (
-    datastore_pb,
-    datastore_stub_util,
-    entity_bytes_pb2,
-)
-from google.appengine.runtime import apiproxy_errors
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from devserver import index_scan
-from devserver.datastore import Datastore
-from devserver.index_query import KEY_ORDER, Conjunction, IndexQuery
-from devserver.indexed_store import IndexedStore
-from devserver.property_index import (
+from gae_devserver.datastore import index_scan
+from gae_devserver.datastore.index_query import KEY_ORDER, Conjunction, IndexQuery
+from gae_devserver.datastore.indexed_store import IndexedStore
+from gae_devserver.datastore.property_index import (
     NULL,
     KindIndex,
     Row,
@@ -30,6 +20,16 @@ from devserver.property_index import (
     sortable_double,
     value_key,
 )
+from gae_devserver.datastore.stub import Datastore
+from google.appengine.datastore import (
+    datastore_pb,
+    datastore_stub_util,
+    entity_bytes_pb2,
+)
+from google.appengine.runtime import apiproxy_errors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.devserver.calls import APP_ID, Message, reference
 
 KIND = "Thing"

@@ -14,6 +14,7 @@ import google.auth
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from gae_devserver.services import rpc_table
 from google.appengine.api import (
     api_base_pb2,
     apiproxy_stub,
@@ -33,7 +34,6 @@ from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
-from devserver import rpc_table
 from tests.devserver.calls import (
     HOSTNAME,
     AppRequest,

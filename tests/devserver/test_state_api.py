@@ -18,13 +18,13 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.console.state_api import StateApi
+from gae_devserver.http.server import TOKEN_HEADER
+from gae_devserver.tasks.runner import TaskRunner
 from google.appengine.api import datastore
 from google.appengine.ext import deferred
 
-from devserver.config import QueueConfig
-from devserver.http_server import TOKEN_HEADER
-from devserver.state_api import StateApi
-from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     HOSTNAME,
     PULL,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from gae_devserver.config import app_yaml as config
+from gae_devserver.http import server as http_server
+from gae_devserver.http import static_files
 
-from devserver import config, http_server, static_files
 from tests.devserver.site import PATIENCE, Answer, Site, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

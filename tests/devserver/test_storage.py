@@ -18,16 +18,21 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.storage.file import StorageFile
+from gae_devserver.storage.storage import (
+    FILE_NAME,
+    TOMBSTONE_SECONDS,
+    Storage,
+    StorageError,
+)
+from gae_devserver.tasks.runner import TaskRunner
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 from google.cloud.datastore_v1.types import datastore as datastore_v1
 
-from devserver.config import QueueConfig
-from devserver.datastore_v1 import DatastoreV1
-from devserver.storage import FILE_NAME, TOMBSTONE_SECONDS, Storage, StorageError
-from devserver.storage_file import StorageFile
-from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     BAD_REQUEST,
     PROJECT,
@@ -464,8 +469,9 @@ async def test_a_full_disk_does_not_stop_the_runner(
 VICTIM = """\
 import asyncio, functools, os, signal, sys
 from pathlib import Path
-from devserver import datastore, taskqueue
-from devserver.storage import Storage
+from gae_devserver.datastore import stub as datastore
+from gae_devserver.tasks import stub as taskqueue
+from gae_devserver.storage.storage import Storage
 from tests.devserver.calls import PROJECT, Server, add_request, reference
 
 point, count, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -577,7 +583,7 @@ async def test_all_of_a_transaction_or_nothing(
 BUSY = """\
 import asyncio, sys
 from pathlib import Path
-from devserver.storage import Storage
+from gae_devserver.storage.storage import Storage
 from tests.devserver.calls import PROJECT, Server, reference
 
 async def main():
@@ -715,7 +721,7 @@ def test_a_wal_without_its_file(folder: Path, lost: Callable[[Path], None]) -> N
 OPENING = """\
 import os, signal, sqlite3, sys
 from pathlib import Path
-from devserver.storage import Storage
+from gae_devserver.storage.storage import Storage
 
 left = int(sys.argv[1])
 
@@ -926,7 +932,7 @@ def run_server(
     """Run a server that does not start."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "devserver", str(app), "--port", "0"),
+            *(sys.executable, "-m", "gae_devserver", str(app), "--port", "0"),
             *("--storage", str(folder), *options),
         ],
         cwd=REPOSITORY,
@@ -952,7 +958,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, damage: str) -> None:
     assert ended.returncode == 2
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("python -m devserver: error: ")
+    assert line.startswith("gae-devserver: error: ")
     assert str(path) in line
     assert path.read_bytes() == before
 
@@ -1027,7 +1033,7 @@ async def test_the_command_cannot_read_it(
     assert "Traceback" not in ended.stderr
     line = ended.stderr.splitlines()[-1]
     assert line.startswith(
-        f"python -m devserver: error: {folder / FILE_NAME} is damaged: an entity "
+        f"gae-devserver: error: {folder / FILE_NAME} is damaged: an entity "
     )
     assert contents(folder) == before
     pid = app / "pid"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from gae_devserver.app import supervisor
+from gae_devserver.app.process import AppProcess
+from gae_devserver.app.supervisor import AppUnavailable, Supervisor, connect
+from gae_devserver.config import app_yaml as config
 
-from devserver import config, supervisor
-from devserver.app_process import AppProcess
-from devserver.supervisor import AppUnavailable, Supervisor, connect
 from tests.devserver.processes import HELLO, make_app
 
 pytestmark = pytest.mark.asyncio

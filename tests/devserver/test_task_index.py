@@ -4,12 +4,13 @@ import bisect
 import datetime
 
 import pytest
+from gae_devserver.tasks import indexed_queue as task_index
+from gae_devserver.tasks.indexed_queue import IndexedQueue
+from gae_devserver.tasks.task_index import Entry, TaskIndex
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devserver import task_index
-from devserver.task_index import Entry, IndexedQueue, TaskIndex
 from tests.devserver.calls import add_request
 
 NOW = datetime.datetime.fromtimestamp(0, datetime.UTC)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.clock import Clock
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.runner import TaskRunner
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
-from devserver.clock import Clock
-from devserver.config import QueueConfig
-from devserver.queues import Queue
-from devserver.supervisor import AppUnavailable
-from devserver.task_runner import TaskRunner
 from tests.devserver.calls import (
     HOSTNAME,
     PULL,
@@ -777,7 +777,7 @@ async def test_a_task_that_is_deleted_while_it_runs(
     bench: Bench, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is not retried, and the log says what has happened."""
-    caplog.set_level(logging.INFO, "devserver.task")
+    caplog.set_level(logging.INFO, "gae_devserver.task")
 
     async def delete(_: Execution) -> int:
         bench.queue().Delete("a")
@@ -1021,7 +1021,7 @@ async def test_the_log_tells_what_becomes_of_a_task(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Added, started, failed with the next attempt, started again, done."""
-    caplog.set_level(logging.INFO, "devserver.task")
+    caplog.set_level(logging.INFO, "gae_devserver.task")
     bench.app.answers(500)
     await bench.add("a")
     await bench.runner.advance(1)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from gae_devserver.config.queue_yaml import QueueConfig
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
 from google.appengine.runtime import apiproxy_errors
 
-from devserver.config import QueueConfig
 from tests.devserver.calls import (
     APP_ID,
     HOSTNAME,
@@ -482,7 +482,7 @@ async def test_a_queue_that_is_gone_says_how_many_tasks_wait_for_it(
     assert list(server.services.taskqueue.queues()) == ["default"]
     assert await code_of(api.add(queue="work")) == TASK_ERRORS.UNKNOWN_QUEUE
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert record.name == "devserver.task"
+    assert record.name == "gae_devserver.task"
     assert "gone from queue.yaml; its 3 tasks wait for it" in record.getMessage()
     server.services.update_queues([QueueConfig("default"), QueueConfig("work")])
     assert len(await api.tasks("work")) == 3
@@ -582,7 +582,7 @@ async def test_an_added_task_is_logged(
     api: AppRequest, clock: StoppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Name, queue, function or URL, and when it is due."""
-    caplog.set_level(logging.INFO, "devserver.task")
+    caplog.set_level(logging.INFO, "gae_devserver.task")
     body = deferred.serialize(time.monotonic)
     await api.add("a", due_in=60, now=clock.start, body=body)
     await api.add("b", now=clock.start, url=b"/work?x=1", body=b"not a pickle")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from gae_devserver.http import server as http_server
 
-from devserver import http_server
 from tests.devserver.site import PATIENCE, Answer, Recorded, Site, running
 from tests.fuzz.headers import FORGED, Header
 from tests.fuzz.requests import HOP_BY_HOP, LAST, folded, is_app_engines

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from gae_devserver.config import app_yaml as config
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.parsing import ConfigError
+from gae_devserver.http import static_files
 from hypothesis import strategies as st
 
-from devserver import config, static_files
-from devserver.config import AppConfig, ConfigError
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.yaml_files import (
     APP_YAML,

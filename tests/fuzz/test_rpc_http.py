@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
+from gae_devserver.services import rpc_table
+from gae_devserver.services.api_server import ApiServer
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from hypothesis import strategies as st
 
-from devserver import rpc_table
-from devserver.api_server import ApiServer
 from tests.devserver.calls import Message, Server
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.messages import fill

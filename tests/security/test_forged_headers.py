@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
+from gae_devserver.http import forwarding
+from gae_devserver.http.forwarding import headers_from_outside
 
-from devserver import forwarding
-from devserver.forwarding import headers_from_outside
 from tests.devserver.processes import RECORDER
 from tests.devserver.site import Answer, Site, running
 

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from gae_devserver.http import server as http_server
+from gae_devserver.http.server import HttpServer, check_host, read_body
 
-from devserver import http_server
-from devserver.http_server import HttpServer, check_host, read_body
 from tests.devserver.site import PATIENCE, Answer
 
 pytestmark = pytest.mark.asyncio

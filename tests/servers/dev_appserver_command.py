@@ -301,7 +301,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     # not at the top: noxfile.py imports this module where there is no SDK
-    from devserver import config, listening
+    from gae_devserver.config import app_yaml as config
+    from gae_devserver.http import sockets as listening
 
     try:
         find()

@@ -22,7 +22,7 @@ STOP_TIME = 10.0
 
 
 class Embedded(base.Server):
-    """`python -m devserver` with one app on it."""
+    """`gae-devserver` with one app on it."""
 
     name = "embedded"
 
@@ -45,7 +45,7 @@ class Embedded(base.Server):
                 [
                     sys.executable,
                     "-m",
-                    "devserver",
+                    "gae_devserver",
                     str(app),
                     "--port",
                     "0",

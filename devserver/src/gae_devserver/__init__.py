@@ -1,1 +1,1 @@
-"""An embedded dev server for App Engine apps: ``python -m devserver APP_FOLDER``."""
+"""Runs an App Engine app on this machine: ``gae-devserver APP_FOLDER``."""

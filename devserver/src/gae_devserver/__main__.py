@@ -11,11 +11,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-if TYPE_CHECKING:
-    from devserver.app_process import AppProcess
-    from devserver.faults import Faults
+from gae_devserver.app.hints import Hints
 
-PROG = "python -m devserver"
+if TYPE_CHECKING:
+    from gae_devserver.app.process import AppProcess
+    from gae_devserver.faults import Faults
+
+NO_HINTS = Hints()
+PROG = "gae-devserver"
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _APP_STOP_SECONDS = 2.5
@@ -24,7 +27,7 @@ _APP_STOP_SECONDS = 2.5
 _started: "list[AppProcess]" = []
 
 
-def main() -> NoReturn:
+def main(hints: Hints = NO_HINTS) -> NoReturn:
     """Run the server; leave with 0 after a signal, 2 for a mistake, else 1."""
     parent = os.getppid()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -34,38 +37,40 @@ def main() -> NoReturn:
     if os.name != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
     try:
-        _serve(options, parent)
+        _serve(options, parent, hints)
     except ModuleNotFoundError as error:
         _fail(
             1,
-            f"the package {error.name} is missing in {sys.executable}. Start the "
-            "server with: python3 noxfile.py -s serve -- flask",
+            f"the package {error.name} is missing in {sys.executable}. Install "
+            "gae-devserver there again.",
         )
     _leave(0)
 
 
-def _serve(options: argparse.Namespace, parent: int) -> None:
+def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # What is imported here is little. The rest takes longer, and is imported while
     # the app starts.
-    from devserver import console, listening
-    from devserver.app_process import AppProcess
-    from devserver.config import ConfigError, load_app_yaml
-    from devserver.storage import Storage, StorageError
+    from gae_devserver import terminal
+    from gae_devserver.app.process import AppProcess
+    from gae_devserver.config.app_yaml import load_app_yaml
+    from gae_devserver.config.parsing import ConfigError
+    from gae_devserver.http import sockets
+    from gae_devserver.storage.storage import Storage, StorageError
 
-    console.set_up_logging(options.log_level)
+    terminal.set_up_logging(options.log_level)
     try:
         config = load_app_yaml(options.app_folder)
-        front_sockets = listening.listen(options.port, options.host)
+        front_sockets = sockets.listen(options.port, options.host)
         storage = Storage(options.storage, options.project) if options.storage else None
-    except (ConfigError, listening.PortError, StorageError) as error:
+    except (ConfigError, sockets.PortError, StorageError) as error:
         _fail(2, str(error))
-    console.log_warnings(config)
+    terminal.log_warnings(config)
     if options.host is not None:
-        console.logger.warning(
-            "%s", listening.what_is_exposed(options.host, front_sockets)
+        terminal.logger.warning(
+            "%s", sockets.what_is_exposed(options.host, front_sockets)
         )
-    api_socket, state_socket = (listening.listen_on("127.0.0.1", 0) for _ in range(2))
-    datastore_socket = listening.reserve_port()
+    api_socket, state_socket = (sockets.listen_on("127.0.0.1", 0) for _ in range(2))
+    datastore_socket = sockets.reserve_port()
     version = config.version or time.strftime("%Y%m%dt%H%M%S")
     try:
         process = AppProcess(
@@ -79,12 +84,13 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         _fail(1, f"the app cannot be started: {error}")
     _started.append(process)
     if process.notice:
-        console.logger.warning("%s", process.notice)
+        terminal.logger.warning("%s", process.notice)
 
     import asyncio
 
-    from devserver import server, task_execution
-    from devserver.supervisor import AppUnavailable
+    from gae_devserver import server
+    from gae_devserver.app.supervisor import AppUnavailable
+    from gae_devserver.tasks import execution
 
     settings = server.Settings(
         project=options.project,
@@ -98,7 +104,8 @@ def _serve(options: argparse.Namespace, parent: int) -> None:
         open_browser=options.open,
         storage=storage,
         faults=options.faults,
-        task_deadline=options.task_deadline or task_execution.DEADLINE,
+        task_deadline=options.task_deadline or execution.DEADLINE,
+        hints=hints,
     )
     loop = asyncio.new_event_loop()
     try:
@@ -166,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_faults,
         metavar="SPEC",
         help="for tests: let tasks be delivered twice, workers die and so on, for "
-        "example twice=0.1,kill=0.02,seed=7 (see devserver/faults.py)",
+        "example twice=0.1,kill=0.02,seed=7 (the README explains each)",
     )
     parser.add_argument(
         "--log-level",
@@ -212,7 +219,7 @@ def _seconds(text: str) -> float:
 
 
 def _faults(text: str) -> "Faults":
-    from devserver.faults import Faults
+    from gae_devserver.faults import Faults
 
     try:
         return Faults.parse(text)

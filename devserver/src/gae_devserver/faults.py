@@ -28,11 +28,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from devserver.app_process import AppProcess
-    from devserver.services import Services
-    from devserver.task_execution import Dispatch
+    from gae_devserver.app.process import AppProcess
+    from gae_devserver.services.services import Services
+    from gae_devserver.tasks.execution import Dispatch
 
-logger = logging.getLogger("devserver.task")
+logger = logging.getLogger("gae_devserver.task")
 
 NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
 
@@ -114,7 +114,7 @@ class Faults:
         Raises:
             UnavailableError: it is to fail.
         """
-        from devserver.datastore_v1.errors import UnavailableError
+        from gae_devserver.datastore_v1.errors import UnavailableError
 
         if self.happens("rpc", f"datastore_v1.{rpc}"):
             raise UnavailableError(f"a fault: the answer to {rpc} was lost")

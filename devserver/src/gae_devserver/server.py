@@ -13,24 +13,28 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from devserver import advice, console, listening, supervisor
-from devserver import config as app_config
-from devserver.api_server import ApiServer
-from devserver.app_client import AppClient
-from devserver.app_process import AppProcess
-from devserver.clock import Clock
-from devserver.config import AppConfig, ConfigError
-from devserver.datastore_v1 import DatastoreV1
-from devserver.faults import Faults
-from devserver.front import Front
-from devserver.running_requests import RunningRequests
-from devserver.services import Services
-from devserver.state_api import StateApi
-from devserver.storage import Storage
-from devserver.task_execution import DEADLINE, Dispatch
-from devserver.task_runner import TaskRunner
+from gae_devserver import terminal
+from gae_devserver.app import advice, supervisor
+from gae_devserver.app.client import AppClient
+from gae_devserver.app.hints import Hints
+from gae_devserver.app.process import AppProcess
+from gae_devserver.clock import Clock
+from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
+from gae_devserver.config.parsing import ConfigError
+from gae_devserver.config.queue_yaml import load_queue_yaml
+from gae_devserver.console.state_api import StateApi
+from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.faults import Faults
+from gae_devserver.http import sockets
+from gae_devserver.http.front import Front
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.services.api_server import ApiServer
+from gae_devserver.services.services import Services
+from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.execution import DEADLINE, Dispatch
+from gae_devserver.tasks.runner import TaskRunner
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 _PARENT_POLL_SECONDS = 0.3
 # the app may take two of the three seconds in which the server promises to be gone
@@ -56,6 +60,7 @@ class Settings:
     faults: Faults | None = None
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
+    hints: Hints = dataclasses.field(default_factory=Hints)
 
     @property
     def port(self) -> int:
@@ -92,7 +97,7 @@ class Server:
         self._app = supervisor.Supervisor(
             lambda: settings.start_app(self._config),
             lambda reason, reloading: advice.what_to_do(
-                reason, self._config, reloading=reloading
+                reason, self._config, settings.hints, reloading=reloading
             ),
         )
         self._client = AppClient(self._app)
@@ -178,9 +183,9 @@ class Server:
         datastore = f"127.0.0.1:{self._settings.datastore_port}"
         storage = self._settings.storage
         where = str(storage.path.resolve()) if storage else "in memory"
-        console.show_banner(
+        terminal.show_banner(
             *(self._config, url, state_url, self._token, datastore, where),
-            listening.other_urls(self._settings.front_sockets),
+            sockets.other_urls(self._settings.front_sockets),
         )
         if self._settings.open_browser:
             # a browser in the terminal would hold up the loop
@@ -212,10 +217,10 @@ class Server:
         try:
             # both before either is taken over
             if new_app:
-                changed = app_config.load_app_yaml(config.folder)
+                changed = load_app_yaml(config.folder)
                 config = dataclasses.replace(changed, queues=config.queues)
             if new_queues:
-                queues = app_config.load_queue_yaml(config.folder)
+                queues = load_queue_yaml(config.folder)
                 config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
             reason = str(error).rstrip(".")
@@ -225,7 +230,7 @@ class Server:
         if new_app:
             self._api.app_engine_apis = config.app_engine_apis
             self._app.warm_up = self._front.warm_up if config.warmup else None
-            console.log_warnings(config)
+            terminal.log_warnings(config)
         if new_queues:
             self._services.update_queues(config.queues)
             logger.info("queue.yaml is read again")
@@ -277,7 +282,7 @@ async def run(settings: Settings, config: AppConfig, process: AppProcess) -> Non
         ConfigError: queue.yaml cannot be used.
         AppUnavailable: the app has died while it started.
     """
-    queues = app_config.load_queue_yaml(config.folder)
+    queues = load_queue_yaml(config.folder)
     server = Server(settings, dataclasses.replace(config, queues=queues))
     await server.run(process)
 

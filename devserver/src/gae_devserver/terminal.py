@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from devserver.config import AppConfig
+from gae_devserver.config.app_yaml import AppConfig
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 _DIM = "2"
@@ -47,9 +47,9 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter(uses_colour(stream)))
-    logging.getLogger("devserver").setLevel(level.upper())
+    logging.getLogger("gae_devserver").setLevel(level.upper())
     root = logging.getLogger()
-    root.setLevel(max(logging.WARNING, logging.getLogger("devserver").level))
+    root.setLevel(max(logging.WARNING, logging.getLogger("gae_devserver").level))
     root.addHandler(handler)
     # a terminal that was closed must not add tracebacks
     logging.raiseExceptions = False

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from devserver import missing_module
-from devserver.app_process import DEFAULT_ENTRYPOINT
-from devserver.config import AppConfig
+from gae_devserver.app import missing_module
+from gae_devserver.app.hints import Hints
+from gae_devserver.app.process import DEFAULT_ENTRYPOINT
+from gae_devserver.config.app_yaml import AppConfig
 
 # the last line of a traceback: the first that is not indented, "Name: text"
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
@@ -17,35 +18,36 @@ _OF_PYTHON_2 = (
 )
 
 
-def what_to_do(reason: str, config: AppConfig, *, reloading: bool) -> str:
+def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool) -> str:
     """Return how to go on.
 
     Args:
         reason: how the app ended, in a line, and the last lines that it printed.
         config: its configuration.
+        hints: what the program that started the server knows.
         reloading: whether the server stays, and an edit starts the app again.
     """
-    mend = "Mend that." if reloading else "Mend that, and start the server again."
+    fix = "Fix that." if reloading else "Fix that, and start the server again."
     summary, _, printed = reason.partition("\n")
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
-    advice = missing_module.advice(printed, config.folder, entrypoint)
+    advice = missing_module.advice(printed, config.folder, entrypoint, hints)
     if advice is not None:
         return advice
     # 127 is the shell's status for a program that it does not find
     if "exit status 127" in summary:
         if config.entrypoint is None:
-            how = missing_module.add_to(config.folder, "gunicorn")
+            how = hints.add_package("gunicorn", config.folder / "requirements.txt")
             return f"app.yaml has no entrypoint, so gunicorn has to be there: {how}"
-        more = missing_module.about_packages(config.folder)
+        more = missing_module.about_packages(config.folder, hints)
         return f"The entrypoint's program is not there (see above). {more}"
     errors = list(_ERROR.finditer(printed))
     if not errors:
-        return f"What it printed is above. {mend}"
+        return f"What it printed is above. {fix}"
     error = errors[-1]
     old = any(text in error[1] for text in _OF_PYTHON_2)
     more = f" That is of Python 2: see {missing_module.GUIDE}." if old else ""
     where = _place(printed[: error.start(1)], config.folder)
-    return f"{where}{error[1].rstrip('.')}.{more} {mend}"
+    return f"{where}{error[1].rstrip('.')}.{more} {fix}"
 
 
 def _place(traceback: str, folder: Path) -> str:

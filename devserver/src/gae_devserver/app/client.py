@@ -8,8 +8,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from devserver.app_process import AppProcess
-from devserver.supervisor import Supervisor
+from gae_devserver.app.process import AppProcess
+from gae_devserver.app.supervisor import Supervisor
 
 # gunicorn closes a connection that has been idle for 2 seconds; a request that is
 # sent on it in that moment is lost

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from gae_devserver.app.hints import Hints
+
 _NOT_FOUND = re.compile(
     # of a traceback, and of python -m
     r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?([\w.]+)",
@@ -58,52 +60,43 @@ OF_EARLIER_PYTHON_3 = {
 }
 
 
-def advice(printed: str, folder: Path, entrypoint: str) -> str | None:
+def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | None:
     """Return what to do.
 
     Args:
         printed: the last lines of the app.
         folder: the app's folder.
         entrypoint: the command that has started the app.
+        hints: what is known of modules and of how packages get installed.
 
     Returns:
         What is missing and how to go on; None: it is not that.
     """
     names = _NOT_FOUND.findall(printed)
     # an earlier one was caught, or led to the last one
-    return _about(names[-1], folder, entrypoint) if names else None
+    return _about(names[-1], folder, entrypoint, hints) if names else None
 
 
-def about_packages(folder: Path) -> str:
+def about_packages(folder: Path, hints: Hints) -> str:
     """Return what to do about a package that is not installed."""
-    which = "that package, which may be called otherwise,"
-    return f"If it is of a package that the app needs: {add_to(folder, which)}"
+    which = "that package, whose name may differ,"
+    how = hints.add_package(which, folder / "requirements.txt")
+    return f"If it belongs to a package that the app needs: {how}"
 
 
-def add_to(folder: Path, package: str) -> str:
-    """Return how to have a package in the app's requirements installed."""
-    return (
-        f"name {package} in {folder / 'requirements.txt'}, and start the server again: "
-        f"noxfile.py installs it. Without noxfile.py, install it for {sys.executable}."
-    )
-
-
-def _about(name: str, folder: Path, entrypoint: str) -> str | None:
+def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None:
     top = name.partition(".")[0]
     if _is_in(folder, name):
         return None  # there, but Python looks elsewhere
     if _is_in(folder, top):
-        return f"There is no module {name} in {folder}. Add it, or mend the import."
+        return f"There is no module {name} in {folder}. Add it, or fix the import."
     if top in _named_in(entrypoint):
         return (
             f"There is no module {name} in {folder}, and the entrypoint in app.yaml "
             f"needs it: {entrypoint}"
         )
-    if top == "shared":  # cp without -L leaves it behind
-        return (
-            f"There is no module {name} in {folder}. One of these samples is copied, "
-            "with it, by: python3 noxfile.py -s copy -- flask DIR"
-        )
+    if top in hints.modules:
+        return f"There is no module {name} in {folder}. {hints.modules[top]}"
     for table, owner, guide in (
         (OF_PYTHON_2, "Python 2", f": see {GUIDE}"),
         (OF_EARLIER_PYTHON_3, "an earlier Python 3", ""),
@@ -122,7 +115,7 @@ def _about(name: str, folder: Path, entrypoint: str) -> str | None:
         return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
     return (
         f"There is no module {name}, neither in {folder} nor in an installed package. "
-        f"If it is the app's own, add it. {about_packages(folder)}"
+        f"If it is the app's own, add it. {about_packages(folder, hints)}"
     )
 
 

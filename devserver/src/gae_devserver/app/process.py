@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from devserver import gunicorn_options
-from devserver.config import AppConfig
-from devserver.not_emulated import RESERVED_VARIABLES
+from gae_devserver.app import gunicorn_options
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.warnings import RESERVED_VARIABLES
 
 # what App Engine runs when app.yaml has no entrypoint:
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
 DEFAULT_ENTRYPOINT = "gunicorn main:app"
-_WATCHDOG = Path(__file__).with_name("app_watchdog.py")
+_WATCHDOG = Path(__file__).with_name("watchdog.py")
 _TAIL_LINES = 30
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from devserver.app_process import AppProcess
+from gae_devserver.app.process import AppProcess
 
-logger = logging.getLogger("devserver.app")
+logger = logging.getLogger("gae_devserver.app")
 
 _PROBE_SECONDS = 0.01
 # a server that does not close a connection on which nothing was asked is taken for
@@ -267,8 +267,8 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
 def watched_folders(folder: Path, ignored: Sequence[str]) -> set[Path]:
     """Return the folders to watch, and with them all in them.
 
-    Folders that are links are watched where they really are: editing ../shared/x.py
-    is an edit of the app's shared/x.py.
+    Folders that are links are watched where they really are: with `lib` a link to
+    ../lib, editing ../lib/x.py is an edit of the app's lib/x.py.
     """
     folders = {folder.resolve()}
     for parent, names, _ in os.walk(folder):

@@ -1,7 +1,7 @@
 """Run the app, and end it when the dev server has ended, however that came about.
 
 A script of its own, without imports from here: the dev server starts it as
-`python -I -S app_watchdog.py PIPE SOCKET ENTRYPOINT`. PIPE is the number of a file
+`python -I -S watchdog.py PIPE SOCKET ENTRYPOINT`. PIPE is the number of a file
 descriptor whose other end the server keeps open; when the server has died, even by
 SIGKILL, the pipe reads as ended. That works on Linux and on macOS.
 """

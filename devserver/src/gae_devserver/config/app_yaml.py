@@ -1,38 +1,17 @@
-"""What app.yaml and queue.yaml say, read with the SDK's own parsers."""
+"""What app.yaml says, read with the SDK's own parser."""
 
 import dataclasses
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from google.appengine.api import appinfo, appinfo_errors
+from google.appengine.api import appinfo
 
-from devserver import not_emulated
-
-if TYPE_CHECKING:
-    from google.appengine.api import queueinfo
-
-
-class ConfigError(Exception):
-    """The app's configuration cannot be used; the message is for the user."""
-
-
-@dataclasses.dataclass(frozen=True)
-class QueueConfig:
-    """One queue, as queue.yaml describes it."""
-
-    name: str
-    mode: Literal["push", "pull"] = "push"
-    rate: float | None = None
-    """Tasks per second; None: no limit; 0.0 holds the queue."""
-    rate_text: str | None = None
-    bucket_size: int = 5
-    max_concurrent_requests: int | None = None
-    retry_parameters: "queueinfo.RetryParameters | None" = None
-    target: str | None = None
-    acl: tuple[str, ...] = ()
+from gae_devserver.config import warnings
+from gae_devserver.config.parsing import ConfigError, parse, read
+from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,15 +59,6 @@ class AppConfig:
 _MEMORY_MB = {"F2": 768, "F4": 1536, "F4_1G": 3072}
 _MEMORY_MB |= {"B2": 768, "B4": 1536, "B4_1G": 3072, "B8": 3072}
 
-# in place of what the parser says, which does not tell what to do
-_REASONS: Mapping[type, str] = {
-    appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
-    appinfo_errors.MissingRuntimeError: "there is no runtime. Add: runtime: python313",
-    appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
-    "3 runtime. Delete it; packages stand in requirements.txt.",
-}
-_DEFAULT_QUEUE = QueueConfig("default")
-
 
 def load(folder: Path) -> AppConfig:
     """Read app.yaml and queue.yaml.
@@ -103,8 +73,8 @@ def load(folder: Path) -> AppConfig:
 def load_app_yaml(folder: Path) -> AppConfig:
     """Read app.yaml alone: all that is needed to start the app."""
     path = app_yaml_in(folder)
-    text = _read(path)
-    info = _parse(appinfo.LoadSingleAppInfo, text, path)
+    text = read(path)
+    info = parse(appinfo.LoadSingleAppInfo, text, path)
     if info.runtime is None:
         raise ConfigError(f"{path}: there is no runtime. Add: runtime: python313")
     if info.env or not re.fullmatch(r"python3\d*", info.runtime):
@@ -127,60 +97,15 @@ def load_app_yaml(folder: Path) -> AppConfig:
         app_engine_apis=bool(info.app_engine_apis),
         warmup="warmup" in inbound_services,
         static_handlers=tuple(_static_handlers(info, path)),
-        queues=(_DEFAULT_QUEUE,),
-        warnings=tuple(not_emulated.warnings(info, path, text)),
+        queues=(DEFAULT_QUEUE,),
+        warnings=tuple(warnings.about(info, path, text)),
         version=info.version,
         memory_mb=_MEMORY_MB.get(info.instance_class or "", 384),
     )
 
 
-def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
-    """Read queue.yaml; without one there is the default queue."""
-    path = folder / "queue.yaml"
-    if not path.exists():
-        return (_DEFAULT_QUEUE,)
-    # imported here because it brings in the whole of taskqueue, which takes longer
-    # to import than the rest of the server's start
-    from google.appengine.api import queueinfo
-
-    info = _parse(queueinfo.LoadSingleQueue, _read(path), path)
-    queues: dict[str, QueueConfig] = {}
-    for entry in info.queue or []:
-        if not entry.name:
-            raise ConfigError(f"{path}: a queue has no name.")
-        if entry.name in queues:
-            raise ConfigError(f"{path}: the queue {entry.name} is listed twice.")
-        for name in ("bucket_size", "max_concurrent_requests"):
-            if (getattr(entry, name) or 0) < 0:
-                # the SDK's parser lets it through, and no task would ever run
-                raise ConfigError(
-                    f"{path}: queue {entry.name}: {name} is {getattr(entry, name)}, "
-                    "and must not be negative."
-                )
-        try:
-            rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
-            if entry.retry_parameters is not None:
-                queueinfo.TranslateRetryParameters(entry.retry_parameters)
-        # ValueError: a number that the message of the task queue has no room for
-        except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
-            raise ConfigError(f"{path}: queue {entry.name}: {error}") from error
-        queues[entry.name] = QueueConfig(
-            name=entry.name,
-            mode=entry.mode or "push",
-            rate=rate,
-            rate_text=entry.rate,
-            bucket_size=5 if entry.bucket_size is None else entry.bucket_size,
-            max_concurrent_requests=entry.max_concurrent_requests,
-            retry_parameters=entry.retry_parameters,
-            target=entry.target,
-            acl=tuple(a.user_email or a.writer_email or "" for a in entry.acl or ()),
-        )
-    queues.setdefault(_DEFAULT_QUEUE.name, _DEFAULT_QUEUE)
-    return tuple(queues.values())
-
-
 def app_yaml_in(folder: Path) -> Path:
-    """Return the path of app.yaml; see that what the samples share is there too."""
+    """Return the path of the app.yaml in a folder."""
     if folder.is_file():
         raise ConfigError(
             f"{folder} is a file. Give the folder of the app: {folder.parent}"
@@ -194,49 +119,7 @@ def app_yaml_in(folder: Path) -> Path:
         raise ConfigError(
             f"There is no app.yaml in {folder}. Give the folder that holds it."
         )
-    shared = folder / "shared"
-    if shared.is_symlink() and not shared.exists():  # made by cp -r, most likely
-        raise ConfigError(
-            f"{shared} is a link to nowhere. An app is copied, with what the link "
-            "stands for, by: python3 noxfile.py -s copy -- flask DIR"
-        )
-    # git on Windows makes this of the link
-    if shared.is_file() and shared.read_bytes().strip() == b"../shared":
-        raise ConfigError(
-            f"{shared} is a text file where there should be a folder. An app is "
-            "copied, with that folder, by: python3 noxfile.py -s copy -- flask DIR"
-        )
     return path
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _parse(parse: Callable[[str], Any], text: str, path: Path) -> Any:
-    """Call one of the SDK's parsers; say in which line it failed."""
-    try:
-        return parse(text)
-    # the SDK and ruamel.yaml raise a dozen unrelated types for what a user can write
-    except Exception as error:
-        cause = getattr(error, "cause", error)
-        mark = getattr(cause, "problem_mark", None)
-        if mark is None and hasattr(error, "event"):
-            mark = error.event.start_mark
-        where = "" if mark is None else f", line {mark.line + 1}"
-        lines = str(getattr(cause, "problem", None) or cause).splitlines()
-        reason = lines[0] if lines else type(cause).__name__
-        if reason.endswith(":") and len(lines) > 1:
-            reason += " " + lines[1].strip()
-        # what the SDK means stands at the end of the chain
-        meant = type(getattr(cause, "cause", cause))
-        if meant is appinfo_errors.MissingRuntimeError:
-            where = ""  # it is noticed at the end of the file
-        reason = _REASONS.get(meant, reason)
-        raise ConfigError(f"{path}{where}: {reason}") from error
 
 
 def _static_handlers(info: Any, path: Path) -> Iterator[StaticHandler]:

@@ -33,7 +33,7 @@ FILES = {
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
-def warnings(info: Any, path: Path, text: str) -> Iterator[str]:
+def about(info: Any, path: Path, text: str) -> Iterator[str]:
     """Yield what app.yaml asks for and does not get, a sentence each.
 
     Args:
@@ -74,6 +74,10 @@ def warnings(info: Any, path: Path, text: str) -> Iterator[str]:
     for service in info.inbound_services or []:
         if service != "warmup":
             yield f"inbound_services: {service} is not emulated."
+    for entry in sorted(path.parent.iterdir()):
+        # cp -r makes these; hidden ones are the locks of editors
+        if entry.is_symlink() and not entry.exists() and entry.name[0] != ".":
+            yield f"{entry} is a link to nowhere: copy the app again, with cp -RL."
     for name, consequence in FILES.items():
         if (path.parent / name).exists():
             yield f"{name} is not emulated: {consequence}."

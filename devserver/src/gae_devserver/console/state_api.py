@@ -1,6 +1,6 @@
 """A JSON API to look into the server and to steer it: queues, entities, clock.
 
-Tests use it. It is documented in docs/devserver.md.
+Tests use it. The distribution's README documents it.
 """
 
 import base64
@@ -15,22 +15,22 @@ from aiohttp import web
 from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
-from devserver.clock import Clock
-from devserver.http_server import (
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.clock import Clock
+from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
     check_host,
     has_token,
     read_body,
 )
-from devserver.queues import Queue
-from devserver.services import Services
-from devserver.storage import StorageError
-from devserver.supervisor import AppUnavailable
-from devserver.task_names import function_name
-from devserver.task_runner import TaskRunner
+from gae_devserver.services.services import Services
+from gae_devserver.storage.storage import StorageError
+from gae_devserver.tasks.function_names import function_name
+from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.runner import TaskRunner
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from devserver.property_index import KEY_PROPERTY, Path, Row, ValueKey
+from gae_devserver.datastore.property_index import KEY_PROPERTY, Path, Row, ValueKey
 
 Position = tuple[ValueKey, ...]
 """What a result sorts by: a value for each order. The last one is the key."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice, product
 from typing import Any, NamedTuple
 
-from devserver.index_query import (
+from gae_devserver.datastore.index_query import (
     KEY_ORDER,
     Conjunction,
     IndexQuery,
@@ -17,7 +17,7 @@ from devserver.index_query import (
     Range,
     precedes,
 )
-from devserver.property_index import (
+from gae_devserver.datastore.property_index import (
     KEY_PROPERTY,
     Entry,
     KindIndex,

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
-from devserver import index_scan
-from devserver.index_query import (
+from gae_devserver.datastore import index_scan
+from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
     Order,
     Position,
     complete_orders,
 )
-from devserver.property_index import (
+from gae_devserver.datastore.property_index import (
     KEY,
     KEY_PROPERTY,
     KindIndex,

@@ -3,20 +3,24 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from devserver.datastore_v1 import messages, results
-from devserver.datastore_v1.databases import Database
-from devserver.datastore_v1.entity_writer import entity_to_v3
-from devserver.datastore_v1.errors import (
+from gae_devserver.datastore.entity_locks import Owner
+from gae_devserver.datastore.property_index import Path, Row
+from gae_devserver.datastore_v1 import messages, results
+from gae_devserver.datastore_v1.databases import Database
+from gae_devserver.datastore_v1.entity_writer import entity_to_v3
+from gae_devserver.datastore_v1.errors import (
     AbortedError,
     AlreadyExistsError,
     NotFoundError,
     check,
     refuse_if,
 )
-from devserver.datastore_v1.keys import describe
-from devserver.datastore_v1.transactions import Transaction, groups_of, wait_for_locks
-from devserver.entity_locks import Owner
-from devserver.property_index import Path, Row
+from gae_devserver.datastore_v1.keys import describe
+from gae_devserver.datastore_v1.transactions import (
+    Transaction,
+    groups_of,
+    wait_for_locks,
+)
 
 _FAIL = messages.Mutation.ConflictResolutionStrategy.FAIL
 _NOT_IN_SEQUENCE = {

@@ -9,10 +9,15 @@ from typing import NamedTuple
 from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
 
-from devserver.datastore_v1.errors import InvalidArgumentError
-from devserver.datastore_v1.keys import Partition
-from devserver.index_query import Order, Position
-from devserver.property_index import KEY_PROPERTY, path_of, property_value, value_key
+from gae_devserver.datastore.index_query import Order, Position
+from gae_devserver.datastore.property_index import (
+    KEY_PROPERTY,
+    path_of,
+    property_value,
+    value_key,
+)
+from gae_devserver.datastore_v1.errors import InvalidArgumentError
+from gae_devserver.datastore_v1.keys import Partition
 
 
 class Place(NamedTuple):

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from devserver.datastore import Datastore, DatastoreCalls
-from devserver.datastore_v1.keys import Partition
-from devserver.entity_locks import EntityGroupLocks
-from devserver.storage import Storage
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.entity_locks import EntityGroupLocks
+from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.storage.storage import Storage
 
 
 @dataclass(frozen=True)

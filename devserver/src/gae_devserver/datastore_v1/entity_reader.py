@@ -8,8 +8,8 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from devserver.datastore_v1.keys import write_key
-from devserver.property_index import ENTITY_PROTO, INDEXED_ENTITY, path_of
+from gae_devserver.datastore.property_index import ENTITY_PROTO, INDEXED_ENTITY, path_of
+from gae_devserver.datastore_v1.keys import write_key
 
 PROPERTY = entity_pb.Property
 EMPTY_LIST = PROPERTY.EMPTY_LIST

@@ -9,7 +9,13 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from devserver.datastore_v1.entity_reader import (
+from gae_devserver.datastore.property_index import (
+    ENTITY_PROTO,
+    INDEXED_ENTITY,
+    add_path,
+    indexed_values,
+)
+from gae_devserver.datastore_v1.entity_reader import (
     COMPRESSED,
     COMPRESSED_URI,
     EMPTY_LIST,
@@ -23,14 +29,8 @@ from devserver.datastore_v1.entity_reader import (
     USER,
     USER_FIELDS,
 )
-from devserver.datastore_v1.errors import InvalidArgumentError, check
-from devserver.datastore_v1.keys import Partition, check_name, is_reserved
-from devserver.property_index import (
-    ENTITY_PROTO,
-    INDEXED_ENTITY,
-    add_path,
-    indexed_values,
-)
+from gae_devserver.datastore_v1.errors import InvalidArgumentError, check
+from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
 
 MAX_ENTITY_BYTES = 2**20 - 4
 MAX_INDEXED_BYTES = 1500

@@ -9,13 +9,13 @@ from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from devserver.datastore_v1 import messages
-from devserver.datastore_v1.errors import (
+from gae_devserver.datastore.property_index import Path, add_path
+from gae_devserver.datastore_v1 import messages
+from gae_devserver.datastore_v1.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     check,
 )
-from devserver.property_index import Path, add_path
 
 MAX_NAME_BYTES = 1500
 MAX_PATH_LENGTH = 100

@@ -9,11 +9,17 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from devserver.datastore_v1.errors import check
-from devserver.datastore_v1.keys import Partition, is_reserved
-from devserver.index_query import KEY_ORDER, IndexQuery
-from devserver.indexed_store import View
-from devserver.property_index import KEY_PROPERTY, KindIndex, Path, Row, add_path
+from gae_devserver.datastore.index_query import KEY_ORDER, IndexQuery
+from gae_devserver.datastore.indexed_store import View
+from gae_devserver.datastore.property_index import (
+    KEY_PROPERTY,
+    KindIndex,
+    Path,
+    Row,
+    add_path,
+)
+from gae_devserver.datastore_v1.errors import check
+from gae_devserver.datastore_v1.keys import Partition, is_reserved
 
 _EMPTY_NAMESPACE_ID = 1
 _REPRESENTATIONS = datastore_stub_util._PROPERTY_TYPE_NAMES

@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from devserver.datastore_v1 import cursors, messages, metadata
-from devserver.datastore_v1.entity_writer import property_of
-from devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
-from devserver.datastore_v1.keys import Partition, check_name, is_reserved
-from devserver.index_query import (
+from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
     Order,
     complete_orders,
 )
-from devserver.property_index import KEY_PROPERTY, Path, ValueKey, value_key
+from gae_devserver.datastore.property_index import (
+    KEY_PROPERTY,
+    Path,
+    ValueKey,
+    value_key,
+)
+from gae_devserver.datastore_v1 import cursors, messages, metadata
+from gae_devserver.datastore_v1.entity_writer import property_of
+from gae_devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
+from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
 
 MAX_ALTERNATIVES = 30
 MAX_NOT_IN = 10

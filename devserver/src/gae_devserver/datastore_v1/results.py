@@ -5,16 +5,16 @@ from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from devserver.datastore_v1 import messages
-from devserver.datastore_v1.entity_reader import (
+from gae_devserver.datastore.index_scan import Hit
+from gae_devserver.datastore.property_index import Row, property_value
+from gae_devserver.datastore_v1 import messages
+from gae_devserver.datastore_v1.entity_reader import (
     INDEX_VALUE,
     entity_to_v1,
     hide_made_up_id,
     value_to_v1,
 )
-from devserver.datastore_v1.errors import check
-from devserver.index_scan import Hit
-from devserver.property_index import Row, property_value
+from gae_devserver.datastore_v1.errors import check
 
 
 def set_time(version: int, into: Any) -> None:

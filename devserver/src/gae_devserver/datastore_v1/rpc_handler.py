@@ -9,11 +9,11 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from devserver.datastore_v1 import messages
-from devserver.datastore_v1.errors import RpcError
-from devserver.storage import StorageError
+from gae_devserver.datastore_v1 import messages
+from gae_devserver.datastore_v1.errors import RpcError
+from gae_devserver.storage.storage import StorageError
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 SHORTEST_TIME = 0.001
 """Seconds: gRPC rounds a deadline up to milliseconds. The service never is so fast."""

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from itertools import islice, takewhile
 from typing import Any
 
-from devserver.datastore_v1 import cursors, messages, metadata, results
-from devserver.datastore_v1.errors import check
-from devserver.datastore_v1.keys import Partition
-from devserver.datastore_v1.queries import ParsedQuery
-from devserver.index_query import precedes
-from devserver.index_scan import Hit, find
-from devserver.indexed_store import View
-from devserver.property_index import KindIndex
+from gae_devserver.datastore.index_query import precedes
+from gae_devserver.datastore.index_scan import Hit, find
+from gae_devserver.datastore.indexed_store import View
+from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore_v1 import cursors, messages, metadata, results
+from gae_devserver.datastore_v1.errors import check
+from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.datastore_v1.queries import ParsedQuery
 
 MAX_BATCH_RESULTS = 1000
 MAX_BATCH_BYTES = 2 * 2**20

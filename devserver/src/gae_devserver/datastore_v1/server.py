@@ -7,24 +7,24 @@ from typing import Any
 
 import grpc.aio
 
-from devserver.datastore import DatastoreCalls
-from devserver.datastore_v1 import messages, queries, results
-from devserver.datastore_v1.aggregation import aggregate, aggregated_properties
-from devserver.datastore_v1.commit import Commit
-from devserver.datastore_v1.databases import Database, Databases
-from devserver.datastore_v1.errors import AbortedError, check, refuse_if
-from devserver.datastore_v1.keys import Partition
-from devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
-from devserver.datastore_v1.run_query import MAX_BATCH_BYTES, Search
-from devserver.datastore_v1.transactions import (
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.indexed_store import View
+from gae_devserver.datastore_v1 import messages, queries, results
+from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
+from gae_devserver.datastore_v1.commit import Commit
+from gae_devserver.datastore_v1.databases import Database, Databases
+from gae_devserver.datastore_v1.errors import AbortedError, check, refuse_if
+from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
+from gae_devserver.datastore_v1.run_query import MAX_BATCH_BYTES, Search
+from gae_devserver.datastore_v1.transactions import (
     IDLE_SECONDS,
     TOTAL_SECONDS,
     Transaction,
     Transactions,
     check_read_time,
 )
-from devserver.indexed_store import View
-from devserver.storage import Storage
+from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
 _MODE = messages.CommitRequest.Mode

@@ -13,17 +13,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from devserver.datastore import entity_group
-from devserver.datastore_v1.databases import Database
-from devserver.datastore_v1.errors import (
+from gae_devserver.datastore.calls import entity_group
+from gae_devserver.datastore.entity_locks import ContentionError, Owner
+from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
+from gae_devserver.datastore.property_index import Path
+from gae_devserver.datastore_v1.databases import Database
+from gae_devserver.datastore_v1.errors import (
     AbortedError,
     InvalidArgumentError,
     UnimplementedError,
     check,
 )
-from devserver.entity_locks import ContentionError, Owner
-from devserver.indexed_store import Kind, Snapshot, View
-from devserver.property_index import Path
 
 IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 270.0

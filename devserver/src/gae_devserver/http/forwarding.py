@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-logger = logging.getLogger("devserver.request")
+logger = logging.getLogger("gae_devserver.request")
 
 _HOP_BY_HOP = frozenset(
     [

@@ -11,17 +11,17 @@ import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from devserver import static_files
-from devserver.app_client import AppClient
-from devserver.app_process import AppProcess
-from devserver.config import AppConfig
-from devserver.console import printable
-from devserver.forwarding import Answer, headers_from_outside, reason_of
-from devserver.http_server import HttpServer, check_host, read_body
-from devserver.running_requests import RunningRequests
-from devserver.supervisor import AppUnavailable
+from gae_devserver.app.client import AppClient
+from gae_devserver.app.process import AppProcess
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.http import static_files
+from gae_devserver.http.forwarding import Answer, headers_from_outside, reason_of
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.server import HttpServer, check_host, read_body
+from gae_devserver.terminal import printable
 
-logger = logging.getLogger("devserver.request")
+logger = logging.getLogger("gae_devserver.request")
 
 TASK_IP = "0.1.0.2"
 """The SDK takes a request from this address for one of the task queue."""

@@ -4,7 +4,7 @@ import logging
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-from devserver.console import printable
+from gae_devserver.terminal import printable
 
 
 def http_logger() -> logging.Logger:
@@ -18,7 +18,7 @@ def http_logger() -> logging.Logger:
             record.exc_info, record.levelno = None, logging.INFO
         return True
 
-    logger = logging.getLogger("devserver.request.http")
+    logger = logging.getLogger("gae_devserver.request.http")
     if not logger.filters:
         logger.addFilter(shorten)
     return logger

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
-from devserver.console import printable
-from devserver.http_log import http_logger
+from gae_devserver.http.log import http_logger
+from gae_devserver.terminal import printable
 
 TOKEN_HEADER = "X-Devserver-Token"
 MAX_BODY = 32 * 2**20

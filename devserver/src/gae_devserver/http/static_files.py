@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from devserver.config import StaticHandler
+from gae_devserver.config.app_yaml import StaticHandler
 
 # what decides whether a file is sent, and which part of it
 _ASKED = (
@@ -44,13 +44,13 @@ def find(handlers: Sequence[StaticHandler], folder: Path, target: str) -> Match 
             continue
         if handler.file_template is None:
             return None
-        file = _file(handler, folder, match)
+        file = _path_of(handler, folder, match)
         if file is not None or not handler.require_matching_file:
             return Match(handler, file)
     return None
 
 
-def _file(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path | None:
+def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path | None:
     assert handler.file_template is not None
     try:
         name = match.expand(handler.file_template)
@@ -99,10 +99,10 @@ def response(match: Match, method: str) -> web.StreamResponse:
         # App Engine lets browsers keep such a file for ten minutes; here an edit
         # would then seem to have no effect
         headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
-    return _File(match.file, headers=headers)
+    return _FileResponse(match.file, headers=headers)
 
 
-class _File(web.FileResponse):
+class _FileResponse(web.FileResponse):
     """A file as it is: aiohttp would send FILE.gz instead where one lies beside it."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:

@@ -11,19 +11,19 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
-from devserver.console import printable
-from devserver.http_server import (
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
     check_host,
     has_token,
     read_body,
 )
-from devserver.running_requests import RunningRequests
-from devserver.services import Services
-from devserver.storage import StorageError
+from gae_devserver.services.services import Services
+from gae_devserver.storage.storage import StorageError
+from gae_devserver.terminal import printable
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 _CODES = remote_api.RpcError
 # what the client makes of each code: google/appengine/runtime/default_api_stub.py

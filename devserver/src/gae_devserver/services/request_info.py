@@ -4,7 +4,7 @@ from typing import Any
 
 from google.appengine.api import request_info
 
-from devserver.running_requests import RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 
 
 class Dispatcher(request_info.Dispatcher):  # type: ignore[misc]

@@ -13,18 +13,20 @@ from google.appengine.api import apiproxy_stub_map, full_app_id
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
-from devserver import rpc_table
-from devserver.app_info import AppRequestInfo
-from devserver.clock import Clock
-from devserver.config import AppConfig, QueueConfig
-from devserver.datastore import Datastore, DatastoreCalls
-from devserver.entity_locks import LOCK_DEADLINE, EntityGroupLocks
-from devserver.running_requests import RunningRequests
-from devserver.storage import Storage
-from devserver.stubs import MAKERS, Surroundings
-from devserver.taskqueue import TaskQueue
+from gae_devserver.clock import Clock
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
+from gae_devserver.datastore.stub import Datastore
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.services import rpc_table
+from gae_devserver.services.request_info import AppRequestInfo
+from gae_devserver.services.stubs import MAKERS, Surroundings
+from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.stub import TaskQueue
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 # these wait for the network or compute for long; in the loop they would stall every
 # other request, and an app that fetches a URL of its own would wait for itself

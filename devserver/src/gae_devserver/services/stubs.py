@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from devserver.app_info import AppRequestInfo
-from devserver.clock import Clock
+from gae_devserver.clock import Clock
+from gae_devserver.services.request_info import AppRequestInfo
 
 
 @dataclass(frozen=True)

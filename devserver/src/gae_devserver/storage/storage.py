@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from devserver.storage_file import FILE_NAME, StorageError, StorageFile
+from gae_devserver.storage.file import FILE_NAME, StorageError, StorageFile
 
 __all__ = ["FILE_NAME", "TOMBSTONE_SECONDS", "Storage", "StorageError"]
 
-logger = logging.getLogger("devserver")
+logger = logging.getLogger("gae_devserver")
 
 TOMBSTONE_SECONDS = 9 * 86400.0
 """How long the name of a finished task stays taken.

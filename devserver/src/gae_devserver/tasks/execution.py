@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from google.appengine.api.taskqueue import taskqueue_stub
 
-from devserver.clock import Clock
-from devserver.queues import Queue
-from devserver.supervisor import AppUnavailable
-from devserver.task_headers import task_headers, task_target
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.clock import Clock
+from gae_devserver.tasks.headers import task_headers, task_target
+from gae_devserver.tasks.queues import Queue
 
-logger = logging.getLogger("devserver.task")
+logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
 """Seconds that a task may take (App Engine's limit with automatic scaling)."""

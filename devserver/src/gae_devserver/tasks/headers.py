@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from devserver.forwarding import NOT_FORWARDED
-from devserver.queues import Queue
+from gae_devserver.http.forwarding import NOT_FORWARDED
+from gae_devserver.tasks.queues import Queue
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
 

@@ -9,13 +9,13 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime import apiproxy_errors
 
-from devserver.config import QueueConfig
-from devserver.console import printable
-from devserver.storage import Storage
-from devserver.task_index import IndexedQueue
-from devserver.task_names import function_name
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.function_names import function_name
+from gae_devserver.tasks.indexed_queue import IndexedQueue
+from gae_devserver.terminal import printable
 
-logger = logging.getLogger("devserver.task")
+logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 

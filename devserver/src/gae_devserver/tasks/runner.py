@@ -8,21 +8,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from devserver.clock import Clock
-from devserver.queues import Queue
-from devserver.schedule import Schedule, TokenBucket
-from devserver.storage import StorageError
-from devserver.supervisor import AppUnavailable
-from devserver.task_execution import DEADLINE, Dispatch, TaskExecutor
-from devserver.taskqueue import TaskQueue
+from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.clock import Clock
+from gae_devserver.storage.storage import StorageError
+from gae_devserver.tasks.execution import DEADLINE, Dispatch, TaskExecutor
+from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.schedule import Schedule, TokenBucket
+from gae_devserver.tasks.stub import TaskQueue
 
-logger = logging.getLogger("devserver.task")
+logger = logging.getLogger("gae_devserver.task")
 
 MAX_RUNNING = 16
 """Tasks that run at once over all queues.
 
-Fewer than one worker of the samples has threads: tasks that fetch a page of their own
-app, and visitors, find a thread that no task holds.
+A worker with twice as many threads always has some that no task holds, for visitors and
+for tasks that fetch a page of their own app.
 """
 
 _APP_RETRY_SECONDS = 0.25

@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
-from devserver.queues import Queue
+from gae_devserver.tasks.queues import Queue
 
 
 class TokenBucket:

@@ -1,7 +1,7 @@
 """The task queue: the SDK's stub as the store of tasks, with its faults mended.
 
 The stub keeps queues, tasks, names and tombstones. Which task runs when is decided by
-`devserver.task_runner`; the stub's own scheduler thread is never started.
+`gae_devserver.tasks.runner`; the stub's own scheduler thread is never started.
 """
 
 import datetime
@@ -15,12 +15,12 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime import apiproxy_errors
 
-from devserver.clock import Clock
-from devserver.config import QueueConfig
-from devserver.queues import Group, Listener, Queue
-from devserver.storage import Storage
+from gae_devserver.clock import Clock
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.queues import Group, Listener, Queue
 
-logger = logging.getLogger("devserver.task")
+logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 

@@ -1,0 +1,1 @@
+"""The app's process: environment, start, reload, stop, requests. Imports config."""

@@ -1,0 +1,1 @@
+"""What app.yaml and queue.yaml say. Imports no other folder."""

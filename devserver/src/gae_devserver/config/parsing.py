@@ -1,0 +1,51 @@
+"""Reads a configuration file; a mistake in it becomes one line that says where."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.appengine.api import appinfo_errors
+
+
+class ConfigError(Exception):
+    """The app's configuration cannot be used; the message is for the user."""
+
+
+# in place of what the parser says, which does not tell what to do
+_REASONS: Mapping[type, str] = {
+    appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
+    appinfo_errors.MissingRuntimeError: "there is no runtime. Add: runtime: python313",
+    appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
+    "3 runtime. Delete it; packages stand in requirements.txt.",
+}
+
+
+def read(path: Path) -> str:
+    """Return the text of a file."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
+    """Call one of the SDK's parsers; say in which line it failed."""
+    try:
+        return parser(text)
+    # the SDK and ruamel.yaml raise a dozen unrelated types for what a user can write
+    except Exception as error:
+        cause = getattr(error, "cause", error)
+        mark = getattr(cause, "problem_mark", None)
+        if mark is None and hasattr(error, "event"):
+            mark = error.event.start_mark
+        where = "" if mark is None else f", line {mark.line + 1}"
+        lines = str(getattr(cause, "problem", None) or cause).splitlines()
+        reason = lines[0] if lines else type(cause).__name__
+        if reason.endswith(":") and len(lines) > 1:
+            reason += " " + lines[1].strip()
+        # what the SDK means stands at the end of the chain
+        meant = type(getattr(cause, "cause", cause))
+        if meant is appinfo_errors.MissingRuntimeError:
+            where = ""  # it is noticed at the end of the file
+        reason = _REASONS.get(meant, reason)
+        raise ConfigError(f"{path}{where}: {reason}") from error

@@ -1,0 +1,1 @@
+"""One store: the SDK's stub, indexes, locks, API calls. Imports storage."""

@@ -1,0 +1,164 @@
+"""The bundled datastore API: calls wait for locks, then ask the stub."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.appengine.datastore import datastore_pb
+from google.appengine.runtime import apiproxy_errors
+
+from gae_devserver.datastore.entity_locks import (
+    ContentionError,
+    EntityGroupLocks,
+    Owner,
+)
+from gae_devserver.datastore.stub import Datastore
+
+READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
+
+
+class DatastoreCalls:
+    """The datastore API as the app calls it: waits for locks, then asks the stub."""
+
+    def __init__(self, stub: Datastore, locks: EntityGroupLocks) -> None:
+        self.stub = stub
+        self._locks = locks
+        self._owners: dict[int, Owner] = {}
+        # handle -> the request that will end it; also those that take no lock
+        self._tickets: dict[int, str] = {}
+
+    @property
+    def locks(self) -> EntityGroupLocks:
+        """The locks of the entity groups."""
+        return self._locks
+
+    async def call(self, method: str, request: Any, response: Any, ticket: str) -> None:
+        """Carry out one call of datastore_v3.
+
+        Raises:
+            apiproxy_errors.ApplicationError: the datastore's own errors.
+        """
+        if method in {"Commit", "Rollback"}:
+            self._end(method, request, response)
+            return
+        if method == "BeginTransaction" and request.HasField("previous_transaction"):
+            self._give_up(request.previous_transaction.handle)
+        groups = _groups(method, request)
+        if groups and request.HasField("transaction"):
+            await self._lock_for_transaction(request.transaction.handle, groups)
+            self._ask_in_transaction(method, request, response)
+        elif any(self._locks.holder(group) for group in groups):
+            with self._write_owner(ticket) as owner:
+                await self._acquire(owner, groups)
+                self._ask(method, request, response)
+        else:
+            self._ask(method, request, response)
+        if method == "BeginTransaction" and request.mode != READ_ONLY:
+            self._owners[response.handle] = Owner(ticket)
+
+    def _ask(self, method: str, request: Any, response: Any) -> None:
+        self.stub.MakeSyncCall("datastore_v3", method, request, response)
+
+    def _ask_in_transaction(self, method: str, request: Any, response: Any) -> None:
+        try:
+            self._ask(method, request, response)
+        except apiproxy_errors.ApplicationError as error:
+            if error.application_error == datastore_pb.Error.CONCURRENT_TRANSACTION:
+                # the SDK takes it for ended, and sends no rollback
+                self.roll_back(request.transaction.handle)
+            raise
+
+    def _end(self, method: str, transaction: Any, response: Any) -> None:
+        try:
+            self._ask(method, transaction, response)
+        finally:
+            self._give_up(transaction.handle)
+
+    def _give_up(self, handle: int) -> None:
+        self._tickets.pop(handle, None)
+        owner = self._owners.pop(handle, None)
+        if owner is not None:
+            self._locks.release(owner)
+
+    @contextmanager
+    def _write_owner(self, ticket: str) -> Iterator[Owner]:
+        owner = Owner(ticket)
+        try:
+            yield owner
+        finally:
+            self._locks.release(owner)
+
+    async def _acquire(self, owner: Owner, groups: list[bytes]) -> None:
+        try:
+            await self._locks.acquire(owner, groups)
+        except ContentionError as error:
+            raise apiproxy_errors.ApplicationError(
+                datastore_pb.Error.CONCURRENT_TRANSACTION,
+                f"too much contention on these datastore entities: {error}",
+            ) from None
+
+    async def _lock_for_transaction(self, handle: int, groups: list[bytes]) -> None:
+        owner = self._owners.get(handle)
+        # none: read-only, or unknown, which the stub reports in its own words
+        if owner is None:
+            return
+        try:
+            # in sorted order two writers of the same groups never wait in a circle
+            await self._acquire(owner, sorted(groups))
+        except apiproxy_errors.ApplicationError:
+            self.roll_back(handle)
+            raise
+
+    def roll_back(self, handle: int) -> None:
+        """End a transaction whose client may never do so, and free its locks."""
+        live = self.stub.live_transaction(handle)
+        if live is not None:
+            live.Rollback()
+        self._give_up(handle)
+
+    def claim(self, ticket: str) -> None:
+        """Take note that a request has begun the newest transactions."""
+        while self.stub.begun:
+            self._tickets[self.stub.begun.pop()] = ticket
+
+    def request_ended(self, ticket: str) -> None:
+        """Roll back what a request left open: nobody could end it any more."""
+        for handle, begun_by in list(self._tickets.items()):
+            if begun_by == ticket:
+                self.roll_back(handle)
+
+    def clear(self) -> None:
+        """Forget all entities and roll back all transactions."""
+        for handle in list(self._tickets):
+            self.roll_back(handle)
+        self.stub.Clear()
+
+
+def _groups(method: str, request: Any) -> list[bytes]:
+    """Return the entity groups that a call must lock, each once."""
+    match method:
+        case "Get":
+            references = request.key if request.HasField("transaction") else ()
+        case "RunQuery":
+            in_transaction = request.HasField("transaction")
+            has_ancestor = request.HasField("ancestor")
+            references = [request.ancestor] if in_transaction and has_ancestor else ()
+        case "Put":
+            references = [entity.key for entity in request.entity]
+        case "Delete" | "Touch":
+            references = request.key
+        case _:
+            references = ()
+    return list(dict.fromkeys(filter(None, map(entity_group, references))))
+
+
+def entity_group(reference: Any) -> bytes | None:
+    """Return the name of the lock of a key's entity group."""
+    if not reference.path.element:
+        return None
+    root = reference.path.element[0]
+    if not (root.id or root.HasField("name")):
+        # the datastore is about to choose the id: nobody else can know this group
+        return None
+    parts = (reference.app, reference.name_space, root.SerializeToString())
+    return repr(parts).encode()

@@ -1,0 +1,1 @@
+"""What arrives: limits, the public port, headers, files. Imports app, config."""

@@ -1,0 +1,1 @@
+"""API calls: the SDK's stubs and the API server. Imports tasks and all below."""

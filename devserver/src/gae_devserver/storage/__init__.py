@@ -1,0 +1,1 @@
+"""Keeps entities and tasks in a file, for --storage. Imports no other folder."""

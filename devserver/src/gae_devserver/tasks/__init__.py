@@ -1,0 +1,1 @@
+"""Queues, schedule, execution. Imports http, app, config, storage."""
