@@ -10,13 +10,13 @@ from types import FrameType
 
 import pytest
 
-from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.differences import DIFFERENCES
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY, stage
+from tools import cloud_sdk
 
 SERVERS = ("embedded", "dev_appserver")
 LIBRARIES = ("bundled", "cloud")
@@ -36,7 +36,7 @@ def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
         return DevAppserver(app, work)
     try:
         emulator = DatastoreEmulator(work)
-    except dev_appserver_command.NotInstalledError as error:
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     return DevAppserver(app, work, emulator)
 
@@ -103,8 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if config.getoption("--server") != Embedded.name:
         try:
-            dev_appserver_command.find()
-        except dev_appserver_command.NotInstalledError as error:
+            cloud_sdk.find_dev_appserver()
+        except cloud_sdk.NotInstalledError as error:
             raise pytest.UsageError(str(error)) from None
 
     end_as_with_ctrl_c()

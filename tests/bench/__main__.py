@@ -33,9 +33,9 @@ from tests.servers import staging
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import START_TIME, DatastoreEmulator
-from tests.servers.dev_appserver_command import NotInstalledError, find
 from tests.servers.embedded import Embedded
 from tests.servers.waiting import wait_until
+from tools.cloud_sdk import NotInstalledError, find_dev_appserver
 
 PROJECT = "sample-project"
 """The embedded server's default."""
@@ -71,7 +71,7 @@ def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Serve
     from tests.servers.dev_appserver import DevAppserver
 
     try:
-        find()
+        find_dev_appserver()
     except NotInstalledError as error:
         print(f"not measured: {error}")
     else:

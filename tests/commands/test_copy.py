@@ -3,13 +3,11 @@
 import pathlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.commands.running import nox, run
-from tests.servers import dev_appserver_command
+from tests.commands.running import nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 
@@ -221,46 +219,47 @@ def error_line(stderr: str) -> str:
     return line.partition(" aborted: ")[2]
 
 
-SERVERS = ("devserver", "tests.servers.dev_appserver_command")
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_copy_with_a_dangling_link_names_the_command(
-    server: str, tmp_path: pathlib.Path
-) -> None:
-    """What plain `cp -r` makes fails at a server's start, in one line."""
+def test_copy_with_a_dangling_link_names_the_command(tmp_path: pathlib.Path) -> None:
+    """What plain `cp -r` makes is refused by serve, in one line."""
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", REPOSITORY / "flask_app", folder], check=True)
 
-    assert "is a link to nowhere" in refused(server, folder)
+    assert "is a link to nowhere" in refused(folder)
 
 
-@pytest.mark.parametrize("server", SERVERS)
 def test_text_file_in_place_of_the_link_names_the_command(
-    server: str, tmp_path: pathlib.Path
+    tmp_path: pathlib.Path,
 ) -> None:
-    """So does what git on Windows makes of the link."""
+    """So is what git on Windows makes of the link."""
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", REPOSITORY / "flask_app", folder], check=True)
     (folder / "shared").unlink()
     (folder / "shared").write_bytes(b"../shared\r\n")
 
-    assert "is a text file" in refused(server, folder)
+    assert "is a text file" in refused(folder)
 
 
-def refused(server: str, folder: pathlib.Path) -> str:
-    """Return the one line with which a server refuses an app."""
-    if server != "devserver":
-        try:
-            dev_appserver_command.find()
-        except dev_appserver_command.NotInstalledError as error:
-            pytest.skip(str(error))
+def test_copy_without_shared_names_the_command(tmp_path: pathlib.Path) -> None:
+    """An app that misses `shared` altogether is told how it is copied."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / "app.yaml").write_text("runtime: python313\nentrypoint: python main.py\n")
+    (folder / "main.py").write_text("import shared.counter\n")
 
-    started = run(sys.executable, "-m", server, folder, "--port", "0")
+    served = nox("-s", "serve", "--", folder, "--port", "0")
 
-    assert started.returncode == 2
-    assert started.stdout == ""
-    (line,) = started.stderr.splitlines()
+    assert served.returncode == 1
+    (line,) = (x for x in served.stderr.splitlines() if "error: " in x)
+    assert "There is no module shared" in line
+    assert "python3 noxfile.py -s copy -- flask" in line
+
+
+def refused(folder: pathlib.Path) -> str:
+    """Return the reason for which serve refuses the app in a folder."""
+    served = nox("-s", "serve", "--", folder, "--port", "0")
+
+    line = error_line(served.stderr)
+    assert served.returncode == 1
     assert str(folder / "shared") in line
-    assert "python3 noxfile.py -s copy -- flask DIR" in line
+    assert "python3 noxfile.py -s copy -- flask" in line
     return line

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.commands.running import Run, environment, nox
-from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 from tests.servers.waiting import wait_until
+from tools import cloud_sdk
+from tools.dev_appserver import free_port
 
 SERVERS = ("embedded", "dev_appserver")
 
@@ -100,7 +101,7 @@ def error_line(tested: Run) -> str:
 
 def test_silence_is_found() -> None:
     """An address at which nothing listens is named once; no test is run."""
-    nowhere = f"http://127.0.0.1:{dev_appserver_command.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
 
     tested = nox("-s", "e2e", "--", "--base-url", nowhere)
 
@@ -200,8 +201,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     work = tmp_path_factory.mktemp("servers")
     names = list(SERVERS)
     try:
-        dev_appserver_command.find()
-    except dev_appserver_command.NotInstalledError:
+        cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError:
         names.remove("dev_appserver")
     servers = {}
     try:
@@ -224,7 +225,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
 def test_everything(app: str, name: str, runs: dict[str, Run]) -> None:
     """Every app, as it is, passes on both servers, the schedule in real time too."""
     if f"{app} on {name}" not in runs:
-        pytest.skip(dev_appserver_command.INSTALL)
+        pytest.skip(cloud_sdk.INSTALL_DEV_APPSERVER)
     tested = runs[f"{app} on {name}"]
 
     assert tested.returncode == 0, tested.stdout

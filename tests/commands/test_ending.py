@@ -8,8 +8,8 @@ import pytest
 
 from tests.commands.running import MINUTES, start_nox
 from tests.devserver.processes import descendants, wait_for_end
-from tests.servers import dev_appserver_command
 from tests.servers.waiting import wait_until
+from tools import cloud_sdk
 
 STOP_SECONDS = 10.0
 """What the end may take on a loaded machine; on another it takes two seconds."""
@@ -23,8 +23,8 @@ def server(request: pytest.FixtureRequest) -> str:
     """A server that is there."""
     if request.param == "dev_appserver":
         try:
-            dev_appserver_command.find()
-        except dev_appserver_command.NotInstalledError as error:
+            cloud_sdk.find_dev_appserver()
+        except cloud_sdk.NotInstalledError as error:
             pytest.skip(str(error))
     return str(request.param)
 

@@ -13,9 +13,9 @@ from tests.commands.running import own_commands, run
 from tests.commands.test_readme import README, first_cells, section
 from tests.commands.test_readme_tables import PATHS, code, rows
 from tests.commands.test_readme_words import answer_to
-from tests.servers import dev_appserver_command
-from tests.servers.dev_appserver_command import NotInstalledError
 from tests.servers.staging import APPS, REPOSITORY
+from tools import cloud_sdk
+from tools.cloud_sdk import NotInstalledError
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def dev_appserver(*python: str, **variables: str) -> str:
 def find() -> pathlib.Path:
     """Return the path of dev_appserver.py, or skip the test."""
     try:
-        return dev_appserver_command.find()
+        return cloud_sdk.find_dev_appserver()
     except NotInstalledError as error:
         pytest.skip(str(error))
 
@@ -93,7 +93,7 @@ def certificates() -> dict[str, str]:
 
 def test_dev_appserver_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends with what the README quotes, and does not with what that says to do."""
-    python = dev_appserver_command.find_python(find())
+    python = cloud_sdk.python_for(find())
     monkeypatch.delenv(next(iter(certificates())), raising=False)
     ended = dev_appserver(*python)
     remedied = dev_appserver(*python, **certificates())

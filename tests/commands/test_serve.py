@@ -10,10 +10,10 @@ import pytest
 
 from tests.commands.running import MINUTES, nox, own_commands, start_nox
 from tests.devserver.processes import descendants, wait_for_end
-from tests.servers import dev_appserver_command as google
 from tests.servers.base import Site
-from tests.servers.leash import PATIENCE
 from tests.servers.waiting import wait_until
+from tools import cloud_sdk, dev_appserver
+from tools.leash import PATIENCE
 
 
 def test_missing_sdk() -> None:
@@ -25,7 +25,7 @@ def test_missing_sdk() -> None:
 
     (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
     assert served.returncode == 1
-    assert google.INSTALL in line
+    assert cloud_sdk.INSTALL_DEV_APPSERVER in line
     assert "Traceback" not in served.stderr
 
 
@@ -36,7 +36,7 @@ def test_contract_is_skipped_without_sdk(ci: str) -> None:
 
     (line,) = (x for x in tested.stderr.splitlines() if "skipped" in x)
     assert tested.returncode == 0
-    assert google.INSTALL in line
+    assert cloud_sdk.INSTALL_DEV_APPSERVER in line
     assert tested.stdout == ""
 
 
@@ -87,14 +87,14 @@ class Serving:
 def serving(tmp_path: pathlib.Path) -> Iterator[Serving]:
     """The session with plain_wsgi_app on dev_appserver.py, on a free port."""
     try:
-        google.find()
-    except google.NotInstalledError as error:
+        cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     serving = Serving(
         tmp_path,
         *("plain_wsgi", "--server", "dev_appserver"),
         shows_url=r'"default" running at: (http://\S+)',
-        ready=google.START_TIME,
+        ready=dev_appserver.START_TIME,
     )
     yield serving
     serving.process.terminate()

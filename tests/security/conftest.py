@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import SERVERS, start
-from tests.servers import dev_appserver_command
 from tests.servers.base import Server
 from tests.servers.staging import APPS, REPOSITORY, stage
+from tools import cloud_sdk
 
 
 @pytest.fixture(
@@ -25,7 +25,7 @@ def victim(
     app = stage(REPOSITORY / APPS[app_name], work)
     try:
         server = start(name, "bundled", app, work)
-    except dev_appserver_command.NotInstalledError as error:
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     try:
         yield server

@@ -1,47 +1,17 @@
 """Google's Datastore emulator, which serves Cloud NDB beside dev_appserver.py."""
 
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
-from tests.servers import base, leash
-from tests.servers.dev_appserver_command import NotInstalledError, free_port
+from tests.servers import base
 from tests.servers.waiting import wait_until
+from tools import leash
+from tools.cloud_sdk import find_emulator
+from tools.dev_appserver import free_port
 
 START_TIME = 60.0
 """Seconds that a start may take on a loaded machine; it takes one or two."""
-
-INSTALL = (
-    "Google's Datastore emulator was not found: install the Google Cloud CLI "
-    "(https://cloud.google.com/sdk/docs/install) and its component "
-    "cloud-datastore-emulator (gcloud components install cloud-datastore-emulator)"
-)
-
-
-def find() -> pathlib.Path:
-    """Return the emulator's script; raise NotInstalledError without it or Java.
-
-    `gcloud emulators datastore start` runs this one; it would ask to install what is
-    missing, and leave its data in the user's configuration.
-    """
-    gcloud = shutil.which("gcloud")
-    if gcloud is None:
-        raise NotInstalledError(INSTALL)
-    platform = pathlib.Path(gcloud).resolve().parents[1] / "platform"
-    script = platform / "cloud-datastore-emulator" / "cloud_datastore_emulator"
-    if not script.is_file():
-        raise NotInstalledError(INSTALL)
-    java = shutil.which(os.environ.get("JAVA", "java"))
-    if java is None or not _runs([java, "-version"]):
-        raise NotInstalledError("Google's Datastore emulator needs Java: install that")
-    return script
-
-
-def _runs(command: list[str]) -> bool:
-    """Whether a command succeeds; macOS has a `java` that only says there is none."""
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def script_line(script: pathlib.Path, address: str, data: pathlib.Path) -> list[str]:
@@ -71,7 +41,7 @@ class DatastoreEmulator:
 
         With `by_gcloud` it is started by the command that a user types.
         """
-        script = find()
+        script = find_emulator()
         self._log_file = work / "datastore_emulator.log"
         self.host = f"127.0.0.1:{free_port()}"
         data = work / "datastore_emulator"

@@ -9,15 +9,16 @@ import sys
 import time
 from typing import Any
 
-from google.appengine.api import api_base_pb2
-from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
-from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
-from google.protobuf import wrappers_pb2
+from dev_appserver.appengine.api import api_base_pb2
+from dev_appserver.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+from dev_appserver.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+from dev_appserver.protobuf import wrappers_pb2
 
-from tests.servers import base, leash
-from tests.servers import dev_appserver_command as google
+from tests.servers import base
 from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.waiting import wait_until
+from tools import dev_appserver, leash
+from tools.cloud_sdk import find_dev_appserver
 
 SETTLE_TIME = 60.0
 """Seconds that the tasks that are due may take; it runs a hundred in one."""
@@ -50,16 +51,16 @@ class DevAppserver(base.Server):
 
         The `emulator` is for Cloud NDB; the server stops it at its own end.
         """
-        script = google.find()
+        script = find_dev_appserver()
         self._emulator = emulator
         self._log_file = work / "dev_appserver.log"
         self._offset = 0.0
         # (queue, name, real ETA) -> due time on the app's clock
         self._due: dict[tuple[str, str, int], float] = {}
-        port = google.free_port()
+        port = dev_appserver.free_port()
         storage = work / "storage"
-        with google.kept_venv() as venv, self._log_file.open("wb") as log:
-            line = google.command(
+        with dev_appserver.kept_venv() as venv, self._log_file.open("wb") as log:
+            line = dev_appserver.command(
                 script,
                 app,
                 port=port,
@@ -73,14 +74,14 @@ class DevAppserver(base.Server):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=work,
-                env=google.environment(venv),
+                env=dev_appserver.environment(venv),
                 # Ctrl-C is for the tests, which then stop the server themselves
                 start_new_session=True,
             )
             try:
                 self.url = self._printed(r'"default" running at: (http://\S+)')
                 self._api = self._printed(r"Starting API server at: (http://\S+)")
-                wait_until(self._answers, "the app answers", google.START_TIME)
+                wait_until(self._answers, "the app answers", dev_appserver.START_TIME)
                 self._push_queues = self._queues()
             except BaseException:
                 self.stop()
@@ -100,7 +101,8 @@ class DevAppserver(base.Server):
             return found[1] if found else None
 
         return (
-            wait_until(look, f"{pattern} in {self._log_file}", google.START_TIME) or ""
+            wait_until(look, f"{pattern} in {self._log_file}", dev_appserver.START_TIME)
+            or ""
         )
 
     def _answers(self) -> bool:

@@ -8,10 +8,10 @@ import sys
 import pytest
 from google.cloud import ndb
 
-from tests.servers import datastore_emulator, dev_appserver_command
 from tests.servers.datastore_emulator import DatastoreEmulator
-from tests.servers.dev_appserver_command import NotInstalledError
 from tests.servers.staging import REPOSITORY
+from tools import cloud_sdk
+from tools.cloud_sdk import NotInstalledError
 
 
 class Thing(ndb.Model):  # type: ignore[misc]
@@ -36,7 +36,7 @@ def sdk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path
 def test_without_gcloud(sdk: pathlib.Path) -> None:
     """Where there is no Cloud SDK, the error says what to install."""
     with pytest.raises(NotInstalledError, match="install the Google Cloud CLI"):
-        datastore_emulator.find()
+        cloud_sdk.find_emulator()
 
 
 def test_without_the_component(sdk: pathlib.Path) -> None:
@@ -44,7 +44,7 @@ def test_without_the_component(sdk: pathlib.Path) -> None:
     make_executable(sdk / "bin" / "gcloud")
 
     with pytest.raises(NotInstalledError, match="components install cloud-datastore"):
-        datastore_emulator.find()
+        cloud_sdk.find_emulator()
 
 
 @pytest.mark.parametrize("java", [None, "exit 1"], ids=["no command", "a stub"])
@@ -57,14 +57,14 @@ def test_without_java(sdk: pathlib.Path, java: str | None) -> None:
         make_executable(sdk / "bin" / "java", java)
 
     with pytest.raises(NotInstalledError, match="needs Java"):
-        datastore_emulator.find()
+        cloud_sdk.find_emulator()
 
 
 def test_contract_is_skipped_with_the_reason() -> None:
     """Without Java the contract of Cloud NDB is skipped on dev_appserver.py only."""
     try:
-        dev_appserver_command.find()
-        datastore_emulator.find()
+        cloud_sdk.find_dev_appserver()
+        cloud_sdk.find_emulator()
     except NotInstalledError as error:
         pytest.skip(str(error))
     test = "tests/contract/test_routes.py::test_head_never_defers"

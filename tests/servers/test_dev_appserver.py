@@ -10,19 +10,19 @@ from collections.abc import Iterator
 import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
-from tests.servers import dev_appserver_command as google
 from tests.servers.contract_app import ContractApp
 from tests.servers.dev_appserver import DevAppserver
 from tests.servers.staging import REPOSITORY, stage
 from tests.servers.waiting import wait_until
+from tools import cloud_sdk
 
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """An app, staged in a folder of its own."""
     try:
-        google.find()
-    except google.NotInstalledError as error:
+        cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     return stage(REPOSITORY / "plain_wsgi_app", tmp_path_factory.mktemp("google"))
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.servers import dev_appserver_command
 from tests.servers.differences import DIFFERENCES
+from tools import cloud_sdk
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CONTRACT = REPOSITORY / "tests" / "contract"
@@ -62,8 +62,8 @@ def test_line_that_is_not_true_is_found(
 ) -> None:
     """On dev_appserver.py a marked test that passes is a failure of the contract."""
     try:
-        dev_appserver_command.find()
-    except dev_appserver_command.NotInstalledError as error:
+        cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     test = tmp_path / "test_differs.py"
     test.write_text(DIFFERS)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers import dev_appserver_command as google
 from tests.servers.staging import REPOSITORY
+from tools import cloud_sdk, dev_appserver
 
 
 def test_absence_is_explained(
@@ -20,8 +20,8 @@ def test_absence_is_explained(
     """Without the Cloud SDK, one line says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(google.NotInstalledError) as error:
-        google.find()
+    with pytest.raises(cloud_sdk.NotInstalledError) as error:
+        cloud_sdk.find_dev_appserver()
 
     assert "app-engine-python" in str(error.value)
     assert "\n" not in str(error.value)
@@ -36,14 +36,14 @@ def test_component_that_is_missing_is_explained(
     wrapper.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(wrapper.parent))
 
-    with pytest.raises(google.NotInstalledError, match="gcloud components install"):
-        google.find()
+    with pytest.raises(cloud_sdk.NotInstalledError, match="gcloud components install"):
+        cloud_sdk.find_dev_appserver()
 
 
 def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
     """Serving an app without the Cloud SDK prints that line and exits with 1."""
     served = subprocess.run(
-        [sys.executable, "-m", "tests.servers.dev_appserver_command", str(tmp_path)],
+        [sys.executable, "-m", "tools.dev_appserver", str(tmp_path)],
         env={"PATH": str(tmp_path)},
         cwd=REPOSITORY,
         capture_output=True,
@@ -52,17 +52,17 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
     )
 
     assert served.returncode == 1
-    assert served.stderr == google.INSTALL + "\n"
+    assert served.stderr == cloud_sdk.INSTALL_DEV_APPSERVER + "\n"
 
 
 def start(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Serve an app with the Cloud SDK, if there is one, until it fails."""
     try:
-        google.find()
-    except google.NotInstalledError as error:
+        cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     return subprocess.run(
-        [sys.executable, "-m", "tests.servers.dev_appserver_command", *arguments],
+        [sys.executable, "-m", "tools.dev_appserver", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, **variables},
         capture_output=True,
@@ -120,8 +120,8 @@ def test_python_that_is_too_new(
     monkeypatch.setattr(sys, "version_info", (3, 13, 0))
     elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
 
-    with pytest.raises(google.NotInstalledError, match="set CLOUDSDK_PYTHON"):
-        google.find_python(elsewhere)
+    with pytest.raises(cloud_sdk.NotInstalledError, match="set CLOUDSDK_PYTHON"):
+        cloud_sdk.python_for(elsewhere)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="the SDK needs an older Python")
@@ -130,16 +130,16 @@ def test_python_with_packages(
 ) -> None:
     """Where the SDK has no Python of its own, another one's packages do no harm."""
     try:
-        script = google.find()
-    except google.NotInstalledError as error:
+        script = cloud_sdk.find_dev_appserver()
+    except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
     monkeypatch.setenv("CLOUDSDK_PYTHON", sys.executable)
     elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
-    python = google.find_python(elsewhere)
+    python = cloud_sdk.python_for(elsewhere)
 
     started = subprocess.run(
         [*python, script, "--help"],
-        env=google.environment(tmp_path),
+        env=dev_appserver.environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,
@@ -152,15 +152,18 @@ def test_python_with_packages(
 
 def test_ports_are_free() -> None:
     """Each start gets a port of its own."""
-    assert google.free_port() != google.free_port()
+    assert dev_appserver.free_port() != dev_appserver.free_port()
 
 
 def test_apps_that_are_served_keep_their_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     """Two environments that serve at once have a folder each; tests share one."""
-    monkeypatch.setattr(google, "CACHE", tmp_path)
-    with google.kept_venv(apart=True) as own, google.kept_venv() as common:
+    monkeypatch.setattr(dev_appserver, "CACHE", tmp_path)
+    with (
+        dev_appserver.kept_venv(apart=True) as own,
+        dev_appserver.kept_venv() as common,
+    ):
         pass
     get_path = sysconfig.get_path
 
@@ -168,7 +171,10 @@ def test_apps_that_are_served_keep_their_packages(
         return get_path(name, *scheme) if scheme else str(tmp_path / name)
 
     monkeypatch.setattr(sysconfig, "get_path", elsewhere)
-    with google.kept_venv(apart=True) as other, google.kept_venv() as again:
+    with (
+        dev_appserver.kept_venv(apart=True) as other,
+        dev_appserver.kept_venv() as again,
+    ):
         pass
 
     assert common == again

@@ -1,6 +1,6 @@
-"""Google's dev_appserver.py: where it is, and the flags that make it run these apps.
+"""Google's dev_appserver.py, with the flags that make it run these apps.
 
-    python -m tests.servers.dev_appserver_command APP_FOLDER [--port 8080]
+    python -m tools.dev_appserver APP_FOLDER [--port 8080]
 
 serves an app there by hand. Each flag has its reason in `command`.
 """
@@ -12,7 +12,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,18 +22,16 @@ import types
 from collections.abc import Iterator
 from typing import NoReturn
 
-from tests.servers import leash
-from tests.servers.waiting import wait_until
+from gae_devserver.config.app_yaml import app_yaml_in
+from gae_devserver.config.parsing import ConfigError
+from gae_devserver.http import sockets
+from gae_devserver.testing import wait_until
 
-CACHE = pathlib.Path(__file__).resolve().parents[2] / ".nox" / "dev_appserver"
+from tools import leash
+from tools.cloud_sdk import NotInstalledError, find_dev_appserver, python_for
+
+CACHE = pathlib.Path(__file__).resolve().parents[1] / ".nox" / "dev_appserver"
 """Where virtual environments are kept between runs."""
-
-INSTALL = (
-    "dev_appserver.py was not found: install the Google Cloud CLI "
-    "(https://cloud.google.com/sdk/docs/install) and its component app-engine-python "
-    "(gcloud components install app-engine-python)"
-)
-
 
 START_TIME = 120.0
 """Seconds that a start may take on a loaded machine; it takes seven."""
@@ -44,49 +41,6 @@ PARENT_INTERVAL = 0.5
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 """The signals that end the serving."""
-
-
-class NotInstalledError(Exception):
-    """There is no Cloud SDK with dev_appserver.py; the text says what to install."""
-
-
-def find() -> pathlib.Path:
-    """Return the path of dev_appserver.py; raise NotInstalledError if there is none.
-
-    The one on the PATH is a wrapper that looks for updates of the SDK, and then runs
-    the one that this returns.
-    """
-    wrapper = shutil.which("dev_appserver.py")
-    if wrapper:
-        sdk = pathlib.Path(wrapper).resolve().parents[1]
-        script = sdk / "platform/google_appengine/dev_appserver.py"
-        if script.is_file():
-            find_python(script)  # without one it cannot be run
-            return script
-    raise NotInstalledError(INSTALL)
-
-
-def find_python(script: pathlib.Path) -> list[str]:
-    """Return how to start a Python that dev_appserver.py itself runs on.
-
-    Packages in site-packages will not do: an installed `google` or `certifi` shadows
-    the SDK's. The Cloud SDK ships a clean Python on Linux; any other one is told, with
-    -S, to see no packages.
-
-    Raises:
-        NotInstalledError: there is none; the SDK imports what Python 3.13 has dropped.
-    """
-    bundled = script.parents[1] / "bundledpythonunix/bin/python3"
-    if bundled.is_file():
-        return [str(bundled)]
-    chosen = os.environ.get("CLOUDSDK_PYTHON")
-    if chosen is None and sys.version_info >= (3, 13):
-        raise NotInstalledError(
-            "dev_appserver.py does not run on Python 3.13 or newer: set "
-            "CLOUDSDK_PYTHON to the path of Python 3.12"
-        )
-    own: str = getattr(sys, "_base_executable", sys.executable)
-    return [chosen or own, "-S"]
 
 
 def free_port() -> int:
@@ -116,7 +70,7 @@ def command(
     if emulator:
         variables["DATASTORE_EMULATOR_HOST"] = emulator
     return [
-        *find_python(script),
+        *python_for(script),
         str(script),
         "--application=sample",
         "--host=localhost",
@@ -153,7 +107,7 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
         if not name.startswith(("PYTHON", "PIP_")) and name != "VIRTUAL_ENV"
     }
     # without it, the SDK's own httplib2 ends with a NameError
-    library = find().parent / "lib" / "httplib2" / "httplib2"
+    library = find_dev_appserver().parent / "lib" / "httplib2" / "httplib2"
     inherited.setdefault("HTTPLIB2_CA_CERTS", str(library / "cacerts.txt"))
     return inherited | {
         # gunicorn is found where this Python's packages are; see `kept_venv`
@@ -206,7 +160,7 @@ def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
 
 def serve(app: pathlib.Path, port: int) -> int:
     """Serve an app in the foreground until Ctrl-C, SIGTERM or the end of the parent."""
-    script = find()
+    script = find_dev_appserver()
     parent = os.getppid()
     for sign in STOPS:
         signal.signal(sign, _stop)
@@ -284,7 +238,7 @@ def port_number(text: str) -> int:
 def main() -> int:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.servers.dev_appserver_command",
+        prog="python -m tools.dev_appserver",
         description="Serve an app with dev_appserver.py.",
     )
     parser.add_argument(
@@ -300,21 +254,17 @@ def main() -> int:
         help="where the app answers; 0 picks a free port (default: %(default)s)",
     )
     options = parser.parse_args()
-    # not at the top: noxfile.py imports this module where there is no SDK
-    from gae_devserver.config import app_yaml as config
-    from gae_devserver.http import sockets as listening
-
     try:
-        find()
-        config.app_yaml_in(options.app)
+        find_dev_appserver()
+        app_yaml_in(options.app)
         # before the start, which would fail after ten seconds with a traceback
-        for sock in listening.listen(options.port, None):
+        for sock in sockets.listen(options.port, None):
             sock.close()
         return serve(options.app, options.port or free_port())
-    except (NotInstalledError, listening.PortError) as error:
+    except (NotInstalledError, sockets.PortError) as error:
         print(error, file=sys.stderr)
         return 1
-    except config.ConfigError as error:
+    except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.servers import leash
 from tests.servers.waiting import wait_until
+from tools import leash
 
 # a shell that, like gunicorn's, does not pass a signal on to its children
 FAMILY = "sleep 600 & echo $! $$; wait"

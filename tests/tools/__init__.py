@@ -1,0 +1,1 @@
+"""Tests of what the sessions run that need no session."""
