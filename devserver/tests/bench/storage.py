@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from gae_devserver.storage.storage import Storage
-
-from tests.devserver.calls import PROJECT, AppRequest, Server, add_request, reference
+from tests.helpers.calls import PROJECT, AppRequest, Server, add_request, reference
 
 SMALL = 100
 ROUNDS = 25

@@ -10,18 +10,14 @@ from collections.abc import Awaitable, Sequence
 
 import grpc
 import pytest
+from google.appengine.runtime import apiproxy_errors
+
 from gae_devserver import faults as module
 from gae_devserver.app.process import AppProcess
 from gae_devserver.faults import NAMES, Faults, workers
-from google.appengine.runtime import apiproxy_errors
-
-from tests.devserver.calls import Server, reference
-from tests.devserver.datastore_v1_server import (
-    RawClient,
-    RunningDatastore,
-    entity,
-    key,
-)
+from tests.helpers.calls import Server, reference
+from tests.helpers.datastore_v1 import RawClient, entity, key
+from tests.helpers.running_datastore import RunningDatastore
 from tests.servers.staging import REPOSITORY
 
 HEADERS = [("X-Appengine-Taskname", "a")]

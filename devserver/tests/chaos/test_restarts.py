@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants
 from tests.chaos.server import Run
-from tests.devserver.datastore_v1_server import RawClient
-from tests.devserver.processes import descendants
+from tests.helpers.datastore_v1 import RawClient
 from tests.servers import staging
 from tests.servers.contract_app import CaseError, ContractApp
-from tests.servers.waiting import wait_until
 
 Start = Callable[..., ContractApp]
 

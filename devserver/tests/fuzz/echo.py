@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from gae_devserver.http import server as http_server
 
-from tests.devserver.site import PATIENCE, Answer, Recorded, Site, running
+from gae_devserver.http import server as http_server
 from tests.fuzz.headers import FORGED, Header
 from tests.fuzz.requests import HOP_BY_HOP, LAST, folded, is_app_engines
+from tests.helpers.http_messages import Answer, Recorded
+from tests.helpers.site import Site, running
+from tests.helpers.waiting import PATIENCE
 
 # Answers each request with its bytes, in a header: an answer to HEAD has nothing else.
 _ECHO = """\

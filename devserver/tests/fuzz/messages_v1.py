@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.devserver.calls import PROJECT
+from tests.helpers.calls import PROJECT
 
 _DEPTH = 7
 _TEXTS = ["", "a", "b", "a.b", "__key__", "__kind__", "__a__", "é", "\x00", "x" * 1600]

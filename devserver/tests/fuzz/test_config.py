@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from gae_devserver.config import app_yaml as config
+from hypothesis import strategies as st
+
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
-from hypothesis import strategies as st
-
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.yaml_files import (
     APP_YAML,
@@ -33,7 +32,7 @@ def load(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | Non
         if text is not None:
             file.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        read = config.load(folder)
+        read = app_yaml.load(folder)
     except ConfigError:
         return None
     names = [queue.name for queue in read.queues]

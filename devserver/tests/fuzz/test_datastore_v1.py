@@ -8,10 +8,11 @@ import pytest
 from google.cloud.datastore_v1.types import datastore as datastore_pb
 from hypothesis import strategies as st
 
-from tests.devserver.calls import PROJECT, Message
-from tests.devserver.datastore_v1_server import RawClient, RunningDatastore, entity, key
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.messages_v1 import contents
+from tests.helpers.calls import PROJECT, Message
+from tests.helpers.datastore_v1 import RawClient, entity, key
+from tests.helpers.running_datastore import RunningDatastore
 
 RPCS = [
     *("Lookup", "RunQuery", "RunAggregationQuery", "BeginTransaction", "Commit"),

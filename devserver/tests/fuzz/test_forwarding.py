@@ -2,9 +2,9 @@
 
 import re
 
-from gae_devserver.http.forwarding import headers_from_outside
 from hypothesis import strategies as st
 
+from gae_devserver.http.forwarding import headers_from_outside
 from tests.fuzz import headers
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.drawing import weighted

@@ -2,7 +2,6 @@
 
 from hypothesis import strategies as st
 
-from tests.devserver.site import Recorded
 from tests.fuzz import echo
 from tests.fuzz.bodies import BROKEN_CHUNKS
 from tests.fuzz.conftest import Fuzz
@@ -19,6 +18,7 @@ from tests.fuzz.requests import (
     is_app_engines,
     requests,
 )
+from tests.helpers.http_messages import Recorded
 
 client = echo.client
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
-from gae_devserver.services import rpc_table
-from gae_devserver.services.api_server import ApiServer
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from hypothesis import strategies as st
 
-from tests.devserver.calls import Message, Server
+from gae_devserver.services import rpc_table
+from gae_devserver.services.api_server import ApiServer
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.messages import fill
+from tests.helpers.calls import Message, Server
 
 PATIENCE = 30.0
 """Seconds that one call may take."""

@@ -1,22 +1,23 @@
-"""API calls as the SDK inside the app makes them, and an app that answers as told."""
+"""API calls as the SDK inside the app makes them, and the services that answer."""
 
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gae_devserver.app.supervisor import AppUnavailable
+from google.appengine.api import queueinfo
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
+from google.appengine.datastore import datastore_pb, entity_bytes_pb2
+
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.services import Services
-from google.appengine.api import queueinfo
-from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
-from google.appengine.datastore import datastore_pb, entity_bytes_pb2
+from tests.helpers.clock import StoppedClock
 
 PROJECT = "unit"
 APP_ID = "dev~unit"
@@ -30,36 +31,6 @@ PULL = taskqueue_pb.TaskQueueMode.PULL
 
 Message = Any
 """A protocol buffer; the SDK's classes have no types."""
-
-
-class StoppedClock(Clock):
-    """A clock that only `offset` moves, so that moments can be compared exactly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.start = float(int(time.time()))
-
-    def now(self) -> float:
-        """Return the start plus what was advanced."""
-        return self.start + self.offset
-
-    def elapsed(self) -> float:
-        """Return the seconds since the start, to the millisecond."""
-        return round(self.now() - self.start, 3)
-
-
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Let the loop run until `condition` is true; fail after `seconds`."""
-    async with asyncio.timeout(seconds):
-        # what is waited for has no event of its own
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
-async def settled(turns: int = 20) -> None:
-    """Let everything run that can run without waiting for anything."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
 
 
 def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
@@ -207,92 +178,6 @@ def add_request(
     for key, value in headers:
         message.header.add(key=key.encode(), value=value.encode())
     return message
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """A task as it arrives at the app."""
-
-    at: float
-    """Seconds since the start of the stopped clock."""
-    method: str
-    target: str
-    header_list: tuple[tuple[str, str], ...]
-    body: bytes
-    deadline: float
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers, names in lower case."""
-        return {name.lower(): value for name, value in self.header_list}
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.headers["x-appengine-taskname"]
-
-
-Outcome = int | BaseException | Awaitable[int]
-"""What comes of one execution: a status, an error, or something to wait for."""
-
-
-class App:
-    """Stands where the front sends tasks; answers 200, or what a test has chosen."""
-
-    def __init__(self, clock: StoppedClock) -> None:
-        self._clock = clock
-        self.executions: list[Execution] = []
-        self.answer: Callable[[Execution], Outcome] = lambda execution: 200
-        self.failure: str | None = None
-        """Why the app does not run; None: it runs."""
-        self.running = 0
-        self.peak = 0
-
-    async def ready(self) -> None:
-        """Say whether the app runs (`gae_devserver.tasks.runner.Ready`)."""
-        if self.failure is not None:
-            raise AppUnavailable(self.failure)
-
-    async def dispatch(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Take a task and answer (`gae_devserver.tasks.runner.Dispatch`)."""
-        await self.ready()
-        at = self._clock.elapsed()
-        execution = Execution(at, method, target, tuple(headers), body, deadline)
-        self.executions.append(execution)
-        self.running += 1
-        self.peak = max(self.peak, self.running)
-        try:
-            # the answer of an app takes a turn of the loop at least
-            await asyncio.sleep(0)
-            outcome = self.answer(execution)
-            if isinstance(outcome, BaseException):
-                raise outcome
-            return outcome if isinstance(outcome, int) else await outcome
-        finally:
-            self.running -= 1
-
-    def answers(self, *outcomes: Outcome) -> None:
-        """Answer with these outcomes in turn, then with 200."""
-        waiting = iter(outcomes)
-        self.answer = lambda execution: next(waiting, 200)
-
-    @property
-    def times(self) -> list[float]:
-        """When tasks were executed, in seconds since the start."""
-        return [execution.at for execution in self.executions]
-
-    @property
-    def names(self) -> list[str]:
-        """Which tasks were executed, in order."""
-        return [execution.name for execution in self.executions]
 
 
 class Server:

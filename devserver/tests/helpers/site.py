@@ -9,14 +9,12 @@ from pathlib import Path
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import Supervisor
-from gae_devserver.config import app_yaml as config
+from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
-
-from tests.devserver.processes import make_app
-
-PATIENCE = 20.0
-"""Seconds that anything may take on a loaded machine."""
+from tests.helpers.app_folder import make_app
+from tests.helpers.http_messages import Answer, Recorded
+from tests.helpers.waiting import PATIENCE
 
 
 class Site:
@@ -32,13 +30,13 @@ class Site:
         with contextlib.suppress(OSError):
             address = ("::1", self.port)
             self._sockets.append(socket.create_server(address, family=socket.AF_INET6))
-        app = config.load_app_yaml(folder)
+        app = load_app_yaml(folder)
         self.front = Front(
             app, self.client, self.requests, hostname=f"localhost:{self.port}"
         )
 
     def _start(self) -> AppProcess:
-        app = config.load_app_yaml(self.folder)
+        app = load_app_yaml(self.folder)
         return AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
 
     @property
@@ -73,13 +71,13 @@ class Site:
 
     async def get(
         self, target: str, *headers: str, method: str = "GET", body: bytes = b""
-    ) -> "Answer":
+    ) -> Answer:
         """Send a request and return the answer."""
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
         head = "\r\n".join([*lines, *headers, "", ""]).encode()
         return Answer(await self.send(head + body))
 
-    async def recorded(self) -> "Recorded":
+    async def recorded(self) -> Recorded:
         """Return the request that the recorder got, which must be the only one."""
         files: list[Path] = []
         async with asyncio.timeout(PATIENCE):
@@ -90,37 +88,6 @@ class Site:
         data = files[0].read_bytes()
         files[0].unlink()
         return Recorded(data)
-
-
-class Answer:
-    """An answer, taken apart."""
-
-    def __init__(self, data: bytes) -> None:
-        self.raw_head, _, self.body = data.partition(b"\r\n\r\n")
-        first, *lines = self.raw_head.decode("latin-1").split("\r\n")
-        self.status = int(first.split()[1])
-        self.reason = first.split(maxsplit=2)[2]
-        self.headers = [tuple(line.split(": ", 1)) for line in lines]
-
-    def all(self, name: str) -> list[str]:
-        """Return the values of a header."""
-        return [h[1] for h in self.headers if h[0].lower() == name.lower()]
-
-
-class Recorded:
-    """A request as the app got it."""
-
-    def __init__(self, data: bytes) -> None:
-        self.head, _, self.body = data.partition(b"\r\n\r\n")
-        self.request_line, *self.lines = self.head.split(b"\r\n")
-        self.headers = dict(
-            line.decode("latin-1").partition(": ")[::2] for line in self.lines
-        )
-
-    @property
-    def from_outside(self) -> list[bytes]:
-        """The header lines that are not App Engine's."""
-        return [line for line in self.lines if not line.startswith(b"X-Appengine-")]
 
 
 @contextlib.asynccontextmanager

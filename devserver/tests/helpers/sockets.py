@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.devserver.processes import descendants
+from gae_devserver.testing.processes import descendants
 
 _LISTEN = "0A"
 

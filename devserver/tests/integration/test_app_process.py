@@ -11,18 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from gae_devserver.app import process as app_process
 from gae_devserver.app.process import AppProcess
-from gae_devserver.config import app_yaml as config
-
-from tests.devserver.processes import (
-    descendants,
-    make_app,
-    running,
-    wait_for_end,
-)
-from tests.security.sockets import listening_tcp_sockets
-from tests.servers.waiting import wait_until
+from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants, running, wait_for_end
+from tests.helpers.app_folder import make_app
+from tests.helpers.sockets import listening_tcp_sockets
 
 PATIENCE = 20.0
 
@@ -79,7 +75,7 @@ def start(folder: Path) -> Iterator[Callable[[], AppProcess]]:
     processes = []
 
     def start_app() -> AppProcess:
-        app = config.load_app_yaml(folder)
+        app = load_app_yaml(folder)
         processes.append(
             AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
         )
@@ -94,7 +90,7 @@ def start(folder: Path) -> Iterator[Callable[[], AppProcess]]:
 
 def environment_of(folder: Path, app_yaml: str = "") -> dict[str, str]:
     """Return the environment that an app with such an app.yaml gets."""
-    app = config.load_app_yaml(make_app(folder, app_yaml=app_yaml))
+    app = load_app_yaml(make_app(folder, app_yaml=app_yaml))
     return app_process.environment(
         app,
         project="my-project",
@@ -466,10 +462,10 @@ def test_the_app_ends_with_a_server_that_is_killed(folder: Path) -> None:
     make_app(folder)
     program = """
 import pathlib, sys
-from gae_devserver.config import app_yaml as config
+from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.app.process import AppProcess
 
-app = config.load_app_yaml(pathlib.Path(sys.argv[1]))
+app = load_app_yaml(pathlib.Path(sys.argv[1]))
 process = AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
 print(process.socket_path, flush=True)
 process.wait(60)

@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from google.appengine.api.memcache import memcache_service_pb2
+from google.appengine.ext.remote_api import remote_api_bytes_pb2
+
 from gae_devserver import server as server_module
 from gae_devserver import terminal as console
 from gae_devserver.app import watchdog as app_watchdog
 from gae_devserver.storage.storage import FILE_NAME
-from google.appengine.api.memcache import memcache_service_pb2
-from google.appengine.ext.remote_api import remote_api_bytes_pb2
-
-from tests.devserver.processes import HELLO, descendants, make_app, wait_for_end
-from tests.servers.waiting import wait_until
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants, wait_for_end
+from tests.helpers.app_folder import HELLO, make_app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gae_devserver"]

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http import server as http_server
-
-from tests.devserver.processes import RECORDER
-from tests.devserver.site import PATIENCE, Answer, Site, running
+from tests.helpers.app_folder import RECORDER
+from tests.helpers.http_messages import Answer
+from tests.helpers.site import Site, running
+from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from gae_devserver.config import app_yaml as config
+
+from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.http import server as http_server
 from gae_devserver.http import static_files
-
-from tests.devserver.site import PATIENCE, Answer, Site, running
+from tests.helpers.http_messages import Answer
+from tests.helpers.site import Site, running
+from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -281,7 +283,7 @@ def find(folder: Path, handlers: str, target: str) -> static_files.Match | None:
     """Return what a target leads to in an app with these handlers."""
     folder.mkdir(exist_ok=True)
     (folder / "app.yaml").write_text(f"runtime: python311\nhandlers:\n{handlers}")
-    app = config.load_app_yaml(folder)
+    app = load_app_yaml(folder)
     return static_files.find(app.static_handlers, app.folder, target)
 
 

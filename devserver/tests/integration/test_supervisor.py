@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from gae_devserver.app import supervisor
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor, connect
-from gae_devserver.config import app_yaml as config
-
-from tests.devserver.processes import HELLO, make_app
+from gae_devserver.config.app_yaml import load_app_yaml
+from tests.helpers.app_folder import HELLO, make_app
+from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 
-PATIENCE = 20.0
 
 # Is loaded when there is a file "go", and leaves a file where it was asked something.
 SLOW = """\
@@ -59,9 +59,9 @@ class App:
 
     def start(self) -> AppProcess:
         """Start one more process of the app."""
-        app_yaml = config.load_app_yaml(self.folder)
+        app = load_app_yaml(self.folder)
         process = AppProcess(
-            app_yaml, project="p", version="v1", api_port=9, datastore_port=9
+            app, project="p", version="v1", api_port=9, datastore_port=9
         )
         self.processes.append(process)
         return process
@@ -271,74 +271,3 @@ async def test_stop_ends_all_processes(app: App) -> None:
         await app.supervisor.stop()
     assert all(process.exit_status is not None for process in app.processes)
     assert await app.reason() == "The dev server is stopping."
-
-
-class Watcher:
-    """Collects the files that `changes` names."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.seen: set[Path] = set()
-
-    async def __aenter__(self) -> "Watcher":
-        self._task = asyncio.create_task(self._collect())
-        # a file that is written again and again until it is seen: then it watches
-        probe = self._folder / "probe"
-        async with asyncio.timeout(PATIENCE):
-            while not self.seen:
-                probe.write_text(probe.read_text() + "x" if probe.exists() else "")
-                await asyncio.sleep(0.05)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _collect(self) -> None:
-        async for batch in supervisor.changes(self._folder):
-            self.seen |= batch
-
-    async def sees(self, path: Path) -> None:
-        """Wait until a file is named."""
-        await until(lambda: path.resolve() in self.seen, f"a change of {path}")
-
-
-async def test_changes_are_seen(tmp_path: Path) -> None:
-    """Edits in the app, in a folder of it, and in the real folder behind a link."""
-    app, shared = tmp_path / "app", tmp_path / "shared"
-    (app / "templates").mkdir(parents=True)
-    shared.mkdir()
-    (app / "shared").symlink_to("../shared")
-    (shared / "counter.py").write_text("")
-    files = [app / "main.py", app / "templates" / "a.html", shared / "counter.py"]
-    async with Watcher(app) as watcher:
-        for file in files:
-            file.write_text("changed")
-            await watcher.sees(file)
-        files[0].unlink()
-        watcher.seen.clear()
-        await watcher.sees(files[0])
-
-
-async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
-    """Not every system reports what happens behind a link, so its target is named."""
-    app, shared, deep = tmp_path / "app", tmp_path / "shared", tmp_path / "deep"
-    for folder in (app / "lib", app / "node_modules", shared, deep):
-        folder.mkdir(parents=True)
-    (app / "shared").symlink_to("../shared")
-    (app / "lib" / "deep").symlink_to(deep)
-    (app / "node_modules" / "other").symlink_to(tmp_path)
-    folders = supervisor.watched_folders(app, ["node_modules"])
-    assert folders == {app.resolve(), shared.resolve(), deep.resolve()}
-
-
-async def test_what_an_app_writes_itself_is_no_change(tmp_path: Path) -> None:
-    """Caches, logs and databases would make the app restart for ever."""
-    async with Watcher(tmp_path) as watcher:
-        (tmp_path / "__pycache__").mkdir()
-        for name in ("__pycache__/main.pyc", "app.log", "db.sqlite3", "db.sqlite3-wal"):
-            (tmp_path / name).write_text("x")
-        (tmp_path / "last.py").write_text("x")
-        await watcher.sees(tmp_path / "last.py")
-        assert {path.name for path in watcher.seen} == {"probe", "last.py"}

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
+
 from gae_devserver.http import forwarding
 from gae_devserver.http.forwarding import headers_from_outside
-
-from tests.devserver.processes import RECORDER
-from tests.devserver.site import Answer, Site, running
+from tests.helpers.app_folder import RECORDER
+from tests.helpers.http_messages import Answer
+from tests.helpers.site import Site, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

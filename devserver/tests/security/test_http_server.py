@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 from aiohttp import web
+
 from gae_devserver.http import server as http_server
 from gae_devserver.http.server import HttpServer, check_host, read_body
-
-from tests.devserver.site import PATIENCE, Answer
+from tests.helpers.http_messages import Answer
+from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 

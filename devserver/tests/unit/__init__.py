@@ -1,1 +1,1 @@
-"""The dev server, module by module."""
+"""One module at a time, in this process: no server and no app is started."""

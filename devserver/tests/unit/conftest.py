@@ -4,25 +4,20 @@ Tests that need the event loop carry `pytest.mark.asyncio`, so either mode of
 pytest-asyncio will do.
 """
 
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from google.appengine.api import apiproxy_stub_map
 
-from tests.devserver.calls import App, AppRequest, Server, StoppedClock
+from tests.helpers.calls import AppRequest, Server
+from tests.helpers.clock import StoppedClock
+from tests.helpers.recording_app import App
 
 
 @pytest.fixture(autouse=True)
-def _sdk_state() -> Iterator[None]:
-    """Undo what `Services` sets for the whole process: the stubs and the app id."""
-    environment, stubs = dict(os.environ), apiproxy_stub_map.apiproxy
-    yield
-    apiproxy_stub_map.apiproxy = stubs
-    os.environ.clear()
-    os.environ.update(environment)
+def _sdk_state(sdk_state: None) -> None:
+    """Undo what `Services` sets, after each test here."""
 
 
 @pytest.fixture

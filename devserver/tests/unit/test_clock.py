@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from gae_devserver.clock import Clock
 
 

@@ -9,7 +9,6 @@ from contract_cases import case
 from contract_main import app
 from google.appengine.ext import ndb as bundled
 from google.cloud import ndb as cloud
-
 from shared.cloud_ndb import bundled_ndb, cloud_ndb
 
 __all__ = ["app"]

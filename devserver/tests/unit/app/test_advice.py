@@ -1,24 +1,28 @@
 """What is said of an app that has ended before it was ready."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
-from gae_devserver.app import advice
-from gae_devserver.config import app_yaml as config
 
-from tests.devserver.processes import make_app
+from gae_devserver.app import advice
+from gae_devserver.app.hints import Hints
+from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
+from tests.helpers.app_folder import make_app
 
 ENDED = "The app ended with exit status 1 before it was ready."
+NOT_FOUND = "The app ended with exit status 127 before it was ready."
+NO_HINTS = Hints()
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> config.AppConfig:
+def app(tmp_path: Path) -> AppConfig:
     """An app of one file."""
-    return config.load_app_yaml(make_app(tmp_path / "app"))
+    return load_app_yaml(make_app(tmp_path / "app"))
 
 
-def traceback(app: config.AppConfig, error: str, file: str = "main.py") -> str:
+def traceback(app: AppConfig, error: str, file: str = "main.py") -> str:
     """Return what Python and gunicorn print."""
     return (
         f'  File "{app.folder / file}", line 7, in <module>\n'
@@ -30,41 +34,43 @@ def traceback(app: config.AppConfig, error: str, file: str = "main.py") -> str:
     )
 
 
-def say(app: config.AppConfig, printed: str, summary: str = ENDED) -> str:
+def say(
+    app: AppConfig, printed: str, summary: str = ENDED, hints: Hints = NO_HINTS
+) -> str:
     """Return what is said of an app that has printed this."""
-    return advice.what_to_do(f"{summary}\n\n{printed}", app, reloading=False)
+    return advice.what_to_do(f"{summary}\n\n{printed}", app, hints, reloading=False)
 
 
 @pytest.mark.parametrize(
     "error", ["RuntimeError: no luck", "a.b.ImproperlyConfigured: no luck.", "Stop"]
 )
-def test_the_error_and_the_apps_own_line(app: config.AppConfig, error: str) -> None:
+def test_the_error_and_the_apps_own_line(app: AppConfig, error: str) -> None:
     """The last line of the app's own that the traceback names, and not a library's."""
     assert say(app, traceback(app, error)) == (
-        f"main.py, line 7: {error.rstrip('.')}. Mend that, and start the server again."
+        f"main.py, line 7: {error.rstrip('.')}. Fix that, and start the server again."
     )
 
 
-def test_while_reloading(app: config.AppConfig) -> None:
-    """The server goes on: nobody has to start it again."""
+def test_while_reloading(app: AppConfig) -> None:
+    """The server keeps running, so the user need not start it again."""
     reason = f"{ENDED}\n\n{traceback(app, 'ValueError: b')}"
-    said = advice.what_to_do(reason, app, reloading=True)
-    assert said == "main.py, line 7: ValueError: b. Mend that."
+    said = advice.what_to_do(reason, app, NO_HINTS, reloading=True)
+    assert said == "main.py, line 7: ValueError: b. Fix that."
 
 
-def test_the_last_error_counts(app: config.AppConfig) -> None:
+def test_the_last_error_counts(app: AppConfig) -> None:
     """The one before was handled, or led to it."""
     printed = traceback(app, "KeyError: 'a'") + traceback(app, "ValueError: b")
     assert "ValueError: b." in say(app, printed)
 
 
-def test_an_error_elsewhere(app: config.AppConfig) -> None:
+def test_an_error_elsewhere(app: AppConfig) -> None:
     """Without a line of the app's own, the error alone is said."""
     printed = traceback(app, "ValueError: b", file="/elsewhere/other.py")
-    assert say(app, printed).startswith("ValueError: b. Mend")
+    assert say(app, printed).startswith("ValueError: b. Fix")
 
 
-def test_without_a_traceback(app: config.AppConfig) -> None:
+def test_without_a_traceback(app: AppConfig) -> None:
     """Then what was printed is all there is."""
     assert say(app, "bye\n").startswith("What it printed is above.")
 
@@ -72,7 +78,7 @@ def test_without_a_traceback(app: config.AppConfig) -> None:
 @pytest.mark.parametrize(
     "statement", ['print "hi"', "try: pass\nexcept A, b: pass", "deferred.TaskHandler"]
 )
-def test_what_is_of_python_2(app: config.AppConfig, statement: str) -> None:
+def test_what_is_of_python_2(app: AppConfig, statement: str) -> None:
     """Python's own words for it are known, and the guide is named."""
     try:
         exec("from google.appengine.ext import deferred\n" + statement)
@@ -82,11 +88,29 @@ def test_what_is_of_python_2(app: config.AppConfig, statement: str) -> None:
     assert "of Python 2" not in say(app, traceback(app, "SyntaxError: invalid syntax"))
 
 
-def test_no_gunicorn(app: config.AppConfig) -> None:
-    """Who wrote no entrypoint hears what the default one needs."""
-    missing = "The app ended with exit status 127 before it was ready."
+def test_no_gunicorn(app: AppConfig) -> None:
+    """Without an entrypoint the app needs gunicorn, which the default one starts."""
     default = dataclasses.replace(app, entrypoint=None)
-    text = say(default, "sh: 1: exec: gunicorn: not found\n", missing)
-    assert f"name gunicorn in {app.folder / 'requirements.txt'}" in text
+    text = say(default, "sh: 1: exec: gunicorn: not found\n", NOT_FOUND)
+    assert f"add gunicorn to {app.folder / 'requirements.txt'}" in text
+    assert f"install it for {sys.executable}" in text
+
+    hints = Hints(install="The start script installs it.")
+    text = say(default, "", NOT_FOUND, hints)
+    assert f"add gunicorn to {app.folder / 'requirements.txt'}" in text
+    assert text.endswith("The start script installs it.")
+
+
+def test_no_program_of_the_entrypoint(app: AppConfig) -> None:
+    """An entrypoint of the app's own may need a package of any name."""
     own = dataclasses.replace(app, entrypoint="uvicorn main:app")
-    assert "The entrypoint's program is not there" in say(own, "", missing)
+    text = say(own, "", NOT_FOUND)
+    assert "The entrypoint's program is not there" in text
+    assert str(app.folder / "requirements.txt") in text
+
+
+def test_a_hint_for_a_module(app: AppConfig) -> None:
+    """A module that the app does not find is looked up in the hints."""
+    hints = Hints(modules={"common": "Copy the app with its links."})
+    printed = traceback(app, "ModuleNotFoundError: No module named 'common'")
+    assert say(app, printed, hints=hints).endswith("Copy the app with its links.")

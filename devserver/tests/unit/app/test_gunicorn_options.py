@@ -1,6 +1,7 @@
 """Where a gunicorn listens: what an entrypoint says of it, and how that is changed."""
 
 import pytest
+
 from gae_devserver.app.gunicorn_options import (
     has_bind,
     on_loopback,

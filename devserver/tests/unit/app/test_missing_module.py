@@ -1,12 +1,16 @@
 """What is said of a module that the app does not find."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
+
 from gae_devserver.app import missing_module
+from gae_devserver.app.hints import Hints
 
 ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"
+NO_HINTS = Hints()
 
 
 @pytest.fixture
@@ -18,10 +22,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def say(folder: Path, name: str, entrypoint: str = ENTRYPOINT) -> str:
+def say(
+    folder: Path, name: str, entrypoint: str = ENTRYPOINT, hints: Hints = NO_HINTS
+) -> str:
     """Return what is said of a module of this name."""
     printed = f"  import {name}\nModuleNotFoundError: No module named '{name}'\n"
-    return missing_module.advice(printed, folder, entrypoint) or ""
+    return missing_module.advice(printed, folder, entrypoint, hints) or ""
 
 
 @pytest.mark.parametrize("name", ["parts.two", "parts.two.three", "main.two"])
@@ -45,12 +51,31 @@ def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) ->
     assert message.endswith(entrypoint)
 
 
-@pytest.mark.parametrize("name", ["shared", "shared.guard"])
-def test_an_app_that_was_copied_without_shared(folder: Path, name: str) -> None:
-    """It is told how to copy an app with it, not to install a package."""
-    message = say(folder, name)
-    assert message.startswith(f"There is no module {name} in {folder}.")
-    assert "noxfile.py -s copy" in message
+@pytest.mark.parametrize("name", ["common", "common.text"])
+def test_a_module_that_a_hint_names(folder: Path, name: str) -> None:
+    """The hint replaces the general advice, for the modules below that name too."""
+    hints = Hints(modules={"common": "Copy the app with its links."})
+    assert say(folder, name, hints=hints) == (
+        f"There is no module {name} in {folder}. Copy the app with its links."
+    )
+    assert "Copy the app" not in say(folder, name)
+
+
+def test_the_app_comes_before_a_hint(folder: Path) -> None:
+    """A hint is for a module that is missing as a whole, not for a part of it."""
+    hints = Hints(modules={"parts": "Copy the app with its links."})
+    assert "Copy the app" not in say(folder, "parts.two", hints=hints)
+
+
+def test_a_hint_says_who_installs_packages(folder: Path) -> None:
+    """Without one, the user installs them, in the environment that the app runs in."""
+    hints = Hints(install="The start script installs it.")
+    message = say(folder, "flask", hints=hints)
+    assert message.endswith("start the server again. The start script installs it.")
+    assert sys.executable not in message
+
+    message = say(folder, "flask")
+    assert f"install it for {sys.executable}" in message
 
 
 @pytest.mark.parametrize(
@@ -112,7 +137,7 @@ def test_the_last_one_counts(folder: Path) -> None:
     """One that the app has caught is not what it has died of."""
     printed = "ModuleNotFoundError: No module named 'first'\n"
     printed += "ModuleNotFoundError: No module named 'second'\n"
-    message = missing_module.advice(printed, folder, ENTRYPOINT)
+    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
     assert message is not None
     assert "second" in message
     assert "first" not in message
@@ -128,7 +153,7 @@ def test_the_last_one_counts(folder: Path) -> None:
 )
 def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
     """What python -m prints is understood as a traceback is."""
-    message = missing_module.advice(f"{printed}\n", folder, ENTRYPOINT)
+    message = missing_module.advice(f"{printed}\n", folder, ENTRYPOINT, NO_HINTS)
     assert message is not None
     assert "no module nowhere, " in message
 
@@ -144,4 +169,4 @@ def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
 )
 def test_something_else(folder: Path, printed: str) -> None:
     """Where no module is missing, or the app has it, nothing is said."""
-    assert missing_module.advice(printed, folder, ENTRYPOINT) is None
+    assert missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS) is None

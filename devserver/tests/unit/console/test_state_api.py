@@ -18,24 +18,24 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from google.appengine.api import datastore
+from google.appengine.ext import deferred
+
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.tasks.runner import TaskRunner
-from google.appengine.api import datastore
-from google.appengine.ext import deferred
-
-from tests.devserver.calls import (
+from tests.helpers.calls import (
     HOSTNAME,
     PULL,
-    App,
     AppRequest,
     Server,
-    StoppedClock,
     add_request,
     reference,
-    until,
 )
+from tests.helpers.clock import StoppedClock
+from tests.helpers.recording_app import App
+from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.asyncio
 

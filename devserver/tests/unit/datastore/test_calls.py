@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gae_devserver.datastore.calls import DatastoreCalls
-from gae_devserver.services import rpc_table
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
-from tests.devserver.calls import (
+from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.services import rpc_table
+from tests.helpers.calls import (
     APP_ID,
     BAD_REQUEST,
     CONCURRENT_TRANSACTION,
@@ -22,8 +22,8 @@ from tests.devserver.calls import (
     add_request,
     app_config,
     reference,
-    settled,
 )
+from tests.helpers.waiting import settled
 
 pytestmark = pytest.mark.asyncio
 

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+
 from gae_devserver.datastore.entity_locks import (
     ContentionError,
     EntityGroupLocks,
     Owner,
 )
-
-from tests.devserver.calls import settled
+from tests.helpers.waiting import settled
 
 pytestmark = pytest.mark.asyncio
 

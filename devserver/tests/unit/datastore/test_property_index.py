@@ -6,6 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.appengine.datastore import (
+    datastore_pb,
+    datastore_stub_util,
+    entity_bytes_pb2,
+)
+from google.appengine.runtime import apiproxy_errors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gae_devserver.datastore import index_scan
 from gae_devserver.datastore.index_query import KEY_ORDER, Conjunction, IndexQuery
 from gae_devserver.datastore.indexed_store import IndexedStore
@@ -21,16 +30,7 @@ from gae_devserver.datastore.property_index import (
     value_key,
 )
 from gae_devserver.datastore.stub import Datastore
-from google.appengine.datastore import (
-    datastore_pb,
-    datastore_stub_util,
-    entity_bytes_pb2,
-)
-from google.appengine.runtime import apiproxy_errors
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.devserver.calls import APP_ID, Message, reference
+from tests.helpers.calls import APP_ID, Message, reference
 
 KIND = "Thing"
 NAMES = ("a", "b", "c")

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from gae_devserver.datastore_v1 import transactions
 from google.appengine.api import users
 from google.appengine.datastore.datastore_stub_util import ToScatteredId
 from google.appengine.ext import blobstore
@@ -19,8 +18,9 @@ from google.appengine.ext.ndb import polymodel
 from google.cloud import ndb as cloud
 from google.cloud.ndb import _retry
 
-from tests.devserver.calls import APP_ID, PROJECT
-from tests.devserver.datastore_v1_server import RunningDatastore
+from gae_devserver.datastore_v1 import transactions
+from tests.helpers.calls import APP_ID, PROJECT
+from tests.helpers.running_datastore import RunningDatastore
 
 
 @pytest.fixture(scope="module")

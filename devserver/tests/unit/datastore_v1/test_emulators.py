@@ -33,7 +33,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.devserver.datastore_v1_server import (
+from tests.helpers.datastore_v1 import (
     AND,
     EQUAL,
     GREATER,
@@ -46,7 +46,6 @@ from tests.devserver.datastore_v1_server import (
     NOT_IN,
     OR,
     RawClient,
-    RunningDatastore,
     combine,
     entity,
     key,
@@ -54,6 +53,7 @@ from tests.devserver.datastore_v1_server import (
     value,
     where,
 )
+from tests.helpers.running_datastore import RunningDatastore
 
 EMULATORS = {
     "classic": "DATASTORE_CLASSIC_HOST",

@@ -16,7 +16,7 @@ import pytest
 from google.cloud import ndb
 from google.cloud.ndb import _datastore_api
 
-from tests.devserver.datastore_v1_server import RunningDatastore
+from tests.helpers.running_datastore import RunningDatastore
 
 UTC = datetime.UTC
 PLACE: dict[str, Any] = {"project": "unit", "namespace": None, "database": None}

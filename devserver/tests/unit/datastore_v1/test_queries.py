@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gae_devserver.datastore import index_scan
-from gae_devserver.datastore_v1 import run_query
 from google.cloud import ndb
 from google.cloud.ndb import metadata
 
-from tests.devserver.datastore_v1_server import (
+from gae_devserver.datastore import index_scan
+from gae_devserver.datastore_v1 import run_query
+from tests.helpers.datastore_v1 import (
     AND,
     EQUAL,
     GREATER,
@@ -24,7 +24,6 @@ from tests.devserver.datastore_v1_server import (
     NOT_IN,
     OR,
     RawClient,
-    RunningDatastore,
     combine,
     entity,
     ids,
@@ -32,6 +31,7 @@ from tests.devserver.datastore_v1_server import (
     value,
     where,
 )
+from tests.helpers.running_datastore import RunningDatastore
 
 FULL, PROJECTION, KEY_ONLY = 1, 2, 3
 NOT_FINISHED, AFTER_LIMIT, NO_MORE, AFTER_CURSOR = 1, 2, 3, 4

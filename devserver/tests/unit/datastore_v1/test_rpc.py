@@ -11,10 +11,11 @@ from typing import Any
 
 import grpc
 import pytest
+
 from gae_devserver.datastore_v1 import results
 from gae_devserver.storage.storage import StorageError
-
-from tests.devserver.datastore_v1_server import (
+from gae_devserver.testing import wait_until
+from tests.helpers.datastore_v1 import (
     AND,
     EQUAL,
     GREATER,
@@ -25,7 +26,6 @@ from tests.devserver.datastore_v1_server import (
     NOT_IN,
     OR,
     RawClient,
-    RunningDatastore,
     combine,
     entity,
     ids,
@@ -34,7 +34,7 @@ from tests.devserver.datastore_v1_server import (
     value,
     where,
 )
-from tests.servers.waiting import wait_until
+from tests.helpers.running_datastore import RunningDatastore
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
@@ -123,7 +123,7 @@ def test_the_client_library_stays_out() -> None:
     """The server takes the messages alone; who wants the client still gets it."""
     code = """
 import sys
-import gae_devserver.datastore_v1
+import gae_devserver.datastore_v1.server
 assert "google.cloud.datastore_v1.types" in sys.modules
 assert "google.cloud.datastore_v1.services" not in sys.modules
 from google.cloud import ndb
@@ -977,8 +977,7 @@ def _start_on(port: int) -> None:
     from gae_devserver.datastore.entity_locks import EntityGroupLocks
     from gae_devserver.datastore.stub import Datastore
     from gae_devserver.datastore_v1.server import DatastoreV1
-
-    from tests.devserver.calls import APP_ID
+    from tests.helpers.calls import APP_ID
 
     async def start() -> None:
         calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())

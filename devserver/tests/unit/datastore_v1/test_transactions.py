@@ -12,21 +12,21 @@ from typing import Any
 
 import grpc
 import pytest
-from gae_devserver.datastore.property_index import KindIndex
-from gae_devserver.datastore_v1 import transactions
 from google.cloud import ndb
 from google.cloud.ndb import _retry
 
-from tests.devserver.datastore_v1_server import (
+from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore_v1 import transactions
+from tests.helpers.datastore_v1 import (
     HAS_ANCESTOR,
     RawClient,
-    RunningDatastore,
     entity,
     ids,
     key,
     query_fields,
     where,
 )
+from tests.helpers.running_datastore import RunningDatastore
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 ABORTED = grpc.StatusCode.ABORTED

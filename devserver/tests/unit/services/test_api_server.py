@@ -14,11 +14,6 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import pytest_asyncio
-from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.http.server import TOKEN_HEADER
-from gae_devserver.services import rpc_table
-from gae_devserver.services.api_server import ApiServer
-from gae_devserver.storage.storage import StorageError
 from google.appengine.api import apiproxy_stub, user_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
@@ -26,7 +21,12 @@ from google.appengine.datastore import datastore_pb
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
 
-from tests.devserver.calls import (
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.server import TOKEN_HEADER
+from gae_devserver.services import rpc_table
+from gae_devserver.services.api_server import ApiServer
+from gae_devserver.storage.storage import StorageError
+from tests.helpers.calls import (
     APP_ID,
     HOSTNAME,
     PULL,

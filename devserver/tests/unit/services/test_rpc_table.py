@@ -1,9 +1,10 @@
 """The table of API calls and their messages."""
 
 import pytest
-from gae_devserver.services import rpc_table
 from google.appengine.api import memcache, modules, urlfetch
 from google.appengine.api.taskqueue import taskqueue
+
+from gae_devserver.services import rpc_table
 
 CALLS = [
     (service, method)

@@ -14,7 +14,6 @@ import google.auth
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from gae_devserver.services import rpc_table
 from google.appengine.api import (
     api_base_pb2,
     apiproxy_stub,
@@ -34,15 +33,10 @@ from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
-from tests.devserver.calls import (
-    HOSTNAME,
-    AppRequest,
-    Server,
-    StoppedClock,
-    app_config,
-    reference,
-    settled,
-)
+from gae_devserver.services import rpc_table
+from tests.helpers.calls import HOSTNAME, AppRequest, Server, app_config, reference
+from tests.helpers.clock import StoppedClock
+from tests.helpers.waiting import settled
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,10 +6,11 @@ import pickletools
 from typing import Any
 
 import pytest
-from gae_devserver.tasks.function_names import function_name
 from google.appengine.ext import deferred
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gae_devserver.tasks.function_names import function_name
 
 # a function that is known by one name in every Python: a pickle names the module
 # in which it is defined

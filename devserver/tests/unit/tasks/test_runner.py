@@ -9,27 +9,24 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
-from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
-
-from tests.devserver.calls import (
+from tests.helpers.calls import (
     HOSTNAME,
     PULL,
-    App,
     AppRequest,
-    Execution,
-    Outcome,
     Server,
-    StoppedClock,
     add_request,
     retry_parameters,
-    settled,
-    until,
 )
+from tests.helpers.clock import StoppedClock
+from tests.helpers.recording_app import App, Execution, Outcome
+from tests.helpers.waiting import settled, until
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gae_devserver.config.queue_yaml import QueueConfig
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
 from google.appengine.runtime import apiproxy_errors
 
-from tests.devserver.calls import (
+from gae_devserver.config.queue_yaml import QueueConfig
+from tests.helpers.calls import (
     APP_ID,
     HOSTNAME,
     PULL,
@@ -19,12 +19,12 @@ from tests.devserver.calls import (
     AppRequest,
     Message,
     Server,
-    StoppedClock,
     add_request,
     app_config,
     reference,
     retry_parameters,
 )
+from tests.helpers.clock import StoppedClock
 
 pytestmark = pytest.mark.asyncio
 

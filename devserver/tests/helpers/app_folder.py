@@ -1,10 +1,6 @@
-"""Real apps in a folder, and what `ps` says of the processes that run them."""
+"""Apps in a folder, as small as they can be."""
 
-import subprocess
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from tests.servers.waiting import wait_until
 
 HELLO = """\
 def app(environ, start_response):
@@ -55,34 +51,3 @@ def make_app(
     (folder / "app.yaml").write_text(text)
     (folder / "main.py").write_text(main)
     return folder
-
-
-def _all_processes() -> Iterator[tuple[int, int]]:
-    """Yield process id and parent of every process that is not a zombie."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for line in lines.splitlines():
-        pid, parent, state = line.split()[:3]
-        if not state.startswith("Z"):
-            yield int(pid), int(parent)
-
-
-def descendants(pid: int) -> set[int]:
-    """Return the processes that a process has started, directly or not."""
-    parents: Mapping[int, int] = dict(_all_processes())
-    found: set[int] = set()
-    new = {pid}
-    while new:
-        new = {child for child, parent in parents.items() if parent in new}
-        found |= new
-    return found
-
-
-def running(pids: set[int]) -> set[int]:
-    """Return those of the processes that still run."""
-    return pids & dict(_all_processes()).keys()
-
-
-def wait_for_end(pids: set[int], seconds: float) -> None:
-    """Wait until none of the processes runs any more."""
-    wait_until(lambda: not running(pids), f"the end of {sorted(pids)}", seconds)

@@ -1,114 +1,12 @@
-"""A datastore that both libraries reach: Cloud NDB over gRPC, the bundled API in calls.
+"""Calls of Cloud Datastore's API over gRPC, as they are on the wire."""
 
-It runs in a thread with a loop of its own, so that tests can use the clients as an app
-does: they block.
-"""
-
-import asyncio
-import itertools
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from gae_devserver.datastore.calls import DatastoreCalls
-from gae_devserver.datastore.entity_locks import EntityGroupLocks
-from gae_devserver.datastore.stub import Datastore
-from gae_devserver.datastore_v1.server import DatastoreV1
-from google.appengine.api import apiproxy_rpc, apiproxy_stub_map
-from google.cloud import ndb
 from google.cloud.datastore_v1.types import datastore as datastore_pb
 from google.cloud.datastore_v1.types import entity as entity_pb
 
-from tests.devserver.calls import APP_ID, PROJECT
-
-T = TypeVar("T")
-
-
-class RunningDatastore:
-    """A server on a free port."""
-
-    def __init__(self, **options: Any) -> None:
-        """Start it; `options` are those of `DatastoreV1`."""
-        self._options = options
-        self._ready = threading.Event()
-        self._tickets = itertools.count()
-        self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
-        self._thread.start()
-        assert self._ready.wait(20)
-        self.host = f"127.0.0.1:{self.port}"
-
-    async def _serve(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self.calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
-        self.server = DatastoreV1(self.calls, APP_ID, **self._options)
-        self.port = await self.server.start()
-        self._ready.set()
-        await self._stop.wait()
-        await self.server.stop()
-
-    def stop(self) -> None:
-        """Stop it and wait for the end."""
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def do(self, function: Callable[[], T]) -> T:
-        """Call a function in the server's thread and return its result."""
-
-        async def call() -> T:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(20)
-
-    def clear(self) -> None:
-        """Forget everything, as a reset of the dev server does."""
-        self.do(self.server.clear)
-        self.do(self.calls.clear)
-
-    def client(self, **options: Any) -> ndb.Client:
-        """Return a Cloud NDB client, which only needs the address."""
-        os.environ["DATASTORE_EMULATOR_HOST"] = self.host
-        return ndb.Client(project=PROJECT, **options)
-
-    @contextmanager
-    def bundled(self) -> Iterator[None]:
-        """Let `google.appengine.ext.ndb` of this thread use the same store."""
-        ticket = f"request{next(self._tickets)}"
-        before = apiproxy_stub_map.apiproxy
-        apiproxy_stub_map.apiproxy = _StubMap(self, ticket)
-        os.environ["GAE_APPLICATION"] = os.environ["APPLICATION_ID"] = APP_ID
-        try:
-            yield
-        finally:
-            apiproxy_stub_map.apiproxy = before
-
-
-class _StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
-    """Hands calls of one request to the server's loop."""
-
-    def __init__(self, running: RunningDatastore, ticket: str) -> None:
-        super().__init__()
-        self.GetStub = lambda service: _Stub(running, ticket)
-
-
-class _Stub:
-    def __init__(self, running: RunningDatastore, ticket: str) -> None:
-        self._running = running
-        self._ticket = ticket
-
-    def CreateRPC(self) -> Any:
-        return apiproxy_rpc.RPC(stub=self)
-
-    def MakeSyncCall(
-        self, service: str, method: str, request: Any, response: Any, *_: Any
-    ) -> None:
-        assert service == "datastore_v3"
-        call = self._running.calls.call(method, request, response, self._ticket)
-        asyncio.run_coroutine_threadsafe(call, self._running.loop).result(30)
+from tests.helpers.calls import PROJECT
 
 
 class RawClient:

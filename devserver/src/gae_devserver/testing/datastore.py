@@ -1,0 +1,65 @@
+"""The dev server's datastore alone, for code that uses Cloud NDB."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class DatastoreThread:
+    """A datastore that serves Cloud NDB from a thread of this process.
+
+    The thread has an event loop of its own, so tests can use the client as an app does:
+    it blocks.
+    """
+
+    def __init__(self, project: str, **options: Any) -> None:
+        """Serve an empty datastore on a free port.
+
+        Args:
+            project: the project that the client names.
+            options: those of `gae_devserver.datastore_v1.server.DatastoreV1`.
+        """
+        self.app_id = f"dev~{project}"
+        self._options = options
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
+        self._thread.start()
+        assert self._ready.wait(20)
+        self.host = f"127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        from gae_devserver.datastore.calls import DatastoreCalls
+        from gae_devserver.datastore.entity_locks import EntityGroupLocks
+        from gae_devserver.datastore.stub import Datastore
+        from gae_devserver.datastore_v1.server import DatastoreV1
+
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.calls = DatastoreCalls(Datastore(self.app_id), EntityGroupLocks())
+        self.server = DatastoreV1(self.calls, self.app_id, **self._options)
+        self.port = await self.server.start()
+        self._ready.set()
+        await self._stop.wait()
+        await self.server.stop()
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Call a function in the datastore's thread and return its result."""
+
+        async def call() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(20)
+
+    def clear(self) -> None:
+        """Forget everything, as a reset of the dev server does."""
+        self.do(self.server.clear)
+        self.do(self.calls.clear)
+
+    def stop(self) -> None:
+        """Stop it and wait for the end."""
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive()

@@ -1,0 +1,237 @@
+"""The dev server in a process of its own: start it, drive it, read its log."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from gae_devserver.testing.requests import Headers, Response, send
+from gae_devserver.testing.waiting import wait_until
+
+_START_SECONDS = 30.0
+# the server promises to stop within 3 s
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that waits in a queue.
+
+    `due_in` is in seconds of the app's time, the virtual clock taken into account;
+    `headers` have lower-case names.
+    """
+
+    queue: str
+    name: str
+    method: str
+    url: str
+    due_in: float
+    retry_count: int
+    headers: dict[str, str] = field(default_factory=dict)
+    payload: bytes = b""
+
+
+class StateApiError(RuntimeError):
+    """The State API refused a call; the text says why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class DevServer:
+    """The dev server in a process of its own, with one app on it."""
+
+    url: str
+    """Where the app answers."""
+    state_url: str
+    """Where the State API answers."""
+    token: str
+    """What a change through the State API requires."""
+    datastore_host: str
+    """DATASTORE_EMULATOR_HOST for Cloud NDB outside of the app."""
+
+    def __init__(
+        self, app: Path, *options: str, log_file: Path, reload: bool = False
+    ) -> None:
+        """Start the server; return when the app is ready.
+
+        Args:
+            app: the folder that holds app.yaml.
+            options: options of the command line. The port is free unless they name one.
+            log_file: where to write what the server and the app print.
+            reload: whether the app starts again when one of its files changes.
+
+        Raises:
+            RuntimeError: the server ended; the text shows what it printed.
+            TimeoutError: the app was not ready in time; so does this one.
+        """
+        self._log_file = log_file
+        with log_file.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    # -P: a module in the current folder must not hide one of Python's
+                    *(sys.executable, "-P", "-m", "gae_devserver", str(app)),
+                    *("--port", "0", "--reload" if reload else "--no-reload"),
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the tests, which stop this
+            )
+        try:
+            # the banner comes when the app is ready, and this is its last line
+            self._printed(r"^Press (Ctrl-C)")
+            self.url = self._printed(r"^\s+App\s+(http://\S+)")
+            self.state_url = self._printed(r"^\s+State API\s+(http://\S+)")
+            self.token = self._printed(r"^\s+Token\s+(\S+)")
+            self.datastore_host = self._printed(r"DATASTORE_EMULATOR_HOST=(\S+)")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _printed(self, pattern: str) -> str:
+        """Return the first group of `pattern` once the log holds it."""
+
+        def look() -> str | None:
+            found = re.search(pattern, self.log(), re.MULTILINE)
+            if found is None and self._process.poll() is not None:
+                raise RuntimeError(f"the dev server ended:\n{self.log()[-3000:]}")
+            return found and found[1]
+
+        what = f"{pattern} in {self._log_file}"
+        try:
+            return wait_until(look, what, _START_SECONDS) or ""
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server, which stops the app."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the server at once, as the system does when memory runs out."""
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
+    @property
+    def log_file(self) -> Path:
+        """The file that takes what the server and the app print."""
+        return self._log_file
+
+    def log(self) -> str:
+        """Return what the server and the app have printed since the start."""
+        return self._log_file.read_text(errors="replace")
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Headers = (),
+        body: bytes | None = None,
+    ) -> Response:
+        """Send a request to the app, through the server's public port."""
+        return send(self.url, method, target, headers, body)
+
+    def get(self, target: str, headers: Headers = ()) -> Response:
+        """GET `target`."""
+        return self.request("GET", target, headers)
+
+    def post(self, target: str, body: bytes = b"", headers: Headers = ()) -> Response:
+        """POST `body` to `target`."""
+        return self.request("POST", target, headers, body)
+
+    def state(self, method: str, path: str, body: object = None) -> Any:
+        """Call the State API and return its answer, decoded.
+
+        Raises:
+            StateApiError: the answer is not 200.
+        """
+        content = json.dumps({} if body is None else body).encode()
+        answer = send(
+            self.state_url,
+            method,
+            path,
+            [("Content-Type", "application/json"), ("X-Devserver-Token", self.token)],
+            content if method == "POST" else None,
+        )
+        if answer.status != 200:
+            text = f"{method} {path}: {answer.status} {answer.text}"
+            raise StateApiError(answer.status, text)
+        return json.loads(answer.body)
+
+    def tasks(self, queue: str = "default") -> list[Task]:
+        """Return the tasks that wait in `queue`, the next one to run first."""
+        listed = self.state("GET", "/queues")["queues"]
+        (found,) = (entry for entry in listed if entry["name"] == queue)
+        tasks = [self._task(queue, entry) for entry in found["tasks"]]
+        return sorted(filter(None, tasks), key=lambda task: task.due_in)
+
+    def _task(self, queue: str, entry: Mapping[str, Any]) -> Task | None:
+        """Return a task that was listed; None: it is gone by now."""
+        path = f"/queues/{quote(queue)}/tasks/{quote(entry['name'])}"
+        try:
+            detail = self.state("GET", path)
+        except StateApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return Task(
+            queue=queue,
+            name=entry["name"],
+            method=entry["method"],
+            url=entry["url"] or "",
+            due_in=entry["due_in"],
+            retry_count=entry["retry_count"],
+            headers={name.lower(): value for name, value in detail["headers"]},
+            payload=base64.b64decode(detail["payload"]),
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of the app's time pass; return once all due by then has run."""
+        self.state("POST", "/clock/advance", {"seconds": seconds})
+
+    def purge(self, queue: str = "default") -> None:
+        """Drop every task of `queue`; their names stay taken."""
+        self.state("POST", f"/queues/{quote(queue)}/purge")
+
+    def pause(self, queue: str = "default") -> None:
+        """Run no task of `queue` until it is resumed."""
+        self.state("POST", f"/queues/{quote(queue)}/pause")
+
+    def resume(self, queue: str = "default") -> None:
+        """Run the tasks of `queue` again."""
+        self.state("POST", f"/queues/{quote(queue)}/resume")
+
+    def reset(self) -> None:
+        """Drop entities, tasks, tombstones and memcache, and set the clock back."""
+        self.state("POST", "/reset")

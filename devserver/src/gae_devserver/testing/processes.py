@@ -1,0 +1,31 @@
+"""What `ps` says of the processes that a server has started."""
+
+import subprocess
+
+from gae_devserver.testing.waiting import wait_until
+
+
+def _all_processes() -> dict[int, int]:
+    """Return the parent of every process that is not a zombie."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in printed.splitlines()]
+    return {int(pid): int(of) for pid, of, state in lines if state[0] != "Z"}
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes that a process has started, directly or not."""
+    parents = _all_processes()
+    found: set[int] = set()
+    new = {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+def wait_for_end(pids: set[int], seconds: float) -> None:
+    """Wait until none of the processes runs any more."""
+    wait_until(
+        lambda: pids.isdisjoint(_all_processes()), f"the end of {sorted(pids)}", seconds
+    )

@@ -1,0 +1,65 @@
+"""Send an HTTP request as it is written, and keep the answer as it came."""
+
+import http.client
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+TIMEOUT = 60.0
+"""Seconds that a request may take, on a loaded machine too."""
+
+Headers = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer, as it came over the wire."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def content_type(self) -> str:
+        """The media type alone, without its charset."""
+        return self.headers.get_content_type()
+
+    @property
+    def allow(self) -> set[str]:
+        """The methods that the Allow header names."""
+        return {
+            method.strip()
+            for line in self.headers.get_all("Allow", [])
+            for method in line.split(",")
+        }
+
+
+def send(
+    url: str,
+    method: str,
+    target: str,
+    headers: Headers = (),
+    body: bytes | None = None,
+    timeout: float = TIMEOUT,
+) -> Response:
+    """Send one request; `target` is sent byte for byte, dots and all."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = connect(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in headers:
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return Response(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()

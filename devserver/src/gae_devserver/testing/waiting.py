@@ -1,0 +1,36 @@
+"""Wait for a condition with a deadline, never for a fixed time."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(
+    condition: Callable[[], T],
+    what: str,
+    seconds: float = 20.0,
+    interval: float = 0.01,
+) -> T:
+    """Return the first true result of `condition`.
+
+    Args:
+        condition: what to call until its result is true.
+        what: the condition in words, for the error.
+        seconds: how long to wait.
+        interval: seconds between two calls.
+
+    Raises:
+        TimeoutError: no result was true in time.
+    """
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        pause.wait(interval)

@@ -1,0 +1,1 @@
+"""Tests of the dev server: unit, integration, security, fuzz, chaos."""

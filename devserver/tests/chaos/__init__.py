@@ -1,0 +1,1 @@
+"""Faults, kills and restarts: no task is lost."""

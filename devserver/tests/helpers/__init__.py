@@ -1,0 +1,1 @@
+"""What several of these tests need, one job a module."""

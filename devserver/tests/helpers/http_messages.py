@@ -1,0 +1,32 @@
+"""Requests and answers, taken apart byte by byte."""
+
+
+class Answer:
+    """An answer, taken apart."""
+
+    def __init__(self, data: bytes) -> None:
+        self.raw_head, _, self.body = data.partition(b"\r\n\r\n")
+        first, *lines = self.raw_head.decode("latin-1").split("\r\n")
+        self.status = int(first.split()[1])
+        self.reason = first.split(maxsplit=2)[2]
+        self.headers = [tuple(line.split(": ", 1)) for line in lines]
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of a header."""
+        return [h[1] for h in self.headers if h[0].lower() == name.lower()]
+
+
+class Recorded:
+    """A request as the app got it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.head, _, self.body = data.partition(b"\r\n\r\n")
+        self.request_line, *self.lines = self.head.split(b"\r\n")
+        self.headers = dict(
+            line.decode("latin-1").partition(": ")[::2] for line in self.lines
+        )
+
+    @property
+    def from_outside(self) -> list[bytes]:
+        """The header lines that are not App Engine's."""
+        return [line for line in self.lines if not line.startswith(b"X-Appengine-")]

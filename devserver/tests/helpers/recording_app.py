@@ -1,0 +1,94 @@
+"""An app that stands where the front sends tasks, and answers as told."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+
+from gae_devserver.app.supervisor import AppUnavailable
+from tests.helpers.clock import StoppedClock
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """A task as it arrives at the app."""
+
+    at: float
+    """Seconds since the start of the stopped clock."""
+    method: str
+    target: str
+    header_list: tuple[tuple[str, str], ...]
+    body: bytes
+    deadline: float
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        return {name.lower(): value for name, value in self.header_list}
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.headers["x-appengine-taskname"]
+
+
+Outcome = int | BaseException | Awaitable[int]
+"""What comes of one execution: a status, an error, or something to wait for."""
+
+
+class App:
+    """Stands where the front sends tasks; answers 200, or what a test has chosen."""
+
+    def __init__(self, clock: StoppedClock) -> None:
+        self._clock = clock
+        self.executions: list[Execution] = []
+        self.answer: Callable[[Execution], Outcome] = lambda execution: 200
+        self.failure: str | None = None
+        """Why the app does not run; None: it runs."""
+        self.running = 0
+        self.peak = 0
+
+    async def ready(self) -> None:
+        """Say whether the app runs (`gae_devserver.tasks.runner.Ready`)."""
+        if self.failure is not None:
+            raise AppUnavailable(self.failure)
+
+    async def dispatch(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        deadline: float,
+    ) -> int:
+        """Take a task and answer (`gae_devserver.tasks.runner.Dispatch`)."""
+        await self.ready()
+        at = self._clock.elapsed()
+        execution = Execution(at, method, target, tuple(headers), body, deadline)
+        self.executions.append(execution)
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            # the answer of an app takes a turn of the loop at least
+            await asyncio.sleep(0)
+            outcome = self.answer(execution)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome if isinstance(outcome, int) else await outcome
+        finally:
+            self.running -= 1
+
+    def answers(self, *outcomes: Outcome) -> None:
+        """Answer with these outcomes in turn, then with 200."""
+        waiting = iter(outcomes)
+        self.answer = lambda execution: next(waiting, 200)
+
+    @property
+    def times(self) -> list[float]:
+        """When tasks were executed, in seconds since the start."""
+        return [execution.at for execution in self.executions]
+
+    @property
+    def names(self) -> list[str]:
+        """Which tasks were executed, in order."""
+        return [execution.name for execution in self.executions]

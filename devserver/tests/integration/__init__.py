@@ -1,0 +1,1 @@
+"""What starts the server, or the process of an app."""

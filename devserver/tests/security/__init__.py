@@ -1,0 +1,1 @@
+"""What must stay closed to anything from outside."""

@@ -1,0 +1,87 @@
+"""What is read in queue.yaml, and how a mistake there is reported."""
+
+from pathlib import Path
+
+import pytest
+
+from gae_devserver.config.queue_yaml import QueueConfig
+from tests.helpers.config_files import HERE, error_of, loaded
+
+
+def test_queue_yaml(tmp_path: Path) -> None:
+    """All settings of a queue arrive, and the default queue is there beside it."""
+    app = loaded(
+        tmp_path,
+        f"runtime: {HERE}\n",
+        """\
+queue:
+- name: slow
+  rate: 30/m
+  bucket_size: 2
+  max_concurrent_requests: 1
+  target: v2.worker
+  retry_parameters:
+    task_retry_limit: 7
+    task_age_limit: 2d
+- name: pulled
+  mode: pull
+  acl:
+  - user_email: a@example.com
+  - writer_email: b@example.com
+- name: held
+  rate: 0
+""",
+    )
+    queues = {queue.name: queue for queue in app.queues}
+    assert list(queues) == ["slow", "pulled", "held", "default"]
+    slow = queues["slow"]
+    assert (slow.mode, slow.rate, slow.rate_text) == ("push", 0.5, "30/m")
+    assert (slow.bucket_size, slow.max_concurrent_requests) == (2, 1)
+    assert slow.target == "v2.worker"
+    assert slow.retry_parameters is not None
+    assert slow.retry_parameters.task_retry_limit == 7
+    assert slow.retry_parameters.task_age_limit == "2d"
+    assert queues["pulled"].mode == "pull"
+    assert queues["pulled"].acl == ("a@example.com", "b@example.com")
+    assert queues["held"].rate == 0.0
+    assert queues["default"] == QueueConfig("default")
+
+
+def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
+    """The default queue is not there twice."""
+    queue_yaml = "queue:\n- name: default\n  rate: 5/s\n"
+    (queue,) = loaded(tmp_path, f"runtime: {HERE}\n", queue_yaml).queues
+    assert (queue.name, queue.rate) == ("default", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("queue_yaml", "reason"),
+    [
+        ("queue:\n- name: a\n  speed: 5\n", "line 3"),
+        ("queue:\n- name: a\n- name: a\n", "listed twice"),
+        ("queue:\n- rate: 5/s\n", "line 3: Missing required value [name]"),
+        ('queue:\n- name: ""\n', "a queue has no name"),
+        ("queue:\n- name: a\n  rate: 5/year\n", "'5/year'"),
+        (
+            "queue:\n- name: a\n  retry_parameters:\n    task_retry_limit: -1\n",
+            "queue a: Task retry limit",
+        ),
+        (
+            "queue:\n- name: a\n  retry_parameters:\n    max_doublings: 2147483648\n",
+            "queue a: Value out of range: 2147483648",
+        ),
+        (
+            "queue:\n- name: a\n  max_concurrent_requests: -1\n",
+            "queue a: max_concurrent_requests is -1",
+        ),
+        ("queue:\n- name: a\n  bucket_size: -1\n", "queue a: bucket_size is -1"),
+        ("", "queue.yaml"),
+    ],
+)
+def test_a_queue_yaml_that_cannot_be_used(
+    tmp_path: Path, queue_yaml: str, reason: str
+) -> None:
+    """The message has the file and what is wrong."""
+    message = error_of(tmp_path, f"runtime: {HERE}\n", queue_yaml)
+    assert str(tmp_path / "queue.yaml") in message
+    assert reason in message

@@ -1,0 +1,80 @@
+"""What app.yaml asks for in vain, and what else the user should know of the folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.config_files import HERE, loaded
+
+
+def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
+    """The app is run on this Python, with one line that says so."""
+    (notice,) = loaded(tmp_path, "runtime: python37\n").warnings
+    assert "python37" in notice
+    assert "Python {}.{}".format(*sys.version_info) in notice
+
+
+@pytest.mark.parametrize(
+    ("app_yaml", "text"),
+    [
+        ("entrypoint: exec gunicorn main:app", "exec"),
+        ("threadsafe: true", "gcloud app deploy refuses it"),
+        ("threadsafe: false", "gcloud app deploy refuses it"),
+        ("application: x", "refuses it: delete it, and use --project."),
+        ("version: one", "refuses it: delete it, and use --version."),
+        ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
+        ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
+        ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
+        ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
+        ("handlers:\n- url: /a\n  script: main.app", "main.app"),
+        ("inbound_services: [warmup, mail]", "inbound_services: mail"),
+        ('env_variables: {GAE_ENV: "x"}', "GAE_ENV"),
+        ('env_variables: {PORT: "1"}', "PORT"),
+        (
+            'env_variables: {APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"}',
+            "Cloud Tasks is not emulated",
+        ),
+        (
+            "builtins:\n- deferred: on",
+            "use_deferred=True) replaces deferred",
+        ),
+    ],
+)
+def test_what_is_not_emulated_is_said(tmp_path: Path, app_yaml: str, text: str) -> None:
+    """One line for each setting that has no effect here."""
+    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n{app_yaml}\n").warnings
+    assert text in warning
+
+
+def test_files_that_are_not_emulated_are_said(tmp_path: Path) -> None:
+    """dispatch.yaml, cron.yaml and the other services each get one line."""
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "app.yaml").write_text("runtime: python313\n")
+    (tmp_path / "worker.yaml").write_text("service: worker\nruntime: python313\n")
+    (tmp_path / "unrelated.yaml").write_text("a: b\n")
+    for name in ("cron.yaml", "dispatch.yaml", "index.yaml"):
+        (tmp_path / name).write_text("")
+    warnings = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+    assert [warning.split()[0] for warning in warnings] == [
+        "dispatch.yaml",
+        "cron.yaml",
+        "backend/app.yaml",
+        "worker.yaml",
+    ]
+
+
+def test_a_link_to_nowhere_is_said(tmp_path: Path) -> None:
+    """A copy without -L leaves such links; those of editors, which are hidden, do too.
+
+    Links that lead somewhere, and all that is further down, are the app's own business.
+    """
+    (tmp_path / "below").mkdir()
+    for place in ("common", ".#main.py", "below/common"):
+        (tmp_path / place).symlink_to("../not-there")
+    (tmp_path / "kept").symlink_to("below")
+
+    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+
+    assert warning.startswith(f"{tmp_path / 'common'} is a link to nowhere")
+    assert "cp -RL" in warning
