@@ -12,13 +12,12 @@ import grpc
 import pytest
 from google.appengine.runtime import apiproxy_errors
 
-from gae_devserver import faults as module
+from gae_devserver import faults as faults_module
 from gae_devserver.app.process import AppProcess
 from gae_devserver.faults import NAMES, Faults, workers
 from tests.helpers.calls import Server, reference
 from tests.helpers.datastore_v1 import RawClient, entity, key
 from tests.helpers.running_datastore import RunningDatastore
-from tests.servers.staging import REPOSITORY
 
 HEADERS = [("X-Appengine-Taskname", "a")]
 
@@ -98,7 +97,6 @@ def test_the_command_refuses_it() -> None:
     """A mistake is a usage error, without a traceback."""
     ended = subprocess.run(
         [sys.executable, "-m", "gae_devserver", "app", "--faults", "fire=1"],
-        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
@@ -153,7 +151,7 @@ async def test_error() -> None:
 @pytest.mark.asyncio
 async def test_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer comes late, after the work."""
-    monkeypatch.setattr(module, "_SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(faults_module, "_SLOW_SECONDS", 0.2)
     app, loop = App(), asyncio.get_running_loop()
     faults, began = Faults({"slow": 1.0}, 1), loop.time()
 
@@ -253,6 +251,6 @@ async def test_kill_finds_the_workers() -> None:
 
 def test_every_fault_is_documented() -> None:
     """The module says what each name does."""
-    documented = re.findall(r"^(\w+) +\w", module.__doc__ or "", re.MULTILINE)
+    documented = re.findall(r"^(\w+) +\w", faults_module.__doc__ or "", re.MULTILINE)
 
     assert {*NAMES, "seed"} <= set(documented)

@@ -1,91 +1,108 @@
 """What becomes of tasks when the app, or the server, ends and starts again."""
 
+import json
 import os
-import pathlib
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from gae_devserver.testing import wait_until
+from gae_devserver.testing import DevServer, wait_until
 from gae_devserver.testing.processes import descendants
-from tests.chaos.server import Run
+from tests.helpers.app_folder import copy_app
 from tests.helpers.datastore_v1 import RawClient
-from tests.servers import staging
-from tests.servers.contract_app import CaseError, ContractApp
-
-Start = Callable[..., ContractApp]
 
 PARTITION = {"project_id": "sample-project"}
 
 
-@pytest.fixture
-def start(tmp_path: pathlib.Path) -> Iterator[Start]:
-    """Start the contract's app on a server with given options."""
-    runs: list[Run] = []
-    staged = staging.stage(staging.REPOSITORY / "plain_wsgi_app", tmp_path)
-    (tmp_path / "runs.jsonl").touch()
+class DeferringApp(DevServer):
+    """The app of tests/apps/deferring on a server."""
 
-    def start(*options: str) -> ContractApp:
-        runs.append(Run(staged, tmp_path, *options, log=f"server-{len(runs)}.log"))
-        return ContractApp(runs[-1], tmp_path)
+    def __init__(self, app: Path, *options: str, log_file: Path) -> None:
+        self.folder = app
+        super().__init__(app, *options, log_file=log_file)
+
+    def defer(self, function: str, label: str, **options: object) -> int:
+        """Defer a function; return the status of the answer."""
+        query = urlencode({"function": function, "label": label, **options})
+        return self.post(f"/defer?{query}").status
+
+    def attempts(self, label: str) -> list[str]:
+        """Return the retry count of each run of a task that has begun."""
+        path = self.folder / "runs.jsonl"
+        # the last line may not be whole yet
+        *lines, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        runs = [json.loads(line) for line in lines]
+        return [retries for noted, retries in runs if noted == label]
+
+    def release(self) -> None:
+        """Let the tasks that hold return."""
+        (self.folder / "release").touch()
+
+    def kill_app(self) -> None:
+        """Kill every process of the app with SIGKILL."""
+        for pid in descendants(self.pid):
+            os.kill(pid, signal.SIGKILL)
+
+    def offset(self) -> float:
+        """Return by how much the clock was advanced."""
+        return float(self.state("GET", "/clock")["offset"])
+
+
+Start = Callable[..., DeferringApp]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the app on a server with given options."""
+    servers: list[DeferringApp] = []
+    app = copy_app("deferring", tmp_path)
+
+    def start(*options: str) -> DeferringApp:
+        log_file = tmp_path / f"server-{len(servers)}.log"
+        servers.append(DeferringApp(app, *options, log_file=log_file))
+        return servers[-1]
 
     yield start
-    (tmp_path / "release").touch()
-    for run in runs:
-        run.stop()
-
-
-def server_of(app: ContractApp) -> Run:
-    """Return the server that an app runs on."""
-    assert isinstance(app.server, Run)
-    return app.server
-
-
-def kill_app(app: ContractApp) -> None:
-    """Kill every process of the app with SIGKILL."""
-    for pid in descendants(server_of(app).pid):
-        os.kill(pid, signal.SIGKILL)
-
-
-def attempts(app: ContractApp, label: str) -> list[str]:
-    """Return the retry count of each run of a task that has begun."""
-    runs = [run for run in app.runs(label) if run.extra.get("at") != "end"]
-    return [run.headers["taskretrycount"] for run in runs]
+    (app / "release").touch()
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture
-def restart(start: Start, tmp_path: pathlib.Path) -> Callable[[], ContractApp]:
+def restart(start: Start, tmp_path: Path) -> Callable[[], DeferringApp]:
     """Kill the server, if there is one, and start it on what it has stored."""
-    apps: list[ContractApp] = []
+    apps: list[DeferringApp] = []
 
-    def restart() -> ContractApp:
+    def restart() -> DeferringApp:
         for app in apps[-1:]:
-            server_of(app).kill()
+            app.kill()
         apps.append(start("--storage", str(tmp_path / "storage")))
         return apps[-1]
 
     return restart
 
 
-def ask_datastore(app: ContractApp, rpc: str, **fields: Any) -> Any:
+def ask_datastore(app: DeferringApp, rpc: str, **fields: Any) -> Any:
     """Make one call as Cloud NDB does."""
-    client = RawClient(server_of(app).datastore_host)
+    client = RawClient(app.datastore_host)
     try:
         return client.call(rpc, **PARTITION, **fields)
     finally:
         client.close()
 
 
-def allocate(app: ContractApp) -> set[int]:
+def allocate(app: DeferringApp) -> set[int]:
     """Have Cloud NDB's datastore choose some ids."""
     keys = [{"partition_id": PARTITION, "path": [{"kind": "Kept"}]}] * 5
     answer = ask_datastore(app, "AllocateIds", keys=keys)
     return {key.path[0].id for key in answer.keys}
 
 
-def test_what_cloud_ndb_was_told_survives(restart: Callable[[], ContractApp]) -> None:
+def test_what_cloud_ndb_was_told_survives(restart: Callable[[], DeferringApp]) -> None:
     """After SIGKILL its entities are there, and no id comes a second time."""
     key = {"partition_id": PARTITION, "path": [{"kind": "Kept", "name": "a"}]}
     put = {"upsert": {"key": key, "properties": {"n": {"integer_value": 7}}}}
@@ -100,61 +117,59 @@ def test_what_cloud_ndb_was_told_survives(restart: Callable[[], ContractApp]) ->
 
 
 def test_what_the_state_api_was_told_survives(
-    restart: Callable[[], ContractApp],
+    restart: Callable[[], DeferringApp],
 ) -> None:
     """After SIGKILL, what was deleted, purged or reset stays so; the clock is kept."""
     app = restart()
     for name in ("deleted", "purged"):
-        app.defer("note", name, _name=name, _countdown=3600)
-    server_of(app).state("DELETE", "/queues/default/tasks/deleted")
+        assert app.defer("note", name, _name=name, _countdown=3600) == 200
+    app.state("DELETE", "/queues/default/tasks/deleted")
 
     app = restart()
-    assert [task.name for task in app.server.tasks()] == ["purged"]
-    server_of(app).purge("default")
+    assert [task.name for task in app.tasks()] == ["purged"]
+    app.purge()
 
     app = restart()
-    assert app.server.tasks() == []
+    assert app.tasks() == []
     for name in ("deleted", "purged"):
-        with pytest.raises(CaseError, match="TombstonedTaskError"):
-            app.defer("note", name, _name=name)
-    server_of(app).advance(3600)
+        assert app.defer("note", name, _name=name) == 409
+    app.advance(3600)
 
     app = restart()
-    assert server_of(app).state("GET", "/clock")["offset"] == pytest.approx(3600)
-    server_of(app).reset()
+    assert app.offset() == pytest.approx(3600)
+    app.reset()
 
     app = restart()
-    assert server_of(app).state("GET", "/clock")["offset"] == 0
-    app.defer("note", "purged", _name="purged", _countdown=3600)
+    assert app.offset() == 0
+    assert app.defer("note", "purged", _name="purged", _countdown=3600) == 200
 
 
 def test_tasks_wait_while_the_app_restarts(start: Start) -> None:
     """Tasks that are due while there is no app run when it is back, without a retry."""
     app = start()
-    server = server_of(app)
-    server.pause("default")
+    app.pause()
     for _ in range(3):
         app.defer("note", "waits")
-    kill_app(app)
+    app.kill_app()
     app.wait_for_log("Its next start is in 1 s")
-    server.resume("default")
+    app.resume()
 
-    wait_until(lambda: not server.waiting(), "the tasks have run")
-    assert attempts(app, "waits") == ["0", "0", "0"]
+    wait_until(lambda: not app.tasks(), "the tasks have run")
+    assert app.attempts("waits") == ["0", "0", "0"]
 
 
 def test_a_task_whose_connection_breaks_is_retried(start: Start) -> None:
     """The app dies in the middle of a task: that counts as an attempt."""
     app = start()
     app.defer("hold", "broken")
-    wait_until(lambda: attempts(app, "broken"), "the task has begun")
-    kill_app(app)
+    wait_until(lambda: app.attempts("broken"), "the task has begun")
+    app.kill_app()
 
     app.wait_for_log(r"task \d+ lost its connection .*; next attempt in 0\.1 s")
-    wait_until(lambda: len(attempts(app, "broken")) == 2, "the retry")
+    wait_until(lambda: len(app.attempts("broken")) == 2, "the retry")
     app.release()
-    wait_until(lambda: not server_of(app).waiting(), "the task has run")
-    assert attempts(app, "broken") == ["0", "1"]
+    wait_until(lambda: not app.tasks(), "the task has run")
+    assert app.attempts("broken") == ["0", "1"]
 
 
 def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
@@ -163,7 +178,7 @@ def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
     app.defer("hold", "slow")
 
     app.wait_for_log(r"task \d+ cut off after 0\.5 s .*; next attempt in 0\.1 s")
-    wait_until(lambda: len(attempts(app, "slow")) >= 2, "the retry")
+    wait_until(lambda: len(app.attempts("slow")) >= 2, "the retry")
     app.release()
-    wait_until(lambda: not server_of(app).waiting(), "the task has run")
-    assert attempts(app, "slow")[:2] == ["0", "1"]
+    wait_until(lambda: not app.tasks(), "the task has run")
+    assert app.attempts("slow")[:2] == ["0", "1"]

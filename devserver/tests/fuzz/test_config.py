@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.app_yaml import AppConfig, load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
 from tests.fuzz.conftest import Fuzz
@@ -24,7 +24,7 @@ GOOD_QUEUE_YAML += ["queue:\n- name: other\n  rate: 5/s\n"]
 TEXTS = st.one_of(ODD_LINES, st.text(max_size=40))
 
 
-def load(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | None:
+def loaded(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | None:
     """Read the files as the server does; return None if they cannot be used."""
     for name, text in {"app.yaml": app_yaml, "queue.yaml": queue_yaml}.items():
         file = folder / name
@@ -32,7 +32,7 @@ def load(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | Non
         if text is not None:
             file.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        read = app_yaml.load(folder)
+        read = load(folder)
     except ConfigError:
         return None
     names = [queue.name for queue in read.queues]
@@ -67,11 +67,11 @@ def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
     """Any text, and what App Engine takes, but for one value or line."""
 
     def check_text(text: str, queue_yaml: str | None) -> set[str]:
-        return reached(load(tmp_path, text, queue_yaml), odd=True)
+        return reached(loaded(tmp_path, text, queue_yaml), odd=True)
 
     def check(variant: tuple[File, str, bool], queue_yaml: str | None) -> set[str]:
         file, lines, odd = variant
-        read = load(tmp_path, as_yaml(file) + lines, queue_yaml)
+        read = loaded(tmp_path, as_yaml(file) + lines, queue_yaml)
         if not odd:
             assert read is not None
             assert len(read.static_handlers) == len(file["handlers"])
@@ -88,11 +88,11 @@ def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
     """Any text, and what App Engine takes, but for one value or line."""
 
     def check_text(text: str, app_yaml: str) -> set[str]:
-        return reached(load(tmp_path, app_yaml, text), odd=True)
+        return reached(loaded(tmp_path, app_yaml, text), odd=True)
 
     def check(variant: tuple[File, str, bool], app_yaml: str) -> set[str]:
         file, lines, odd = variant
-        read = load(tmp_path, app_yaml, as_yaml(file) + lines)
+        read = loaded(tmp_path, app_yaml, as_yaml(file) + lines)
         if not odd:
             assert read is not None
             names = {queue["name"] for queue in file["queue"]}

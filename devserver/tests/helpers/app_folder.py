@@ -1,5 +1,6 @@
-"""Apps in a folder, as small as they can be."""
+"""Apps in a folder: as small as they can be, or a copy of one in tests/apps."""
 
+import shutil
 from pathlib import Path
 
 HELLO = """\
@@ -39,6 +40,15 @@ while True:
     connection, _ = server.accept()
     threading.Thread(target=serve, args=(connection,), daemon=True).start()
 """
+
+
+APPS = Path(__file__).resolve().parents[1] / "apps"
+
+
+def copy_app(name: str, folder: Path) -> Path:
+    """Copy an app of tests/apps, which may write beside its files; return the copy."""
+    ignore = shutil.ignore_patterns("__pycache__", "__init__.py")
+    return shutil.copytree(APPS / name, folder / name, ignore=ignore)
 
 
 def make_app(

@@ -1,9 +1,7 @@
-"""`gae-devserver` as a user meets it: options, banner, reload, and its end."""
+"""`gae-devserver` as a user meets it: options, banner, errors, log."""
 
 import errno
-import io
 import json
-import logging
 import os
 import re
 import resource
@@ -13,40 +11,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
-from gae_devserver import server as server_module
-from gae_devserver import terminal as console
-from gae_devserver.app import watchdog as app_watchdog
+import gae_devserver
 from gae_devserver.storage.storage import FILE_NAME
 from gae_devserver.testing import wait_until
-from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import HELLO, make_app
+from tests.helpers.command import PATIENCE, Running, edit, fetch, run
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "gae_devserver"]
-PATIENCE = 30.0
 PROMISE = 10.0
-"""Seconds to wait for the end: 3 are promised, and a loaded machine gets more.
-
-What the server allows itself is checked without a clock, at the end of this file.
-"""
-
-# Answers with what it reads of its environment and its files.
-TELLING = """\
-import os
-from shared import text
-
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    values = [os.environ["GAE_VERSION"], os.environ.get("COLOUR", ""), text.TEXT]
-    return ["|".join(values).encode()]
-"""
+"""Seconds to wait for the end: 3 are promised, and a loaded machine gets more."""
 
 # Makes an API call.
 CALLING = """\
@@ -58,115 +37,6 @@ def call(environ, start_response):
 
 app = wrap_wsgi_app(call)
 """
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-def fetch(url: str) -> tuple[int, str]:
-    """Return status and body of an answer."""
-    try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-class Running:
-    """A server that runs in a process group of its own, as one in a terminal does."""
-
-    def __init__(self, folder: Path, work: Path, *arguments: str) -> None:
-        self._files = (work / "stdout", work / "stderr")
-        with self._files[0].open("wb") as stdout, self._files[1].open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [*COMMAND, str(folder), "--port", "0", *arguments],
-                cwd=REPOSITORY,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-
-    @property
-    def stdout(self) -> str:
-        """What it has printed."""
-        return self._files[0].read_text()
-
-    @property
-    def stderr(self) -> str:
-        """What it and the app have logged."""
-        return self._files[1].read_text("utf-8", "replace")
-
-    def find(self, pattern: str, text: Callable[[], str]) -> str:
-        """Wait for a text, and return its first group."""
-
-        def look() -> str | None:
-            found = re.search(pattern, text(), re.MULTILINE)
-            if found is None and self.process.poll() is not None:
-                pytest.fail(f"the server has ended: {self.stdout}{self.stderr}")
-            return found and found[1]
-
-        try:
-            return wait_until(look, "a text", PATIENCE) or ""
-        except TimeoutError:
-            pytest.fail(f"{pattern} is not in {text()}")
-
-    def log(self, pattern: str) -> str:
-        """Wait for a text in the log, and return its first group."""
-        return self.find(f"({pattern})", lambda: self.stderr)
-
-    @property
-    def url(self) -> str:
-        """Where the app answers."""
-        return self.find(r"^  App        (\S+)$", lambda: self.stdout)
-
-    @property
-    def state_url(self) -> str:
-        """Where the state API answers."""
-        return self.find(r"^  State API  (\S+)$", lambda: self.stdout)
-
-    @property
-    def token(self) -> str:
-        """What a write to the state API has to bring."""
-        return self.find(r"^  Token      ([0-9a-f]{32})$", lambda: self.stdout)
-
-    def answers(self, body: str) -> None:
-        """Wait until the app answers so."""
-        wait_until(lambda: fetch(self.url) == (200, body), f"{body!r}", PATIENCE)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An app that says hello."""
-    return make_app(tmp_path / "app")
-
-
-@pytest.fixture
-def start(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Start the server for `folder`."""
-    servers = []
-
-    def start_server(*arguments: str) -> Running:
-        servers.append(Running(folder, tmp_path, *arguments))
-        return servers[-1]
-
-    yield start_server
-    for server in servers:
-        left = {server.process.pid} | descendants(server.process.pid)
-        if server.process.poll() is None:
-            server.process.terminate()
-        server.process.wait(PATIENCE)
-        wait_for_end(left, PATIENCE)
 
 
 def test_the_banner(start: Callable[..., Running]) -> None:
@@ -232,7 +102,7 @@ def test_the_banner_says_where_the_storage_is(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
     """In full, also where the option is a path from the current folder on."""
-    server = start("--no-reload", "--storage", os.path.relpath(tmp_path, REPOSITORY))
+    server = start("--no-reload", "--storage", os.path.relpath(tmp_path))
     path = server.find(r"^  Storage    (.+)$", lambda: server.stdout)
     assert path == str(tmp_path.resolve() / "devserver.sqlite3")
 
@@ -375,41 +245,44 @@ def test_help() -> None:
     [
         ([], "APP_FOLDER"),
         (["missing"], "There is no folder missing."),
-        (["docs-of-nothing/app.yaml"], "There is no folder"),
-        (["tests"], "There is no app.yaml in tests."),
-        (["tests/conftest.py"], "tests/conftest.py is a file."),
-        (["docs/../tests"], f"There is no app.yaml in {REPOSITORY / 'tests'}."),
+        (["missing/app.yaml"], "There is no folder"),
+        (["other"], "There is no app.yaml in other."),
+        (["app/main.py"], "app/main.py is a file."),
+        (["app/../other"], "There is no app.yaml in {cwd}/other."),
         (
-            ["flask_app", "--port", "0", "--storage", "LICENSE"],
-            "LICENSE is a file, not a folder.",
+            ["app", "--port", "0", "--storage", "app/main.py"],
+            "app/main.py is a file, not a folder.",
         ),
         (
-            ["flask_app", "--faults", "fire=1"],
+            ["app", "--faults", "fire=1"],
             "no fault 'fire'; there are twice, lost, error, slow, rpc, kill",
         ),
-        (["flask_app", "--fast"], "unrecognized arguments: --fast"),
-        (["flask_app", "--port", "http"], "'http' is not a number from 0 to 65535"),
-        (["flask_app", "--port", "65536"], "'65536' is not a number"),
-        (["flask_app", "--port", "-1"], "'-1' is not a number"),
-        (["flask_app", "--host", "here"], "'here' is not an IP address"),
+        (["app", "--fast"], "unrecognized arguments: --fast"),
+        (["app", "--port", "http"], "'http' is not a number from 0 to 65535"),
+        (["app", "--port", "65536"], "'65536' is not a number"),
+        (["app", "--port", "-1"], "'-1' is not a number"),
+        (["app", "--host", "here"], "'here' is not an IP address"),
         (
-            ["flask_app", "--port", "0", "--host", "192.0.2.1"],
+            ["app", "--port", "0", "--host", "192.0.2.1"],
             "has no address 192.0.2.1",
         ),
-        (["flask_app", "--project", "X"], "'X' is not a project id"),
-        (["flask_app", "--project", "dev~app"], "'dev~app' is not a project id"),
-        (["flask_app", "--log-level", "loud"], "'loud'"),
+        (["app", "--project", "X"], "'X' is not a project id"),
+        (["app", "--project", "dev~app"], "'dev~app' is not a project id"),
+        (["app", "--log-level", "loud"], "'loud'"),
     ],
 )
-def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> None:
+def test_a_mistake_on_the_command_line(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     """Status 2, and the last line says what is wrong."""
-    result = run(*arguments)
+    (tmp_path / "other").mkdir()
+    result = run(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert last.startswith("gae-devserver: error: ")
-    assert message in last
+    assert message.format(cwd=tmp_path) in last
 
 
 @pytest.mark.parametrize(
@@ -449,12 +322,11 @@ def test_windows() -> None:
 import os, sys, types
 import gae_devserver.__main__ as command
 command.os = types.SimpleNamespace(**{**vars(os), "name": "nt"})
-sys.argv = ["gae-devserver", "flask_app"]
+sys.argv = ["gae-devserver", "app"]
 command.main()
 """
     result = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -468,11 +340,11 @@ command.main()
 
 
 def test_a_python_without_the_packages() -> None:
-    """One line says which package is missing, and the command that installs all."""
+    """One line says which package is missing, where, and what to install."""
     # -S: without site-packages
     result = subprocess.run(
-        [sys.executable, "-S", "-m", "gae_devserver", "flask_app"],
-        cwd=REPOSITORY,
+        [sys.executable, "-S", "-m", "gae_devserver", "app"],
+        env={**os.environ, "PYTHONPATH": str(Path(gae_devserver.__path__[0]).parent)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -480,8 +352,8 @@ def test_a_python_without_the_packages() -> None:
     )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert "the package google is missing in" in line
-    assert "python3 noxfile.py -s serve -- flask" in line
+    assert f"the package google is missing in {sys.executable}" in line
+    assert "Install gae-devserver" in line
 
 
 def test_an_app_that_dies_at_start(folder: Path) -> None:
@@ -493,7 +365,7 @@ def test_an_app_that_dies_at_start(folder: Path) -> None:
     assert "asyncio" not in result.stderr
     assert result.stderr.endswith(
         "gae-devserver: error: The app ended with exit status 3 before it was "
-        "ready. main.py, line 1: RuntimeError: broken app. Mend that, and start the "
+        "ready. main.py, line 1: RuntimeError: broken app. Fix that, and start the "
         "server again.\n"
     )
     assert result.stdout == ""
@@ -609,242 +481,6 @@ def test_open(
     assert opened.read_text() == f"{server.url}\n"
 
 
-def ends_well(server: Running, processes: set[int]) -> None:
-    """Expect status 0 in time, and no process or traceback left."""
-    assert server.process.wait(PROMISE) == 0
-    wait_for_end(processes, PROMISE)
-    assert "Traceback" not in server.stderr
-
-
-def tree_of(server: Running) -> set[int]:
-    """Return all processes of a server whose app is ready."""
-    assert server.url
-    processes = {server.process.pid} | descendants(server.process.pid)
-    # the server, the watchdog, gunicorn, a worker
-    assert len(processes) >= 4
-    return processes
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_server_alone(
-    start: Callable[..., Running], number: signal.Signals
-) -> None:
-    """It ends with status 0 in time, and so does the app."""
-    server = start()
-    processes = tree_of(server)
-    server.process.send_signal(number)
-    ends_well(server, processes)
-
-
-def test_ctrl_c_goes_to_the_whole_group(start: Callable[..., Running]) -> None:
-    """As it does in a terminal."""
-    server = start()
-    processes = tree_of(server)
-    os.killpg(server.process.pid, signal.SIGINT)
-    ends_well(server, processes)
-
-
-def test_an_impatient_user(start: Callable[..., Running]) -> None:
-    """More signals while it ends change nothing."""
-    server = start()
-    processes = tree_of(server)
-
-    def press() -> bool:
-        if server.process.poll() is None:
-            os.killpg(server.process.pid, signal.SIGINT)
-        return server.process.poll() is not None
-
-    wait_until(press, "the end", PROMISE)
-    ends_well(server, processes)
-
-
-def test_an_app_that_does_not_want_to_end(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """It is killed, so that the server keeps its promise all the same."""
-    (folder / "gunicorn.conf.py").write_text(
-        "import signal\n"
-        "def when_ready(server):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "def post_worker_init(worker):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    )
-    server = start()
-    processes = tree_of(server)
-    server.process.terminate()
-    ends_well(server, processes)
-
-
-def test_a_signal_while_the_server_starts(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """At any moment before the banner, status 0 and nothing left."""
-    (folder / "main.py").write_text(
-        "import pathlib, threading\n"
-        "pathlib.Path('loading').touch()\n"
-        "threading.Event().wait()\n"
-    )
-    server = start()
-    wait_until((folder / "loading").exists, "the import of the app", PATIENCE)
-    processes = {server.process.pid} | descendants(server.process.pid)
-    server.process.terminate()
-    ends_well(server, processes)
-    assert server.stdout == ""
-
-
-def test_a_signal_before_anything_is_imported(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """Also as soon as the app's first process exists."""
-    server = start()
-    wait_until(lambda: descendants(server.process.pid), "the watchdog", PATIENCE)
-    processes = {server.process.pid} | descendants(server.process.pid)
-    server.process.send_signal(signal.SIGINT)
-    ends_well(server, processes)
-
-
-def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
-    """The server can do nothing then, and yet the app is ended."""
-    server = start()
-    processes = tree_of(server)
-    server.process.kill()
-    server.process.wait(PATIENCE)
-    wait_for_end(processes, PROMISE)
-
-
-def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
-    """Also when the parent is killed, and can tell nobody."""
-    log = tmp_path / "log"
-    script = f"{' '.join(COMMAND)} {folder} --port 0 > {log} 2>&1; true"
-    with subprocess.Popen(["sh", "-c", script], cwd=REPOSITORY) as parent:
-        wait_until(
-            lambda: log.exists() and "Press Ctrl-C" in log.read_text(),
-            "the banner",
-            PATIENCE,
-        )
-        processes = descendants(parent.pid)
-        assert len(processes) >= 4
-        parent.kill()
-        parent.wait()
-        wait_for_end(processes, PROMISE)
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture
-def telling(folder: Path, tmp_path: Path) -> Path:
-    """An app that answers with GAE_VERSION, a variable, and a text in shared/."""
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "text.py").write_text("TEXT = 'one'")
-    (folder / "shared").symlink_to("../shared")
-    return make_app(folder, TELLING, "env_variables: {COLOUR: blue}\n")
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    """Change a file as an editor does: all at once.
-
-    The size has to change too: of a file of the same second and size, Python takes
-    what it has compiled before.
-    """
-    assert len(old) != len(new)
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(file.read_text().replace(old, new))
-    fresh.rename(file)
-
-
-def test_reload(telling: Path, start: Callable[..., Running]) -> None:
-    """Edits of the app, of what is behind a link, and of app.yaml take effect.
-
-    The log names what was edited, and not the file that the editor wrote first.
-    GAE_VERSION, which the sample takes as the counter's key, stays.
-    """
-    server = start()
-    status, body = fetch(server.url)
-    assert status == 200
-    version = body.partition("|")[0]
-    edit(telling / "main.py", '"|".join', '" / ".join')
-    server.answers(f"{version} / blue / one")
-    server.log(r" main\.py changed: restarting the app")
-    edit(telling.parent / "shared" / "text.py", "one", "three")
-    server.answers(f"{version} / blue / three")
-    edit(telling / "app.yaml", "blue", "red")
-    server.answers(f"{version} / red / three")
-
-
-def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> None:
-    """The error is shown and answered, and the next edit that is right mends it."""
-    server = start()
-    server.answers("hello")
-    edit(folder / "main.py", "hello", "hello'")
-    edit(folder / "main.py", 'b"', "b'''")
-    wait_until(lambda: fetch(server.url)[0] == 503, "the failure", PATIENCE)
-    assert "SyntaxError" in fetch(server.url)[1]
-    ended = "The app ended with exit status 3 before it was ready"
-    server.log(rf"error: {ended}\. main\.py, line 3: Syntax.* Mend that\. Its next")
-    assert "SyntaxError" in server.stderr
-    (folder / "main.py").write_text(HELLO.replace("hello", "mended"))
-    server.answers("mended")
-
-
-def test_a_broken_app_yaml_changes_nothing(
-    telling: Path, start: Callable[..., Running]
-) -> None:
-    """It is said what is wrong, and the app goes on with what it had."""
-    server = start()
-    version = fetch(server.url)[1].partition("|")[0]
-    good = (telling / "app.yaml").read_text()
-    (telling / "app.yaml").write_text(good + "colour: [\n")
-    server.log(r"error: .*app\.yaml, line \d: ")
-    assert fetch(server.url) == (200, f"{version}|blue|one")
-    (telling / "app.yaml").write_text(good.replace("blue", "green"))
-    server.answers(f"{version}|green|one")
-
-
-def queues(server: Running) -> list[str]:
-    """Return the names of the queues."""
-    status, body = fetch(f"{server.state_url}/queues")
-    assert status == 200
-    return [queue["name"] for queue in json.loads(body)["queues"]]
-
-
-def test_queue_yaml_is_read_again(telling: Path, start: Callable[..., Running]) -> None:
-    """A new queue is there without a restart; a broken file changes nothing."""
-    server = start()
-    assert queues(server) == ["default"]
-    (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/s\n")
-    wait_until(lambda: set(queues(server)) == {"default", "slow"}, "slow", PATIENCE)
-    (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/year\n")
-    server.log(r"error: .*queue\.yaml, line \d: .*[^.]\. The settings of before stay\.")
-    assert set(queues(server)) == {"default", "slow"}
-    assert "restarting the app" not in server.stderr
-
-
-def test_without_reload_nothing_happens(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """An edit has no effect."""
-    server = start("--no-reload")
-    server.answers("hello")
-    edit(folder / "main.py", "hello", "edited")
-    with pytest.raises(TimeoutError):
-        wait_until(lambda: fetch(server.url)[1] == "edited", "the edit", 1.5)
-
-
-def test_a_package_that_is_missing_after_an_edit(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """As at the first start, it is said; that a reload does not install it, too."""
-    server = start()
-    server.answers("hello")
-    (folder / "main.py").write_text("import not_there\n" + HELLO)
-    said = "There is no module not_there, .* and start the server again: noxfile.py"
-    server.log(f"error: The app ended .* before it was ready. {said}")
-    status, body = fetch(server.url)
-    assert status == 503
-    assert re.search(said, body)
-    (folder / "requirements.txt").write_text("not_there\n")
-    server.log("warning: what requirements.txt names is not installed meanwhile")
-
-
 def test_open_without_a_browser(folder: Path, start: Callable[..., Running]) -> None:
     """There is a line instead of a page."""
     server = start("--no-reload", "--open")
@@ -872,76 +508,3 @@ def test_an_app_that_crashes_comes_back(
         "error: The app ended with signal 9 by itself. Its next start is in 1 s."
     )
     server.answers("hello")
-
-
-class _Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def log_to() -> Iterator[Callable[[io.StringIO], None]]:
-    """Log two lines to a stream as the server does."""
-    root, ours = logging.getLogger(), logging.getLogger("gae_devserver")
-    before = (root.level, list(root.handlers), ours.level, logging.raiseExceptions)
-
-    def log(stream: io.StringIO) -> None:
-        console.set_up_logging("info", stream)
-        ours.info("a %s", "line")
-        ours.warning("careful")
-        ours.debug("not shown")
-
-    yield log
-    root.level, root.handlers[:], ours.level, logging.raiseExceptions = before
-
-
-def test_colour_is_for_terminals(
-    log_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only there, and not where NO_COLOR is set."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    terminal = _Terminal()
-    log_to(terminal)
-    assert "\x1b[33mwarning: careful\x1b[0m\n" in terminal.getvalue()
-
-
-@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
-def test_no_colour(
-    stream: type[io.StringIO],
-    log_to: Callable[[io.StringIO], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A file, and a terminal under NO_COLOR, get time and text only."""
-    if stream is _Terminal:
-        monkeypatch.setenv("NO_COLOR", "1")
-    output = stream()
-    log_to(output)
-    lines = output.getvalue().splitlines()
-    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines] == [
-        "a line",
-        "warning: careful",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("/plain?x=%41", "/plain?x=%41"),
-        ("/é", "/é"),
-        ("/\x1b[31m", "/\\x1b[31m"),
-        ("/\x07\n", "/\\x07\\n"),
-        ("/\u202e", "/\\u202e"),
-        ("/\udce9", "/\ufffd"),
-    ],
-)
-def test_text_from_outside_is_harmless(text: str, shown: str) -> None:
-    """Nothing that a client sends can move the cursor or reorder a line."""
-    assert console.printable(text) == shown
-
-
-def test_it_allows_itself_three_seconds() -> None:
-    """Neither the shutdown nor the end of the app may take longer than is promised."""
-    assert server_module._SHUTDOWN_SECONDS <= 3
-    assert app_watchdog._GRACE_SECONDS < server_module._SHUTDOWN_SECONDS

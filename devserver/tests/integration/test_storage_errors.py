@@ -10,7 +10,7 @@ from gae_devserver.storage.storage import (
     FILE_NAME,
     Storage,
 )
-from gae_devserver.testing.processes import wait_for_end
+from gae_devserver.testing.processes import running
 from tests.helpers.app_folder import HELLO, make_app
 from tests.helpers.calls import (
     PROJECT,
@@ -99,5 +99,4 @@ async def test_an_entity_that_cannot_be_read(tmp_path: Path, sdk_state: None) ->
     )
     assert contents(folder) == before
     pid = app / "pid"
-    if pid.exists():
-        wait_for_end({int(pid.read_text())}, 0)
+    assert not pid.exists() or not running({int(pid.read_text())})

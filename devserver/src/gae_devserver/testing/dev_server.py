@@ -89,7 +89,7 @@ class DevServer:
             )
         try:
             # the banner comes when the app is ready, and this is its last line
-            self._printed(r"^Press (Ctrl-C)")
+            self.wait_for_log(r"^Press Ctrl-C", _START_SECONDS)
             self.url = self._printed(r"^\s+App\s+(http://\S+)")
             self.state_url = self._printed(r"^\s+State API\s+(http://\S+)")
             self.token = self._printed(r"^\s+Token\s+(\S+)")
@@ -99,19 +99,29 @@ class DevServer:
             raise
 
     def _printed(self, pattern: str) -> str:
-        """Return the first group of `pattern` once the log holds it."""
+        return str(self.wait_for_log(pattern)[1])
 
-        def look() -> str | None:
+    def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
+        """Return what matches in the log, once it does; ^ and $ are those of a line.
+
+        Raises:
+            RuntimeError: the server ended before; the text shows what it printed.
+            TimeoutError: it was not printed in time; so does this one.
+        """
+
+        def look() -> re.Match[str] | None:
+            ended = self._process.poll() is not None
             found = re.search(pattern, self.log(), re.MULTILINE)
-            if found is None and self._process.poll() is not None:
+            if found is None and ended:
                 raise RuntimeError(f"the dev server ended:\n{self.log()[-3000:]}")
-            return found and found[1]
+            return found
 
-        what = f"{pattern} in {self._log_file}"
         try:
-            return wait_until(look, what, _START_SECONDS) or ""
+            found = wait_until(look, f"{pattern} in {self._log_file}", seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
+        assert found is not None
+        return found
 
     def __enter__(self) -> Self:
         return self

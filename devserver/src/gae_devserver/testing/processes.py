@@ -24,8 +24,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def running(pids: set[int]) -> set[int]:
+    """Return those of the processes that still run."""
+    return pids & _all_processes().keys()
+
+
 def wait_for_end(pids: set[int], seconds: float) -> None:
     """Wait until none of the processes runs any more."""
-    wait_until(
-        lambda: pids.isdisjoint(_all_processes()), f"the end of {sorted(pids)}", seconds
-    )
+    wait_until(lambda: not running(pids), f"the end of {sorted(pids)}", seconds)

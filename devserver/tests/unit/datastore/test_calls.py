@@ -1,4 +1,4 @@
-"""The datastore as the app calls it: transactions that wait, and mended faults."""
+"""The datastore as the app calls it: transactions that wait, and fixed faults."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator

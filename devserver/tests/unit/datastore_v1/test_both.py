@@ -421,3 +421,26 @@ def test_no_update_is_lost_between_the_libraries(
             done.result(60)
     client.stub.close()
     assert MODELS[bundled]["Counter"].get_by_id("x").count == 40
+
+
+def test_every_type_of_property_is_compared() -> None:
+    """What both libraries offer is in the models that their tests compare."""
+
+    def properties(ndb: Any) -> set[str]:
+        return {
+            name
+            for name, found in vars(ndb).items()
+            if isinstance(found, type) and issubclass(found, ndb.Property)
+        }
+
+    compared = {
+        type(found).__name__
+        for model in MODELS[bundled].values()
+        for found in model._properties.values()
+    }
+
+    # Property is abstract, ModelKey is every model's; a blob key has a test of its own
+    without = {"Property", "ModelKey", "BlobKeyProperty"}
+    assert properties(bundled) & properties(cloud) - without == compared - {
+        "_ClassKeyProperty"
+    }

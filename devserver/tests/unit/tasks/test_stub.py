@@ -1,4 +1,4 @@
-"""The task queue's store: what the SDK's stub does, and what is mended in it."""
+"""The task queue's store: what the SDK's stub does, and what is fixed in it."""
 
 import logging
 import time

@@ -1,0 +1,1 @@
+"""Apps for these tests, each in a folder of its own."""

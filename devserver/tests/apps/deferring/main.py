@@ -1,0 +1,63 @@
+"""An app that defers a function, and writes down each of its runs.
+
+POST /defer?function=NAME&label=TEXT defers note or hold. Other parameters, such as
+_name and _countdown, go to deferred.defer. The answer is 409 if the name is taken.
+"""
+
+import json
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from google.appengine.api import taskqueue, wrap_wsgi_app
+from google.appengine.ext import deferred
+
+FOLDER = pathlib.Path(__file__).parent
+RUNS = FOLDER / "runs.jsonl"
+RELEASE = FOLDER / "release"
+"""While this file is missing, `hold` does not return."""
+
+HOLD_SECONDS = 20.0
+"""Seconds after which `hold` gives up waiting."""
+
+
+def note(label: str) -> None:
+    """Write down one run, with the number of attempts before it."""
+    retries = os.environ["HTTP_X_APPENGINE_TASKRETRYCOUNT"]
+    # one write to a file opened for appending: tasks run at the same time
+    with RUNS.open("ab", buffering=0) as file:
+        file.write(json.dumps([label, retries]).encode() + b"\n")
+
+
+def hold(label: str) -> None:
+    """Write down the run, and wait until the test lets go."""
+    note(label)
+    pause = threading.Event()
+    deadline = time.monotonic() + HOLD_SECONDS
+    while not RELEASE.exists() and time.monotonic() < deadline:
+        pause.wait(0.01)
+
+
+FUNCTIONS = {"note": note, "hold": hold}
+
+
+def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Defer what the query names."""
+    query: dict[str, str | float] = {**dict(parse_qsl(environ["QUERY_STRING"]))}
+    function = FUNCTIONS[str(query.pop("function"))]
+    if "_countdown" in query:
+        query["_countdown"] = float(query["_countdown"])
+    status = "200 OK"
+    try:
+        deferred.defer(function, query.pop("label"), **query)
+    except (taskqueue.TaskAlreadyExistsError, taskqueue.TombstonedTaskError):
+        status = "409 Conflict"
+    start_response(status, [("Content-Type", "text/plain")])
+    return []
+
+
+app = wrap_wsgi_app(serve, use_deferred=True)

@@ -1,0 +1,1 @@
+"""An app that uses both NDB libraries."""

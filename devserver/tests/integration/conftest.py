@@ -1,0 +1,34 @@
+"""The command with an app that says hello."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gae_devserver.testing.processes import descendants, wait_for_end
+from tests.helpers.app_folder import make_app
+from tests.helpers.command import PATIENCE, Running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An app that says hello."""
+    return make_app(tmp_path / "app")
+
+
+@pytest.fixture
+def start(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start the server for `folder`."""
+    servers = []
+
+    def start_server(*arguments: str) -> Running:
+        servers.append(Running(folder, tmp_path, *arguments))
+        return servers[-1]
+
+    yield start_server
+    for server in servers:
+        left = {server.process.pid} | descendants(server.process.pid)
+        if server.process.poll() is None:
+            server.process.terminate()
+        server.process.wait(PATIENCE)
+        wait_for_end(left, PATIENCE)

@@ -1,0 +1,148 @@
+"""However the server ends, it does so in time and leaves no process."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gae_devserver import server as server_module
+from gae_devserver.app import watchdog
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants, wait_for_end
+from tests.helpers.command import COMMAND, PATIENCE, Running
+
+PROMISE = 10.0
+"""Seconds to wait for the end: 3 are promised, and a loaded machine gets more.
+
+What the server allows itself is checked without a clock, at the end of this file.
+"""
+
+
+def ends_well(server: Running, processes: set[int]) -> None:
+    """Expect status 0 in time, and no process or traceback left."""
+    assert server.process.wait(PROMISE) == 0
+    wait_for_end(processes, PROMISE)
+    assert "Traceback" not in server.stderr
+
+
+def tree_of(server: Running) -> set[int]:
+    """Return all processes of a server whose app is ready."""
+    assert server.url
+    processes = {server.process.pid} | descendants(server.process.pid)
+    # the server, the watchdog, gunicorn, a worker
+    assert len(processes) >= 4
+    return processes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_server_alone(
+    start: Callable[..., Running], number: signal.Signals
+) -> None:
+    """It ends with status 0 in time, and so does the app."""
+    server = start()
+    processes = tree_of(server)
+    server.process.send_signal(number)
+    ends_well(server, processes)
+
+
+def test_ctrl_c_goes_to_the_whole_group(start: Callable[..., Running]) -> None:
+    """As it does in a terminal."""
+    server = start()
+    processes = tree_of(server)
+    os.killpg(server.process.pid, signal.SIGINT)
+    ends_well(server, processes)
+
+
+def test_an_impatient_user(start: Callable[..., Running]) -> None:
+    """More signals while it ends change nothing."""
+    server = start()
+    processes = tree_of(server)
+
+    def press() -> bool:
+        if server.process.poll() is None:
+            os.killpg(server.process.pid, signal.SIGINT)
+        return server.process.poll() is not None
+
+    wait_until(press, "the end", PROMISE)
+    ends_well(server, processes)
+
+
+def test_an_app_that_does_not_want_to_end(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """It is killed, so that the server keeps its promise all the same."""
+    (folder / "gunicorn.conf.py").write_text(
+        "import signal\n"
+        "def when_ready(server):\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "def post_worker_init(worker):\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    )
+    server = start()
+    processes = tree_of(server)
+    server.process.terminate()
+    ends_well(server, processes)
+
+
+def test_a_signal_while_the_server_starts(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """At any moment before the banner, status 0 and nothing left."""
+    (folder / "main.py").write_text(
+        "import pathlib, threading\n"
+        "pathlib.Path('loading').touch()\n"
+        "threading.Event().wait()\n"
+    )
+    server = start()
+    wait_until((folder / "loading").exists, "the import of the app", PATIENCE)
+    processes = {server.process.pid} | descendants(server.process.pid)
+    server.process.terminate()
+    ends_well(server, processes)
+    assert server.stdout == ""
+
+
+def test_a_signal_before_anything_is_imported(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """Also as soon as the app's first process exists."""
+    server = start()
+    wait_until(lambda: descendants(server.process.pid), "the watchdog", PATIENCE)
+    processes = {server.process.pid} | descendants(server.process.pid)
+    server.process.send_signal(signal.SIGINT)
+    ends_well(server, processes)
+
+
+def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
+    """The server can do nothing then, and yet the app is ended."""
+    server = start()
+    processes = tree_of(server)
+    server.process.kill()
+    server.process.wait(PATIENCE)
+    wait_for_end(processes, PROMISE)
+
+
+def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
+    """Also when the parent is killed, and can tell nobody."""
+    log = tmp_path / "log"
+    script = f"{' '.join(COMMAND)} {folder} --port 0 > {log} 2>&1; true"
+    with subprocess.Popen(["sh", "-c", script]) as parent:
+        wait_until(
+            lambda: log.exists() and "Press Ctrl-C" in log.read_text(),
+            "the banner",
+            PATIENCE,
+        )
+        processes = descendants(parent.pid)
+        assert len(processes) >= 4
+        parent.kill()
+        parent.wait()
+        wait_for_end(processes, PROMISE)
+    assert "Traceback" not in log.read_text()
+
+
+def test_it_allows_itself_three_seconds() -> None:
+    """Neither the shutdown nor the end of the app may take longer than is promised."""
+    assert server_module._SHUTDOWN_SECONDS <= 3
+    assert watchdog._GRACE_SECONDS < server_module._SHUTDOWN_SECONDS
