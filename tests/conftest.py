@@ -2,13 +2,10 @@
 
 import os
 import pathlib
-import random
-import signal
-import threading
 from collections.abc import Iterator
-from types import FrameType
 
 import pytest
+from gae_devserver.testing import ending
 
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
@@ -20,9 +17,6 @@ from tools import cloud_sdk
 
 SERVERS = ("embedded", "dev_appserver")
 LIBRARIES = ("bundled", "cloud")
-
-PARENT_INTERVAL = 0.5
-"""Seconds between two looks whether nox is still there."""
 
 
 def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
@@ -47,19 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--app", choices=APPS, default="flask", help="the app that the contract tests"
     )
-    fuzz = parser.getgroup("fuzz")
-    fuzz.addoption(
-        "--fuzz-inputs",
-        type=int,
-        default=2000,
-        help="how many inputs tests/fuzz makes in all (a long run: 50000)",
-    )
-    fuzz.addoption(
-        "--fuzz-seed",
-        type=int,
-        default=random.randrange(2**32),
-        help="repeat the run of tests/fuzz whose report begins with this seed",
-    )
     group.addoption(
         "--server",
         choices=SERVERS,
@@ -82,11 +63,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say how to repeat the run."""
-    return f"fuzz seed: --fuzz-seed={config.getoption('--fuzz-seed')}"
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and let nox end the run so that servers are stopped too."""
     config.addinivalue_line(
@@ -107,38 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
         except cloud_sdk.NotInstalledError as error:
             raise pytest.UsageError(str(error)) from None
 
-    end_as_with_ctrl_c()
+    ending.end_as_with_ctrl_c()
     if "NOX_CURRENT_SESSION" in os.environ:
-        threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_as_with_ctrl_c() -> None:
-    """Make SIGTERM raise KeyboardInterrupt, once.
-
-    nox sends it after a Ctrl-C that has reached the tests as well; it must not break
-    off the stopping of the servers. A second Ctrl-C may.
-    """
-    stopping = False
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping and signum == signal.SIGTERM:
-            return
-        stopping = True
-        raise KeyboardInterrupt
-
-    # a shell has background jobs ignore Ctrl-C, and the servers would inherit that
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, interrupt)
-
-
-def end_with_parent() -> None:
-    """End the run when nox is there no more: it was killed, and could end nothing."""
-    parent = os.getppid()
-    pause = threading.Event()
-    while os.getppid() == parent:
-        pause.wait(PARENT_INTERVAL)
-    os.kill(os.getpid(), signal.SIGTERM)
+        ending.end_with_parent()
 
 
 def pytest_collection_modifyitems(

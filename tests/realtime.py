@@ -4,8 +4,9 @@ import functools
 import time
 from collections.abc import Callable
 
+from gae_devserver.testing import wait_until
+
 from tests.servers.base import Site
-from tests.servers.waiting import wait_until
 
 SCHEDULE = ((0, 10), (60, 20), (120, 30))
 """Seconds after the request, and what has been added to the count by then."""

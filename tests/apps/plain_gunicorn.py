@@ -11,8 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from tests.servers.base import Response
-from tests.servers.waiting import wait_until
+from gae_devserver.testing import Response, wait_until
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 APPS = ("flask_app", "django_app", "plain_wsgi_app")

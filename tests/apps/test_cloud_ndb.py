@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from gae_devserver.datastore_v1 import transactions
+from gae_devserver.testing.datastore import DatastoreThread
 from google.api_core.exceptions import RetryError
 from google.appengine.api import namespace_manager
 from google.cloud import ndb as library
@@ -24,9 +25,8 @@ from google.cloud.ndb import _retry
 
 from shared.cloud_ndb import cloud_ndb
 from tests.apps.plain_gunicorn import REPOSITORY
-from tests.devserver.calls import PROJECT
-from tests.devserver.datastore_v1_server import RunningDatastore
 
+PROJECT = "unit"
 AT_ONCE = 8
 
 PATIENCE = 0.3
@@ -34,11 +34,11 @@ PATIENCE = 0.3
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[RunningDatastore]:
+def datastore() -> Iterator[DatastoreThread]:
     """A datastore for all tests of the module."""
-    running = RunningDatastore()
-    yield running
-    running.stop()
+    datastore = DatastoreThread(PROJECT)
+    yield datastore
+    datastore.stop()
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 @pytest.fixture
 def ndb(
-    running: RunningDatastore, clients: list[Any], monkeypatch: pytest.MonkeyPatch
+    datastore: DatastoreThread, clients: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """What counter.py uses of ndb, on an empty datastore."""
-    running.clear()
-    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", running.host)
+    datastore.clear()
+    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", datastore.host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
     # seconds before a retry, and for which the datastore lets a transaction wait
     monkeypatch.setattr(_retry, "_DEFAULT_INITIAL_DELAY", 0.001)

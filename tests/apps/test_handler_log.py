@@ -1,10 +1,10 @@
 """What the shared handler logs of a task that an app gets."""
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.apps.payloads import FROM_QUEUE, call
 from tests.apps.plain_gunicorn import PlainGunicorn
-from tests.servers.waiting import wait_until
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gae_devserver.testing.datastore import DatastoreThread
 from google.appengine.ext import deferred, testbed
 from google.appengine.ext import ndb as bundled_ndb
 
@@ -20,7 +21,6 @@ from shared.cloud_ndb import cloud_ndb
 from shared.counter import do_something_later
 from shared.once import once
 from tests.apps.plain_gunicorn import REPOSITORY
-from tests.devserver.datastore_v1_server import RunningDatastore
 from tests.servers.staging import APPS
 
 Task = Callable[..., None]
@@ -35,11 +35,11 @@ def bundled(services: testbed.Testbed) -> Any:
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Cloud NDB, as counter.py uses it, on the dev server's datastore."""
-    running = RunningDatastore()
-    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", running.host)
+    datastore = DatastoreThread("unit")
+    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", datastore.host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "unit")
     yield cloud_ndb()
-    running.stop()
+    datastore.stop()
 
 
 @pytest.fixture(params=["bundled", "cloud"])
@@ -301,6 +301,7 @@ def test_can_be_left_out(app: str, tmp_path: Path) -> None:
 LEFT_OUT = """\
 import os
 os.environ["GAE_ENV"] = "localdev"
+from gae_devserver.testing.datastore import DatastoreThread
 from google.appengine.ext import deferred, testbed
 
 services = testbed.Testbed()

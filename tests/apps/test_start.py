@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.apps.payloads import FROM_QUEUE, call
 from tests.apps.plain_gunicorn import (
@@ -21,7 +22,6 @@ from tests.apps.plain_gunicorn import (
     running,
     stage,
 )
-from tests.servers.waiting import wait_until
 
 
 @pytest.mark.parametrize(

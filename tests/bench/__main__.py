@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+from gae_devserver.testing import wait_until
 from google.cloud.datastore_v1.types import datastore as datastore_pb
 from google.cloud.datastore_v1.types import entity as entity_pb
 
@@ -34,7 +35,6 @@ from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import START_TIME, DatastoreEmulator
 from tests.servers.embedded import Embedded
-from tests.servers.waiting import wait_until
 from tools.cloud_sdk import NotInstalledError, find_dev_appserver
 
 PROJECT = "sample-project"
@@ -194,7 +194,7 @@ def measure_running(
 ) -> None:
     """Measure a server that runs."""
     app.release()
-    process = server._process if isinstance(server, Embedded) else server._leash  # type: ignore[attr-defined]
+    pid = server.pid if isinstance(server, Embedded) else server._leash.pid  # type: ignore[attr-defined]
     for _ in range(runs):
         # a counter that exists, as on every page but the first
         app.call("enqueue_increments", 1, 10)
@@ -211,7 +211,7 @@ def measure_running(
         assert app.count() == 3000, "an update was lost"
         if isinstance(server, Embedded):
             figures["deliveries per increment"].append(executions(server) / 300)
-    rss, pss = memory_mb(process.pid)
+    rss, pss = memory_mb(pid)
     figures["memory, all processes (RSS)"].append(rss)
     if pss is not None:
         figures["memory, shared pages once (PSS)"].append(pss)

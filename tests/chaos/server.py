@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 
 from gae_devserver.storage.storage import FILE_NAME
+from gae_devserver.testing import wait_until
 
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
-from tests.servers.waiting import wait_until
 
 FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
-"""What happens all the time; see devserver/faults.py."""
+"""What happens all the time; see `gae-devserver --help`."""
 
 PATIENCE = 300.0
 """Seconds that one call may take to get through."""
@@ -42,11 +42,6 @@ def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Pat
 
 class Run(Embedded):
     """One start of the server."""
-
-    @property
-    def pid(self) -> int:
-        """The server's process."""
-        return self._process.pid
 
     def waiting(self, queue: str = "default") -> int:
         """Return how many tasks wait, at one moment."""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.chaos.conftest import SHORT
 from tests.chaos.server import ChaosServer, moments, stage
 from tests.conftest import LIBRARIES
 from tests.servers.staging import APPS, REPOSITORY
-from tests.servers.waiting import wait_until
 
 AT_ONCE = 8
 """Requests that the driver has open at a time."""

@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.servers.contract_app import CaseError, ContractApp, Run
 from tests.servers.embedded import Embedded
-from tests.servers.waiting import wait_until
 
 
 def most_at_once(runs: list[Run]) -> int:

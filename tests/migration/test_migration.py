@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY, stage
-from tests.servers.waiting import wait_until
 
-MAIN = REPOSITORY / "tests" / "devserver" / "staged" / "migration_main.py"
+MAIN = pathlib.Path(__file__).parent / "staged" / "migration_main.py"
 TASKS = 10
 MODULES = {
     "google.appengine.ext.ndb.model": "bundled",

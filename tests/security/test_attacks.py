@@ -5,7 +5,6 @@ most of it through, the app's own defence is what refuses.
 """
 
 import itertools
-import os
 import pathlib
 import re
 import socket
@@ -15,9 +14,7 @@ import pytest
 
 from tests.apps.payloads import trap
 from tests.security import straight
-from tests.security.sockets import listening_tcp_sockets
 from tests.servers.base import Server
-from tests.servers.embedded import Embedded
 
 ENDPOINTS = ("/_ah/queue/deferred", "/custom/path")
 
@@ -92,14 +89,6 @@ def app_address(victim: Server) -> straight.Address:
     return straight.app_address(victim)
 
 
-@pytest.fixture
-def app_socket(app_address: straight.Address) -> pathlib.Path:
-    """The socket on which gunicorn listens; only the embedded server makes one."""
-    if not isinstance(app_address, pathlib.Path):
-        pytest.skip("dev_appserver.py gives gunicorn a TCP port")
-    return app_address
-
-
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_straight_to_the_app(
     app_address: straight.Address, endpoint: str, tmp_path: pathlib.Path
@@ -127,24 +116,3 @@ def test_the_payload_is_an_attack(
     made = tmp_path / "made"
     straight.post(app_address, endpoint, FORGED, trap(made))
     assert made.is_dir()
-
-
-def test_only_this_user_can_open_the_socket(app_socket: pathlib.Path) -> None:
-    """It is in a folder of this user's that nobody else can enter."""
-    folder = app_socket.parent.stat()
-    assert folder.st_mode & 0o777 == 0o700
-    assert folder.st_uid == os.getuid()
-    assert len(os.fsencode(app_socket)) < 100
-
-
-def test_no_tcp_port_of_the_app(victim: Server, app_socket: pathlib.Path) -> None:
-    """The app's processes listen on no TCP port; the server on loopback only."""
-    assert isinstance(victim, Embedded)
-    server = victim._process.pid
-    of_server, of_app = listening_tcp_sockets(server)
-    assert of_app == []
-    # gRPC asks for 127.0.0.1 in the form that IPv6 has for it
-    loopback = {"127.0.0.1", "::1", "::ffff:7f00:1"}
-    assert {address for address, _ in of_server} <= loopback
-    port = int(victim.url.rpartition(":")[2])
-    assert ("127.0.0.1", port) in of_server

@@ -10,11 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import strategies as st
 
-from tests.fuzz import headers
-from tests.fuzz.conftest import Fuzz
-from tests.fuzz.drawing import weighted, with_one_byte
-from tests.fuzz.headers import FORGED, Header
-from tests.security import straight
+from tests.security import inputs, straight
+from tests.security.inputs import Header, check_many, often, with_one_byte
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
 
@@ -120,7 +117,7 @@ def outcome_of(answer: bytes) -> tuple[int, bytes]:
 
 
 def test_from_outside(
-    embedded: Embedded, app: ContractApp, tasks: dict[str, bytes], fuzz: Fuzz
+    embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]
 ) -> None:
     """Whatever comes with it, a request from outside runs no task: 4xx or no answer."""
     parts = urlsplit(embedded.url)
@@ -136,26 +133,21 @@ def test_from_outside(
         reached = {"app"} if b"\r\nServer: gunicorn\r\n" in answer else {"refused"}
         return reached | ({"endpoint"} if b"XSRF" in answer else set())
 
-    likely = st.sampled_from([b"task1", b"default", QUEUE_IP.encode(), FORGED])
-    field = weighted(
-        (4, st.tuples(headers.FORGED_NAMES, likely)),
-        (4, headers.GOOD),
-        (1, headers.ODD),
-    )
+    likely = st.sampled_from([b"task1", b"default", QUEUE_IP.encode(), b"other"])
+    forged = st.tuples(inputs.FORGED_NAMES, likely)
+    field = often((4, forged), (4, inputs.ORDINARY), (1, inputs.ODD))
     fields = st.lists(field, max_size=4, unique_by=lambda field: field[0])
     methods = st.sampled_from(["POST"] * 6 + ["GET", "HEAD", "PUT", "OPTIONS", "X"])
-    bodies = weighted((3, st.just(tasks["note"])), (1, NO_TASKS))
+    bodies = often((3, st.just(tasks["note"])), (1, NO_TASKS))
     drawn = (ENDPOINTS, methods, fields, bodies)
     at_least = {"app": 0.2, "endpoint": 0.1}
-    fuzz("endpoint: from outside", check, *drawn, at_least=at_least)
+    check_many(check, *drawn, at_least=at_least)
     assert app.runs() == []
     assert embedded.get("/counter/get").status == 200
 
 
-def test_senders(
-    embedded: Embedded, app: ContractApp, tasks: dict[str, bytes], fuzz: Fuzz
-) -> None:
-    """App Engine says where a request comes from; who says so himself runs no task."""
+def test_senders(embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]) -> None:
+    """A request runs a task only if App Engine itself says that it is from a queue."""
     address = straight.app_address(embedded)
 
     def check(
@@ -186,16 +178,16 @@ def test_senders(
         return {"run"}
 
     ips = st.sampled_from([QUEUE_IP] * 4 + ["0.1.0.3", "0.1.0.20", "127.0.0.1", "::1"])
-    given = weighted((1, st.just([QUEUE_IP])), (1, st.lists(ips, max_size=2)))
-    names = weighted((5, st.text("task-1", min_size=1)), (1, st.just("")))
+    given = often((1, st.just([QUEUE_IP])), (1, st.lists(ips, max_size=2)))
+    names = often((5, st.text("task-1", min_size=1)), (1, st.just("")))
     software = st.sampled_from([False, False, False, True])
     drawn = (ENDPOINTS, names, given, given, software)
     at_least = {"run": 0.05, "refused": 0.1, "forged": 0.05}
-    fuzz("endpoint: senders", check, *drawn, at_least=at_least)
+    check_many(check, *drawn, at_least=at_least)
 
 
 def test_as_a_task(
-    embedded: Embedded, app: ContractApp, tasks: dict[str, bytes], fuzz: Fuzz
+    embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]
 ) -> None:
     """Any payload runs, is dropped or fails, in plain words; the app runs on."""
     address = straight.app_address(embedded)
@@ -215,7 +207,7 @@ def test_as_a_task(
 
     booted = embedded.log().count("Booting worker")
     at_least = {text.decode(): 0.02 for _, text in OUTCOMES.values()}
-    fuzz("endpoint: payloads", check, ENDPOINTS, payloads(tasks), at_least=at_least)
+    check_many(check, ENDPOINTS, payloads(tasks), at_least=at_least)
     # one with a wrong byte may run too, with another label
     assert len(app.runs()) >= rights
     assert embedded.get("/counter/get").status == 200

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from gae_devserver.testing import wait_until
+
 from tests.servers.base import Server
-from tests.servers.waiting import wait_until
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-from tests.servers import base
-from tests.servers.waiting import wait_until
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.requests import send
+
 from tools import leash
 from tools.cloud_sdk import find_emulator
 from tools.dev_appserver import free_port
@@ -70,13 +71,13 @@ class DatastoreEmulator:
             log = self._log_file.read_text(errors="replace")
             raise RuntimeError(f"the Datastore emulator ended:\n{log[-3000:]}")
         try:
-            return base.send(f"http://{self.host}", "GET", "/").status == 200
+            return send(f"http://{self.host}", "GET", "/").status == 200
         except OSError:
             return False
 
     def reset(self) -> None:
         """Drop all entities."""
-        answer = base.send(f"http://{self.host}", "POST", "/reset", body=b"")
+        answer = send(f"http://{self.host}", "POST", "/reset", body=b"")
         assert answer.status == 200, answer.text
 
     def stop(self) -> None:

@@ -9,14 +9,15 @@ import sys
 import time
 from typing import Any
 
-from dev_appserver.appengine.api import api_base_pb2
-from dev_appserver.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
-from dev_appserver.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
-from dev_appserver.protobuf import wrappers_pb2
+from gae_devserver.testing import Task, wait_until
+from gae_devserver.testing.requests import send
+from google.appengine.api import api_base_pb2
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
+from google.protobuf import wrappers_pb2
 
 from tests.servers import base
 from tests.servers.datastore_emulator import DatastoreEmulator
-from tests.servers.waiting import wait_until
 from tools import dev_appserver, leash
 from tools.cloud_sdk import find_dev_appserver
 
@@ -131,7 +132,7 @@ class DevAppserver(base.Server):
         call.service_name = "taskqueue"
         call.method = method
         call.request = request.SerializeToString()
-        answer = base.send(self._api, "POST", "/", body=call.SerializeToString())
+        answer = send(self._api, "POST", "/", body=call.SerializeToString())
         result = remote_api.Response()
         result.ParseFromString(answer.body)
         if result.HasField("application_error"):
@@ -196,7 +197,7 @@ class DevAppserver(base.Server):
 
         wait_until(quiet, "the queues are quiet", SETTLE_TIME)
 
-    def tasks(self, queue: str = "default") -> list[base.Task]:
+    def tasks(self, queue: str = "default") -> list[Task]:
         """Return the tasks that wait in `queue`, the next one to run first."""
         tasks = self._raw_tasks(queue)
         due = self._schedule()
@@ -206,7 +207,7 @@ class DevAppserver(base.Server):
             name = task.task_name.decode()
             eta = due.get((queue, name, task.eta_usec), task.eta_usec / 1e6)
             found.append(
-                base.Task(
+                Task(
                     queue=queue,
                     name=name,
                     method=task.RequestMethod.Name(task.method) if task.url else "",
@@ -267,7 +268,7 @@ class DevAppserver(base.Server):
             # this message is not in the pip package either
             name = wrappers_pb2.StringValue(value=queue)
             self.call("FlushQueue", name, api_base_pb2.VoidProto())
-        base.send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
+        send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
         if self._emulator is not None:
             self._emulator.reset()
         self._offset = 0.0

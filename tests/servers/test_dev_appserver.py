@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+from gae_devserver.testing import wait_until
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from tests.servers.contract_app import ContractApp
 from tests.servers.dev_appserver import DevAppserver
 from tests.servers.staging import REPOSITORY, stage
-from tests.servers.waiting import wait_until
 from tools import cloud_sdk
 
 
