@@ -82,9 +82,9 @@ def test_copy_leaves_the_rest_behind(tmp_path: pathlib.Path) -> None:
 
 
 def clone_apps(clone: pathlib.Path) -> pathlib.Path:
-    """Copy noxfile.py, an app with its link, and what the link points to."""
+    """Copy noxfile.py with its tools, an app with its link, and `shared`."""
     leave = shutil.ignore_patterns("__pycache__")
-    for folder in ("shared", "flask_app"):
+    for folder in ("shared", "tools", "flask_app"):
         shutil.copytree(
             REPOSITORY / folder, clone / folder, symlinks=True, ignore=leave
         )

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.commands import cloud_sdk
 from tests.commands.running import MINUTES, Run, nox, own_commands, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
-from tests.servers.waiting import wait_until
 
 NEEDED = {"app.yaml", "main.py", "requirements.txt"} | {
     f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")

@@ -1,4 +1,4 @@
-"""What docs/devserver.md shows of answers and log lines is what a server gives."""
+"""What devserver/README.md shows of answers and log lines is what a server gives."""
 
 import base64
 import json

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.commands.running import Run, environment, nox
 from tests.servers.base import Server
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
-from tests.servers.waiting import wait_until
 from tools import cloud_sdk
 from tools.dev_appserver import free_port
 

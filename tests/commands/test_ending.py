@@ -5,10 +5,10 @@ import pathlib
 import signal
 
 import pytest
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants, wait_for_end
 
 from tests.commands.running import MINUTES, start_nox
-from tests.devserver.processes import descendants, wait_for_end
-from tests.servers.waiting import wait_until
 from tools import cloud_sdk
 
 STOP_SECONDS = 10.0

@@ -9,7 +9,7 @@ from tests.servers.staging import REPOSITORY
 
 PAGES = sorted(
     page.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", "docs/*.md", ".github/*.md")
+    for pattern in ("*.md", "docs/*.md", "devserver/*.md", ".github/*.md")
     for page in REPOSITORY.glob(pattern)
 )
 
@@ -25,7 +25,7 @@ ELSEWHERE = {
     "my_app/requirements.txt",
     "test_counter.py",
 }
-FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "docs")
+FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "devserver")
 
 
 def prose(page: str) -> str:

@@ -1,4 +1,4 @@
-"""What requirements-lock.txt and the group `minimums` say, against the pins.
+"""What requirements-lock.txt and the lowest releases are, against the pins.
 
 `nox -s lock` writes the file; test_noxfile.py shows that its hashes are checked.
 """
@@ -15,6 +15,7 @@ from tests.servers.staging import APPS, REPOSITORY
 
 LOCK = (REPOSITORY / "requirements-lock.txt").read_text()
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+DEVSERVER = tomllib.loads((REPOSITORY / "devserver" / "pyproject.toml").read_text())
 GROUPS = set(PYPROJECT["dependency-groups"])
 
 ENTRY = re.compile(
@@ -38,6 +39,9 @@ def of_group(group: str) -> list[Requirement]:
     """Return what a dependency group of pyproject.toml asks for."""
     return list(map(Requirement, nox.project.dependency_groups(PYPROJECT, group)))
 
+
+RANGES = list(map(Requirement, DEVSERVER["project"]["dependencies"]))
+"""What the dev server asks for."""
 
 PINS = {
     **{f"{APPS[app]}/requirements.txt": of_app(app) for app in APPS},
@@ -63,6 +67,14 @@ def test_lock_has_every_pin(source: str) -> None:
         assert Version(LOCKED[requirement.name]) == pinned(requirement)
 
 
+def test_lock_has_what_the_dev_server_needs() -> None:
+    """Its dependencies, in a release that it allows, and what builds it."""
+    build = map(Requirement, DEVSERVER["build-system"]["requires"])
+    for requirement in (*RANGES, *build):
+        locked = LOCKED[requirement.name.replace("_", "-")]
+        assert locked in requirement.specifier, requirement
+
+
 def test_every_entry_has_hashes() -> None:
     """Nothing but packages with hashes and comments is in the lock, no index either."""
     assert len(LOCKED) > 50
@@ -80,6 +92,12 @@ def test_lock_has_one_release_of_each_package() -> None:
 # --- the lowest releases --------------------------------------------------------------
 
 MINIMUMS = {minimum.name: pinned(minimum) for minimum in of_group("minimums")}
+MINIMUMS |= {
+    wanted.name: Version(bound.version)
+    for wanted in RANGES
+    for bound in wanted.specifier
+    if bound.operator == ">="
+}
 
 
 @pytest.mark.parametrize("source", PINS)
@@ -92,6 +110,6 @@ def test_pins_are_not_below_the_minimums(source: str) -> None:
 
 def test_every_package_that_runs_has_a_minimum() -> None:
     """A lowest release is named for all that the apps and the dev server ask for."""
-    sources = [*(of_app(app) for app in APPS), of_group("devserver")]
+    sources = [*(of_app(app) for app in APPS), RANGES]
     names = {requirement.name for source in sources for requirement in source}
     assert set(MINIMUMS) == names

@@ -17,12 +17,12 @@ from importlib import metadata
 from typing import IO
 
 import pytest
+from gae_devserver.testing import wait_until
 from packaging.utils import canonicalize_name
 
 from tests.commands import running
 from tests.commands.running import MINUTES, Run, environment
 from tests.servers.staging import REPOSITORY
-from tests.servers.waiting import wait_until
 
 SET_UP = "noxfile.py: setting up nox in "
 LOCK = "requirements-lock.txt"
@@ -494,7 +494,7 @@ def test_copy_on_windows(tmp_path: pathlib.Path) -> None:
 def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -> None:
     """A session's second run installs nothing; after an interruption one does.
 
-    So does one after a change of the lock.
+    So does one after a change of the lock, or of what the dev server needs.
     """
     lint = ["-s", "lint", "--install-only"]
     first = run(python, used_clone, *lint)
@@ -505,11 +505,14 @@ def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -
     with (used_clone / LOCK).open("a") as lock:
         lock.write("# changed\n")
     fourth = run(python, used_clone, *lint)
+    with (used_clone / "devserver" / "pyproject.toml").open("a") as pyproject:
+        pyproject.write("# changed\n")
+    fifth = run(python, used_clone, *lint)
 
-    runs = (first, second, third, fourth)
-    assert [r.returncode for r in runs] == [0, 0, 0, 0], first.stderr
+    runs = (first, second, third, fourth, fifth)
+    assert [r.returncode for r in runs] == [0] * 5, first.stderr
     told = ["installing lint" in r.stderr for r in runs]
-    assert told == [True, False, True, True]
+    assert told == [True, False, True, True, True]
     assert "Creating virtual environment" in third.stderr
 
 
@@ -545,6 +548,7 @@ def test_session_installs_what_is_locked(
     locked = re.findall(r"(?m)^(\S+)==(\S+)", (clone_to_serve / LOCK).read_text())
     installed = packages(clone_to_serve, "serve")
     assert {"django", "aiohttp", "grpcio-tools"} <= set(installed)
+    assert installed.pop("gae-devserver")
     assert set(installed.items()) <= set(locked)
     # compiled already: Python would show the SDK's warnings to whoever serves first
     (sdk,) = clone_to_serve.glob(".nox/*/serve/lib/*/*/google/appengine")
@@ -565,9 +569,10 @@ def test_changed_pin_gets_into_the_lock(
     installed = run(python, used_clone, "-s", "lint", "--install-only")
 
     assert refused.returncode == 1
-    assert "requirements-lock.txt too: nox -s lock" in refused.stderr
+    assert "requirements-lock.txt has no ruff==0.17.5" in refused.stderr
+    assert "nox -s lock" in refused.stderr
     assert [locked.returncode, installed.returncode] == [0, 0], installed.stderr
-    assert packages(used_clone, "lint") == {"ruff": "0.17.5"}
+    assert packages(used_clone, "lint")["ruff"] == "0.17.5"
     after = (used_clone / LOCK).read_text()
     name = re.compile(r"(?m)^[^ #\n=]+")
     assert "\nruff==0.17.5 \\\n    --hash=sha256:" in after

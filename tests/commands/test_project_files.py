@@ -16,6 +16,7 @@ from tests.servers.staging import APPS, REPOSITORY
 GITHUB = REPOSITORY / ".github"
 FORMS = GITHUB / "ISSUE_TEMPLATE"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+DEVSERVER = REPOSITORY / "devserver"
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 
@@ -59,6 +60,11 @@ def constant(name: str) -> Any:
             assert node.value
             return ast.literal_eval(node.value)
     raise AssertionError(f"there is no {name} in noxfile.py")
+
+
+def is_there(path: str) -> bool:
+    """Return whether a file is there, from here or from the dev server's folder."""
+    return any((folder / path).exists() for folder in (REPOSITORY, DEVSERVER))
 
 
 def number(version: str) -> tuple[int, ...]:
@@ -134,7 +140,7 @@ def test_workflows_run_what_can_be_run_here(
         assert set(names) <= set(sessions)
         for argument in arguments:
             if argument.startswith("tests/"):
-                assert (REPOSITORY / argument).exists(), argument
+                assert is_there(argument), argument
 
 
 def test_ci_runs_all_that_nox_runs(sessions: dict[str, bool]) -> None:
@@ -232,7 +238,7 @@ def test_updates_are_proposed_for_all_pins() -> None:
 
     assert set(folders) == {"pip", "github-actions"}
     assert sorted(folders["pip"]["directories"]) == sorted(
-        ["/", *(f"/{folder}" for folder in APPS.values())]
+        ["/", "/devserver", *(f"/{folder}" for folder in APPS.values())]
     )
 
 
@@ -272,7 +278,7 @@ def test_contributing_names_files_that_there_are() -> None:
         anchors = [re.sub(r"[^\w -]", "", x.lower()).replace(" ", "-") for x in titles]
         assert not headline or headline in anchors, f"{path}#{headline}"
     for path in re.findall(r"\btests/[\w/.]+\w", CONTRIBUTING):
-        assert (REPOSITORY / path).exists(), path
+        assert is_there(path), path
 
 
 def test_contributing_shows_a_test_that_there_is() -> None:

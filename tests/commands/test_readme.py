@@ -1,4 +1,4 @@
-"""What README.md and docs/devserver.md name is what there is."""
+"""What README.md and devserver/README.md name is what there is."""
 
 import argparse
 import re
@@ -6,19 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gae_devserver import __main__
-from gae_devserver import terminal as console
-from gae_devserver.config import app_yaml as config
-from gae_devserver.config import warnings as not_emulated
+from gae_devserver import __main__, terminal
+from gae_devserver.config import app_yaml, warnings
 from gae_devserver.console.state_api import StateApi
-from gae_devserver.tasks import execution as task_execution
+from gae_devserver.tasks import execution
 
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
-DEVSERVER = (REPOSITORY / "docs" / "devserver.md").read_text()
+DEVSERVER = (REPOSITORY / "devserver" / "README.md").read_text()
 
 
 def section(text: str, title: str) -> str:
@@ -61,19 +59,19 @@ def test_what_nox_runs_is_in_the_readme() -> None:
     assert shown
 
 
-def test_every_option_is_in_the_readme() -> None:
-    """The README's table has the options of the dev server, and no others."""
+def test_every_option_is_documented() -> None:
+    """The table has the options of the dev server, and no others."""
     actions = __main__._parser()._actions
     options = {option for action in actions for option in action.option_strings}
-    named = re.findall(r"--[\w-]+", first_cells(section(README, "The dev server")))
+    named = re.findall(r"--[\w-]+", first_cells(section(DEVSERVER, "Options")))
 
     assert "--port" in named
     assert sorted(named) == sorted(options - {"-h", "--help"})
 
 
-def test_defaults_are_in_the_readme() -> None:
-    """The README's table says what an option is if it is not given."""
-    table = section(README, "The dev server")
+def test_defaults_are_documented() -> None:
+    """The table says what an option is if it is not given."""
+    table = section(DEVSERVER, "Options")
     named = re.findall(
         r"^\| `(--[\w-]+).*?`?([\w-]+)`? if not given", table, re.MULTILINE
     )
@@ -86,15 +84,15 @@ def test_defaults_are_in_the_readme() -> None:
     assert dict(named) == defaults | {
         "--reload": "on",
         "--storage": "memory",
-        "--task-deadline": f"{task_execution.DEADLINE:g}",
+        "--task-deadline": f"{execution.DEADLINE:g}",
     }
 
 
 def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     """The README shows the banner as the server prints it, but for the ports."""
-    flask = config.load(REPOSITORY / "flask_app")
+    flask = app_yaml.load(REPOSITORY / "flask_app")
 
-    console.show_banner(
+    terminal.show_banner(
         flask,
         *("http://127.0.0.1:1", "http://127.0.0.1:2"),
         token="0" * 32,
@@ -114,10 +112,10 @@ def without_ports(text: str) -> str:
 
 
 def test_what_is_not_emulated_is_documented() -> None:
-    """docs/devserver.md names each setting and file of which the server warns."""
+    """devserver/README.md names each setting and file of which the server warns."""
     listed = section(DEVSERVER, "What it does not emulate")
 
-    for name in (*not_emulated.SETTINGS, *not_emulated.FILES):
+    for name in (*warnings.SETTINGS, *warnings.FILES):
         assert f"`{name}`" in listed
 
 
@@ -134,7 +132,7 @@ def served() -> set[tuple[str, str]]:
 
 
 def test_state_api_is_documented() -> None:
-    """docs/devserver.md has the routes of the State API, and no others."""
+    """devserver/README.md has the routes of the State API, and no others."""
     cells = first_cells(section(DEVSERVER, "The State API"))
     named = re.findall(r"`([A-Z]+) (/[^`?]*)", cells)
     written = {"QUEUE": "{queue}", "TASK": "{task}"}

@@ -1,5 +1,6 @@
 """What the README's troubleshooting quotes is what one sees, as far as one can ask."""
 
+import io
 import pathlib
 import re
 import shutil
@@ -8,14 +9,26 @@ import sys
 import pytest
 from django.http import HttpResponseForbidden
 from django.middleware import csrf
+from google.appengine.ext import deferred
 
 from tests.commands.running import own_commands, run
 from tests.commands.test_readme import README, first_cells, section
 from tests.commands.test_readme_tables import PATHS, code, rows
-from tests.commands.test_readme_words import answer_to
 from tests.servers.staging import APPS, REPOSITORY
 from tools import cloud_sdk
 from tools.cloud_sdk import NotInstalledError
+
+
+def answer_to(headers: dict[str, str], sender: str) -> tuple[str, int]:
+    """Return what the SDK's handler answers to a request."""
+    environ = {
+        "SERVER_SOFTWARE": "gunicorn",
+        "REMOTE_ADDR": sender,
+        "wsgi.input": io.BytesIO(),
+        **headers,
+    }
+    text, status, _ = deferred.Handler().post(environ)
+    return text, status
 
 
 @pytest.mark.parametrize(

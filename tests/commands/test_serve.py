@@ -7,11 +7,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants, wait_for_end
 
 from tests.commands.running import MINUTES, nox, own_commands, start_nox
-from tests.devserver.processes import descendants, wait_for_end
 from tests.servers.base import Site
-from tests.servers.waiting import wait_until
 from tools import cloud_sdk, dev_appserver
 from tools.leash import PATIENCE
 

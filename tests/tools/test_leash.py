@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from gae_devserver.testing import wait_until
 
-from tests.servers.waiting import wait_until
 from tools import leash
 
 # a shell that, like gunicorn's, does not pass a signal on to its children
