@@ -1,1 +1,1 @@
-"""What nobody from outside may do."""
+"""What must fail when it comes from outside."""

@@ -1,4 +1,4 @@
-"""The measurement of the storage works; what it measures is for `nox -s bench`."""
+"""The measurement of the storage works. What it measures is for people to read."""
 
 import pytest
 

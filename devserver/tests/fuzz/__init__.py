@@ -1,1 +1,1 @@
-"""Inputs that nobody would write: no crash, no hang, no traceback in an answer."""
+"""Random inputs: no crash, no hang, no traceback in an answer."""

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.app import process as app_process
-from gae_devserver.app.process import AppProcess
+from gae_devserver.app.process import AppProcess, environment
 from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, running, wait_for_end
@@ -91,7 +90,7 @@ def start(folder: Path) -> Iterator[Callable[[], AppProcess]]:
 def environment_of(folder: Path, app_yaml: str = "") -> dict[str, str]:
     """Return the environment that an app with such an app.yaml gets."""
     app = load_app_yaml(make_app(folder, app_yaml=app_yaml))
-    return app_process.environment(
+    return environment(
         app,
         project="my-project",
         version="v7",

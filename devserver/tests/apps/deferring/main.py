@@ -47,6 +47,9 @@ FUNCTIONS = {"note": note, "hold": hold}
 
 def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Defer what the query names."""
+    if environ["PATH_INFO"] != "/defer":
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"only /defer is here"]
     query: dict[str, str | float] = {**dict(parse_qsl(environ["QUERY_STRING"]))}
     function = FUNCTIONS[str(query.pop("function"))]
     if "_countdown" in query:

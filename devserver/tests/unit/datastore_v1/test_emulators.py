@@ -2,14 +2,15 @@ r"""The same random entities and queries here and on Google's emulators.
 
 Not part of the usual run: start an emulator and name its address.
 
-    gcloud beta emulators datastore start --host-port=127.0.0.1:8381 \\
+    gcloud beta emulators datastore start --host-port=127.0.0.1:8381 \
         --no-store-on-disk --consistency=1.0 --project=unit
-    DATASTORE_CLASSIC_HOST=127.0.0.1:8381 python -m pytest tests/devserver -k emulators
+    DATASTORE_CLASSIC_HOST=127.0.0.1:8381 \
+        python -m pytest tests/unit/datastore_v1/test_emulators.py
 
-    gcloud emulators firestore start --database-mode=datastore-mode \\
+    gcloud emulators firestore start --database-mode=datastore-mode \
         --host-port=127.0.0.1:8382 --project=unit
     DATASTORE_FIRESTORE_HOST=127.0.0.1:8382 \
-        python -m pytest tests/devserver -k emulators
+        python -m pytest tests/unit/datastore_v1/test_emulators.py
 
 What is left out is where the emulators are known to differ from the service or from
 each other:

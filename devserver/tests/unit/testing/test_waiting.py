@@ -1,0 +1,28 @@
+"""wait_until returns what came true, or fails with the condition in words."""
+
+import itertools
+
+import pytest
+
+from gae_devserver.testing import wait_until
+
+
+def test_the_first_true_result() -> None:
+    """It is returned as it is, and the condition is not called again."""
+    results = iter(["", "first", "second"])
+
+    assert wait_until(lambda: next(results), "a text") == "first"
+    assert next(results) == "second"
+
+
+def test_a_condition_that_does_not_come_true() -> None:
+    """The error names it, and how long that was waited for."""
+    with pytest.raises(TimeoutError, match=r"a miracle: not within 0\.05 s"):
+        wait_until(lambda: None, "a miracle", seconds=0.05)
+
+
+def test_it_is_asked_once_more_at_the_end() -> None:
+    """Also where no time is given at all."""
+    calls = itertools.count(1)
+
+    assert wait_until(lambda: next(calls), "a call", seconds=0) == 1
