@@ -392,6 +392,27 @@ def test_an_app_that_lacks_a_package(
     assert sys.executable in last
 
 
+def test_hints_of_the_program_that_starts_the_server(folder: Path) -> None:
+    """A program that installs the requirements itself passes in what it does."""
+    make_app(folder, "import not_there")
+    script = """
+import sys
+from gae_devserver.__main__ import main
+from gae_devserver.app.hints import Hints
+
+main(Hints(install="The start script installs it."))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(folder), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.endswith("The start script installs it.\n")
+
+
 @pytest.mark.parametrize(
     ("main", "message"),
     [
