@@ -14,7 +14,7 @@ from tests.helpers.command import PATIENCE, Running, edit, fetch
 # Answers with what it reads of its environment and its files.
 TELLING = """\
 import os
-from shared import text
+from common import text
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -25,10 +25,10 @@ def app(environ, start_response):
 
 @pytest.fixture
 def telling(folder: Path, tmp_path: Path) -> Path:
-    """An app that answers with GAE_VERSION, a variable, and a text in shared/."""
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "text.py").write_text("TEXT = 'one'")
-    (folder / "shared").symlink_to("../shared")
+    """An app that answers with GAE_VERSION, a variable, and a text in common/."""
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "text.py").write_text("TEXT = 'one'")
+    (folder / "common").symlink_to("../common")
     return make_app(folder, TELLING, "env_variables: {COLOUR: blue}\n")
 
 
@@ -45,7 +45,7 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     edit(telling / "main.py", '"|".join', '" / ".join')
     server.answers(f"{version} / blue / one")
     server.log(r" main\.py changed: restarting the app")
-    edit(telling.parent / "shared" / "text.py", "one", "three")
+    edit(telling.parent / "common" / "text.py", "one", "three")
     server.answers(f"{version} / blue / three")
     edit(telling / "app.yaml", "blue", "red")
     server.answers(f"{version} / red / three")

@@ -45,12 +45,12 @@ class Watcher:
 
 async def test_changes_are_seen(tmp_path: Path) -> None:
     """Edits in the app, in a folder of it, and in the real folder behind a link."""
-    app, shared = tmp_path / "app", tmp_path / "shared"
+    app, common = tmp_path / "app", tmp_path / "common"
     (app / "templates").mkdir(parents=True)
-    shared.mkdir()
-    (app / "shared").symlink_to("../shared")
-    (shared / "counter.py").write_text("")
-    files = [app / "main.py", app / "templates" / "a.html", shared / "counter.py"]
+    common.mkdir()
+    (app / "common").symlink_to("../common")
+    (common / "counter.py").write_text("")
+    files = [app / "main.py", app / "templates" / "a.html", common / "counter.py"]
     async with Watcher(app) as watcher:
         for file in files:
             file.write_text("changed")
@@ -62,14 +62,14 @@ async def test_changes_are_seen(tmp_path: Path) -> None:
 
 async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
     """Not every system reports what happens behind a link, so its target is named."""
-    app, shared, deep = tmp_path / "app", tmp_path / "shared", tmp_path / "deep"
-    for folder in (app / "lib", app / "node_modules", shared, deep):
+    app, common, deep = tmp_path / "app", tmp_path / "common", tmp_path / "deep"
+    for folder in (app / "lib", app / "node_modules", common, deep):
         folder.mkdir(parents=True)
-    (app / "shared").symlink_to("../shared")
+    (app / "common").symlink_to("../common")
     (app / "lib" / "deep").symlink_to(deep)
     (app / "node_modules" / "other").symlink_to(tmp_path)
     folders = supervisor.watched_folders(app, ["node_modules"])
-    assert folders == {app.resolve(), shared.resolve(), deep.resolve()}
+    assert folders == {app.resolve(), common.resolve(), deep.resolve()}
 
 
 async def test_what_an_app_writes_itself_is_no_change(tmp_path: Path) -> None:
