@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gae_devserver.testing.requests import send
 
 from tests.commands.test_readme import DEVSERVER, section
 from tests.commands.test_readme_commands import TESTING
 from tests.commands.test_readme_tables import code, rows
-from tests.servers import base
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
@@ -112,12 +112,12 @@ def test_headers_of_a_change(counting: Embedded) -> None:
     (line,) = re.findall(r"^A request that changes .*", STATE_API, re.MULTILINE)
     (error,) = re.findall(r"An error is a status of 400 or more with `(.*)`", STATE_API)
     pairs = [header.partition(": ") for header in code(line)]
-    named = [(name, value or counting._token) for name, _, value in pairs]
+    named = [(name, value or counting.token) for name, _, value in pairs]
 
-    assert base.send(counting._api, "POST", "/reset", named, b"{}").status == 200
+    assert send(counting.state_url, "POST", "/reset", named, b"{}").status == 200
     for left_out in named:
         sent = [header for header in named if header != left_out]
-        answer = base.send(counting._api, "POST", "/reset", sent, b"{}")
+        answer = send(counting.state_url, "POST", "/reset", sent, b"{}")
         assert answer.status >= 400
         assert json.loads(answer.body).keys() == json.loads(error).keys()
     assert len(named) == 2

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -63,7 +62,7 @@ def build_wheel(folder: pathlib.Path) -> pathlib.Path:
 @pytest.fixture(scope="module", params=["folder", "wheel", "git"])
 def installed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[pathlib.Path]:
+) -> pathlib.Path:
     """The commands of a new environment with the dev server, and gunicorn."""
     folder = tmp_path_factory.mktemp("installed")
     what: pathlib.Path | str = DEVSERVER
