@@ -62,8 +62,8 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     ended = "The app ended with exit status 3 before it was ready"
     server.log(rf"error: {ended}\. main\.py, line 3: Syntax.* Fix that\. Its next")
     assert "SyntaxError" in server.stderr
-    (folder / "main.py").write_text(HELLO.replace("hello", "fixed"))
-    server.answers("fixed")
+    (folder / "main.py").write_text(HELLO.replace("hello", "repaired"))
+    server.answers("repaired")
 
 
 def test_a_broken_app_yaml_changes_nothing(
