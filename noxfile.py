@@ -42,7 +42,7 @@ from tools import copy_app, environments
 from tools import deploy as deploying
 from tools.arguments import APPS, Options, app_folder, app_name
 from tools.cloud_sdk import need_dev_appserver
-from tools.environments import install
+from tools.environments import DEVSERVER, install
 from tools.processes import INSTALL_ONLY, run, run_pytest, run_server
 
 if sys.version_info[:2] > NEWEST_PYTHON:
@@ -71,7 +71,6 @@ nox.options.sessions = [
 # As Ctrl-C: nox would end and leave what it has started running.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-DEVSERVER = Path("devserver")
 SERVERS = {"embedded": "tools.serve", "dev_appserver": "tools.dev_appserver"}
 
 # The dev server that a session runs on, and the library that stores the counter.
@@ -86,10 +85,7 @@ in_each_variant = nox.parametrize("server, ndb", VARIANTS.values(), ids=VARIANTS
 
 @nox.session
 def serve(session: nox.Session) -> None:
-    """Run an app on the dev server: nox -s serve -- flask [options of the server].
-
-    In the place of the name stands the folder of any other app: ../my_app.
-    """
+    """Run an app on the dev server: nox -s serve -- flask [options of the server]."""
     options = Options(
         session,
         "Say flask, django or plain_wsgi, or the folder of another app, "
@@ -131,7 +127,7 @@ def copy(session: nox.Session) -> None:
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("folder", metavar="DIR")
     chosen = options.parse_args(session.posargs)
-    copy_app.copy(session, chosen.app, arguments.typed(session, chosen.folder))
+    copy_app.copy_for_user(session, chosen.app, arguments.typed(session, chosen.folder))
 
 
 @nox.session
@@ -158,7 +154,7 @@ def plain_wsgi(session: nox.Session, server: str, ndb: str) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Test the dev server's modules, in-process."""
-    install(session, "test", apps=APPS, devserver=True)
+    install(session, "test", devserver=True)
     run_pytest(session, "tests/unit", folder=DEVSERVER)
 
 
@@ -166,7 +162,7 @@ def unit(session: nox.Session) -> None:
 @nox.parametrize("of", ["devserver", "samples"], ids=["devserver", "samples"])
 def integration(session: nox.Session, of: str) -> None:
     """Test what starts servers: the dev server's command, and the apps without it."""
-    install(session, "test", apps=APPS, devserver=True)
+    install(session, "test", apps=APPS if of == "samples" else (), devserver=True)
     if of == "devserver":
         run_pytest(session, "tests", "--ignore=tests/unit", folder=DEVSERVER)
     else:
@@ -236,18 +232,15 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """Deploy a version, test it, promote nothing: nox -s deploy -- flask --project ID.
-
-    With --delete the version is deleted afterwards; --version names it.
-    """
+    """Deploy and test a version, unpromoted: nox -s deploy -- flask --project ID."""
     options = Options(
         session, "For example: python3 noxfile.py -s deploy -- flask --project my-id"
     )
     text = arguments.not_empty
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("--project", metavar="ID", type=text, required=True)
-    options.add_argument("--version", metavar="NAME", type=text)
-    options.add_argument("--delete", action="store_true")
+    options.add_argument("--version", metavar="NAME", type=text, help="its name")
+    options.add_argument("--delete", action="store_true", help="delete it afterwards")
     chosen, others = options.parse_known_args(session.posargs)
     version = chosen.version or time.strftime(f"{chosen.app}-%Y%m%dt%H%M%S")
     gcloud = deploying.find_gcloud(session)
@@ -267,10 +260,7 @@ def deploy(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write requirements-lock.txt anew, after a pin was changed: nox -s lock.
-
-    With `-- --upgrade`, what has no pin is taken in its newest release.
-    """
+    """Write requirements-lock.txt anew, after a pin was changed: nox -s lock."""
     environments.lock(session, "{}.{}".format(*OLDEST_PYTHON))
 
 

@@ -1,1 +1,1 @@
-"""Tests: the contract, the units, the apps alone, and the commands."""
+"""What the samples promise, and the commands; devserver/tests has the dev server's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -73,6 +74,8 @@ def app_folder(options: Options, text: str) -> Path:
     `shared` may be missing in it: a copy that was not made by `nox -s copy` can lack
     what the link stands for, and git on Windows makes a text file of a link.
     """
+    if sys.platform == "win32":  # before advice about the link, which would not help
+        options.session.error(WINDOWS)
     own = typed(options.session, text)
     is_app = (own / "app.yaml").is_file()
     try:

@@ -1,4 +1,4 @@
-"""Asks for known vulnerabilities of what the lock holds, if the service knows any."""
+"""Runs pip-audit on the lock, if the vulnerability service has data."""
 
 from __future__ import annotations
 

@@ -52,10 +52,9 @@ def start_nox() -> NoReturn:
 
 def _has_nox(path: list[str]) -> bool:
     """Return whether these folders of packages have a nox that noxfile.py can use."""
-    return any(
-        tuple(map(int, re.findall(r"\d+", nox.version))) >= OLDEST_NOX
-        for nox in metadata.distributions(name="nox", path=path)
-    )
+    for nox in metadata.distributions(name="nox", path=path):  # the first one counts
+        return tuple(map(int, re.findall(r"\d+", nox.version))) >= OLDEST_NOX
+    return False
 
 
 def _python_with_nox() -> Path:

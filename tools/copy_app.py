@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import nox
 
 
-def copy(session: nox.Session, app: str, folder: Path) -> None:
+def copy_for_user(session: nox.Session, app: str, folder: Path) -> None:
     """Copy an app to a new folder; end the session with a line if that cannot be."""
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):

@@ -17,8 +17,10 @@ import nox
 from nox.command import CommandFailed
 from nox.virtualenv import VirtualEnv
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
-from tools.arguments import WINDOWS
+from tools.arguments import APPS, WINDOWS
 from tools.bootstrap import WRITABLE
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 # Each package that is installed, with all that it needs: release and hashes.
 LOCK = Path("requirements-lock.txt")
 DEVSERVER = Path("devserver")
+_PROJECT = DEVSERVER / "pyproject.toml"
+# The last step. Installers refuse hashes beside a folder, and isolated from what is
+# installed they would fetch what builds it.
+_EDITABLE = ("--no-deps", "--no-build-isolation", f"--editable=./{DEVSERVER}")
 
 # With some versions of nox, filelock reports each lock it takes.
 logging.getLogger("filelock").setLevel(logging.WARNING)
@@ -46,64 +52,66 @@ def install(
         apps: the samples whose requirements.txt is installed.
         devserver: whether the dev server is, editable.
     """
-    requirements = list(nox.project.dependency_groups(nox.project.load_toml(), *groups))
+    if not _needs_packages(session, devserver=devserver):
+        return
     files = [Path(f"{app}_app", "requirements.txt") for app in apps]
     names = [*map(str, files), *groups]
+    requirements = list(_group(*groups))
+    contents = [LOCK.read_text(), *(file.read_text() for file in files)]
     if devserver:
         names.append(DEVSERVER.name)
-        requirements = [
-            *requirements,
-            *_dependencies(),
-            "flit-core",
-        ]  # flit-core builds it
-    lock = LOCK.read_text()
-    pins = list(_pinned(session, requirements, lock))
-    locked = ("--require-hashes", f"--constraint={LOCK}")
-    steps = [[*pins, *(f"--requirement={file}" for file in files), *locked]]
-    if devserver:
-        # apart: installers refuse hashes beside a folder
-        steps.append(["--no-deps", "--no-build-isolation", f"--editable=./{DEVSERVER}"])
-    contents = [lock, *(file.read_text() for file in files)]
+        requirements += [*_dependencies(), *_group("build")]
+        contents.append(_PROJECT.read_text())
+    locked = (
+        *_pinned(session, requirements, contents[0]),
+        *(f"--requirement={file}" for file in files),
+        *("--require-hashes", f"--constraint={LOCK}"),
+    )
+    steps = [locked, _EDITABLE] if devserver else [locked]
     _install_once(session, names, steps, contents)
 
 
 def install_app(session: nox.Session, folder: Path) -> None:
-    """Install the dev server and what the app in a folder needs, if it says so.
+    """Install the dev server, and what the requirements.txt of another app names.
 
     Unlocked: the app may need other releases than this repository.
     """
+    if not _needs_packages(session, devserver=True):
+        return
     _use_environment_for(session, folder)
     file = folder / "requirements.txt"
-    step = [f"--editable=./{DEVSERVER}"]
-    names, contents = [DEVSERVER.name], []
+    step, contents = [*_dependencies(), *_group("build")], [_PROJECT.read_text()]
+    names = [DEVSERVER.name]
     if file.is_file():
         step.append(f"--requirement={file}")
-        names.insert(0, str(file))
         contents.append(file.read_text())
-    _install_once(session, names, [step], contents)
+        names.insert(0, str(file))
+    _install_once(session, names, [step, _EDITABLE], contents)
 
 
 def install_lowest(session: nox.Session) -> None:
-    """Install the lowest releases that the dev server and the apps can do with."""
-    groups = nox.project.load_toml()
-    step = list(nox.project.dependency_groups(groups, "minimums", "pytest"))
+    """Install the lowest releases that the dev server and the apps work with."""
+    if not _needs_packages(session, devserver=True):
+        return
+    step = list(_group("minimums", "pytest", "build"))
     for wanted in map(Requirement, _dependencies()):
         (lowest,) = (x.version for x in wanted.specifier if x.operator == ">=")
         step.append(f"{wanted.name}=={lowest}")
-    step.append(f"--editable=./{DEVSERVER}")
-    _install_once(session, ["minimums", DEVSERVER.name], [step], [])
+    contents = [_PROJECT.read_text()]
+    _install_once(session, ["minimums", DEVSERVER.name], [step, _EDITABLE], contents)
 
 
 def lock(session: nox.Session, python: str) -> None:
-    """Write the lock anew, for `python` and newer; what still fits stays as it is."""
+    """Write the lock again, for `python` and newer; what still fits stays as it is."""
     groups = nox.project.load_toml()["dependency-groups"]
-    _install_once(session, ["lock"], [groups["lock"]], [])
+    if _needs_packages(session):
+        _install_once(session, ["lock"], [_group("lock")], [])
     session.run(
         *("uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"),
         # one release of each package, which every Python from the oldest on can use
         *(f"--python-version={python}", "--fork-strategy=fewest"),
         *(f"--group={group}" for group in groups if group != "minimums"),
-        *(str(DEVSERVER / "pyproject.toml"), *map(str, Path().glob("*_app/req*.txt"))),
+        *(str(_PROJECT), *(f"{app}_app/requirements.txt" for app in APPS)),
         *(f"--output-file={LOCK}", "--custom-compile-command=nox -s lock"),
         *session.posargs,
         env=uv_settings(),
@@ -130,10 +138,22 @@ def uv_settings() -> dict[str, str]:
     return {name: settings[name] for name in settings.keys() - os.environ.keys()}
 
 
+def _needs_packages(session: nox.Session, *, devserver: bool = False) -> bool:
+    """Return whether the session has an environment; end it where that cannot work."""
+    if devserver and sys.platform == "win32":
+        session.error(WINDOWS)
+    return isinstance(session.virtualenv, VirtualEnv)  # no: --no-venv
+
+
+def _group(*groups: str) -> tuple[str, ...]:
+    """Return what dependency groups of pyproject.toml name."""
+    return nox.project.dependency_groups(nox.project.load_toml(), *groups)
+
+
 def _dependencies() -> list[str]:
     """Return what the dev server needs, with the releases that it allows."""
-    text = (DEVSERVER / "pyproject.toml").read_text()
-    dependencies: list[str] = tomllib.loads(text)["project"]["dependencies"]
+    project = tomllib.loads(_PROJECT.read_text())["project"]
+    dependencies: list[str] = project["dependencies"]
     return dependencies
 
 
@@ -142,12 +162,12 @@ def _pinned(
 ) -> Iterator[str]:
     """Yield requirements in the release that the lock has: hashes need exact ones."""
     releases = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock))
-    for text in requirements:
-        wanted = Requirement(text)
-        name = wanted.name.lower().replace("_", "-")
-        if name not in releases or not wanted.specifier.contains(releases[name], True):
-            session.error(f"{LOCK} has no {text}. Write it anew: nox -s lock")
-        yield f"{name}=={releases[name]}"
+    for wanted in map(Requirement, requirements):
+        release = releases.get(canonicalize_name(wanted.name))
+        if release is None or not wanted.specifier.contains(release, True):
+            session.error(f"{LOCK} has no {wanted}. Run: python3 noxfile.py -s lock")
+        wanted.specifier = SpecifierSet(f"=={release}")
+        yield str(wanted)
 
 
 def _use_environment_for(session: nox.Session, folder: Path) -> None:
@@ -157,8 +177,7 @@ def _use_environment_for(session: nox.Session, folder: Path) -> None:
     which may be served at the same time, is running on.
     """
     common = session.virtualenv
-    if not isinstance(common, VirtualEnv):  # --no-venv
-        return
+    assert isinstance(common, VirtualEnv)
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
     own = VirtualEnv(
         f"{common.location_name}-{digest}",
@@ -184,16 +203,11 @@ def _install_once(
         session: the session.
         names: what is installed, for the log.
         steps: the arguments of each installation.
-        contents: what the steps read, besides pyproject.toml.
+        contents: the files that the steps read.
     """
-    if sys.platform == "win32" and DEVSERVER.name in names:
-        session.error(WINDOWS)
     environment = session.virtualenv
-    if not isinstance(environment, VirtualEnv):  # --no-venv: all is installed already
-        return
-    projects = [Path("pyproject.toml"), DEVSERVER / "pyproject.toml"]
-    read = [*contents, *(file.read_text() for file in projects)]
-    made_of = repr([environment.location, steps, read])
+    assert isinstance(environment, VirtualEnv)
+    made_of = repr([environment.location, steps, contents])
     wanted = hashlib.sha256(made_of.encode()).hexdigest()
     note = Path(environment.location, "installed-by-noxfile.txt")
     # two sessions may start at once: nox -s serve -- flask, and the same for django
@@ -208,13 +222,15 @@ def _install_once(
             environment.reuse_existing = environment._reused = False
             environment.create()
         session.log(f"installing {', '.join(names)}")
-        try:
-            for step in steps:
+        for step in steps:
+            try:
                 session.install(*step, env=uv_settings(), log=False)
-        except CommandFailed:
-            if len(steps) > 1 or "--require-hashes" in steps[0]:
-                session.warn(f"was a requirement changed? Then {LOCK} too: nox -s lock")
-            raise
+            except CommandFailed:
+                if "--require-hashes" in step:
+                    session.warn(
+                        f"was a requirement changed? Then {LOCK} too: nox -s lock"
+                    )
+                raise
         # Python warns of the SDK's code when it compiles it, which no user can fix
         compile_all = ("python", "-W", "ignore", "-m", "compileall", "-q")
         for sdk in Path(environment.location).glob("lib/*/*/google/appengine"):

@@ -1,7 +1,15 @@
 """Runs the dev server as `nox -s serve` does, with advice about the samples."""
 
-from gae_devserver.__main__ import main
-from gae_devserver.app.hints import Hints
+import sys
+
+try:
+    from gae_devserver.__main__ import main
+    from gae_devserver.app.hints import Hints
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"the package {error.name} is missing in {sys.executable}. Start the server "
+        "with: python3 noxfile.py -s serve -- flask"
+    )
 
 if __name__ == "__main__":
     main(
@@ -9,7 +17,7 @@ if __name__ == "__main__":
             install="noxfile.py installs it.",
             modules={
                 # cp without -L leaves it behind
-                "shared": "An app of this repository is copied, with it, by: "
+                "shared": "To copy an app of this repository with it, use: "
                 "python3 noxfile.py -s copy -- flask ../my_app"
             },
         )

@@ -301,7 +301,6 @@ def test_can_be_left_out(app: str, tmp_path: Path) -> None:
 LEFT_OUT = """\
 import os
 os.environ["GAE_ENV"] = "localdev"
-from gae_devserver.testing.datastore import DatastoreThread
 from google.appengine.ext import deferred, testbed
 
 services = testbed.Testbed()

@@ -3,11 +3,13 @@
 import pathlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.commands.running import nox
+from tests.commands.running import nox, run
+from tests.commands.test_noxfile import WINDOWS
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 
@@ -90,6 +92,21 @@ def clone_apps(clone: pathlib.Path) -> pathlib.Path:
         )
     shutil.copy(REPOSITORY / "noxfile.py", clone)
     return clone
+
+
+def test_serve_on_windows_where_git_made_no_link(tmp_path: pathlib.Path) -> None:
+    """To copy the app would not help there: the line says to use WSL."""
+    clone = clone_apps(tmp_path / "clone")
+    (clone / "flask_app" / "shared").unlink()
+    (clone / "flask_app" / "shared").write_text("../shared")
+
+    served = run(
+        *(sys.executable, "-c", WINDOWS, "-f", clone / "noxfile.py", "--no-venv"),
+        *("-s", "serve", "--", "flask"),
+    )
+
+    assert served.returncode == 1
+    assert "On Windows, use WSL" in error_line(served.stderr)
 
 
 def test_copy_where_git_made_no_link(tmp_path: pathlib.Path) -> None:

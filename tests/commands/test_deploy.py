@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from gae_devserver.testing import wait_until
 
-from tests.commands import cloud_sdk
+from tests.commands import gcloud
 from tests.commands.running import MINUTES, Run, nox, own_commands, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
@@ -120,7 +120,7 @@ def folder(
 @pytest.mark.parametrize("app", APPS)
 def test_files_to_upload(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """What an app needs is uploaded, and no test, no cache and no environment."""
-    listed = cloud_sdk.gcloud(
+    listed = gcloud.gcloud(
         "meta", "list-files-for-upload", folder, config=tmp_path / "config"
     )
 
@@ -131,7 +131,7 @@ def test_files_to_upload(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("app", APPS)
 def test_app_yaml_is_what_gcloud_expects(app: str) -> None:
     """The parser that `gcloud app deploy` uses reads what the app means."""
-    found = cloud_sdk.parse(REPOSITORY / APPS[app] / "app.yaml")
+    found = gcloud.parse(REPOSITORY / APPS[app] / "app.yaml")
 
     assert found["environment"] == "STANDARD"
     assert found["runtime"] == "python313"
@@ -151,7 +151,7 @@ def test_parser_finds_a_mistake(tmp_path: pathlib.Path) -> None:
     (tmp_path / "app.yaml").write_text(text.replace("entrypoint:", "entrypiont:"))
 
     with pytest.raises(ValueError, match="entrypiont"):
-        cloud_sdk.parse(tmp_path / "app.yaml")
+        gcloud.parse(tmp_path / "app.yaml")
 
 
 # --- what is missing ------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_missing_gcloud() -> None:
 
 def test_missing_login(tmp_path: pathlib.Path) -> None:
     """Where gcloud has no account, one line says how to log in."""
-    cloud_sdk.find_gcloud()
+    gcloud.find_gcloud()
 
     deployed = nox(
         *("-s", "deploy", "--", "flask", "--project", "p"),

@@ -136,13 +136,42 @@ def without_numbers(log: str) -> list[str]:
     return re.sub(r"\d\d:\d\d:\d\d|\b\d{15,}|\d+(?= ms)", "N", log).splitlines()
 
 
-def test_log_lines(counting: Embedded) -> None:
+MAIN = """\
+from google.appengine.api import wrap_wsgi_app
+from google.appengine.ext import deferred
+
+import tasks
+
+
+def start(environ, start_response):
+    deferred.defer(tasks.count)
+    deferred.defer(tasks.count, _countdown=60)
+    start_response("200 OK", [])
+    return []
+
+
+app = wrap_wsgi_app(start, use_deferred=True)
+"""
+
+
+def test_log_lines(tmp_path: pathlib.Path) -> None:
     """The lines that are shown are logged."""
     text = section(DEVSERVER, "Log lines")
     (lines,) = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
+    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "tasks.py").write_text("def count():\n    pass\n")
+
+    server = Embedded(tmp_path, tmp_path)
+    try:
+        server.get("/start")
+        server.run_due()
+        log = server.log()
+    finally:
+        server.stop()
 
     assert len(lines.splitlines()) > 3
-    assert set(without_numbers(lines)) <= set(without_numbers(counting.log()))
+    assert set(without_numbers(lines)) <= set(without_numbers(log))
 
 
 def test_a_failing_task(tmp_path: pathlib.Path) -> None:

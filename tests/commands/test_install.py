@@ -77,7 +77,10 @@ def installed(
     assert made.returncode == 0, made.stderr
     commands = folder / "venv" / "bin"
     pip = (commands / "python", "-m", "pip", "install", "--quiet")
-    done = run(*pip, what, "gunicorn", folder=folder)
+    # the release that is tested, as the newest one may differ
+    requirements = (REPOSITORY / "plain_wsgi_app" / "requirements.txt").read_text()
+    (gunicorn,) = re.findall(r"^gunicorn==\S+", requirements, re.MULTILINE)
+    done = run(*pip, what, gunicorn, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return commands
 

@@ -9,6 +9,7 @@ import tomllib
 import nox
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from tests.servers.staging import APPS, REPOSITORY
@@ -71,7 +72,7 @@ def test_lock_has_what_the_dev_server_needs() -> None:
     """Its dependencies, in a release that it allows, and what builds it."""
     build = map(Requirement, DEVSERVER["build-system"]["requires"])
     for requirement in (*RANGES, *build):
-        locked = LOCKED[requirement.name.replace("_", "-")]
+        locked = LOCKED[canonicalize_name(requirement.name)]
         assert locked in requirement.specifier, requirement
 
 

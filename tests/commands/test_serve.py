@@ -4,13 +4,14 @@ import os
 import pathlib
 import re
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 
-from tests.commands.running import MINUTES, nox, own_commands, start_nox
+from tests.commands.running import MINUTES, nox, own_commands, run, start_nox
 from tests.servers.base import Site
 from tools import cloud_sdk, dev_appserver
 from tools.leash import PATIENCE
@@ -38,6 +39,16 @@ def test_contract_is_skipped_without_sdk(ci: str) -> None:
     assert tested.returncode == 0
     assert cloud_sdk.INSTALL_DEV_APPSERVER in line
     assert tested.stdout == ""
+
+
+def test_missing_packages(tmp_path: pathlib.Path) -> None:
+    """Without the dev server's packages, one line says which command installs them."""
+    served = run(sys.executable, "-S", "-m", "tools.serve", tmp_path)
+
+    assert served.returncode == 1
+    (line,) = served.stderr.splitlines()
+    assert "gae_devserver is missing" in line
+    assert "python3 noxfile.py -s serve -- flask" in line
 
 
 def test_unknown_server() -> None:

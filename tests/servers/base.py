@@ -10,9 +10,6 @@ from typing import ClassVar
 from gae_devserver.testing import Response, Task
 from gae_devserver.testing.requests import send
 
-TIMEOUT = 60.0
-"""Seconds that a request may take: more than any, less than for ever."""
-
 
 class Site:
     """An app that answers at an address, wherever it runs."""
@@ -27,7 +24,7 @@ class Site:
         body: bytes | None = None,
     ) -> Response:
         """Send a request to the app, a dev server's through its public port."""
-        return send(self.url, method, target, headers, body, TIMEOUT)
+        return send(self.url, method, target, headers, body)
 
     def get(self, target: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
         """GET `target`."""

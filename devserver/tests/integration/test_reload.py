@@ -36,7 +36,7 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     """Edits of the app, of what is behind a link, and of app.yaml take effect.
 
     The log names what was edited, and not the file that the editor wrote first.
-    GAE_VERSION, which the sample takes as the counter's key, stays.
+    GAE_VERSION stays.
     """
     server = start()
     status, body = fetch(server.url)

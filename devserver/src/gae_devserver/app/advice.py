@@ -7,6 +7,7 @@ from gae_devserver.app import missing_module
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.warnings import GUIDE
 
 # the last line of a traceback: the first that is not indented, "Name: text"
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
@@ -45,7 +46,7 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
         return f"What it printed is above. {fix}"
     error = errors[-1]
     old = any(text in error[1] for text in _OF_PYTHON_2)
-    more = f" That is of Python 2: see {missing_module.GUIDE}." if old else ""
+    more = f" That is of Python 2: see {GUIDE}." if old else ""
     where = _place(printed[: error.start(1)], config.folder)
     return f"{where}{error[1].rstrip('.')}.{more} {fix}"
 

@@ -1,4 +1,4 @@
-"""What the program that starts the server knows of an app and the server does not."""
+"""Advice that the program starting the server adds to error messages."""
 
 import sys
 from collections.abc import Mapping

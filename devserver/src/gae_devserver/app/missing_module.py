@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from gae_devserver.app.hints import Hints
+from gae_devserver.config.warnings import GUIDE
 
 _NOT_FOUND = re.compile(
     # of a traceback, and of python -m
     r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?([\w.]+)",
     re.MULTILINE,
 )
-GUIDE = "docs/python2-to-python3.md"
 
 # Python's own modules that were renamed or dropped, with what there is instead. A
 # package of the same name on PyPI is a stranger's. Sources: lib2to3.fixes.fix_imports

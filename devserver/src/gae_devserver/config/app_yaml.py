@@ -80,7 +80,7 @@ def load_app_yaml(folder: Path) -> AppConfig:
     if info.env or not re.fullmatch(r"python3\d*", info.runtime):
         given = f"env: {info.env}" if info.env else f"runtime: {info.runtime}"
         old = info.runtime.startswith("python2")
-        more = " What else changes: see docs/python2-to-python3.md." if old else ""
+        more = f" What else changes: see {warnings.GUIDE}." if old else ""
         raise ConfigError(
             f"{path}: {given} cannot be run. This server runs apps of the standard "
             "environment with a Python 3 runtime, for example runtime: python313."

@@ -11,7 +11,7 @@ class ConfigError(Exception):
     """The app's configuration cannot be used; the message is for the user."""
 
 
-# in place of what the parser says, which does not tell what to do
+# replaces messages of the parser that do not say what to do
 _REASONS: Mapping[type, str] = {
     appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
     appinfo_errors.MissingRuntimeError: "there is no runtime. Add: runtime: python313",
@@ -43,7 +43,7 @@ def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
         reason = lines[0] if lines else type(cause).__name__
         if reason.endswith(":") and len(lines) > 1:
             reason += " " + lines[1].strip()
-        # what the SDK means stands at the end of the chain
+        # the innermost cause is the SDK's own error
         meant = type(getattr(cause, "cause", cause))
         if meant is appinfo_errors.MissingRuntimeError:
             where = ""  # it is noticed at the end of the file

@@ -18,6 +18,8 @@ RESERVED_VARIABLES = frozenset(
         "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
     ]
 )
+GUIDE = "docs/python2-to-python3.md in gae-devserver's repository"
+"""What to read about an app of Python 2."""
 SETTINGS = (
     *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
     *("error_handlers", "includes", "api_config", "backends"),
@@ -57,7 +59,7 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     if info.builtins:
         yield (
             "builtins has no effect, it is of Python 2: wrap_wsgi_app(app, "
-            "use_deferred=True) replaces deferred, see docs/python2-to-python3.md."
+            f"use_deferred=True) replaces deferred, see {GUIDE}."
         )
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
@@ -74,9 +76,8 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     for service in info.inbound_services or []:
         if service != "warmup":
             yield f"inbound_services: {service} is not emulated."
-    for entry in sorted(path.parent.iterdir()):
-        # cp -r makes these; hidden ones are the locks of editors
-        if entry.is_symlink() and not entry.exists() and entry.name[0] != ".":
+    for entry in sorted(path.parent.glob("[!.]*")):  # hidden ones are editors' locks
+        if _leads_nowhere(entry):  # cp -r makes such links
             yield f"{entry} is a link to nowhere: copy the app again, with cp -RL."
     for name, consequence in FILES.items():
         if (path.parent / name).exists():
@@ -86,3 +87,13 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
         if other != path and re.search(r"^runtime:", text, re.MULTILINE):
             where = other.relative_to(path.parent)
             yield f"{where} is another service: it is not started."
+
+
+def _leads_nowhere(entry: Path) -> bool:
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return entry.is_symlink()
+    except OSError:  # there is something, which this user may not look at
+        return False
+    return False

@@ -14,7 +14,7 @@ from gae_devserver.app.gunicorn_options import (
     ("entrypoint", "expected"),
     [
         ("gunicorn main:app", True),
-        ("gunicorn --config shared/gunicorn_conf.py main:app", True),
+        ("gunicorn --config settings/gunicorn_conf.py main:app", True),
         ("/somewhere/bin/gunicorn -w 2 'main:create_app()'", True),
         ("python -m gunicorn main:app", True),
         ("gunicorn --threads $THREADS main:app", True),

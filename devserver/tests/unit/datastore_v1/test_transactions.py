@@ -509,7 +509,7 @@ def test_a_reset_ends_transactions(raw: RawClient, running: RunningDatastore) ->
 
 
 class Tally(ndb.Model):
-    """The counter of the samples."""
+    """A counter."""
 
     count = ndb.IntegerProperty(default=0)
 

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,11 +12,12 @@ from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver import faults as faults_module
 from gae_devserver.app.process import AppProcess
-from gae_devserver.faults import NAMES, Faults, workers
+from gae_devserver.faults import NAMES, Faults
 from tests.helpers.calls import Server, reference
 from tests.helpers.datastore_v1 import RawClient, entity, key
 from tests.helpers.running_datastore import RunningDatastore
 
+README = Path(__file__).parents[2] / "README.md"
 HEADERS = [("X-Appengine-Taskname", "a")]
 
 
@@ -91,20 +90,6 @@ def test_a_mistake_in_it(text: str, message: str) -> None:
     """What cannot be understood is named."""
     with pytest.raises(ValueError, match=re.escape(message)):
         Faults.parse(text)
-
-
-def test_the_command_refuses_it() -> None:
-    """A mistake is a usage error, without a traceback."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "gae_devserver", "app", "--faults", "fire=1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ended.returncode == 2
-    assert "argument --faults: there is no fault 'fire'" in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.asyncio
@@ -214,43 +199,8 @@ def test_rpc_of_cloud_ndb() -> None:
         running.stop()
 
 
-# A parent with three children, and one of those with a child of its own.
-TREE = """\
-import os, signal
-for child in range(3):
-    if not os.fork():
-        if child == 2:
-            os.fork()
-        signal.pause()
-print("ready", flush=True)
-signal.pause()
-"""
-
-
-@pytest.mark.asyncio
-async def test_kill_finds_the_workers() -> None:
-    """What is killed is a process without children below the app, never the app."""
-    watchdog = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c"),
-        "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])",
-        TREE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        assert watchdog.stdout is not None
-        await watchdog.stdout.readline()
-        async with asyncio.timeout(20):
-            while len(found := await workers(watchdog.pid)) != 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert watchdog.pid not in found
-    finally:
-        os.killpg(watchdog.pid, signal.SIGKILL)
-        await watchdog.communicate()
-
-
 def test_every_fault_is_documented() -> None:
-    """The module says what each name does."""
-    documented = re.findall(r"^(\w+) +\w", faults_module.__doc__ or "", re.MULTILINE)
+    """The README's table has each fault, and no others."""
+    text = README.read_text().partition("## Faults on purpose")[2].partition("\n## ")[0]
 
-    assert {*NAMES, "seed"} <= set(documented)
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(NAMES)
