@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from gae_devserver.testing import ending
 
@@ -17,6 +18,9 @@ from tools import cloud_sdk
 
 SERVERS = ("embedded", "dev_appserver")
 LIBRARIES = ("bundled", "cloud")
+
+# tests/security makes 100 inputs for each test, or with --hypothesis-profile many:
+hypothesis.settings.register_profile("many", max_examples=2500)
 
 
 def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:

@@ -43,6 +43,9 @@ SHORT = {
     'nox -s "integration(devserver)" -- tests/fuzz --fuzz-inputs 50000': (
         "nox -s 'integration(devserver)' -- tests/fuzz --fuzz-inputs 50"
     ),
+    'nox -s "integration(samples)" -- tests/security --hypothesis-profile many': (
+        "nox -s 'integration(samples)' -- tests/security/test_custom_endpoint.py"
+    ),
 }
 """A command that takes long -> the same with less to do."""
 

@@ -8,9 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-# 100 inputs a test, or with --hypothesis-profile many:
-settings.register_profile("many", max_examples=2500)
-
 Header = tuple[bytes, bytes]
 
 _OF_APP_ENGINE = [
