@@ -24,6 +24,7 @@ EXAMPLES = {
     "copy": "-s copy -- flask ../my_app",
     "deploy": "-s deploy -- flask --project my-project",
 }
+CHOOSING = {"-s", "-e", "--session", "--sessions", "-k", "--keywords", "-t", "--tags"}
 NOT_OF_NOX = {"--port", "--host", "--server", "--storage", "--faults", "--project"}
 
 
@@ -37,6 +38,8 @@ def check(arguments: list[str]) -> None:
         others = [x for x in words[place + 1 : place + 2] if not x.startswith("-")]
         if not named or others or NOT_OF_NOX & {x.partition("=")[0] for x in words}:
             fail(f"say -s and --, as in: python3 noxfile.py {EXAMPLES[session]}")
+    if not CHOOSING & {*words} and {*words, *arguments[until:][1:2]} & {*APPS}:
+        fail(f"say what to do with it, as in: python3 noxfile.py {EXAMPLES['serve']}")
 
 
 class Options(argparse.ArgumentParser):

@@ -417,6 +417,16 @@ def test_forgotten_dashes(arguments: list[str]) -> None:
     assert re.search(r"say -s and --, as in: python3 noxfile\.py -s \w+ -- ", line)
 
 
+@pytest.mark.parametrize("arguments", [["flask"], ["--", "django", "--port", "0"]])
+def test_forgotten_session(arguments: list[str]) -> None:
+    """An app alone starts no tests: a line shows how to serve it."""
+    result = running.nox(*arguments)
+
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "python3 noxfile.py -s serve -- flask" in line
+
+
 def test_help_of_the_server() -> None:
     """What serve takes is its own options, and what the server says of itself."""
     embedded = running.nox("-s", "serve", "--", "--help")

@@ -19,4 +19,5 @@ class Hints:
         add = f"add {package} to {requirements}"
         if self.install is not None:
             return f"{add} and start the server again. {self.install}"
-        return f"{add}, install it for {sys.executable}, and start the server again."
+        install = f"{sys.executable} -m pip install -r {requirements}"
+        return f"{add}, run {install}, and start the server again."

@@ -93,7 +93,7 @@ def test_no_gunicorn(app: AppConfig) -> None:
     default = dataclasses.replace(app, entrypoint=None)
     text = say(default, "sh: 1: exec: gunicorn: not found\n", NOT_FOUND)
     assert f"add gunicorn to {app.folder / 'requirements.txt'}" in text
-    assert f"install it for {sys.executable}" in text
+    assert f"{sys.executable} -m pip install -r " in text
 
     hints = Hints(install="The start script installs it.")
     text = say(default, "", NOT_FOUND, hints)
