@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import IO
 
@@ -524,22 +525,35 @@ def test_session_installs_once(python: pathlib.Path, used_clone: pathlib.Path) -
 
 
 @pytest.mark.parametrize("backend", ["uv", "virtualenv"])
-def test_package_with_another_hash_is_refused(
-    backend: str, python: pathlib.Path, used_clone: pathlib.Path
+@pytest.mark.parametrize(
+    ("package", "changed"),
+    [
+        ("ruff", lambda entry: re.sub("(?<=sha256:)....", "0000", entry)),
+        # what import-linter needs
+        ("grimp", lambda entry: re.sub("(?<=sha256:)....", "0000", entry)),
+        ("grimp", lambda entry: ""),
+    ],
+    ids=["hash", "hash of a dependency", "no dependency"],
+)
+def test_package_that_is_not_the_locked_one_is_refused(
+    package: str,
+    changed: Callable[[str], str],
+    backend: str,
+    python: pathlib.Path,
+    used_clone: pathlib.Path,
 ) -> None:
     """What is not the file that was locked is not installed, by uv nor by pip."""
     lint = ["-db", backend, "-s", "lint", "--install-only"]
     lock = used_clone / LOCK
-    package, others = lock.read_text().split("\nruff==")
-    changed = re.sub("(?<=sha256:)....", "0000", others)
-    lock.write_text(f"{package}\nruff=={changed}")
+    entry = re.compile(rf"^{package}==.*?(?=^\w)", re.MULTILINE | re.DOTALL)
+    lock.write_text(entry.sub(lambda found: changed(found[0]), lock.read_text()))
 
     result = run(python, used_clone, *lint)
 
     assert result.returncode == 1
     assert f"({backend})" in result.stderr
     assert re.search("(?i)hash", result.stderr)
-    assert not list(used_clone.glob(".nox/*/lint/lib/*/site-packages/ruff*"))
+    assert not list(used_clone.glob(f".nox/*/lint/lib/*/site-packages/{package}*"))
     assert not list(used_clone.glob(".nox/*/lint/installed-by-noxfile.txt"))
 
 
@@ -595,7 +609,7 @@ def test_changed_pin_gets_into_the_lock(
 
     assert refused.returncode == 1
     assert "requirements-lock.txt has no ruff==0.17.5" in refused.stderr
-    assert "nox -s lock" in refused.stderr
+    assert "noxfile.py -s lock" in refused.stderr
     assert [locked.returncode, installed.returncode] == [0, 0], installed.stderr
     assert packages(used_clone, "lint")["ruff"] == "0.17.5"
     after = (used_clone / LOCK).read_text()

@@ -166,10 +166,11 @@ def test_a_task_whose_connection_breaks_is_retried(start: Start) -> None:
     app.kill_app()
 
     app.wait_for_log(r"task \d+ lost its connection .*; next attempt in 0\.1 s")
-    wait_until(lambda: len(app.attempts("broken")) == 2, "the retry")
+    wait_until(lambda: len(app.attempts("broken")) >= 2, "the retry")
     app.release()
     wait_until(lambda: not app.tasks(), "the task has run")
-    assert app.attempts("broken") == ["0", "1"]
+    # a retry that reaches the app while it is still dying is an attempt, too
+    assert app.attempts("broken")[:2] == ["0", "1"]
 
 
 def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
