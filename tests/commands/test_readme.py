@@ -27,6 +27,11 @@ def section(text: str, title: str) -> str:
     return str(found)
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def first_cells(text: str) -> str:
     """Return the first cells of all rows of a text's tables, a line each."""
     return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))

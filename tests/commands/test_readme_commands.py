@@ -24,6 +24,7 @@ from tests.commands.running import MINUTES, Run, environment, nox, own_commands,
 from tests.commands.test_readme import (
     CONTRIBUTING,
     README,
+    blocks,
     first_cells,
     section,
     without_ports,
@@ -70,11 +71,6 @@ ELSEWHERE = {
     ),
 }
 """What takes a server of its own -> the test beside these that runs it."""
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Return the blocks of code in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> set[str]:

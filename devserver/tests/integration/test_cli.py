@@ -199,7 +199,7 @@ def test_others_may_use_the_app(start: Callable[..., Running]) -> None:
     assert fetch(server.url) == (200, "hello")
     assert fetch(f"http://127.0.0.2:{port}/") == (200, "hello")
     server.log(
-        r"warning: --host 0\.0\.0\.0: whoever reaches every address of this machine "
+        r"warning: --host 0\.0\.0\.0: anyone who reaches every address of this machine "
         rf"on port {port} can use the app, without encryption"
     )
     with pytest.raises(urllib.error.URLError):
@@ -425,7 +425,7 @@ main(Hints(install="The start script installs it."))
 def test_an_app_that_lacks_something_else(
     folder: Path, main: str | None, message: str
 ) -> None:
-    """It is named, and nobody is told to install a package."""
+    """It is named, and the advice is not to install a package."""
     (folder / "parts").mkdir()
     if main is None:
         (folder / "main.py").unlink()

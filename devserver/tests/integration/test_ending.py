@@ -125,7 +125,7 @@ def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
 
 
 def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
-    """Also when the parent is killed, and can tell nobody."""
+    """Also when the parent is killed, and cannot tell the server."""
     log = tmp_path / "log"
     script = f"{' '.join(COMMAND)} {folder} --port 0 > {log} 2>&1; true"
     with subprocess.Popen(["sh", "-c", script]) as parent:

@@ -122,7 +122,7 @@ class DatastoreCalls:
             self._tickets[self.stub.begun.pop()] = ticket
 
     def request_ended(self, ticket: str) -> None:
-        """Roll back what a request left open: nobody could end it any more."""
+        """Roll back what a request left open: nothing else can end it."""
         for handle, begun_by in list(self._tickets.items()):
             if begun_by == ticket:
                 self.roll_back(handle)
@@ -158,7 +158,7 @@ def entity_group(reference: Any) -> bytes | None:
         return None
     root = reference.path.element[0]
     if not (root.id or root.HasField("name")):
-        # the datastore is about to choose the id: nobody else can know this group
+        # the datastore chooses the id later, so no other call can name this group
         return None
     parts = (reference.app, reference.name_space, root.SerializeToString())
     return repr(parts).encode()

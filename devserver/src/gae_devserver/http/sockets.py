@@ -90,8 +90,9 @@ def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
 def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
     """Say what it means to listen on one more address."""
     where = "every address of this machine" if host in _ALL else host
+    port = sockets[0].getsockname()[1]
     return (
-        f"--host {host}: whoever reaches {where} on port {sockets[0].getsockname()[1]} "
+        f"--host {host}: anyone who reaches {where} on port {port} "
         "can use the app, without encryption, and everything it does for a visitor. "
         "The state API and the app's API calls stay on 127.0.0.1."
     )

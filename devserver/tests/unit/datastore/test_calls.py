@@ -195,7 +195,7 @@ async def test_other_entity_groups_are_not_waited_for(
 
 
 async def test_nothing_waits_for_a_new_root_entity(server: Server) -> None:
-    """An entity without an id is a group that nobody else can know."""
+    """An entity without an id is a group that no other call can name."""
     one, two = server.request(), server.request()
     new = reference("Counter", None)
     first, second = await one.begin(), await two.begin()
