@@ -32,8 +32,6 @@ from tests.commands.test_readme import (
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
-TESTING = (REPOSITORY / "docs" / "testing.md").read_text()
-
 SHORT = {
     "nox -l": "nox -l",
     "nox -s bench": "nox -s bench -- --server embedded --runs 1",
@@ -57,7 +55,7 @@ SERVED = {
     "nox -s serve -- ../my_app",
     "nox -s copy",
 }
-"""What `served` and the example below run."""
+"""What `served` runs, and the tests of `serve`, `copy` and docs/testing.md."""
 
 ELSEWHERE = {
     "nox -s serve -- flask --server dev_appserver": test_serve.test_serving_ends,
@@ -246,43 +244,6 @@ def without_decimals(text: str) -> str:
 
 
 # --- the examples ---
-
-
-@pytest.fixture(scope="module")
-def my_app(clone: pathlib.Path) -> pathlib.Path:
-    """A copy of the Flask app, made as the README says."""
-    copied = run_here("python3 noxfile.py -s copy -- flask ../my_app", clone)
-    assert copied.returncode == 0, copied.stderr
-    return clone.parent / "my_app"
-
-
-def test_example_runs(my_app: pathlib.Path) -> None:
-    """The test with the virtual clock, as it stands, and what docs/testing.md adds."""
-    (example,) = blocks(section(README, "Test your own tasks"), "python")
-    waiting, stored, failing, _ = blocks(TESTING, "python")
-    assert "a/view/that" in failing  # of no app here
-    test = my_app.parent / "test_counter.py"
-    test.write_text("\n\n".join([example, waiting, stored]))
-
-    done = run(sys.executable, "-m", "pytest", "-q", test, folder=my_app.parent)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
-
-
-def test_example_without_a_server(my_app: pathlib.Path) -> None:
-    """The one that uses the SDK's testbed."""
-    (example,) = (x for x in blocks(TESTING, "python") if "testbed" in x)
-    (my_app / "test_without.py").write_text(example)
-
-    done = run(
-        *(sys.executable, "-m", "pytest", "-q", "test_without.py"),
-        folder=my_app,
-        PYTHONPATH=str(my_app),
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
 
 
 OWN_APP = """\
