@@ -1,22 +1,16 @@
-"""What README.md and devserver/README.md name is what there is."""
+"""What README.md names is what there is."""
 
-import argparse
 import re
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from gae_devserver import __main__, terminal
-from gae_devserver.config import app_yaml, warnings
-from gae_devserver.console.state_api import StateApi
-from gae_devserver.tasks import execution
+from gae_devserver import terminal
+from gae_devserver.config import app_yaml
 
 from tests.commands.running import nox
 from tests.servers.staging import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
-DEVSERVER = (REPOSITORY / "devserver" / "README.md").read_text()
 
 
 def section(text: str, title: str) -> str:
@@ -64,35 +58,6 @@ def test_what_nox_runs_is_in_the_readme() -> None:
     assert shown
 
 
-def test_every_option_is_documented() -> None:
-    """The table has the options of the dev server, and no others."""
-    actions = __main__._parser()._actions
-    options = {option for action in actions for option in action.option_strings}
-    named = re.findall(r"--[\w-]+", first_cells(section(DEVSERVER, "Options")))
-
-    assert "--port" in named
-    assert sorted(named) == sorted(options - {"-h", "--help"})
-
-
-def test_defaults_are_documented() -> None:
-    """The table says what an option is if it is not given."""
-    table = section(DEVSERVER, "Options")
-    named = re.findall(
-        r"^\| `(--[\w-]+).*?`?([\w-]+)`? if not given", table, re.MULTILINE
-    )
-    defaults = {
-        action.option_strings[0]: str(action.default)
-        for action in __main__._parser()._actions
-        if action.default not in (None, False, argparse.SUPPRESS)
-    }
-
-    assert dict(named) == defaults | {
-        "--reload": "on",
-        "--storage": "memory",
-        "--task-deadline": f"{execution.DEADLINE:g}",
-    }
-
-
 def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     """The README shows the banner as the server prints it, but for the ports."""
     flask = app_yaml.load(REPOSITORY / "flask_app")
@@ -114,35 +79,3 @@ def without_ports(text: str) -> str:
     """Return a text with each port replaced, and each token."""
     text = re.sub(r"\b[0-9a-f]{32}\b", "TOKEN", text)
     return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", text)
-
-
-def test_what_is_not_emulated_is_documented() -> None:
-    """devserver/README.md names each setting and file of which the server warns."""
-    listed = section(DEVSERVER, "What it does not emulate")
-
-    for name in (*warnings.SETTINGS, *warnings.FILES):
-        assert f"`{name}`" in listed
-
-
-def served() -> set[tuple[str, str]]:
-    """Return the routes of the State API: method and path."""
-    nothing: Any = SimpleNamespace(taskqueue=None)  # only the routes are looked at
-    runner: Any = StateApi(nothing, nothing, nothing, "")._server._runner
-    routes = runner.app.router.routes()
-    return {
-        (route.method, route.resource.canonical)
-        for route in routes
-        if route.resource and route.method != "HEAD"  # GET brings it along
-    }
-
-
-def test_state_api_is_documented() -> None:
-    """devserver/README.md has the routes of the State API, and no others."""
-    cells = first_cells(section(DEVSERVER, "The State API"))
-    named = re.findall(r"`([A-Z]+) (/[^`?]*)", cells)
-    written = {"QUEUE": "{queue}", "TASK": "{task}"}
-
-    assert served() == {
-        (method, re.sub("QUEUE|TASK", lambda x: written[x[0]], path))
-        for method, path in named
-    }
