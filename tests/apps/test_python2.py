@@ -32,7 +32,6 @@ from tests.apps.python2 import NotThereError, Python2
 VARIABLE = "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL"
 PAGE = REPOSITORY / "docs" / "python2-to-python3.md"
 TEXT = PAGE.read_text()
-PROTOCOLS = TEXT.partition("\n## 7. ")[2].partition("\n## ")[0]
 
 # In a process of its own, as on App Engine: the app is imported when the variable is
 # set, and its view defers the three tasks into the SDK's stub of the task queue.
@@ -185,7 +184,7 @@ def test_protocol(value: str | None, number: int, increment: Increment) -> None:
 
 def test_table_of_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has a row for each kind of value, with the protocol that it gives."""
-    table = re.findall(r"^\| ([a-z].*) \| (?:.*: )?(\d).* \|$", PROTOCOLS, re.MULTILINE)
+    table = re.findall(r"^\| ([a-z].*) \| (?:.*: )?(\d).* \|$", TEXT, re.MULTILINE)
     for kind, number in table:
         others = ["True", *re.findall(r'`"(\w+)"`', kind)]
         for value in [""] if kind == "not set, or empty" else others:
@@ -195,17 +194,15 @@ def test_table_of_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_protocols_of_python2(python2: Python2) -> None:
-    """The page names those that it loads, and the error that it answers others with."""
-    (known,) = re.findall(r"Python 2\.7 knows the protocols (.*)\.", PROTOCOLS)
-    (error,) = re.findall(r"It answers the one of Python 3 with `(.*)`", PROTOCOLS)
+    """It loads 0, 1 and 2, and says of the others that it does not know them."""
     task: tuple[Any, ...] = (print, ("x",), {})
     payloads = [pickle.dumps(task, x) for x in range(pickle.HIGHEST_PROTOCOL + 1)]
 
     answers = python2.load(*payloads)
 
     loaded = [x for x, answer in enumerate(answers) if "unsupported" not in answer]
-    assert loaded == [int(x) for x in re.findall(r"\d", known)]
-    assert answers[-1] == error
+    assert loaded == [0, 1, 2]
+    assert answers[-1] == "ValueError: unsupported pickle protocol: 5"
 
 
 def test_without_the_variable_python2_loads_nothing(
@@ -266,13 +263,8 @@ def test_python3_runs_every_protocol(
     assert received == [("key", 10)]
 
 
-@pytest.mark.parametrize(
-    ("letter", "kind", "factor"),
-    [("a", "ASCII letters takes", 1), ("中", "Chinese characters", 2)],
-)
-def test_texts_grow(
-    letter: str, kind: str, factor: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("letter", "factor"), [("a", 1), ("中", 2)])
+def test_texts_grow(letter: str, factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With protocol 0, ASCII takes as much as with 5, and Chinese twice as much."""
     text = letter * 10_000
     monkeypatch.setenv(VARIABLE, "")
@@ -281,10 +273,6 @@ def test_texts_grow(
     compatible = len(deferred.serialize(print, text))
 
     assert compatible / newest == pytest.approx(factor, abs=0.01)
-    assert f"{kind} {['as', 'twice as'][factor - 1]} much" in PROTOCOLS
-    if factor > 1:
-        escaped = letter.encode("unicode_escape").decode()
-        assert f"each is written as `{escaped[:2]}" in PROTOCOLS
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -364,9 +352,8 @@ def test_arguments_from_python3(python2: Python2) -> None:
 
 
 def test_dates_that_are_dropped(python2: Python2) -> None:
-    """Those of the years that the page names: their second byte is no ASCII."""
-    ((first, last),) = re.findall(r"\nThe dates from (\d+) to (\d+) are all", TEXT)
-    dropped = range(int(first), int(last) + 1)
+    """Those of the years 1920 to 2047: their second byte is not ASCII."""
+    dropped = range(1920, 2047 + 1)
     for year in (dropped.start - 1, dropped.start, dropped.stop - 1, dropped.stop):
         task = f"(do_something_later, (datetime.datetime({year}, 1, 1),), {{}})"
         for payload in python2.dump(task):
@@ -465,12 +452,8 @@ def test_functions_of_main(
     assert as_program.startswith(b"(c__main__\nlater\n")
     with caplog.at_level("INFO"):
         assert deliver(as_program) == DROPPED
-    logged = re.findall(
-        r"log has a line `(.*?)`|custom handler of the samples logs `(.*?)`", TEXT
-    )
-    for line in (first or second for first, second in logged):
-        assert line in caplog.text
-    assert len(logged) == 2
+    assert "Permanent failure attempting to execute task" in caplog.text
+    assert "200 PermanentTaskFailure" in caplog.text
 
 
 def test_payload_can_be_read_once(received: list[tuple[Any, ...]]) -> None:
@@ -488,24 +471,6 @@ class Kept(ndb.Model):  # type: ignore[misc]
     """An entity with a pickle."""
 
     value = ndb.PickleProperty()
-
-
-def said(sentence: str) -> list[int]:
-    """Return the protocols that a sentence of the page names."""
-    (line,) = re.findall(rf".*{sentence}.*", TEXT)
-    return list(map(int, re.findall(r"protocol (\d)", line)))
-
-
-def test_protocols_of_entities_and_memcache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page has those that the next tests find."""
-    for value in ("", "True"):
-        monkeypatch.setenv("NDB_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL", value)
-        number = protocol(Kept.value._to_base_type("x"))
-        assert said("It is written with protocol")[bool(value)] == number
-    monkeypatch.setenv("MEMCACHE_USE_CROSS_COMPATIBLE_PROTOCOL", "True")
-    assert said("Memcache has a third variable") == [
-        protocol(memcache.Client()._do_pickle(()))
-    ]
 
 
 @pytest.mark.parametrize(("value", "number"), [("", 5), ("True", 2), ("False", 2)])
@@ -597,15 +562,12 @@ def test_old_blocks_are_python2(python2: Python2) -> None:
 
 
 def test_files_that_the_page_names() -> None:
-    """The page's links lead somewhere, and the SDK has the files that are cited."""
+    """The SDK has the files that the page cites."""
     sdk = pathlib.Path(sdk_deferred.__file__).parents[4]
     cited = set(re.findall(r"`(google/appengine/[\w/]+\.py)`", TEXT))
-    linked = set(re.findall(r"\]\(([^#)]+)", TEXT))
 
     assert cited
     assert [file for file in cited if not (sdk / file).is_file()] == []
-    assert linked
-    assert [link for link in linked if not (PAGE.parent / link).exists()] == []
 
 
 def test_variables_that_the_page_names() -> None:
@@ -621,4 +583,4 @@ def test_variables_that_the_page_names() -> None:
     named = {name for name in named if not name.startswith("HTTP_")}
 
     assert VARIABLE in named
-    assert [name for name in named - {"COUNTER_NDB"} if name not in known] == []
+    assert [name for name in named if name not in known] == []
