@@ -3,7 +3,7 @@
 
 nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi,
                                or the folder of an app of your own)
-nox -s copy -- flask DIR       copy an app, to begin one of your own
+nox -s copy -- flask DIR       copy an app, to start your own from it
 nox                            run the tests and checks of a change
 nox -s flask -- -x -k retry    what follows -- goes to pytest
 nox -l                         list the other sessions
@@ -118,7 +118,7 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def copy(session: nox.Session) -> None:
-    """Copy an app, with no link in it, to a new folder: nox -s copy -- flask DIR."""
+    """Copy an app to a new folder, without links: nox -s copy -- flask DIR."""
     options = Options(
         session,
         "Say flask, django or plain_wsgi, and a new folder, for example: "
@@ -126,8 +126,10 @@ def copy(session: nox.Session) -> None:
     )
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("folder", metavar="DIR")
+    options.add_argument("--ndb", choices=copy_app.LIBRARIES, default="bundled")
     chosen = options.parse_args(session.posargs)
-    copy_app.copy_for_user(session, chosen.app, arguments.typed(session, chosen.folder))
+    folder = arguments.typed(session, chosen.folder)
+    copy_app.copy_for_user(session, chosen.app, folder, chosen.ndb)
 
 
 @nox.session

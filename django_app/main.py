@@ -1,4 +1,4 @@
-"""The Deferred API in a Django app, its settings included."""
+"""The Deferred API in a Django app, with its settings."""
 
 import logging
 import os
@@ -17,57 +17,34 @@ from shared.counter import Counter, do_something_later, my_key
 from shared.deferred_handler import CustomDeferredHandler
 from shared.guard import guard
 
-# Python shows warnings only, unless told otherwise; what tasks do is logged as info.
+# The handler logs at INFO. Without this line, Python shows warnings only.
 logging.basicConfig(level=logging.INFO)
 
-on_dev_server = os.environ.get("GAE_ENV") == "localdev"
-local_hosts = ["localhost", "127.0.0.1", "[::1]"] if on_dev_server else []
-# For domains of your own: DJANGO_ALLOWED_HOSTS="example.com,www.example.com".
-own_hosts = os.environ.get("DJANGO_ALLOWED_HOSTS", "").replace(" ", "").split(",")
-settings.configure(
-    DEBUG=on_dev_server,
-    # This sample signs nothing. Once yours does (sessions, messages, password resets),
-    # set the variable: one secret for all instances, kept out of the repository.
-    SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY") or get_random_secret_key(),
-    ALLOWED_HOSTS=[".appspot.com", *own_hosts, *local_hosts],
-    MIDDLEWARE=[
-        "django.middleware.security.SecurityMiddleware",
-        "django.middleware.common.CommonMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-    ],
-    ROOT_URLCONF=__name__,
-    APPEND_SLASH=False,  # the paths are exact
-    LOGGING_CONFIG=None,  # basicConfig above shows what Django logs too
-)
+
+# [START deferred_views]
+@require_GET  # unlike require_safe, it refuses HEAD, which must not defer
+def increment_counter(request: HttpRequest) -> HttpResponse:
+    """Add to the counter three times: now, in one minute and in two minutes."""
+    # Run the function as soon as possible, through the SDK's URL and the default queue.
+    deferred.defer(do_something_later, my_key, 10)
+
+    # The same, in one minute.
+    deferred.defer(do_something_later, my_key, 10, _countdown=60)
+
+    # In two minutes, through a URL of this app.
+    deferred.defer(do_something_later, my_key, 10, _url="/custom/path", _countdown=120)
+
+    return HttpResponse("Deferred counter increment.")
 
 
-# [START deferred_view_counter]
 @require_safe
 def view_counter(request: HttpRequest) -> HttpResponse:
     """Show the count."""
-    # get_by_id, not the page's get_or_insert: reading does not write.
-    entity = Counter.get_by_id(my_key)
-    count = entity.count if entity else 0
-    return HttpResponse(str(count), content_type="text/plain")
+    counter = Counter.get_by_id(my_key)  # unlike get_or_insert, it stores nothing
+    return HttpResponse(str(counter.count if counter else 0))
 
 
-# [END deferred_view_counter]
-# [START deferred_increment_counter]
-@require_GET  # and not require_safe: HEAD must not defer tasks
-def increment_counter(request: HttpRequest) -> HttpResponse:
-    """Add to the counter three times: now, in a minute and in two."""
-    # The default URL, as soon as possible.
-    deferred.defer(do_something_later, my_key, 10)
-    # The default URL, after 60 seconds.
-    deferred.defer(do_something_later, my_key, 10, _countdown=60)
-    # A URL of this app, after 120 seconds.
-    deferred.defer(do_something_later, my_key, 10, _url="/custom/path", _countdown=120)
-    return HttpResponse("Deferred counter increment.", content_type="text/plain")
-
-
-# [END deferred_increment_counter]
-# [START deferred_custom_deferred]
-@csrf_exempt  # the task queue has no CSRF token; the handler checks who sent the task
+@csrf_exempt  # a task has no CSRF token; the handler checks who sent it
 @require_POST
 def custom_deferred(request: HttpRequest) -> HttpResponse:
     """Run a task that was deferred to this URL."""
@@ -75,15 +52,29 @@ def custom_deferred(request: HttpRequest) -> HttpResponse:
     return HttpResponse(text, status=status, headers=dict(headers))
 
 
-# [END deferred_custom_deferred]
+# [END deferred_views]
 
-urlpatterns = [
-    path("counter/get", view_counter),
-    path("counter/increment", increment_counter),
-    path("custom/path", custom_deferred),
-]
+urlpatterns = (
+    path("counter/get", view_counter, name="view_counter"),
+    path("counter/increment", increment_counter, name="increment_counter"),
+    path("custom/path", custom_deferred, name="custom_deferred"),
+)
 
-# [START deferred_wrap_wsgi_app]
-# use_deferred=True adds the default URL; the guard must be outside.
+settings.configure(
+    DEBUG=os.environ.get("GAE_ENV") == "localdev",  # the dev server
+    # This sample signs nothing, so a new key at each start is enough. For sessions or
+    # password resets, set the variable to one secret that all instances share.
+    SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY") or get_random_secret_key(),
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=(
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ),
+    ALLOWED_HOSTS=["*"],  # App Engine passes on only requests for the app's own hosts
+    LOGGING_CONFIG=None,  # basicConfig above shows Django's lines too
+)
+
+# use_deferred=True serves /_ah/queue/deferred. The guard refuses forged tasks, so it
+# must be the outermost.
 app = guard(wrap_wsgi_app(get_wsgi_application(), use_deferred=True))
-# [END deferred_wrap_wsgi_app]

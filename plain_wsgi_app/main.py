@@ -11,54 +11,51 @@ from shared.counter import Counter, do_something_later, my_key
 from shared.deferred_handler import CustomDeferredHandler
 from shared.guard import guard
 
-# Python shows warnings only, unless told otherwise; what tasks do is logged as info.
+# The handler logs at INFO. Without this line, Python shows warnings only.
 logging.basicConfig(level=logging.INFO)
 
 
-# [START deferred_view_counter]
+# [START deferred_views]
+def increment_counter(
+    environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Add to the counter three times: now, in one minute and in two minutes."""
+    # Run the function as soon as possible, through the SDK's URL and the default queue.
+    deferred.defer(do_something_later, my_key, 10)
+
+    # The same, in one minute.
+    deferred.defer(do_something_later, my_key, 10, _countdown=60)
+
+    # In two minutes, through a URL of this app.
+    deferred.defer(do_something_later, my_key, 10, _url="/custom/path", _countdown=120)
+
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [b"Deferred counter increment."]
+
+
 def view_counter(
     environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     """Show the count."""
-    # get_by_id, not the page's get_or_insert: reading does not write.
-    entity = Counter.get_by_id(my_key)
-    count = entity.count if entity else 0
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [str(count).encode()]
+    counter = Counter.get_by_id(my_key)  # unlike get_or_insert, it stores nothing
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [str(counter.count if counter else 0).encode("utf-8")]
 
 
-# [END deferred_view_counter]
-# [START deferred_increment_counter]
-def increment_counter(
-    environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    """Add to the counter three times: now, in a minute and in two."""
-    # The default URL, as soon as possible.
-    deferred.defer(do_something_later, my_key, 10)
-    # The default URL, after 60 seconds.
-    deferred.defer(do_something_later, my_key, 10, _countdown=60)
-    # A URL of this app, after 120 seconds.
-    deferred.defer(do_something_later, my_key, 10, _url="/custom/path", _countdown=120)
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"Deferred counter increment."]
-
-
-# [END deferred_increment_counter]
-# [START deferred_custom_deferred]
 def custom_deferred(
     environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     """Run a task that was deferred to this URL."""
     text, status, headers = CustomDeferredHandler().post(environ)
     start_response(f"{status.value} {status.phrase}", headers)
-    return [text.encode()]
+    return [text.encode("utf-8")]
 
 
-# [END deferred_custom_deferred]
+# [END deferred_views]
 
 routes = {
+    "/counter/increment": (increment_counter, ["GET"]),  # HEAD must not defer
     "/counter/get": (view_counter, ["GET", "HEAD"]),
-    "/counter/increment": (increment_counter, ["GET"]),  # HEAD must not defer tasks
     "/custom/path": (custom_deferred, ["POST"]),
 }
 
@@ -66,19 +63,18 @@ routes = {
 def application(
     environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Call the view whose path is, to the letter, the one that was asked for."""
+    """Call the view of this exact path."""
     view, methods = routes.get(environ["PATH_INFO"], (None, []))
     if view is None:
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"Not found.\n"]
+        return [b"Not found"]
     if environ["REQUEST_METHOD"] not in methods:
         headers = [("Content-Type", "text/plain"), ("Allow", ", ".join(methods))]
         start_response("405 Method Not Allowed", headers)
-        return [b"Method not allowed.\n"]
+        return [b"Method not allowed"]
     return view(environ, start_response)
 
 
-# [START deferred_wrap_wsgi_app]
-# use_deferred=True adds the default URL; the guard must be outside.
+# use_deferred=True serves /_ah/queue/deferred. The guard refuses forged tasks, so it
+# must be the outermost.
 app = guard(wrap_wsgi_app(application, use_deferred=True))
-# [END deferred_wrap_wsgi_app]

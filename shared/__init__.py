@@ -1,1 +1,1 @@
-"""What the three apps share; nothing in here imports a web framework."""
+"""What the three apps share. No module here imports a web framework."""

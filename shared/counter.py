@@ -4,34 +4,39 @@ import os
 
 from google.appengine.ext import ndb
 
-from shared.cloud_ndb import ndb  # noqa: F811 - the one that COUNTER_NDB names
-from shared.once import once
+from shared.once import first_delivery
 
-# [START deferred_counter]
-# In production each version counts for itself, as on Google's page. A dev server may
-# give every instance, and every reload, a version of its own: a task would then add
-# to a counter that the page never shows. There, all of them share one key.
+# In production each version has its own counter, as on Google's page. A dev server may
+# change GAE_VERSION with each instance and each reload, so all share one key there.
+my_key = os.environ.get("GAE_VERSION", "Missing")
 if os.environ.get("GAE_ENV") == "localdev":
     my_key = "localdev"
-else:
-    my_key = os.environ.get("GAE_VERSION", "Missing")
 
 
+# [START deferred_counter]
 class Counter(ndb.Model):
-    """Hold one count."""
+    """A count."""
 
-    count = ndb.IntegerProperty()
+    count = ndb.IntegerProperty(indexed=False)
 
 
-# Unlike the page: one transaction. Without it, two tasks that run at once read the
-# same count, and one of the two additions is lost.
+class FinishedTask(ndb.Model):
+    """A task that has been counted. Its parent is the counter."""
+
+    expires = ndb.DateTimeProperty(indexed=False)
+
+
+# Without a transaction, two tasks that run at once read the same count, and one of the
+# two additions is lost.
 @ndb.transactional
-@once(ndb, Counter)  # a task may be delivered twice, and is to count once
 def do_something_later(key: str, amount: int) -> None:
     """Add an amount to the counter that has this key."""
     entity = Counter.get_or_insert(key, count=0)
+    record = first_delivery(FinishedTask, entity.key)
+    if record is None:  # a queue may deliver a task twice
+        return
     entity.count += amount
-    entity.put()
+    ndb.put_multi([entity, record])
 
 
 # [END deferred_counter]

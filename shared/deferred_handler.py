@@ -8,34 +8,34 @@ from google.appengine.ext import deferred
 
 logger = logging.getLogger(__name__)
 
-# What an app sends back: the text, the status, and the headers that say it is plain.
+# The text, the status and the headers of an answer.
 Answer = tuple[str, HTTPStatus, list[tuple[str, str]]]
 
-# The SDK logs all X-AppEngine-* headers of a task, its API ticket too; not needed here.
+# For each task the SDK logs all X-AppEngine-* headers, even the API ticket, at INFO.
+# This moves that line to DEBUG, so logging.basicConfig(level=logging.INFO) hides it.
 deferred.set_log_level(logging.DEBUG)
 
 
 # [START deferred_custom_handler]
 class CustomDeferredHandler(deferred.Handler):
-    """Log what the default handler does; either method may be overridden alone."""
+    """Log what the default handler does. You can override either method alone."""
 
     def run_from_request(self, environ: WSGIEnvironment) -> Answer:
         """Log the task, then check who sent it and run it.
 
-        Override this one to work around the task itself (a timer, a rollback): what
-        the task raises comes through here. Raise PermanentTaskFailure to drop a task.
+        Override this method to wrap the task itself, for example with a timer: what the
+        task raises passes through here. Raise PermanentTaskFailure to drop the task.
         """
         logger.info("%s: received", _task(environ))
-        answer: Answer = super().run_from_request(environ)
-        return answer
+        return super().run_from_request(environ)
 
     def post(self, environ: WSGIEnvironment) -> Answer:
         """Run the task, then log how it went.
 
-        Override this one to see or change the answer that the queue acts on: here the
-        exceptions have become one. 200 is done, or dropped after PermanentTaskFailure;
-        408 is SingularTaskFailure, to be retried; 403 was no task. Any other exception
-        comes through, is a 500, and is retried.
+        Override this method to see or change the answer. With 200 the task is done, or
+        dropped by PermanentTaskFailure. With 408, SingularTaskFailure, the queue
+        retries it. With 403 the request was no task. Any other exception passes
+        through, becomes a 500, and the queue retries the task.
         """
         try:
             text, status, headers = super().post(environ)
@@ -46,12 +46,12 @@ class CustomDeferredHandler(deferred.Handler):
         return text, status, headers
 
 
+# [END deferred_custom_handler]
+
+
 def _task(environ: WSGIEnvironment) -> str:
     name, queue, retries = (
         environ.get(f"HTTP_X_APPENGINE_{header}", "unknown")
         for header in ("TASKNAME", "QUEUENAME", "TASKRETRYCOUNT")
     )
     return f"Task {name}, queue {queue}, retry count {retries}"
-
-
-# [END deferred_custom_handler]

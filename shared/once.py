@@ -1,79 +1,41 @@
-"""Let a function that is deferred do its work once for each task.
+"""Recognise a task that the queue delivers twice, with either NDB library."""
 
-To do without it, delete this file, and the lines in counter.py that name it.
-"""
-
-import functools
-import inspect
 import logging
 import os
-import zlib
-from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# What is kept for each entity and function: 100 lists of up to 100 tasks, some 300 KB
-# with the names that App Engine chooses; a task reads and writes one list. The bound
-# means: after 100 later tasks in its list, about 10,000 in all, a task is forgotten,
-# and a repeat does its work again. Repeats come at once, or after the back-off, an hour
-# by default: raise LISTS where an entity has more tasks in that time.
+# A record must outlive the retries of its task. Nothing deletes old records until the
+# project has a TTL policy, which you set once, with your model's name:
 #
-# dev_appserver.py names its tasks task1, task2 ... anew with each start, and they would
-# be taken for repeats: start it with --clear_datastore=true.
-LISTS = 100
-LENGTH = 100
+#   gcloud firestore fields ttls update expires \
+#       --collection-group=FinishedTask --enable-ttl
+LIFETIME = timedelta(days=7)
 
 
-# [START deferred_once]
-def once(ndb: Any, model: Any) -> Callable[..., Any]:
-    """Have a task that is delivered again change nothing.
+def first_delivery(model: Any, parent: Any) -> Any:
+    """Return a record of the current task, or None if the task has run before.
 
-    Put it below the line that makes a transaction of the function, so that either both
-    are done, the work and the record of the task, or none.
+    `model` is your kind of record, with a property `expires`; `parent` is the key of
+    the entity that the task changes. Put entity and record in one transaction, so that
+    either both are stored or neither:
 
-        @ndb.transactional
-        @once(ndb, Counter)
-        def do_something_later(key, amount): ...
+        record = first_delivery(FinishedTask, entity.key)
+        if record is None:
+            return
+        entity.count += amount
+        ndb.put_multi([entity, record])
 
-    The function's first argument is the id of the entity of `model` that it changes;
-    the record is a child of that one. A task may call it once for each entity. Outside
-    of a task it does its work and records nothing. `ndb` is the library of `model`.
+    A task gets one record for each parent. Outside a task every call is a first one.
     """
-
-    class FinishedTasks(ndb.Model):
-        """The last tasks of one list, the oldest first."""
-
-        names = ndb.TextProperty(repeated=True)
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)  # tasks name the function, and not this wrapper
-        def wrapper(*args: Any, **options: Any) -> Any:
-            # from the request's headers; App Engine lets only the queue send these two
-            task = os.environ.get("HTTP_X_APPENGINE_TASKNAME")
-            if task is None:
-                return function(*args, **options)
-            if not ndb.in_transaction():
-                raise RuntimeError("@once has to be below @ndb.transactional")
-            name = f"{os.environ.get('HTTP_X_APPENGINE_QUEUENAME')}/{task}"
-            call = inspect.signature(function).bind(*args, **options)
-            call.apply_defaults()
-            parent = model(id=next(iter(call.arguments.values()))).key
-            number = zlib.crc32(name.encode()) % LISTS
-            which = f"{function.__module__}.{function.__qualname__} {number}"
-            finished = FinishedTasks.get_by_id(which, parent=parent)
-            finished = finished or FinishedTasks(id=which, parent=parent)
-            if name in finished.names:
-                logger.info("Task %s has done this already", name)
-                return None
-            result = function(*args, **options)
-            finished.names = [*finished.names, name][-LENGTH:]
-            finished.put()
-            return result
-
-        return wrapper
-
-    return decorate
-
-
-# [END deferred_once]
+    # From the request's headers. App Engine drops both if a visitor sends them.
+    task = os.environ.get("HTTP_X_APPENGINE_TASKNAME")
+    queue = os.environ.get("HTTP_X_APPENGINE_QUEUENAME")
+    name = f"{queue}/{task}" if task else None  # None: NDB chooses an id
+    if name and model.get_by_id(name, parent=parent):
+        logger.info("Task %s was delivered before", name)
+        return None
+    expires = datetime.now(UTC).replace(tzinfo=None) + LIFETIME  # NDB: UTC, no zone
+    return model(id=name, parent=parent, expires=expires)

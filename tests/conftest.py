@@ -13,11 +13,11 @@ from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.differences import DIFFERENCES
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, REPOSITORY, stage
+from tests.servers.staging import APPS, stage
 from tools import cloud_sdk
+from tools.copy_app import LIBRARIES
 
 SERVERS = ("embedded", "dev_appserver")
-LIBRARIES = ("bundled", "cloud")
 
 # tests/security makes 100 inputs for each test, or with --hypothesis-profile many:
 hypothesis.settings.register_profile("many", max_examples=2500)
@@ -127,7 +127,7 @@ def contract_app(
     """The chosen app, staged, on the chosen server, started once for all tests."""
     work = tmp_path_factory.mktemp("contract")
     ndb = pytestconfig.getoption("--ndb")
-    app = stage(REPOSITORY / APPS[pytestconfig.getoption("--app")], work, ndb)
+    app = stage(pytestconfig.getoption("--app"), work, ndb)
     server = start(pytestconfig.getoption("--server"), ndb, app, work)
     try:
         yield ContractApp(server, work)

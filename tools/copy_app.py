@@ -1,4 +1,4 @@
-"""Copies an app to a folder of its own, with `shared` in it."""
+"""Copy an app to a folder of its own, with `shared` in it."""
 
 from __future__ import annotations
 
@@ -14,41 +14,55 @@ if TYPE_CHECKING:
     import nox
 
 
-def copy_for_user(session: nox.Session, app: str, folder: Path) -> None:
-    """Copy an app to a new folder; end the session with a line if that cannot be."""
+LIBRARIES = ("bundled", "cloud")
+"""The NDB libraries that an app can store its counter with."""
+
+
+def copy_for_user(session: nox.Session, app: str, folder: Path, ndb: str) -> None:
+    """Copy an app to a new folder, or end the session with an error in one line."""
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
-            session.error(f"{folder} is not empty. Name a new folder")
+            session.error(f"{folder} is not empty: name a new folder")
         for source in _sources(app):
             if Path(os.path.realpath(folder)).is_relative_to(source.resolve()):
                 session.error(
-                    f"{folder} is in {source}, which is copied. Name one elsewhere"
+                    f"{folder} is inside {source}, which is copied: name a folder "
+                    "elsewhere"
                 )
-        copy_app(app, folder)
+        copy_app(app, folder, ndb)
     except OSError as error:
         session.error(f"cannot copy to {folder}: {error}")
     session.log(f"copied {app}_app to {folder}")
 
 
-def copy_app(app: str, folder: Path) -> None:
-    """Copy an app to a folder that is empty or not there, `shared` as a folder.
+def copy_app(app: str, folder: Path, ndb: str = "bundled") -> None:
+    """Copy an app to a folder that is empty or does not exist, `shared` as a folder.
 
-    Whatever became of the link: git on Windows makes a text file of it.
+    `shared` is copied from the repository's top, not through the app's link, because
+    git on Windows makes a text file of that. `ndb` is one of LIBRARIES.
     """
     shared, own = _sources(app)
 
     def left_out(inside: str, names: list[str]) -> set[str]:
-        # what is hidden: caches, the settings of editors, environments, keys
+        # hidden files are caches, settings of editors, environments or keys
         unwanted = {x for x in names if x.startswith(".") and x != ".gcloudignore"}
         unwanted |= {"__pycache__", *fnmatch.filter(names, "*.pyc")}
         if Path(inside) == own:
-            unwanted |= {"env", "venv", "shared"}  # `shared` is copied by itself
+            unwanted |= {"env", "venv", "shared"}
         return unwanted
 
     for source, target in ((shared, folder / "shared"), (own, folder)):
         shutil.copytree(source, target, ignore=left_out, dirs_exist_ok=True)
+    if ndb == "cloud":
+        use_cloud_ndb(folder)
+
+
+def use_cloud_ndb(folder: Path) -> None:
+    """Have a copy of an app store its counter with Cloud NDB."""
+    shared = folder / "shared"
+    (shared / "counter_cloud_ndb.py").replace(shared / "counter.py")
 
 
 def _sources(app: str) -> tuple[Path, Path]:
-    """Return the folders that a copy of an app is made of: `shared` and its own."""
+    """Return the two folders that a copy consists of: `shared` and the app's own."""
     return REPOSITORY / "shared", REPOSITORY / f"{app}_app"

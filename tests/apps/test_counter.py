@@ -1,115 +1,256 @@
-"""shared/counter.py on the SDK's own datastore."""
+"""shared/counter.py, and the file that replaces it, on a datastore in this process."""
 
+import contextvars
+import datetime
 import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
 
 import pytest
-from google.appengine.api import datastore_errors
+from gae_devserver.testing.datastore import DatastoreThread
+from google.api_core.exceptions import RetryError
+from google.appengine.api import datastore_errors, namespace_manager
 from google.appengine.ext import deferred, ndb, testbed
+from google.cloud import ndb as cloud_ndb
 
-from shared.counter import Counter, do_something_later
+from shared import counter as with_bundled_ndb
+from shared import counter_cloud_ndb as with_cloud_ndb
 from tests.apps.plain_gunicorn import REPOSITORY
 
-
-@pytest.fixture(autouse=True)
-def _own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read counters as this Counter; other tests have models of the same name."""
-    monkeypatch.setitem(ndb.Model._kind_map, "Counter", Counter)
+FIRST = {"HTTP_X_APPENGINE_TASKNAME": "a", "HTTP_X_APPENGINE_QUEUENAME": "default"}
+"""What a task finds in os.environ."""
 
 
-def count_of(key: str) -> int:
-    """Return the count as the datastore has it, not as a cache does."""
-    return int(Counter.get_by_id(key, use_cache=False, use_memcache=False).count)
+@pytest.fixture
+def bundled(services: testbed.Testbed, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The counter with bundled NDB, on the SDK's stubs."""
+    # other tests have models of the same name
+    for model in (with_bundled_ndb.Counter, with_bundled_ndb.FinishedTask):
+        monkeypatch.setitem(ndb.Model._kind_map, model._get_kind(), model)
+    return with_bundled_ndb
 
 
-def test_first_task_makes_the_counter(services: testbed.Testbed) -> None:
+@pytest.fixture(scope="module")
+def datastore() -> Iterator[DatastoreThread]:
+    """The dev server's datastore, for Cloud NDB."""
+    datastore = DatastoreThread("unit")
+    yield datastore
+    datastore.stop()
+
+
+@pytest.fixture
+def cloud(datastore: DatastoreThread, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The counter with Cloud NDB, on an empty datastore."""
+    datastore.clear()
+    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", datastore.host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "unit")
+    return with_cloud_ndb
+
+
+@pytest.fixture(params=["bundled", "cloud"])
+def counter(request: pytest.FixtureRequest) -> Any:
+    """The counter with either library."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call a function as the delivery of a task does."""
+
+    def deliver(
+        task: str, function: Callable[..., None], *args: Any, queue: str = "default"
+    ) -> None:
+        with monkeypatch.context() as request:
+            request.setenv("HTTP_X_APPENGINE_TASKNAME", task)
+            request.setenv("HTTP_X_APPENGINE_QUEUENAME", queue)
+            function(*args)
+
+    return deliver
+
+
+def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a thread, as gunicorn does for a request."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).result()
+
+
+def count(counter: Any, key: str = "key") -> int:
+    """Return the count that a request sees, 0 if there is no counter."""
+    entity = in_thread(counter.Counter.get_by_id, key)
+    return entity.count if entity else 0
+
+
+def test_first_task_makes_the_counter(counter: Any) -> None:
     """A counter starts at 0, with the first task."""
-    do_something_later("key", 10)
+    assert count(counter) == 0
 
-    assert count_of("key") == 10
+    counter.do_something_later("key", 10)
+
+    assert count(counter) == 10
 
 
-def test_tasks_add_up(services: testbed.Testbed) -> None:
+def test_tasks_add_up(counter: Any) -> None:
     """Each task adds its amount, to its own counter only."""
     for amount in (10, 20, -5):
-        do_something_later("key", amount)
-    do_something_later("other key", 1)
+        counter.do_something_later("key", amount)
+    counter.do_something_later("other key", 1)
 
-    assert count_of("key") == 25
-    assert count_of("other key") == 1
+    assert count(counter) == 25
+    assert count(counter, "other key") == 1
 
 
-def test_no_update_is_lost(
-    services: testbed.Testbed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def overtake(
+    monkeypatch: pytest.MonkeyPatch, counter: Any, times: float
+) -> list[object]:
+    """Let another task add 100 between a task's read and its write, so many times."""
+    overtaken: list[object] = []
+    task = threading.current_thread()
+
+    def before_write(entity: object) -> None:
+        if threading.current_thread() is task and len(overtaken) < times:
+            # get_or_insert writes a new counter too
+            overtaken.append(entity)
+            in_thread(counter.do_something_later, "key", 100)
+
+    # both libraries call this hook before they write
+    monkeypatch.setattr(counter.Counter, "_pre_put_hook", before_write)
+    return overtaken
+
+
+def test_no_update_is_lost(counter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that is overtaken between its read and its write starts over."""
-    do_something_later("key", 1)
-    attempts = []
+    counter.do_something_later("key", 1)
+    overtaken = overtake(monkeypatch, counter, times=1)
 
-    def let_another_task_by(entity: Counter) -> None:
-        if threading.current_thread() is threading.main_thread():
-            attempts.append(entity.count)
-            if len(attempts) == 1:
-                other = threading.Thread(target=do_something_later, args=("key", 100))
-                other.start()
-                other.join()
+    counter.do_something_later("key", 10)
 
-    # ndb calls this hook before it writes, here within the transaction
-    monkeypatch.setattr(Counter, "_pre_put_hook", let_another_task_by)
-
-    do_something_later("key", 10)
-
-    assert attempts == [11, 111]
-    assert count_of("key") == 111
+    assert len(overtaken) == 1
+    assert count(counter) == 111
 
 
 def test_gives_up_when_always_overtaken(
-    services: testbed.Testbed, monkeypatch: pytest.MonkeyPatch
+    counter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task that loses each time raises, for the queue to retry; it adds nothing."""
-    do_something_later("key", 1)
-    overtaken = 0
+    counter.do_something_later("key", 1)
+    overtaken = overtake(monkeypatch, counter, times=float("inf"))
 
-    def let_another_task_by(entity: Counter) -> None:
-        nonlocal overtaken
-        if threading.current_thread() is threading.main_thread():
-            overtaken += 1
-            other = threading.Thread(target=do_something_later, args=("key", 100))
-            other.start()
-            other.join()
+    with pytest.raises((datastore_errors.TransactionFailedError, RetryError)):
+        counter.do_something_later("key", 10)
 
-    monkeypatch.setattr(Counter, "_pre_put_hook", let_another_task_by)
-
-    with pytest.raises(datastore_errors.TransactionFailedError):
-        do_something_later("key", 10)
-
-    assert overtaken > 1
-    assert count_of("key") == 1 + 100 * overtaken
+    assert len(overtaken) > 1
+    assert count(counter) == 1 + 100 * len(overtaken)
 
 
-def test_joins_a_transaction(services: testbed.Testbed) -> None:
+def test_joins_a_transaction(bundled: Any) -> None:
     """Called within a transaction, it is undone with it."""
 
     def add_and_fail() -> None:
-        do_something_later("key", 10)
+        bundled.do_something_later("key", 10)
         raise ndb.Rollback
 
     ndb.transaction(add_and_fail)
 
-    assert Counter.get_by_id("key") is None
+    assert count(bundled) == 0
+
+
+# --- a task that is delivered twice ---
+
+
+def test_counts_a_task_once(counter: Any, deliver: Callable[..., None]) -> None:
+    """The second and the third delivery of a task change nothing."""
+    for _ in range(3):
+        deliver("a", counter.do_something_later, "key", 10)
+
+    assert count(counter) == 10
+
+
+def test_counts_each_task(counter: Any, deliver: Callable[..., None]) -> None:
+    """Another task, or one of that name in another queue, counts."""
+    deliver("a", counter.do_something_later, "key", 10)
+    deliver("b", counter.do_something_later, "key", 10)
+    deliver("a", counter.do_something_later, "key", 10, queue="other")
+    deliver("a", counter.do_something_later, "other key", 1)
+
+    assert count(counter) == 30
+    assert count(counter, "other key") == 1
+
+
+def test_counts_a_plain_call_each_time(counter: Any) -> None:
+    """A call outside a task is never a repeat."""
+    counter.do_something_later("key", 10)
+    counter.do_something_later("key", 10)
+
+    assert count(counter) == 20
+
+
+def test_a_failed_task_is_not_recorded(
+    counter: Any, deliver: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Count and record are written together or not at all: a retry counts."""
+
+    def fail(entity: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as failing:
+        failing.setattr(counter.FinishedTask, "_pre_put_hook", fail)
+        with pytest.raises(ZeroDivisionError):
+            deliver("a", counter.do_something_later, "key", 10)
+    assert count(counter) == 0
+
+    deliver("a", counter.do_something_later, "key", 10)
+
+    assert count(counter) == 10
+
+
+def test_deliveries_at_once(counter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deliveries of one task that overlap count once: the others start over."""
+    for name, value in FIRST.items():
+        monkeypatch.setenv(name, value)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(counter.do_something_later, ["key"] * 4, [10] * 4))
+
+    assert count(counter) == 10
+
+
+def test_the_record(bundled: Any, deliver: Callable[..., None]) -> None:
+    """A task's record is a child of its counter, and expires in days, in UTC."""
+    deliver("a", bundled.do_something_later, "key", 10)
+
+    (record,) = bundled.FinishedTask.query().fetch()
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    assert record.key.parent() == bundled.Counter(id="key").key
+    assert record.key.id() == "default/a"
+    assert datetime.timedelta(1) < record.expires - now < datetime.timedelta(9)
+
+
+def test_nothing_is_indexed() -> None:
+    """No query needs the count or the expiry, so no write pays for an index."""
+    properties = (with_bundled_ndb.Counter.count, with_bundled_ndb.FinishedTask.expires)
+    for unindexed in properties:
+        with pytest.raises(datastore_errors.BadFilterError):
+            unindexed == 10  # noqa: B015 (NDB makes a filter of it)
+
+
+# --- names and keys ---
 
 
 def test_is_pickled_by_name(services: testbed.Testbed) -> None:
     """A task names its function by module: shared.counter, not main, and no wrapper."""
-    payload = deferred.serialize(do_something_later, "key", 10)
+    function = with_bundled_ndb.do_something_later
+    payload = deferred.serialize(function, "key", 10)
 
-    assert pickle.loads(payload)[0] is do_something_later
+    assert pickle.loads(payload)[0] is function
     assert b"shared.counter" in payload
     assert b"do_something_later" in payload
 
 
+@pytest.mark.parametrize("module", ["counter", "counter_cloud_ndb"])
 @pytest.mark.parametrize(
     ("variables", "key"),
     [
@@ -119,10 +260,10 @@ def test_is_pickled_by_name(services: testbed.Testbed) -> None:
         ({}, "Missing"),
     ],
 )
-def test_key(variables: dict[str, str], key: str) -> None:
+def test_key(variables: dict[str, str], key: str, module: str) -> None:
     """Each version has a counter in production; a dev server has one in all."""
     shown = subprocess.run(
-        [sys.executable, "-c", "from shared.counter import my_key; print(my_key)"],
+        [sys.executable, "-c", f"from shared.{module} import my_key; print(my_key)"],
         cwd=REPOSITORY,
         env=variables,
         stdout=subprocess.PIPE,
@@ -131,3 +272,45 @@ def test_key(variables: dict[str, str], key: str) -> None:
     )
 
     assert shown.stdout.strip() == key
+
+
+# --- Cloud NDB ---
+
+
+def test_no_context_stays_open(cloud: Any) -> None:
+    """Neither a view nor a task has to open a context, and none stays open."""
+    cloud.do_something_later("key", 10)
+    assert cloud.Counter.get_by_id("key").count == 10
+
+    assert cloud_ndb.get_context(raise_context_error=False) is None
+
+
+def test_counts_in_the_namespace_that_is_set(counter: Any) -> None:
+    """The namespace of the request is also that of Cloud NDB."""
+
+    def add_apart() -> int:
+        namespace_manager.set_namespace("apart")
+        counter.do_something_later("key", 10)
+        return int(counter.Counter.get_by_id("key").count)
+
+    # as each request has a contextvars.Context of its own
+    assert contextvars.copy_context().run(add_apart) == 10
+
+    assert count(counter) == 0
+
+
+def test_threads_share_one_client(
+    cloud: Any, datastore: DatastoreThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come at once, as the first ones, make one client."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "another")
+    clients = set()
+
+    def client() -> None:
+        with cloud.context():
+            clients.add(cloud_ndb.get_context().client)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: client(), range(8)))
+
+    assert len(clients) == 1

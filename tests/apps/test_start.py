@@ -22,6 +22,7 @@ from tests.apps.plain_gunicorn import (
     running,
     stage,
 )
+from tools.copy_app import use_cloud_ndb
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,11 @@ def test_import_starts_no_thread(
     name: str, library: str, tmp_path: pathlib.Path
 ) -> None:
     """The app is imported before gunicorn forks: a thread would be lost, or hang."""
-    variables = environment("localdev", COUNTER_NDB=library)
+    app = stage(name, tmp_path)
+    if library == "cloud":
+        use_cloud_ndb(app)
 
-    assert run_python(COUNT_THREADS, stage(name, tmp_path), variables) == "1"
+    assert run_python(COUNT_THREADS, app, environment("localdev")) == "1"
 
 
 def test_many_requests_at_once(tmp_path: pathlib.Path) -> None:
@@ -141,29 +144,6 @@ def test_broken_app_shows_its_traceback(
     assert error in ended.stderr
 
 
-@pytest.mark.parametrize("value", ["", "Cloud", "ndb"])
-def test_wrong_library_is_one_clear_line(
-    name: str, value: str, tmp_path: pathlib.Path
-) -> None:
-    """An app with a mistake in COUNTER_NDB does not start, and says what to do."""
-    app = stage(name, tmp_path)
-
-    ended = subprocess.run(
-        command(app),
-        cwd=app,
-        env=environment("localdev", COUNTER_NDB=value),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines() == [
-        f"COUNTER_NDB is {value!r}. Set it to bundled or cloud in app.yaml."
-    ]
-
-
 def test_starts_without_any_variable(name: str, tmp_path: pathlib.Path) -> None:
     """A copied app starts where nothing is set up, and still refuses forged tasks."""
     app = stage(name, tmp_path)
@@ -178,28 +158,6 @@ def test_starts_without_any_variable(name: str, tmp_path: pathlib.Path) -> None:
         server.stop()
 
 
-@pytest.mark.parametrize(
-    ("gae_env", "host", "status"),
-    [
-        ("standard", "v1-dot-example.ew.r.appspot.com", 404),
-        ("standard", "example.com", 404),
-        ("standard", "www.example.com", 404),
-        ("standard", "evil.example", 400),
-        ("standard", "localhost", 400),
-        ("standard", "127.0.0.1", 400),
-        ("localdev", "localhost:8080", 404),
-        ("localdev", "127.0.0.1:8080", 404),
-        ("localdev", "[::1]:8080", 404),
-        ("localdev", "evil.example", 400),
-    ],
-)
-def test_django_hosts(
-    django: dict[str, PlainGunicorn], gae_env: str, host: str, status: int
-) -> None:
-    """App Engine's and one's own domains are served; localhost on a dev server only."""
-    assert django[gae_env].request("GET", "/", {"Host": host}).status == status
-
-
 def test_django_debug(django: dict[str, PlainGunicorn]) -> None:
     """The page that shows the app's insides is for the dev server only."""
     assert "DEBUG = True" in django["localdev"].request("GET", "/").text
@@ -210,12 +168,11 @@ def test_django_debug(django: dict[str, PlainGunicorn]) -> None:
 def django(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, PlainGunicorn]]:
-    """The Django app on App Engine and on a dev server, with domains of its own."""
-    own = {"DJANGO_ALLOWED_HOSTS": "example.com, www.example.com"}
+    """The Django app on App Engine and on a dev server."""
     with contextlib.ExitStack() as stack:
         yield {
             gae_env: stack.enter_context(
-                running("django_app", tmp_path_factory.mktemp(gae_env), gae_env, **own)
+                running("django_app", tmp_path_factory.mktemp(gae_env), gae_env)
             )
             for gae_env in ("standard", "localdev")
         }

@@ -51,12 +51,6 @@ def test_increment(seen: dict[str, Any]) -> None:
     assert seen["entities"] == ["('Counter', 'v1')"]
 
 
-def test_plain_text(seen: dict[str, Any]) -> None:
-    """All answers are plain text."""
-    for answer in (seen["first"], seen["second"], seen["increment"]):
-        assert answer["type"].split(";")[0] == "text/plain"
-
-
 def test_three_tasks(seen: dict[str, Any]) -> None:
     """Three tasks on the default queue, due after 0, 60 and 120 s, each add 10."""
     tasks = sorted(seen["tasks"], key=lambda task: float(task["delay"]))

@@ -80,7 +80,7 @@ def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Serve
 
 def stage(app: str, work: pathlib.Path) -> pathlib.Path:
     """Stage an app with the benchmark's module as its entrypoint."""
-    copy = staging.stage(staging.REPOSITORY / staging.APPS[app], work)
+    copy = staging.stage(app, work)
     for file in (pathlib.Path(__file__).parent / "staged").glob("*.py"):
         (copy / file.name).write_bytes(file.read_bytes())
     # only the default queue, and that without limits

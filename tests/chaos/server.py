@@ -13,7 +13,8 @@ from gae_devserver.storage.storage import FILE_NAME
 from gae_devserver.testing import wait_until
 
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, REPOSITORY
+from tests.servers.staging import APPS, change
+from tools.copy_app import copy_app
 
 FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
 """What happens all the time; see `gae-devserver --help`."""
@@ -25,18 +26,9 @@ PATIENCE = 300.0
 def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
     """Copy an app, with the route that the driver asks."""
     copy = work / APPS[app]
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / APPS[app], copy, ignore=ignore)
+    copy_app(app, copy, library)
     shutil.copy(pathlib.Path(__file__).parent / "staged" / "chaos_main.py", copy)
-    settings = copy / "app.yaml"
-    text = settings.read_text()
-    for old, new in (
-        (" main:app", " chaos_main:app"),
-        ("COUNTER_NDB: bundled", f"COUNTER_NDB: {library}"),
-    ):
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    settings.write_text(text)
+    change(copy / "app.yaml", " main:app", " chaos_main:app")
     return copy
 
 

@@ -14,8 +14,8 @@ from gae_devserver.testing import wait_until
 
 from tests.chaos.conftest import SHORT
 from tests.chaos.server import ChaosServer, moments, stage
-from tests.conftest import LIBRARIES
 from tests.servers.staging import APPS, REPOSITORY
+from tools.copy_app import LIBRARIES
 
 AT_ONCE = 8
 """Requests that the driver has open at a time."""

@@ -14,6 +14,7 @@ from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
 
 FILES = {".gcloudignore", "app.yaml", "main.py", "requirements.txt"}
+CLOUD_NDB = "shared/counter_cloud_ndb.py"
 SHARED = {f"shared/{path.name}" for path in (REPOSITORY / "shared").glob("*.py")}
 
 
@@ -56,6 +57,25 @@ def test_copy_works_alone(
         assert server.get("/counter/get").text == "30"
     finally:
         server.stop()
+
+
+def test_copy_with_cloud_ndb(tmp_path: pathlib.Path) -> None:
+    """The counter is that of Cloud NDB, under the names that main.py imports."""
+    copied = nox("-s", "copy", "--", "flask", tmp_path / "copy", "--ndb", "cloud")
+
+    assert copied.returncode == 0, copied.stderr
+    assert files(tmp_path / "copy") == (FILES | SHARED) - {CLOUD_NDB}
+    counter = tmp_path / "copy" / "shared" / "counter.py"
+    assert counter.read_bytes() == (REPOSITORY / CLOUD_NDB).read_bytes()
+
+
+def test_copy_with_an_unknown_library(tmp_path: pathlib.Path) -> None:
+    """Nothing is copied, and the error names the two that there are."""
+    copied = nox("-s", "copy", "--", "flask", tmp_path / "copy", "--ndb", "clod")
+
+    assert copied.returncode != 0
+    assert all(x in copied.stderr for x in ("clod", "bundled", "cloud"))
+    assert not (tmp_path / "copy").exists()
 
 
 def test_copy_leaves_the_rest_behind(tmp_path: pathlib.Path) -> None:

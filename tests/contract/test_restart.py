@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, REPOSITORY, stage
+from tests.servers.staging import stage
 
 pytestmark = pytest.mark.differs("restart")
 
@@ -16,7 +16,7 @@ Start = Callable[[], Embedded]
 @pytest.fixture
 def start(app_name: str, library: str, tmp_path: pathlib.Path) -> Iterator[Start]:
     """Start the chosen app on a server of its own; each start has the same storage."""
-    app = stage(REPOSITORY / APPS[app_name], tmp_path, library)
+    app = stage(app_name, tmp_path, library)
     servers: list[Embedded] = []
 
     def start() -> Embedded:

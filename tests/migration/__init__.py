@@ -1,1 +1,1 @@
-"""Change COUNTER_NDB while tasks wait: what docs/cloud-ndb.md walks through."""
+"""Change the NDB library while tasks wait: what docs/cloud-ndb.md walks through."""

@@ -11,7 +11,7 @@ from gae_devserver.testing import wait_until
 
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
-from tests.servers.staging import REPOSITORY, stage
+from tests.servers.staging import change, stage
 
 MAIN = pathlib.Path(__file__).parent / "staged" / "migration_main.py"
 TASKS = 10
@@ -22,23 +22,24 @@ MODULES = {
 
 
 class Migration:
-    """An app that queues and counts while its setting changes."""
+    """An app that queues and counts while shared/counter.py is replaced."""
 
-    def __init__(self, app: ContractApp, folder: pathlib.Path) -> None:
-        """Take the app and the folder that it runs from."""
+    def __init__(self, app: ContractApp, shared: pathlib.Path) -> None:
+        """Take the app and its folder `shared`."""
         self.app = app
-        self.setting = "bundled"
-        self._app_yaml = folder / "app.yaml"
+        self.library = "bundled"
+        self._file = shared / "counter.py"
+        self._texts = {
+            "bundled": self._file.read_text(),
+            "cloud": (shared / "counter_cloud_ndb.py").read_text(),
+        }
         self._queued: dict[str, str] = {}
 
-    def change(self, setting: str) -> None:
-        """Set COUNTER_NDB, as a deploy would; return when that is what is served."""
-        old, new = (f"COUNTER_NDB: {name}\n" for name in (self.setting, setting))
-        text = self._app_yaml.read_text()
-        assert text.count(old) == 1
-        self._app_yaml.write_text(text.replace(old, new))
-        wait_until(lambda: self._library() == setting, f"{setting} NDB is in use")
-        self.setting = setting
+    def change(self, library: str) -> None:
+        """Replace the file, as a deploy would; return when the new one is in use."""
+        self._file.write_text(self._texts[library])
+        wait_until(lambda: self._library() == library, f"{library} NDB is in use")
+        self.library = library
 
     def _library(self) -> str | None:
         body = json.dumps({"case": "counter_library", "args": [], "options": {}})
@@ -50,10 +51,10 @@ class Migration:
     def queue(self, countdown: float) -> None:
         """Let the app defer tasks; each adds one."""
         names = self.app.call("defer_increments", TASKS, countdown)
-        self._queued |= dict.fromkeys(names, self.setting)
+        self._queued |= dict.fromkeys(names, self.library)
 
     def runs(self) -> Counter[tuple[str, str]]:
-        """Return how many tasks were queued under one setting and run by a library."""
+        """Return how many tasks were queued with one library and run with another."""
         ran = {
             (run.headers["taskname"], MODULES[run.extra["library"]])
             for run in self.app.runs("counted")
@@ -63,23 +64,24 @@ class Migration:
 
 @pytest.fixture
 def migration(tmp_path: pathlib.Path) -> Iterator[Migration]:
-    """The Flask app on a server that restarts it when app.yaml changes."""
-    folder = stage(REPOSITORY / "flask_app", tmp_path)
+    """The Flask app, after the first step, on a server that restarts it."""
+    folder = stage("flask", tmp_path)
     shutil.copy(MAIN, folder)
-    settings = folder / "app.yaml"
-    text = settings.read_text()
-    settings.write_text(text.replace("contract_main:app", "migration_main:app"))
+    change(folder / "app.yaml", "contract_main:app", "migration_main:app")
+    count = "    count = ndb.IntegerProperty(indexed=False)\n"
+    first_step = f"    _use_memcache = False\n{count}"
+    change(folder / "shared" / "counter.py", count, first_step)
     server = Embedded(folder, tmp_path, reload=True)
     try:
         app = ContractApp(server, tmp_path)
         app.reset()
-        yield Migration(app, folder)
+        yield Migration(app, folder / "shared")
     finally:
         server.stop()
 
 
 def test_migration_loses_and_repeats_nothing(migration: Migration) -> None:
-    """Tasks queued under one setting run under the other, and each counts once.
+    """Tasks queued with one library run with the other, and each counts once.
 
     The count that the page shows is right after each change: what one library has put
     into a cache does not hide what the other has written.

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import SERVERS, start
 from tests.servers.base import Server
-from tests.servers.staging import APPS, REPOSITORY, stage
+from tests.servers.staging import APPS, stage
 from tools import cloud_sdk
 
 
@@ -22,7 +22,7 @@ def victim(
     """A server with one of the apps on it, started once for all tests."""
     name, app_name = request.param
     work = tmp_path_factory.mktemp(app_name)
-    app = stage(REPOSITORY / APPS[app_name], work)
+    app = stage(app_name, work)
     try:
         server = start(name, "bundled", app, work)
     except cloud_sdk.NotInstalledError as error:

@@ -3,6 +3,8 @@
 import pathlib
 import shutil
 
+from tools.copy_app import copy_app
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BESIDE = REPOSITORY / "tests" / "staged"
 
@@ -14,28 +16,25 @@ APPS = {
 """The name that --app takes -> the app's folder."""
 
 
-def stage(app: pathlib.Path, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
-    """Copy the folder `app` into `work`, links followed, and return the copy.
+def stage(app: str, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
+    """Copy an app into `work` as `nox -s copy` does, and return the copy.
 
     Its entrypoint serves contract_main, its tasks write to `runs.jsonl` in `work`, and
     its counter is stored with `ndb`, bundled or cloud.
     """
-    copy = work / app.name
-    shutil.copytree(app, copy, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
+    copy = work / APPS[app]
+    copy_app(app, copy, ndb)
     for file in BESIDE.iterdir():
         if file.is_file() and file.name != "__init__.py":
             shutil.copy(file, copy)
-    settings = copy / "app.yaml"
-    text = settings.read_text()
-    for old, new in (
-        (" main:app", " contract_main:app"),
-        ("COUNTER_NDB: bundled", f"COUNTER_NDB: {ndb}"),
-        (
-            "env_variables:\n",
-            f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n",
-        ),
-    ):
-        assert text.count(old) == 1, f"{old!r} is not once in {app / 'app.yaml'}"
-        text = text.replace(old, new)
-    settings.write_text(text)
+    variable = f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n"
+    change(copy / "app.yaml", " main:app", " contract_main:app")
+    change(copy / "app.yaml", "env_variables:\n", variable)
     return copy
+
+
+def change(file: pathlib.Path, old: str, new: str) -> None:
+    """Replace a text that a file has once."""
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} is not once in {file}"
+    file.write_text(text.replace(old, new))

@@ -13,7 +13,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from tests.servers.contract_app import ContractApp
 from tests.servers.dev_appserver import DevAppserver
-from tests.servers.staging import REPOSITORY, stage
+from tests.servers.staging import stage
 from tools import cloud_sdk
 
 
@@ -24,7 +24,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         cloud_sdk.find_dev_appserver()
     except cloud_sdk.NotInstalledError as error:
         pytest.skip(str(error))
-    return stage(REPOSITORY / "plain_wsgi_app", tmp_path_factory.mktemp("google"))
+    return stage("plain_wsgi", tmp_path_factory.mktemp("google"))
 
 
 @pytest.fixture(scope="module")

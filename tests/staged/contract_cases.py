@@ -383,9 +383,10 @@ def stored_count_in_namespace(namespace: str) -> int | None:
 def commit_with_the_counter(label: str, amount: int) -> None:
     """Defer a task in a transaction of the library that stores the counter."""
 
-    @counter.ndb.transactional  # type: ignore[attr-defined]
     def work() -> None:
-        counter.do_something_later(counter.my_key, amount)
+        counter.Counter(id=counter.my_key, count=amount).put()
         deferred.defer(contract_tasks.note, label, _transactional=True)
 
-    work()
+    context = getattr(counter, "context", contextlib.nullcontext)
+    with context():  # Cloud NDB needs one
+        counter.ndb.transaction(work)  # type: ignore[attr-defined]
