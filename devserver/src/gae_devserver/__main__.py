@@ -41,8 +41,8 @@ def main(hints: Hints = NO_HINTS) -> NoReturn:
     except ModuleNotFoundError as error:
         _fail(
             1,
-            f"the package {error.name} is missing in {sys.executable}. Install "
-            "gae-devserver there again.",
+            f"the package {error.name} is not installed for {sys.executable}. "
+            "Install gae-devserver for it again.",
         )
     _leave(0)
 
@@ -81,7 +81,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
             datastore_port=datastore_socket.getsockname()[1],
         )
     except OSError as error:
-        _fail(1, f"the app cannot be started: {error}")
+        _fail(1, f"cannot start the app: {error}")
     _started.append(process)
     if process.notice:
         terminal.logger.warning("%s", process.notice)
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
         description="Run an App Engine app on this machine, with task queues, "
-        "datastore and the other bundled services. For development only.",
+        "the datastore and the other bundled services. For development only.",
     )
     parser.add_argument(
         "app_folder",
@@ -133,21 +133,22 @@ def _parser() -> argparse.ArgumentParser:
         "--port",
         type=_port,
         default=8080,
-        help="where the app answers; 0 picks a free port (default: %(default)s)",
+        help="the port on which the app answers; 0 picks a free one "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--host",
         type=_address,
         metavar="ADDRESS",
-        help="an IP address at which others may use the app too, 0.0.0.0 for all "
-        "(default: only programs on this machine can)",
+        help="one more IP address to listen on, so that other machines can use the "
+        "app; 0.0.0.0 for all addresses (default: this machine only)",
     )
     parser.add_argument(
         "--project",
         type=_project,
         default="sample-project",
         metavar="NAME",
-        help="the project the app believes to be in (default: %(default)s)",
+        help="the project ID that the app gets (default: %(default)s)",
     )
     parser.add_argument(
         "--reload",
@@ -159,27 +160,28 @@ def _parser() -> argparse.ArgumentParser:
         "--storage",
         type=_folder,
         metavar="DIR",
-        help="a folder that keeps entities and tasks for the next run (default: they "
-        "are kept in memory)",
+        help="keep entities and tasks in this folder for the next run (default: keep "
+        "them in memory)",
     )
     parser.add_argument(
         "--task-deadline",
         type=_seconds,
         metavar="SECONDS",
-        help="after how long a task is cut off and retried (default: 600)",
+        help="the time limit of a task; the server retries a task that takes longer "
+        "(default: 600)",
     )
     parser.add_argument(
         "--faults",
         type=_faults,
         metavar="SPEC",
-        help="for tests: let tasks be delivered twice, workers die and so on, for "
-        "example twice=0.1,kill=0.02,seed=7 (the README explains each)",
+        help="for tests: inject faults such as duplicate tasks and killed workers, "
+        "for example twice=0.1,kill=0.02,seed=7 (the README explains each)",
     )
     parser.add_argument(
         "--log-level",
         choices=_LOG_LEVELS,
         default="info",
-        help="what the server itself logs (default: %(default)s)",
+        help="the lowest level of the server's own log lines (default: %(default)s)",
     )
     parser.add_argument(
         "--open", action="store_true", help="open the app in a browser when it is ready"
@@ -214,7 +216,9 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0 and below 1000000"
+        )
     return seconds
 
 
@@ -231,8 +235,8 @@ def _project(text: str) -> str:
     # https://cloud.google.com/resource-manager/docs/creating-managing-projects
     if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a project id: 6 to 30 lower-case letters, digits and "
-            "hyphens, the first a letter"
+            f"{text!r} is not a project ID. A project ID has 6 to 30 lowercase "
+            "letters, digits and hyphens, and starts with a letter"
         )
     return text
 

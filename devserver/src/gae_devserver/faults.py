@@ -75,13 +75,15 @@ class Faults:
                     continue
                 faults[name] = float(value)
             except ValueError:
-                raise ValueError(f"{part!r} is not NAME=NUMBER") from None
+                raise ValueError(
+                    f"{part!r} does not have the form NAME=NUMBER"
+                ) from None
             if name not in NAMES:
                 raise ValueError(
-                    f"there is no fault {name!r}; there are {', '.join(NAMES)}"
+                    f"there is no fault {name!r}. Choose from: {', '.join(NAMES)}"
                 )
             if not 0 <= faults[name] <= 1:
-                raise ValueError(f"{part!r} is no probability from 0 to 1")
+                raise ValueError(f"the probability in {part!r} is not between 0 and 1")
         return cls(faults, **more)
 
     def happens(self, fault: str, where: str) -> bool:
@@ -102,7 +104,7 @@ class Faults:
             answer = await call(service, method, data, ticket)
             if self.happens("rpc", f"{service}.{method}"):
                 raise apiproxy_errors.RPCFailedError(
-                    f"a fault: the answer to {service}.{method} was lost"
+                    f"injected fault: the answer to {service}.{method} was lost"
                 )
             return answer
 
@@ -117,7 +119,7 @@ class Faults:
         from gae_devserver.datastore_v1.errors import UnavailableError
 
         if self.happens("rpc", f"datastore_v1.{rpc}"):
-            raise UnavailableError(f"a fault: the answer to {rpc} was lost")
+            raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
     def in_tasks(
         self, dispatch: "Dispatch", app: "Callable[[], Awaitable[AppProcess]]"
@@ -148,7 +150,7 @@ class Faults:
             if self.happens("slow", task):
                 await asyncio.sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
             if self.happens("lost", task):
-                raise ConnectionResetError("a fault: the answer was lost")
+                raise ConnectionResetError("injected fault: the answer was lost")
             return outcome
 
         return faulty
@@ -182,7 +184,7 @@ class Faults:
 
 def _report(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("no worker was killed: %r", error)
+        logger.warning("cannot kill a worker: %r", error)
 
 
 async def workers(watchdog: int) -> list[int]:

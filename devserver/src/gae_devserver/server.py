@@ -126,7 +126,7 @@ class Server:
         )
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
-            logger.warning("faults happen on purpose: --faults %s", faults)
+            logger.warning("the server injects faults: --faults %s", faults)
             faults.in_api_calls(self._services)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._runner = TaskRunner(
@@ -195,7 +195,7 @@ class Server:
         # looked at again and again: no event tells of a parent's end
         while os.getppid() == self._settings.parent:  # noqa: ASYNC110
             await asyncio.sleep(_PARENT_POLL_SECONDS)
-        logger.info("the process that started the server has ended")
+        logger.info("the process that started the server has ended; stopping")
         self._stop.set()
 
     async def _reload(self) -> None:
@@ -204,7 +204,11 @@ class Server:
                 self._take_over(paths)
         except (OSError, RuntimeError) as error:
             # for example: too many folders for the system to watch
-            logger.warning("edits will not be noticed, restart by hand: %s", error)
+            logger.warning(
+                "the server cannot watch the app's files: %s. Restart the server after "
+                "each edit",
+                error,
+            )
 
     def _take_over(self, paths: set[Path]) -> None:
         """Read the changed configuration, and restart the app if it is concerned."""
@@ -224,7 +228,7 @@ class Server:
                 config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
             reason = str(error).rstrip(".")
-            logger.error("%s. The settings of before stay.", reason)
+            logger.error("%s. The previous settings stay in effect.", reason)
             return
         self._config = self._front.config = config
         if new_app:
@@ -233,7 +237,7 @@ class Server:
             terminal.log_warnings(config)
         if new_queues:
             self._services.update_queues(config.queues)
-            logger.info("queue.yaml is read again")
+            logger.info("queue.yaml was read again")
         files = sorted(paths - {folder / "queue.yaml"})
         if files:
             # an editor's temporary files are gone by now, and say nothing
@@ -242,8 +246,8 @@ class Server:
             logger.info("%s%s changed: restarting the app", files[0].name, more)
             if folder / "requirements.txt" in paths:
                 logger.warning(
-                    "what requirements.txt names is not installed meanwhile; "
-                    "if it is new, start the server again"
+                    "the server installs no packages while it runs. If "
+                    "requirements.txt has new ones, restart the server"
                 )
             self._app.restart()
 

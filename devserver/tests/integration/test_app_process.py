@@ -281,11 +281,11 @@ def test_a_socket_in_a_folder_with_a_long_name(
 @pytest.mark.parametrize(
     ("entrypoint", "advice"),
     [
-        ("python main.py", "port of its own"),
-        ("gunicorn -b :$PORT main:app", "of this machine can reach"),
-        ("gunicorn -b 0.0.0.0 main:app", "of this machine and of its network can"),
-        ("gunicorn -b :1 -b $HOST:2 main:app", "of this machine and of its network"),
-        ("gunicorn -b :8080 main:app", "of this machine can reach"),
+        ("python main.py", "127.0.0.1"),
+        ("gunicorn -b :$PORT main:app", "-b"),
+        ("gunicorn -b 0.0.0.0 main:app", "network"),
+        ("gunicorn -b :1 -b $HOST:2 main:app", "network"),
+        ("gunicorn -b :8080 main:app", "-b"),
         ("gunicorn -b :1 main:app", "does not listen on $PORT"),
     ],
 )

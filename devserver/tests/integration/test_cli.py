@@ -90,11 +90,12 @@ def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
         urllib.request.urlopen(request, timeout=PATIENCE)
     with error.value:
         assert error.value.code == 500
-        assert f"{path} cannot be written: " in json.load(error.value)["error"]
+        assert json.load(error.value)["error"].startswith(f"{path} ")
     server.process.terminate()
     assert server.process.wait(PROMISE) == 0
-    assert f"the State API was not stored: {path} cannot be written: " in server.stderr
-    assert f"what has changed last was not stored: {path} cannot be" in server.stderr
+    # one for the request, one for what is lost at the end
+    errors = re.findall("(?m)^.* error: .*$", server.stderr)
+    assert [str(path) in line for line in errors] == [True, True]
     assert "Traceback" not in server.stderr
 
 
@@ -198,10 +199,7 @@ def test_others_may_use_the_app(start: Callable[..., Running]) -> None:
     port = server.url.rpartition(":")[2]
     assert fetch(server.url) == (200, "hello")
     assert fetch(f"http://127.0.0.2:{port}/") == (200, "hello")
-    server.log(
-        r"warning: --host 0\.0\.0\.0: anyone who reaches every address of this machine "
-        rf"on port {port} can use the app, without encryption"
-    )
+    server.log(rf"warning: --host 0\.0\.0\.0: .* port {port} ")
     with pytest.raises(urllib.error.URLError):
         fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
 
@@ -244,30 +242,24 @@ def test_help() -> None:
     ("arguments", "message"),
     [
         ([], "APP_FOLDER"),
-        (["missing"], "There is no folder missing."),
-        (["missing/app.yaml"], "There is no folder"),
-        (["other"], "There is no app.yaml in other."),
-        (["app/main.py"], "app/main.py is a file."),
-        (["app/../other"], "There is no app.yaml in {cwd}/other."),
-        (
-            ["app", "--port", "0", "--storage", "app/main.py"],
-            "app/main.py is a file, not a folder.",
-        ),
-        (
-            ["app", "--faults", "fire=1"],
-            "no fault 'fire'; there are twice, lost, error, slow, rpc, kill",
-        ),
-        (["app", "--fast"], "unrecognized arguments: --fast"),
-        (["app", "--port", "http"], "'http' is not a number from 0 to 65535"),
-        (["app", "--port", "65536"], "'65536' is not a number"),
-        (["app", "--port", "-1"], "'-1' is not a number"),
-        (["app", "--host", "here"], "'here' is not an IP address"),
-        (
-            ["app", "--port", "0", "--host", "192.0.2.1"],
-            "has no address 192.0.2.1",
-        ),
-        (["app", "--project", "X"], "'X' is not a project id"),
-        (["app", "--project", "dev~app"], "'dev~app' is not a project id"),
+        (["missing"], " missing."),
+        (["missing/app.yaml"], " missing/app.yaml."),
+        (["other"], "app.yaml in other."),
+        (["app/main.py"], " app/main.py "),
+        (["app/../other"], "app.yaml in {cwd}/other."),
+        (["app", "--port", "0", "--storage", "app/main.py"], " app/main.py "),
+        (["app", "--faults", "fire=1"], "'fire'"),
+        (["app", "--faults", "fire=1"], "twice, lost, error, slow, rpc, kill"),
+        (["app", "--fast"], "--fast"),
+        (["app", "--port", "http"], "argument --port: 'http'"),
+        (["app", "--port", "65536"], "argument --port: '65536'"),
+        (["app", "--port", "-1"], "argument --port: '-1'"),
+        (["app", "--host", "here"], "argument --host: 'here'"),
+        (["app", "--port", "0", "--host", "192.0.2.1"], " 192.0.2.1."),
+        (["app", "--project", "X"], "argument --project: 'X'"),
+        (["app", "--project", "dev~app"], "argument --project: 'dev~app'"),
+        (["app", "--task-deadline", "0"], "argument --task-deadline: '0'"),
+        (["app", "--task-deadline", "long"], "argument --task-deadline: 'long'"),
         (["app", "--log-level", "loud"], "'loud'"),
     ],
 )
@@ -310,10 +302,9 @@ def test_a_port_in_use(folder: Path, address: str) -> None:
         port = other.getsockname()[1]
         result = run(folder, "--port", str(port))
     assert result.returncode == 2
-    assert result.stderr == (
-        f"gae-devserver: error: Port {port} is in use by another program. Stop "
-        "that program, or choose another port: --port 0 picks a free one.\n"
-    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"gae-devserver: error: Port {port} ")
+    assert "--port 0" in line
 
 
 def test_windows() -> None:
@@ -333,10 +324,9 @@ command.main()
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr == (
-        "gae-devserver: error: this server runs on Linux and macOS. "
-        "On Windows, use WSL.\n"
-    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("gae-devserver: error: ")
+    assert "WSL" in line
 
 
 def test_a_python_without_the_packages() -> None:
@@ -352,8 +342,9 @@ def test_a_python_without_the_packages() -> None:
     )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert f"the package google is missing in {sys.executable}" in line
-    assert "Install gae-devserver" in line
+    assert line.startswith("gae-devserver: error: ")
+    assert " google " in line
+    assert sys.executable in line
 
 
 def test_an_app_that_dies_at_start(folder: Path) -> None:
@@ -363,20 +354,19 @@ def test_an_app_that_dies_at_start(folder: Path) -> None:
     assert result.returncode == 1
     assert len(re.findall("(?m)^RuntimeError: broken app$", result.stderr)) == 1
     assert "asyncio" not in result.stderr
-    assert result.stderr.endswith(
-        "gae-devserver: error: The app ended with exit status 3 before it was "
-        "ready. main.py, line 1: RuntimeError: broken app. Fix that, and start the "
-        "server again.\n"
-    )
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("gae-devserver: error: ")
+    assert " exit status 3 " in last
+    assert "main.py, line 1: RuntimeError: broken app." in last
     assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("main", "entrypoint", "message"),
     [
-        ("import not_there", None, "no module not_there, neither in"),
-        (HELLO, "no-gunicorn-here main:app", "The entrypoint's program is not there"),
-        (HELLO, "python -m not_there main:app", "no module not_there, neither in"),
+        ("import not_there", None, "module not_there "),
+        (HELLO, "no-gunicorn-here main:app", "exit status 127"),
+        (HELLO, "python -m not_there main:app", "module not_there "),
     ],
 )
 def test_an_app_that_lacks_a_package(
@@ -416,10 +406,10 @@ main(Hints(install="The start script installs it."))
 @pytest.mark.parametrize(
     ("main", "message"),
     [
-        (None, "There is no module main in {folder}, and the entrypoint in app.yaml"),
-        ("import parts.missing", "There is no module parts.missing in {folder}."),
-        ("import urllib2", "urllib2 is of Python 2; in Python"),
-        ("import webapp2", "webapp2 is of App Engine's Python 2"),
+        (None, " main in {folder},"),
+        ("import parts.missing", " parts.missing in {folder}."),
+        ("import urllib2", " urllib.request."),
+        ("import webapp2", " webapp2 "),
     ],
 )
 def test_an_app_that_lacks_something_else(
@@ -453,8 +443,8 @@ def test_warnings_come_before_the_banner(
     server.answers("hello")
     lines = server.stderr.splitlines()
     first = [line[9:] for line in lines if "warning: " in line]
-    assert "warning: app.yaml: not emulated: automatic_scaling." in first
-    assert any("listens on a port of its own" in line for line in first)
+    assert any("automatic_scaling" in line for line in first)
+    assert any("127.0.0.1" in line for line in first)
 
 
 def test_the_warm_up_comes_before_the_banner(
@@ -506,7 +496,7 @@ def test_open_without_a_browser(folder: Path, start: Callable[..., Running]) -> 
     """There is a line instead of a page."""
     server = start("--no-reload", "--open")
     server.answers("hello")
-    server.log(f"warning: no browser was found to open {server.url}")
+    server.log(f"warning: .*{server.url}")
 
 
 def test_debug_shows_the_api_calls(folder: Path, start: Callable[..., Running]) -> None:
@@ -525,7 +515,5 @@ def test_an_app_that_crashes_comes_back(
     server = start()
     server.answers("hello")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    server.log(
-        "error: The app ended with signal 9 by itself. Its next start is in 1 s."
-    )
+    server.log(r"error: .* signal 9 .* in 1 s\.")
     server.answers("hello")

@@ -59,8 +59,7 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     edit(folder / "main.py", 'b"', "b'''")
     wait_until(lambda: fetch(server.url)[0] == 503, "the failure", PATIENCE)
     assert "SyntaxError" in fetch(server.url)[1]
-    ended = "The app ended with exit status 3 before it was ready"
-    server.log(rf"error: {ended}\. main\.py, line 3: Syntax.* Fix that\. Its next")
+    server.log(r"error: .* exit status 3 .* main\.py, line 3: SyntaxError: ")
     assert "SyntaxError" in server.stderr
     (folder / "main.py").write_text(HELLO.replace("hello", "repaired"))
     server.answers("repaired")
@@ -94,7 +93,7 @@ def test_queue_yaml_is_read_again(telling: Path, start: Callable[..., Running]) 
     (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/s\n")
     wait_until(lambda: set(queues(server)) == {"default", "slow"}, "slow", PATIENCE)
     (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/year\n")
-    server.log(r"error: .*queue\.yaml, line \d: .*[^.]\. The settings of before stay\.")
+    server.log(r"error: .*queue\.yaml, line \d: .*1/year")
     assert set(queues(server)) == {"default", "slow"}
     assert "restarting the app" not in server.stderr
 
@@ -117,10 +116,10 @@ def test_a_package_that_is_missing_after_an_edit(
     server = start()
     server.answers("hello")
     (folder / "main.py").write_text("import not_there\n" + HELLO)
-    said = "There is no module not_there, .* and start the server again"
-    server.log(f"error: The app ended .* before it was ready. {said}")
+    said = rf" not_there .*{folder / 'requirements.txt'}"
+    server.log(f"error: .* exit status 3 .*{said}")
     status, body = fetch(server.url)
     assert status == 503
     assert re.search(said, body)
     (folder / "requirements.txt").write_text("not_there\n")
-    server.log("warning: what requirements.txt names is not installed meanwhile")
+    server.log(r"warning: .*requirements\.txt")

@@ -94,9 +94,7 @@ async def test_an_entity_that_cannot_be_read(tmp_path: Path, sdk_state: None) ->
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
     line = ended.stderr.splitlines()[-1]
-    assert line.startswith(
-        f"gae-devserver: error: {folder / FILE_NAME} is damaged: an entity "
-    )
+    assert line.startswith(f"gae-devserver: error: {folder / FILE_NAME} is damaged: ")
     assert contents(folder) == before
     pid = app / "pid"
     assert not pid.exists() or not running({int(pid.read_text())})

@@ -28,7 +28,7 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
         hints: what the program that started the server knows.
         reloading: whether the server stays, and an edit starts the app again.
     """
-    fix = "Fix that." if reloading else "Fix that, and start the server again."
+    fix = "Fix the error." if reloading else "Fix the error and restart the server."
     summary, _, printed = reason.partition("\n")
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
     advice = missing_module.advice(printed, config.folder, entrypoint, hints)
@@ -38,15 +38,18 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
     if "exit status 127" in summary:
         if config.entrypoint is None:
             how = hints.add_package("gunicorn", config.folder / "requirements.txt")
-            return f"app.yaml has no entrypoint, so gunicorn has to be there: {how}"
+            return f"app.yaml has no entrypoint, so the app needs gunicorn: {how}"
         more = missing_module.about_packages(config.folder, hints)
-        return f"The entrypoint's program is not there (see above). {more}"
+        return (
+            "The program that the entrypoint starts was not found (see the output "
+            f"above). {more}"
+        )
     errors = list(_ERROR.finditer(printed))
     if not errors:
-        return f"What it printed is above. {fix}"
+        return f"Its output is above. {fix}"
     error = errors[-1]
     old = any(text in error[1] for text in _OF_PYTHON_2)
-    more = f" That is of Python 2: see {GUIDE}." if old else ""
+    more = f" This is Python 2 code: see {GUIDE}." if old else ""
     where = _place(printed[: error.start(1)], config.folder)
     return f"{where}{error[1].rstrip('.')}.{more} {fix}"
 

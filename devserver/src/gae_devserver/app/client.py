@@ -140,5 +140,5 @@ async def _send_once(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         # aiohttp repeats the request after those two only
         raise ConnectionResetError(
-            None, "it closed the connection before it answered"
+            None, "the app closed the connection before it answered"
         ) from error

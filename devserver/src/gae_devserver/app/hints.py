@@ -18,6 +18,6 @@ class Hints:
         """Return how to add a package to an app's requirements, and install it."""
         add = f"add {package} to {requirements}"
         if self.install is not None:
-            return f"{add} and start the server again. {self.install}"
+            return f"{add} and restart the server. {self.install}"
         install = f"{sys.executable} -m pip install -r {requirements}"
-        return f"{add}, run {install}, and start the server again."
+        return f"{add}, run {install}, and restart the server."

@@ -79,9 +79,9 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
 
 def about_packages(folder: Path, hints: Hints) -> str:
     """Return what to do about a package that is not installed."""
-    which = "that package, whose name may differ,"
+    which = "that package (its name may differ)"
     how = hints.add_package(which, folder / "requirements.txt")
-    return f"If it belongs to a package that the app needs: {how}"
+    return f"If a package provides it, {how}"
 
 
 def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None:
@@ -92,30 +92,30 @@ def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None
         return f"There is no module {name} in {folder}. Add it, or fix the import."
     if top in _named_in(entrypoint):
         return (
-            f"There is no module {name} in {folder}, and the entrypoint in app.yaml "
-            f"needs it: {entrypoint}"
+            f"There is no module {name} in {folder}, but the entrypoint needs it. Add "
+            f"the module, or fix the entrypoint in app.yaml: {entrypoint}"
         )
     if top in hints.modules:
         return f"There is no module {name} in {folder}. {hints.modules[top]}"
     for table, owner, guide in (
         (OF_PYTHON_2, "Python 2", f": see {GUIDE}"),
-        (OF_EARLIER_PYTHON_3, "an earlier Python 3", ""),
+        (OF_EARLIER_PYTHON_3, "older versions of Python 3", ""),
     ):
         instead = table.get(name, table.get(top))
         if instead is not None:
             here = "Python {}.{}".format(*sys.version_info[:2])
-            now = f"in {here} it is {instead}" if instead else f"{here} has none"
+            now = f"In {here}, use {instead}" if instead else f"{here} has none"
             return (
-                f"{name} is of {owner}; {now}. Change the import, and install no "
-                f"package of that name{guide}."
+                f"{name} is a module of {owner}. {now}. Change the import, and do not "
+                f"install a package of that name{guide}."
             )
     if top in ("webapp2", "webapp2_extras"):
-        return f"{name} is of App Engine's Python 2: see {GUIDE}."
+        return f"{name} works only on App Engine's Python 2 runtime: see {GUIDE}."
     if name.startswith("google.appengine."):
         return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
     return (
-        f"There is no module {name}, neither in {folder} nor in an installed package. "
-        f"If it is the app's own, add it. {about_packages(folder, hints)}"
+        f"There is no module {name} in {folder} or in an installed package. If it "
+        f"belongs to the app, add it. {about_packages(folder, hints)}"
     )
 
 

@@ -227,25 +227,23 @@ def _notice(options: list[str] | None, socket_path: str | None) -> str | None:
     if socket_path is not None:
         return None
     if options is not None:
-        network = (
-            "" if gunicorn_options.is_on_loopback(options) else "and of its network "
-        )
+        network = "" if gunicorn_options.is_on_loopback(options) else "and its network "
         elsewhere = (
-            "gunicorn does not listen on $PORT, where all requests go, on App Engine "
-            "too; and "
+            "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
+            "Engine. Also, "
         )
         if gunicorn_options.is_on_port(options):
             elsewhere = ""
         return (
-            f"{elsewhere}the entrypoint says where gunicorn listens, so every user of "
-            f"this machine {network}can reach the app's own port and forge what App "
-            "Engine sends. Leave out -b: gunicorn listens on PORT without it, and here "
-            "on a socket that only you can open."
+            f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
+            f"machine {network}can reach the app's own port and forge App Engine's "
+            "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
+            "App Engine, and here on a socket that only you can open."
         )
     return (
-        "the app listens on a port of its own: whoever can reach it can forge what App "
-        "Engine sends. That is every user of this machine, and others too unless it "
-        "listens on 127.0.0.1 only."
+        "the app listens on a port of its own, so every user of this machine can reach "
+        "it and forge App Engine's headers. Other machines can too, unless the app "
+        "listens only on 127.0.0.1."
     )
 
 
@@ -263,4 +261,4 @@ def _make_socket_path() -> str:
         if len(os.fsencode(path)) < _MAX_SOCKET_PATH:
             return str(path)
         folder.rmdir()
-    raise OSError("the path of the folder for temporary files is too long")
+    raise OSError("the path of the folder for temporary files is too long. Set TMPDIR")

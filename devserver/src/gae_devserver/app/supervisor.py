@@ -127,7 +127,7 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - requests wait until this ends
                 reason = str(error) or type(error).__name__
                 if isinstance(error, OSError):
-                    reason = f"The app cannot be started: {reason}."
+                    reason = f"The server cannot start the app: {reason}."
                 elif isinstance(error, AppUnavailable):
                     advice = self._what_to_do(reason, self._was_ready)
                     reason = _with_advice(reason, advice)
@@ -141,12 +141,12 @@ class Supervisor:
                 self._set(ready=True)
                 began = time.monotonic()
                 await _exit(process)
-                reason = _end_of(process, "by itself")
+                reason = _end_of(process, "after it was ready")
                 if time.monotonic() - began > _LONGEST_DELAY:
                     delay = _FIRST_DELAY
             process = None
-            what = f"in {delay:g} s" if restarts else "when a file of it has changed"
-            next_start = f"Its next start is {what}."
+            what = f"in {delay:g} s" if restarts else "when one of its files changes"
+            next_start = f"The app restarts {what}."
             logger.error("%s %s", reason.partition("\n")[0], next_start)
             self._set(failure=f"{reason}\n\n{next_start}")
             if not restarts:
@@ -170,11 +170,11 @@ class Supervisor:
             exited.cancel()
 
     async def _become_ready(self, process: AppProcess) -> None:
-        where = process.socket_path or f"port {process.port}, which is in $PORT"
+        where = process.socket_path or f"port {process.port} ($PORT)"
         slow = asyncio.get_running_loop().call_later(
             _SLOW_START_SECONDS,
             lambda: logger.warning(
-                "the app does not listen on %s; still waiting for it",
+                "the app is not listening on %s yet; still waiting",
                 where,
             ),
         )

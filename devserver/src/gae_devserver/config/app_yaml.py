@@ -76,13 +76,13 @@ def load_app_yaml(folder: Path) -> AppConfig:
     text = read(path)
     info = parse(appinfo.LoadSingleAppInfo, text, path)
     if info.runtime is None:
-        raise ConfigError(f"{path}: there is no runtime. Add: runtime: python313")
+        raise ConfigError(f"{path}: runtime is missing. Add: runtime: python313")
     if info.env or not re.fullmatch(r"python3\d*", info.runtime):
         given = f"env: {info.env}" if info.env else f"runtime: {info.runtime}"
         old = info.runtime.startswith("python2")
-        more = f" What else changes: see {warnings.GUIDE}." if old else ""
+        more = f" For the other changes, see {warnings.GUIDE}." if old else ""
         raise ConfigError(
-            f"{path}: {given} cannot be run. This server runs apps of the standard "
+            f"{path}: this server cannot run {given}. It runs apps of the standard "
             "environment with a Python 3 runtime, for example runtime: python313."
             f"{more}"
         )
@@ -108,16 +108,16 @@ def app_yaml_in(folder: Path) -> Path:
     """Return the path of the app.yaml in a folder."""
     if folder.is_file():
         raise ConfigError(
-            f"{folder} is a file. Give the folder of the app: {folder.parent}"
+            f"{folder} is a file, not a folder. Pass the app's folder: {folder.parent}"
         )
     if not folder.is_dir():
         raise ConfigError(
-            f"There is no folder {folder}. Give the folder that holds app.yaml."
+            f"There is no folder {folder}. Pass the folder that contains app.yaml."
         )
     path = folder / "app.yaml"
     if not path.is_file():
         raise ConfigError(
-            f"There is no app.yaml in {folder}. Give the folder that holds it."
+            f"There is no app.yaml in {folder}. Pass the folder that contains it."
         )
     return path
 
@@ -137,13 +137,16 @@ def _static_handlers(info: Any, path: Path) -> Iterator[StaticHandler]:
             folder = posixpath.dirname(handler.static_files.partition("\\")[0])
             template = handler.static_files.removeprefix(folder).lstrip("/")
         if folder.startswith("/") or ".." in folder.split("/"):
-            raise ConfigError(f"{path}: {folder} is outside the app's folder.")
+            raise ConfigError(
+                f"{path}: {folder} is outside the app's folder. Static files must be "
+                "inside it."
+            )
         expiration = handler.expiration or info.default_expiration
         try:
             pattern = re.compile(url)
             groups = [int(n) for n in re.findall(r"\\(\d+)", template or "")]
             if max(groups, default=0) > pattern.groups:
-                raise re.error(f"{template} names a group that the URL does not have")
+                raise re.error(f"{template} refers to a group that url does not have")
             yield StaticHandler(
                 url=pattern,
                 folder=folder,

@@ -13,10 +13,10 @@ class ConfigError(Exception):
 
 # replaces messages of the parser that do not say what to do
 _REASONS: Mapping[type, str] = {
-    appinfo_errors.EmptyConfigurationFile: "it is empty. Add: runtime: python313",
-    appinfo_errors.MissingRuntimeError: "there is no runtime. Add: runtime: python313",
-    appinfo_errors.RuntimeDoesNotSupportLibraries: "libraries is refused for a Python "
-    "3 runtime. Delete it; packages stand in requirements.txt.",
+    appinfo_errors.EmptyConfigurationFile: "the file is empty. Add: runtime: python313",
+    appinfo_errors.MissingRuntimeError: "runtime is missing. Add: runtime: python313",
+    appinfo_errors.RuntimeDoesNotSupportLibraries: "App Engine refuses libraries for a "
+    "Python 3 runtime. Delete it, and list the packages in requirements.txt.",
 }
 
 

@@ -42,15 +42,17 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
     queues: dict[str, QueueConfig] = {}
     for entry in info.queue or []:
         if not entry.name:
-            raise ConfigError(f"{path}: a queue has no name.")
+            raise ConfigError(f"{path}: a queue has no name. Add one.")
         if entry.name in queues:
-            raise ConfigError(f"{path}: the queue {entry.name} is listed twice.")
+            raise ConfigError(
+                f"{path}: the queue {entry.name} is listed twice. Delete one entry."
+            )
         for name in ("bucket_size", "max_concurrent_requests"):
             if (getattr(entry, name) or 0) < 0:
                 # the SDK's parser lets it through, and no task would ever run
                 raise ConfigError(
                     f"{path}: queue {entry.name}: {name} is {getattr(entry, name)}, "
-                    "and must not be negative."
+                    "but it must not be negative."
                 )
         try:
             rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)

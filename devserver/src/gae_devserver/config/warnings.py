@@ -28,9 +28,9 @@ SETTINGS = (
     *("service_account", "build_env_variables", "runtime_config", "main"),
 )
 FILES = {
-    "dispatch.yaml": "every request goes to this one service",
-    "cron.yaml": "no cron job runs",
-    "dos.yaml": "no address is refused",
+    "dispatch.yaml": "all requests go to this service",
+    "cron.yaml": "cron jobs do not run",
+    "dos.yaml": "no address is blocked",
 }
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
@@ -46,39 +46,45 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     here = "Python {}.{}".format(*sys.version_info[:2])
     wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
     if wanted not in (here, "Python 3."):
-        yield f"app.yaml says {info.runtime}; this is {here}, and the app runs on it."
+        yield (
+            f"app.yaml asks for {info.runtime}, but the app runs on {here}, as this "
+            "server does."
+        )
     if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
-        yield "entrypoint begins with exec: App Engine adds its own, and that fails."
+        yield (
+            "the entrypoint begins with exec. Delete that word: App Engine adds its "
+            "own, and the app does not start with both."
+        )
     if info.threadsafe is not None:
-        yield "threadsafe has no effect, and gcloud app deploy refuses it: delete it."
+        yield "threadsafe has no effect, and gcloud app deploy refuses it. Delete it."
     for name, option in _OPTIONS_OF_GCLOUD.items():
         if getattr(info, name):
-            yield f"{name}: gcloud app deploy refuses it: delete it, and use {option}."
+            yield f"gcloud app deploy refuses {name}. Delete it, and use {option}."
     if asked := [name for name in SETTINGS if getattr(info, name, None)]:
-        yield f"app.yaml: not emulated: {', '.join(asked)}."
+        yield f"these settings of app.yaml have no effect here: {', '.join(asked)}."
     if info.builtins:
         yield (
-            "builtins has no effect, it is of Python 2: wrap_wsgi_app(app, "
-            f"use_deferred=True) replaces deferred, see {GUIDE}."
+            "builtins has no effect on Python 3. To replace the builtin deferred, call "
+            f"wrap_wsgi_app(app, use_deferred=True): see {GUIDE}."
         )
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
-            yield f"{name} is left out: Cloud Tasks is not emulated."
+            yield f"env_variables: {name} is not set: Cloud Tasks is not emulated."
         elif name in RESERVED_VARIABLES or name.startswith("GAE_"):
-            yield f"env_variables: {name} is left out: it is reserved here."
+            yield f"env_variables: {name} is not set: the server reserves this name."
     for handler in info.handlers or []:
         if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
-            yield f"login: {handler.login} is not emulated: {handler.url} is open."
+            yield f"login: {handler.login} is not emulated: {handler.url} is public."
         if handler.secure == appinfo.SECURE_HTTPS:
-            yield f"secure: always is not emulated: {handler.url} is served by HTTP."
+            yield f"secure: always is not emulated: {handler.url} is served over HTTP."
         if handler.script and handler.script != "auto":
-            yield f"script: {handler.script} is not used: the entrypoint answers."
+            yield f"script: {handler.script} has no effect: the entrypoint answers."
     for service in info.inbound_services or []:
         if service != "warmup":
             yield f"inbound_services: {service} is not emulated."
     for entry in sorted(path.parent.glob("[!.]*")):  # hidden ones are editors' locks
         if _leads_nowhere(entry):  # cp -r makes such links
-            yield f"{entry} is a link to nowhere: copy the app again, with cp -RL."
+            yield f"{entry} is a broken link. Copy the app again with cp -RL."
     for name, consequence in FILES.items():
         if (path.parent / name).exists():
             yield f"{name} is not emulated: {consequence}."
@@ -86,7 +92,7 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
         text = other.read_text("utf-8", "replace") if other.is_file() else ""
         if other != path and re.search(r"^runtime:", text, re.MULTILINE):
             where = other.relative_to(path.parent)
-            yield f"{where} is another service: it is not started."
+            yield f"{where} defines another service, which this server does not start."
 
 
 def _leads_nowhere(entry: Path) -> bool:

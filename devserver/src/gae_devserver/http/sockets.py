@@ -46,7 +46,10 @@ def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
             number = sockets[0].getsockname()[1]
         else:
             return tuple(sockets)
-    raise PortError("No port is free on both 127.0.0.1 and ::1. Choose one: --port.")
+    raise PortError(
+        "No port was found that is free on both 127.0.0.1 and ::1. Choose one with "
+        "--port."
+    )
 
 
 def listen_on(address: str, port: int) -> socket.socket:
@@ -68,13 +71,17 @@ def reserve_port() -> socket.socket:
 
 def _port_error(port: int, address: str, error: OSError) -> PortError:
     if error.errno == errno.EADDRNOTAVAIL:
-        return PortError(f"This machine has no address {address}. Choose another.")
+        return PortError(
+            f"This machine has no address {address}. Pass another one to --host."
+        )
     if error.errno == errno.EADDRINUSE:
         return PortError(
             f"Port {port} is in use by another program. Stop that program, or choose "
             "another port: --port 0 picks a free one."
         )
-    return PortError(f"Port {port} cannot be used ({error.strerror}). Choose another.")
+    return PortError(
+        f"Port {port} cannot be used: {error.strerror}. Choose another one with --port."
+    )
 
 
 def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
@@ -92,7 +99,7 @@ def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
     where = "every address of this machine" if host in _ALL else host
     port = sockets[0].getsockname()[1]
     return (
-        f"--host {host}: anyone who reaches {where} on port {port} "
-        "can use the app, without encryption, and everything it does for a visitor. "
-        "The state API and the app's API calls stay on 127.0.0.1."
+        f"--host {host}: anyone who can reach {where} on port {port} can use the app, "
+        "and the connection is not encrypted. The State API and the API server still "
+        "listen on 127.0.0.1 only."
     )

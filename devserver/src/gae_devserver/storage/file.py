@@ -60,7 +60,7 @@ class StorageFile:
     def _open(self, project: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
         if self._folder.exists() and not self._folder.is_dir():
             raise StorageError(
-                f"{self._folder} is a file, not a folder. Give a folder to --storage."
+                f"{self._folder} is a file, not a folder. Pass a folder to --storage."
             )
         # for this user alone: tasks are in it, and who can write tasks can run code
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,8 +115,9 @@ class StorageFile:
         wal = self._beside("-wal")
         if wal.exists() and wal.stat().st_size:
             raise StorageError(
-                f"{self.path} is missing or empty, but {wal} has what a server stored "
-                f"last. Nothing was changed. Bring the file back, or {self._advice()}."
+                f"{self.path} is missing or empty, but {wal} still has changes for it. "
+                "Nothing was modified. Restore the missing file. To start with an "
+                f"empty storage instead, {self._advice()}."
             )
         return True
 
@@ -137,20 +138,20 @@ class StorageFile:
             tables = db.execute("SELECT name FROM sqlite_master WHERE type='table'")
             if not {"about", "entities", "counters", "tasks"} <= {n for (n,) in tables}:
                 raise StorageError(
-                    f"{self.path} is the database of something else. Give another "
+                    f"{self.path} is a database of another program. Pass another "
                     "folder to --storage."
                 )
             about = dict(db.execute("SELECT name, value FROM about"))
         if about.get("format") != _FORMAT:
             raise StorageError(
                 f"{self.path} was written by another version of this server (format "
-                f"{about.get('format')}, not {_FORMAT}). To begin anew, "
-                f"{self._advice()}."
+                f"{about.get('format')}, not {_FORMAT}). To start with an empty "
+                f"storage, {self._advice()}."
             )
         if about.get("project") != project:
             raise StorageError(
-                f"{self.path} holds the project {about.get('project')!r}, not "
-                f"{project!r}. Say --project {about.get('project')}, or give another "
+                f"{self.path} belongs to the project {about.get('project')!r}, not "
+                f"{project!r}. Use --project {about.get('project')}, or pass another "
                 "folder to --storage."
             )
         return False
@@ -158,18 +159,18 @@ class StorageFile:
     def damaged(self, reason: str) -> StorageError:
         """Return the error for a file that is not as it was written."""
         return StorageError(
-            f"{self.path} is damaged: {reason}. Nothing in it was changed. To begin "
-            f"anew, {self._advice()}."
+            f"{self.path} is damaged: {reason}. Nothing in it was modified. To start "
+            f"with an empty storage, {self._advice()}."
         )
 
     def _in_use(self) -> StorageError:
         return StorageError(
-            f"{self.path} is in use by another server. Stop that server, or give "
+            f"{self.path} is in use by another server. Stop that server, or pass "
             "another folder to --storage."
         )
 
     def _advice(self) -> str:
-        return f"move the folder {self._folder} away or give another one to --storage"
+        return f"move the folder {self._folder} away, or pass another one to --storage"
 
     def close(self) -> None:
         """Close the file and let others use it; harmless when repeated."""

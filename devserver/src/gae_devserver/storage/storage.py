@@ -170,7 +170,8 @@ class Storage:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 raise StorageError(
-                    f"{self.path} cannot be written: {error}. Calls fail until it can."
+                    f"{self.path} cannot be written: {error}. Calls fail until the "
+                    "file can be written again."
                 ) from error
             raise
 
@@ -180,5 +181,5 @@ class Storage:
             self.flush()
         except StorageError as error:
             # no answer told of it: each call since then has failed
-            logger.error("what has changed last was not stored: %s", error)
+            logger.error("the last changes were not stored: %s", error)
         self._file.close()

@@ -46,16 +46,17 @@ def say(
 )
 def test_the_error_and_the_apps_own_line(app: AppConfig, error: str) -> None:
     """The last line of the app's own that the traceback names, and not a library's."""
-    assert say(app, traceback(app, error)) == (
-        f"main.py, line 7: {error.rstrip('.')}. Fix that, and start the server again."
-    )
+    said = say(app, traceback(app, error))
+    assert said.startswith(f"main.py, line 7: {error.rstrip('.')}. ")
+    assert "restart the server" in said
 
 
 def test_while_reloading(app: AppConfig) -> None:
     """The server keeps running, so the user need not start it again."""
     reason = f"{ENDED}\n\n{traceback(app, 'ValueError: b')}"
     said = advice.what_to_do(reason, app, NO_HINTS, reloading=True)
-    assert said == "main.py, line 7: ValueError: b. Fix that."
+    assert said.startswith("main.py, line 7: ValueError: b. ")
+    assert "server" not in said
 
 
 def test_the_last_error_counts(app: AppConfig) -> None:
@@ -67,12 +68,12 @@ def test_the_last_error_counts(app: AppConfig) -> None:
 def test_an_error_elsewhere(app: AppConfig) -> None:
     """Without a line of the app's own, the error alone is said."""
     printed = traceback(app, "ValueError: b", file="/elsewhere/other.py")
-    assert say(app, printed).startswith("ValueError: b. Fix")
+    assert say(app, printed).startswith("ValueError: b. ")
 
 
 def test_without_a_traceback(app: AppConfig) -> None:
     """Then what was printed is all there is."""
-    assert say(app, "bye\n").startswith("What it printed is above.")
+    assert "above" in say(app, "bye\n")
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,9 @@ def test_what_is_of_python_2(app: AppConfig, statement: str) -> None:
         exec("from google.appengine.ext import deferred\n" + statement)
     except (SyntaxError, AttributeError) as error:
         printed = traceback(app, f"{type(error).__name__}: {error}")
-    assert "of Python 2: see docs/python2-to-python3.md" in say(app, printed)
-    assert "of Python 2" not in say(app, traceback(app, "SyntaxError: invalid syntax"))
+    other = traceback(app, "SyntaxError: invalid syntax")
+    assert "docs/python2-to-python3.md" in say(app, printed)
+    assert "docs/python2-to-python3.md" not in say(app, other)
 
 
 def test_no_gunicorn(app: AppConfig) -> None:
@@ -105,7 +107,7 @@ def test_no_program_of_the_entrypoint(app: AppConfig) -> None:
     """An entrypoint of the app's own may need a package of any name."""
     own = dataclasses.replace(app, entrypoint="uvicorn main:app")
     text = say(own, "", NOT_FOUND)
-    assert "The entrypoint's program is not there" in text
+    assert "entrypoint" in text
     assert str(app.folder / "requirements.txt") in text
 
 

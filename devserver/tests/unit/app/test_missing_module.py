@@ -33,7 +33,9 @@ def say(
 @pytest.mark.parametrize("name", ["parts.two", "parts.two.three", "main.two"])
 def test_a_submodule_of_the_app(folder: Path, name: str) -> None:
     """What begins with a name in the app's folder is the app's own."""
-    assert say(folder, name).startswith(f"There is no module {name} in {folder}.")
+    message = say(folder, name)
+    assert f" {name} in {folder}." in message
+    assert "requirements.txt" not in message
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_a_submodule_of_the_app(folder: Path, name: str) -> None:
 def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) -> None:
     """The entrypoint names what is the app's own, too, and is shown."""
     message = say(folder, name, entrypoint)
-    assert message.startswith(f"There is no module {name} in {folder}, and")
+    assert f" {name} in {folder}," in message
     assert message.endswith(entrypoint)
 
 
@@ -55,9 +57,8 @@ def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) ->
 def test_a_module_that_a_hint_names(folder: Path, name: str) -> None:
     """The hint replaces the general advice, for the modules below that name too."""
     hints = Hints(modules={"common": "Copy the app with its links."})
-    assert say(folder, name, hints=hints) == (
-        f"There is no module {name} in {folder}. Copy the app with its links."
-    )
+    message = say(folder, name, hints=hints)
+    assert message.endswith(f" {name} in {folder}. Copy the app with its links.")
     assert "Copy the app" not in say(folder, name)
 
 
@@ -71,7 +72,7 @@ def test_a_hint_says_who_installs_packages(folder: Path) -> None:
     """Without one, the user installs them, in the environment that the app runs in."""
     hints = Hints(install="The start script installs it.")
     message = say(folder, "flask", hints=hints)
-    assert message.endswith("start the server again. The start script installs it.")
+    assert message.endswith(" The start script installs it.")
     assert sys.executable not in message
 
     message = say(folder, "flask")
@@ -81,28 +82,34 @@ def test_a_hint_says_who_installs_packages(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("urllib2", "it is urllib.request"),
-        ("email.MIMEText", "it is email.mime.text"),
-        ("sets", "has none"),
+        ("urllib2", " urllib.request."),
+        ("email.MIMEText", " email.mime.text."),
+        ("sets", "Python {}.{} has none".format(*sys.version_info)),
     ],
 )
 def test_a_module_of_python_2(folder: Path, name: str, instead: str) -> None:
     """The message has what there is today, warns of packages, and names the guide."""
     message = say(folder, name)
-    assert message.startswith(f"{name} is of Python 2; ")
+    assert message.startswith(f"{name} ")
     assert instead in message
-    assert "install no package of that name: see docs/python2-to-python3" in message
+    assert "package" in message
+    assert "docs/python2-to-python3.md" in message
 
 
 @pytest.mark.parametrize(
-    ("name", "instead"), [("imp", "it is importlib"), ("distutils", "has none")]
+    ("name", "instead"),
+    [
+        ("imp", " importlib."),
+        ("distutils", "Python {}.{} has none".format(*sys.version_info)),
+    ],
 )
 def test_a_module_of_an_earlier_python_3(folder: Path, name: str, instead: str) -> None:
     """The same, without the guide, which is about Python 2."""
     message = say(folder, name)
-    assert message.startswith(f"{name} is of an earlier Python 3; ")
+    assert message.startswith(f"{name} ")
     assert instead in message
-    assert message.endswith("install no package of that name.")
+    assert "package" in message
+    assert "docs/" not in message
 
 
 @pytest.mark.parametrize(
@@ -128,8 +135,7 @@ def test_a_module_of_the_sdk_of_python_2(folder: Path, name: str) -> None:
 def test_any_other_module(folder: Path, name: str) -> None:
     """It may be the app's or of a package: both ways are told, and where to name it."""
     message = say(folder, name)
-    assert message.startswith(f"There is no module {name}, neither in {folder} nor")
-    assert "If it is the app's own, add it." in message
+    assert f" {name} in {folder} " in message
     assert str(folder / "requirements.txt") in message
 
 
@@ -155,7 +161,7 @@ def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
     """What python -m prints is understood as a traceback is."""
     message = missing_module.advice(f"{printed}\n", folder, ENTRYPOINT, NO_HINTS)
     assert message is not None
-    assert "no module nowhere, " in message
+    assert " nowhere " in message
 
 
 @pytest.mark.parametrize(

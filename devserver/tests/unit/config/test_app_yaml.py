@@ -76,23 +76,24 @@ def test_a_mistake_is_named_with_its_line(
 def test_an_empty_app_yaml(tmp_path: Path, app_yaml: str) -> None:
     """The message says that it is empty, and what it needs at least."""
     message = error_of(tmp_path, app_yaml)
-    assert message.endswith("app.yaml: it is empty. Add: runtime: python313")
+    assert message.startswith(f"{tmp_path / 'app.yaml'}: ")
+    assert "empty" in message
+    assert message.endswith("runtime: python313")
 
 
 def test_no_runtime(tmp_path: Path) -> None:
     """It is asked for, and no line is named in which nothing is wrong."""
     message = error_of(tmp_path, "service: one\n")
-    assert message.endswith("app.yaml: there is no runtime. Add: runtime: python313")
+    assert message.startswith(f"{tmp_path / 'app.yaml'}: ")
+    assert message.endswith("runtime: python313")
 
 
 def test_libraries_of_python_2(tmp_path: Path) -> None:
     """They are refused for Python 3, and the message says where packages stand."""
     libraries = "libraries:\n- name: webapp2\n  version: latest\n"
     message = error_of(tmp_path, f"runtime: python313\n{libraries}")
-    assert message.endswith(
-        ": libraries is refused for a Python 3 runtime. Delete it; packages stand in "
-        "requirements.txt."
-    )
+    assert "libraries" in message
+    assert "requirements.txt" in message
 
 
 @pytest.mark.parametrize("app_yaml", ["", "null\n", "- a\n", "text\n", "a: b\n---\n"])
@@ -104,36 +105,46 @@ def test_what_is_no_app_yaml_at_all(tmp_path: Path, app_yaml: str) -> None:
 def test_what_is_not_text(tmp_path: Path) -> None:
     """A file that is not UTF-8 is a message for the user too."""
     (tmp_path / "app.yaml").write_bytes(b"runtime: \xff\n")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError) as error:
         load(tmp_path)
+    assert str(tmp_path / "app.yaml") in str(error.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """The message names the folder."""
-    with pytest.raises(ConfigError, match=r"There is no folder .*missing"):
+    with pytest.raises(ConfigError) as error:
         load(tmp_path / "missing")
+    assert str(tmp_path / "missing") in str(error.value)
 
 
 def test_a_folder_without_app_yaml(tmp_path: Path) -> None:
     """The message says what is missing in which folder."""
-    with pytest.raises(ConfigError, match=r"no app\.yaml in"):
+    with pytest.raises(ConfigError) as error:
         load(tmp_path)
+    assert "app.yaml" in str(error.value)
+    assert str(tmp_path) in str(error.value)
 
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     """Who gives app.yaml itself is told to give its folder."""
     write(tmp_path, "runtime: python313\n")
-    with pytest.raises(ConfigError, match=f"Give the folder of the app: {tmp_path}$"):
+    with pytest.raises(ConfigError, match=f": {tmp_path}$"):
         load(tmp_path / "app.yaml")
 
 
 @pytest.mark.parametrize(
-    "app_yaml",
-    ["runtime: python27\n", "runtime: nodejs20\n", "runtime: python\nenv: flex\n"],
+    ("app_yaml", "named"),
+    [
+        ("runtime: python27\n", "runtime: python27"),
+        ("runtime: nodejs20\n", "runtime: nodejs20"),
+        ("runtime: python\nenv: flex\n", "env: flex"),
+    ],
 )
-def test_a_runtime_that_cannot_be_run(tmp_path: Path, app_yaml: str) -> None:
+def test_a_runtime_that_cannot_be_run(
+    tmp_path: Path, app_yaml: str, named: str
+) -> None:
     """Python 2, other languages and the flexible environment are refused."""
-    assert "cannot be run" in error_of(tmp_path, app_yaml)
+    assert named in error_of(tmp_path, app_yaml)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +161,9 @@ def test_python_2_has_a_guide(tmp_path: Path, runtime: str, named: bool) -> None
     [
         ("url: /(\n  script: auto", "unterminated"),
         (r"url: /a" + "\n  static_files: s/\\1\n  upload: s/.*", "group"),
-        ("url: /a\n  static_dir: ../outside", "outside the app's folder"),
-        ("url: /a\n  static_dir: /etc", "outside the app's folder"),
-        ("url: /a\n  static_files: ../x\n  upload: .*", "outside the app's folder"),
+        ("url: /a\n  static_dir: ../outside", ": ../outside "),
+        ("url: /a\n  static_dir: /etc", ": /etc "),
+        ("url: /a\n  static_files: ../x\n  upload: .*", ": .. "),
     ],
 )
 def test_a_handler_that_cannot_work(tmp_path: Path, handler: str, reason: str) -> None:
@@ -179,7 +190,7 @@ def test_app_yaml_alone_is_read_without_the_task_queue(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("libraries: [{name: webapp2, version: latest}]", "libraries is refused"),
+        ("libraries: [{name: webapp2, version: latest}]", "libraries"),
         ("no_such_setting: 1", "line 2: .*no_such_setting"),
     ],
 )

@@ -58,9 +58,9 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
     ("queue_yaml", "reason"),
     [
         ("queue:\n- name: a\n  speed: 5\n", "line 3"),
-        ("queue:\n- name: a\n- name: a\n", "listed twice"),
+        ("queue:\n- name: a\n- name: a\n", "queue a "),
         ("queue:\n- rate: 5/s\n", "line 3: Missing required value [name]"),
-        ('queue:\n- name: ""\n', "a queue has no name"),
+        ('queue:\n- name: ""\n', "name"),
         ("queue:\n- name: a\n  rate: 5/year\n", "'5/year'"),
         (
             "queue:\n- name: a\n  retry_parameters:\n    task_retry_limit: -1\n",
