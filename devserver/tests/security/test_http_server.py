@@ -160,7 +160,7 @@ async def test_other_names(port: Port, host: str) -> None:
     """Any other name is refused with 421: it may be an attacker's (DNS rebinding)."""
     answer = await port.get(f"Host: {host.replace('PORT', str(port.number))}")
     assert answer.status == 421
-    assert b"Ask for localhost." in answer.body
+    assert b"localhost" in answer.body
     assert port.answered == 0
 
 
@@ -212,9 +212,7 @@ async def test_a_body_may_have_32_mib(port: Port) -> None:
         ):
             answer = await port.send(data)
             assert answer.status == status
-            assert answer.body == (
-                b"33554432" if status == 200 else b"A body may have 33554432 bytes.\n"
-            )
+            assert b"33554432" in answer.body
 
 
 @pytest.mark.parametrize(
@@ -229,7 +227,8 @@ async def test_a_line_that_is_too_long(port: Port, head: bytes) -> None:
     """431, and the answer says what the limit is, not what was sent."""
     answer = await port.send(head)
     assert answer.status == 431
-    assert answer.body == b"The request line and a header may have 8190 bytes.\n"
+    assert b"8190" in answer.body
+    assert b"xxx" not in answer.body
     assert port.answered == 0
 
 
@@ -253,7 +252,7 @@ async def test_a_slow_head(
     monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
     answer = await port.send(data)
     assert answer.status == 408
-    assert answer.body == b"The head of the request took too long.\n"
+    assert answer.body
 
 
 async def test_a_slow_second_head(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +298,7 @@ async def test_a_slow_body(
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n1\r\n"
     answer = await port.send(head.encode())
     assert answer.status == 408
-    assert answer.body == b"The body took more than 0.05 seconds.\n"
+    assert b"0.05 seconds" in answer.body
     assert port.answered == 0
 
 

@@ -81,15 +81,17 @@ class StateApi:
         if request.method not in {"GET", "HEAD"}:
             origin = request.headers.get("Origin", f"http://{request.host}")
             if origin.lower() != f"http://{request.host}".lower():
-                raise web.HTTPForbidden(text="a page of another origin may not write")
+                raise web.HTTPForbidden(
+                    text=f"a page from {origin!r} cannot change this server's state"
+                )
             if request.content_type != "application/json":
                 raise web.HTTPUnsupportedMediaType(
-                    text="send Content-Type: application/json"
+                    text="the request needs the header Content-Type: application/json"
                 )
             if not has_token(request, self._token):
                 raise web.HTTPForbidden(
-                    text=f"{TOKEN_HEADER} is missing or wrong: send the token that "
-                    "this server has printed at its start"
+                    text=f"{TOKEN_HEADER} is missing or wrong. Send the token that "
+                    "this server printed when it started"
                 )
         return await handler(request)
 
@@ -214,15 +216,17 @@ class StateApi:
             count = await self._task_runner.advance(seconds)
         else:
             raise web.HTTPBadRequest(
-                text='the body must be {"seconds": NUMBER}, at least 0, '
-                'or {"to": "next_task"}'
+                text='the body must be {"to": "next_task"}, or {"seconds": NUMBER} '
+                f"with a number from 0 to {_MAX_ADVANCE_SECONDS:.0f}"
             )
         return web.json_response(self._describe_clock() | {"tasks_run": count})
 
     async def _get_entities(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
         if not kind:
-            raise web.HTTPBadRequest(text="name a kind: /entities?kind=Counter")
+            raise web.HTTPBadRequest(
+                text="the kind is missing. For example: /entities?kind=Counter"
+            )
         try:
             query = datastore.Query(kind, namespace=request.query.get("namespace", ""))
             entities = [_describe_entity(entity) for entity in query.Run()]
@@ -298,5 +302,5 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except AppUnavailable as error:
         return web.json_response({"error": str(error)}, status=503)
     except StorageError as error:
-        logger.error("a request to the State API was not stored: %s", error)
+        logger.error("the changes of a State API request were not stored: %s", error)
         return web.json_response({"error": str(error)}, status=500)

@@ -120,7 +120,7 @@ class Datastore(
         last = max_id or self._IdCounter(space) + (size or 0)
         limit = _COUNTER_ENDS[space] - _NEVER_REACHED
         datastore_stub_util.Check(
-            last < limit, f"ids up to {last} are too many: they end at {limit}"
+            last < limit, f"ids up to {last} are too large: the limit is {limit}"
         )
         return super()._AllocateSequentialIds(reference, size, max_id)
 

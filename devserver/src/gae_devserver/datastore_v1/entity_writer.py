@@ -57,8 +57,8 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     size = entity.ByteSize()
     if size > MAX_ENTITY_BYTES:
         raise InvalidArgumentError(
-            f"The entity is too big: its size is {size} bytes, of"
-            f" {MAX_ENTITY_BYTES} that are allowed."
+            f"The entity is too big: its size is {size} bytes, and the limit is"
+            f" {MAX_ENTITY_BYTES} bytes."
         )
     proto = entity_pb.EntityProto()
     proto.key.CopyFrom(reference)

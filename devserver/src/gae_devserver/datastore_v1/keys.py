@@ -67,8 +67,8 @@ class Partition:
         partition = cls(app_id, database)
         if project != partition.project:
             raise PermissionDeniedError(
-                f'The project "{project}" is not served here, only'
-                f' "{partition.project}".'
+                f'This server serves only the project "{partition.project}", not'
+                f' "{project}".'
             )
         return partition
 

@@ -17,8 +17,8 @@ def _import_types() -> Any:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None:
         raise ImportError(
-            "the dev server speaks to Cloud NDB with the messages of"
-            " google-cloud-datastore: pip install google-cloud-datastore"
+            "the dev server needs google-cloud-datastore, which is not installed."
+            " Run: pip install google-cloud-datastore"
         )
     # the package is there, so that its types are found, but does not run
     sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)

@@ -233,7 +233,7 @@ class _Filters:
         check(
             len(found) <= MAX_ALTERNATIVES,
             f"The query has more than {MAX_ALTERNATIVES} disjunctions after IN and OR"
-            " are written out.",
+            " are expanded.",
         )
         return found
 

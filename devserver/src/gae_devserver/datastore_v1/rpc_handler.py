@@ -63,13 +63,13 @@ def rpc_handler(
         except RpcError as error:
             await context.abort(error.code, str(error))
         except StorageError as error:
-            logger.error("Datastore.%s was not stored: %s", name, error)
+            logger.error("the changes of Datastore.%s were not stored: %s", name, error)
             await context.abort(grpc.StatusCode.INTERNAL, str(error))
         except Exception:
             logger.exception("Datastore.%s failed", name)
             await context.abort(
                 grpc.StatusCode.INTERNAL,
-                f"The dev server failed at {name}; its output says more.",
+                f"The dev server failed during {name}. Its output has the details.",
             )
         finally:
             took = time.perf_counter() - began

@@ -121,7 +121,7 @@ class Transaction:
         ):
             raise AbortedError(
                 "too much contention on these datastore entities: another"
-                " transaction has changed what this one has read. Please try again."
+                " transaction has changed data that this one read. Please try again."
             )
 
 

@@ -104,7 +104,7 @@ class Answer(web.StreamResponse):
             # the client has gone
             raise
         except aiohttp.ClientError as error:
-            logger.warning("the app broke off its answer: %s", reason_of(error))
+            logger.warning("the app did not complete its answer: %s", reason_of(error))
             self._keep_open = False
             _reset(request.transport)
 
@@ -135,7 +135,7 @@ def headers_from_outside(
     dropped = set(NOT_FORWARDED)
     for name, value in raw_headers:
         if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
-            raise ValueError(f"the header {name!r} has a character that none may have")
+            raise ValueError(f"the header {name!r} has a character that HTTP forbids")
         if _folded(name) == "connection":
             dropped.update(_folded(token) for token in value.split(b","))
     dropped.discard("host")

@@ -203,7 +203,9 @@ class Front:
             if match is not None:
                 return None, static_files.response(match, request.method)
             if request.method == hdrs.METH_CONNECT:
-                return None, web.Response(status=405, text="This is not a proxy.\n")
+                return None, web.Response(
+                    status=405, text="This server is not a proxy.\n"
+                )
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
@@ -234,10 +236,12 @@ def _response_to(error: BaseException) -> web.StreamResponse | None:
         return web.Response(status=503, text=f"{error}\n")
     if isinstance(error, aiohttp.ClientError):
         reason = reason_of(error)
-        return web.Response(status=502, text=f"The app gave no answer: {reason}.\n")
+        return web.Response(
+            status=502, text=f"The request to the app failed: {reason}.\n"
+        )
     if isinstance(error, ValueError):
         return web.Response(
-            status=400, text=f"This request cannot be sent to the app: {error}.\n"
+            status=400, text=f"The server cannot forward this request: {error}.\n"
         )
     return None
 

@@ -45,7 +45,7 @@ _REFUSED_SECONDS = 2.0
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _FULL = b"429 Too Many Requests", b"This port has too many connections.\n"
-_SLOW = b"408 Request Timeout", b"The head of the request took too long.\n"
+_SLOW = b"408 Request Timeout", b"The request line and headers took too long.\n"
 
 
 class HttpServer:
@@ -170,7 +170,9 @@ class _Connection(web.RequestHandler):
         """Look again and again whether the client takes any of what waits for it."""
         waiting = self._wire.get_write_buffer_size()
         if before is not None and waiting >= before:
-            http_logger().info("a client did not take its answer: it is cut off")
+            http_logger().info(
+                "closed the connection of a client that stopped reading its answer"
+            )
             self._wire.abort()
             return
         self._stalled = self._loop.call_later(
@@ -196,7 +198,10 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, LineTooLong):
             status = 431
-            message = f"The request line and a header may have {MAX_HEADER} bytes.\n"
+            message = (
+                "The request line or a header is too long. "
+                f"The limit is {MAX_HEADER} bytes.\n"
+            )
         return super().handle_error(request, status, exc, message)
 
     def _too_slow(self) -> None:
@@ -237,18 +242,23 @@ def check_host(request: web.BaseRequest) -> None:
         web.HTTPBadRequest: there is not one Host, or no version that has one.
     """
     if request.version not in (aiohttp.HttpVersion10, aiohttp.HttpVersion11):
-        raise _closing(web.HTTPBadRequest(text="This server speaks HTTP/1.1.\n"))
+        text = "This server supports only HTTP/1.0 and HTTP/1.1.\n"
+        raise _closing(web.HTTPBadRequest(text=text))
     hosts = request.headers.getall(hdrs.HOST, [])
     target = request.raw_path
     if request.method != hdrs.METH_CONNECT and not target.startswith(("/", "*")):
         # "GET http://HOST/path": then the Host header says nothing
         hosts = [*hosts, urlsplit(target).netloc]
     elif len(hosts) != 1 and (hosts or request.version >= aiohttp.HttpVersion11):
-        raise _closing(web.HTTPBadRequest(text="A request needs one Host header.\n"))
+        text = "A request must have exactly one Host header.\n"
+        raise _closing(web.HTTPBadRequest(text=text))
     sockname = request.get_extra_info("sockname")
     for host in hosts:
         if host.lower() not in _own_names(*sockname[:2]):
-            text = f"This server is not {printable(host)}. Ask for localhost.\n"
+            text = (
+                f"This server does not serve the host {printable(host)}. "
+                "Use localhost instead.\n"
+            )
             raise _closing(web.HTTPMisdirectedRequest(text=text))
 
 
@@ -283,19 +293,19 @@ async def read_body(request: web.BaseRequest) -> bytes:
                     raise _too_large()
                 chunks.append(chunk)
     except TimeoutError:
-        text = f"The body took more than {BODY_SECONDS:g} seconds.\n"
+        text = f"The request body took more than {BODY_SECONDS:g} seconds.\n"
         raise _closing(web.HTTPRequestTimeout(text=text)) from None
     except web.RequestPayloadError as error:
-        text = f"The body cannot be read: {printable(str(error))}.\n"
+        text = f"The server cannot read the body: {printable(str(error))}.\n"
         raise _closing(web.HTTPBadRequest(text=text)) from None
     except ConnectionError:
-        text = "The client has gone before the end of the body.\n"
+        text = "The client disconnected before the end of the body.\n"
         raise _closing(web.HTTPBadRequest(text=text)) from None
     return b"".join(chunks)
 
 
 def _too_large() -> web.HTTPException:
-    text = f"A body may have {MAX_BODY} bytes.\n"
+    text = f"The request body is too large. The limit is {MAX_BODY} bytes.\n"
     return _closing(
         web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=0, text=text)
     )

@@ -75,10 +75,12 @@ class ApiServer:
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
         check_host(http_request)
         if http_request.path != "/rpc_http":
-            return web.Response(status=404, text="API calls go to /rpc_http.\n")
+            return web.Response(status=404, text="Send API calls to /rpc_http.\n")
         if http_request.method != "POST":
             return web.Response(
-                status=405, headers={"Allow": "POST"}, text="API calls are POSTs.\n"
+                status=405,
+                headers={"Allow": "POST"},
+                text="Send API calls with POST.\n",
             )
         response = remote_api.Response()
         try:
@@ -91,7 +93,7 @@ class ApiServer:
         except web.HTTPRequestEntityTooLarge as error:
             self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
         except StorageError as error:
-            logger.error("an API call was not stored: %s", error)
+            logger.error("the changes of an API call were not stored: %s", error)
             self._refuse(response, _CODES.UNKNOWN, error)
         except web.HTTPException:
             # the body is broken or late: this is not the SDK's client
@@ -119,7 +121,9 @@ class ApiServer:
             raise apiproxy_errors.ArgumentError(str(error)) from None
         if not call.IsInitialized():
             missing = ", ".join(call.FindInitializationErrors())
-            raise apiproxy_errors.ArgumentError(f"missing in the call: {missing}")
+            raise apiproxy_errors.ArgumentError(
+                f"the call lacks required fields: {missing}"
+            )
         what = printable(f"{call.service_name}.{call.method}")
         if not self.app_engine_apis:
             logger.error(
@@ -133,7 +137,7 @@ class ApiServer:
             if ticket is None:
                 reason = f"{what} was made outside of a request, or after its end"
                 if TOKEN_HEADER in http_request.headers:
-                    reason += f", and {TOKEN_HEADER} is not what the server printed"
+                    reason += f", and {TOKEN_HEADER} is not the token of this server"
                 raise apiproxy_errors.RPCFailedError(reason)
             began = time.perf_counter()
             try:

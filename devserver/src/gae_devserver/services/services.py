@@ -168,7 +168,9 @@ class Services:
             raise apiproxy_errors.ArgumentError(str(error)) from None
         if not request.IsInitialized():
             missing = ", ".join(request.FindInitializationErrors())
-            raise apiproxy_errors.ArgumentError(f"missing in the request: {missing}")
+            raise apiproxy_errors.ArgumentError(
+                f"the request lacks required fields: {missing}"
+            )
         response = response_class()
         try:
             await self._ask(service, method, request, response, ticket)

@@ -62,9 +62,10 @@ class TaskExecutor:
             raise
         except Exception:
             # an attempt like any other, or the task would be sent again at once
-            logger.exception("task %s: the server failed", name)
+            logger.exception("task %s: the dev server failed", name)
             status, failure = 0, "was not sent"
-        took = f"in {(time.monotonic() - began) * 1000:.0f} ms"
+        took = f"{(time.monotonic() - began) * 1000:.0f} ms"
+        took = f"in {took}" if status else f"after {took}"
         self.finished += 1
         queue.count_finished(self._clock.now())
         if status:
@@ -73,7 +74,9 @@ class TaskExecutor:
             task.runlog.dispatched_usec = task.runlog.lag_usec = 0
             task.runlog.elapsed_usec = 0
         if queue.find(name) is not task:
-            logger.info("task %s %s %s; it was deleted meanwhile", name, failure, took)
+            logger.info(
+                "task %s %s %s; it was deleted while it ran", name, failure, took
+            )
         elif 200 <= status < 300:
             queue.Delete(name)
             logger.info("task %s %d %s", name, status, took)
@@ -110,7 +113,7 @@ class TaskExecutor:
                 deadline=deadline,
             )
         except TimeoutError:
-            return 0, f"cut off after {deadline:g} s"
+            return 0, f"exceeded its deadline of {deadline:g} s"
         except ConnectionError as error:
-            return 0, f"lost its connection ({error})"
+            return 0, f"failed ({error})"
         return status, str(status)

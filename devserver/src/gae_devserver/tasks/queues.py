@@ -46,7 +46,7 @@ class Queue(IndexedQueue):
         with self._lock:
             task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
             if task.task_name != name.encode() or not task.IsInitialized():
-                raise ValueError(f"what is stored as {name!r} is not that task")
+                raise ValueError(f"the record of {name!r} does not hold that task")
             IndexedQueue._InsertTask(self, task)
 
     def _store(self, task: Any) -> None:
@@ -163,7 +163,7 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse: queues come from queue.yaml alone."""
         raise apiproxy_errors.ApplicationError(
-            _ERRORS.PERMISSION_DENIED, "queues are made in queue.yaml"
+            _ERRORS.PERMISSION_DENIED, "queues can be changed only in queue.yaml"
         )
 
     def FetchQueueStats_Rpc(self, request: Any, response: Any) -> None:

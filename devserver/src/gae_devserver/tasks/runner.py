@@ -181,11 +181,13 @@ class TaskRunner:
             await self._executor.execute(queue, task)
         except AppUnavailable:
             # not the task's fault: it waits again, and no attempt is counted
-            logger.info("task %s was not sent: the app does not run", name)
+            logger.info("task %s was not sent: the app is not running", name)
         except Exception:
             # not again by itself: it would fail again at once, and so on for ever
             broken = True
-            logger.exception("task %s: the server failed; the task stays", name)
+            logger.exception(
+                "task %s: the dev server failed; the task stays in its queue", name
+            )
         finally:
             queue.running.discard(name)
             if (this := asyncio.current_task()) is not None:
@@ -198,9 +200,9 @@ class TaskRunner:
             self._taskqueue.flush()
         except StorageError as error:
             # a full disk, for example: it is tried again with the next change
-            logger.error("task %s: its end was not stored: %s", name, error)
+            logger.error("the result of task %s was not stored: %s", name, error)
         except Exception:
-            logger.exception("task %s: the server failed to store its end", name)
+            logger.exception("task %s: the dev server failed to store the result", name)
         self._ends += 1
         self._wake.set()
         async with self._changed:

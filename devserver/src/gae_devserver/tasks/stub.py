@@ -115,7 +115,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._set_aside[name] = gone = self.queues().pop(name)
         if gone.Count():
             logger.warning(
-                "queue %s is gone from queue.yaml; its %d tasks wait for it",
+                "queue.yaml no longer has the queue %s. Its %d tasks wait until you "
+                "add the queue again",
                 name,
                 gone.Count(),
             )
@@ -150,14 +151,16 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         if request.HasField("app_id"):
             if request.app_id.decode(errors="replace") != self._app_id:
                 raise apiproxy_errors.ApplicationError(
-                    _ERRORS.PERMISSION_DENIED, "only the queues of this app are here"
+                    _ERRORS.PERMISSION_DENIED,
+                    f"this server has only the queues of the app {self._app_id!r}",
                 )
             # with an app id the stub fails at random, to test its callers
             request.ClearField("app_id")
             # the calls that need one are those of the administration console
             if not request.IsInitialized():
                 raise apiproxy_errors.ApplicationError(
-                    _ERRORS.PERMISSION_DENIED, "queues are made in queue.yaml"
+                    _ERRORS.PERMISSION_DENIED,
+                    "queues can be changed only in queue.yaml",
                 )
 
     def _check_queue(self, add: Any) -> None:
@@ -165,7 +168,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         name = add.queue_name.decode(errors="replace")
         if self._queues[None]._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
             raise apiproxy_errors.ApplicationError(
-                _ERRORS.UNKNOWN_QUEUE, f"there is no queue {name!r}: see queue.yaml"
+                _ERRORS.UNKNOWN_QUEUE,
+                f"there is no queue {name!r}. Add it to queue.yaml",
             )
 
     def _check_target(self, add: Any) -> None:
@@ -233,12 +237,12 @@ def _check_name(add: Any, in_transaction: bool) -> None:
         # another task could have the name by the time of the commit; the client, too,
         # refuses one
         raise apiproxy_errors.ApplicationError(
-            _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot be named"
+            _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot have a name"
         )
     if not _TASK_NAME.fullmatch(add.task_name):
         raise apiproxy_errors.ApplicationError(
             _ERRORS.INVALID_TASK_NAME,
-            "a task's name has 1 to 500 letters, digits, hyphens and underscores",
+            "a task name must have 1 to 500 letters, digits, hyphens and underscores",
         )
 
 

@@ -31,4 +31,4 @@ def running(pids: set[int]) -> set[int]:
 
 def wait_for_end(pids: set[int], seconds: float) -> None:
     """Wait until none of the processes runs any more."""
-    wait_until(lambda: not running(pids), f"the end of {sorted(pids)}", seconds)
+    wait_until(lambda: not running(pids), f"the processes {sorted(pids)} end", seconds)

@@ -32,5 +32,5 @@ def wait_until(
         if result:
             return result
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
+            raise TimeoutError(f"timed out after {seconds:g} s: {what}")
         pause.wait(interval)

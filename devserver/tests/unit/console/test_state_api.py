@@ -610,12 +610,12 @@ async def test_a_write_needs_json(
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ({TOKEN_HEADER: ""}, "is missing or wrong: send the token"),
-        ({TOKEN_HEADER: "0" * 32}, "is missing or wrong: send the token"),
-        ({TOKEN_HEADER: "é"}, "is missing or wrong: send the token"),
-        ({"Origin": "http://elsewhere.test"}, "another origin"),
-        ({"Origin": "http://127.0.0.1:1"}, "another origin"),
-        ({"Origin": "null"}, "another origin"),
+        ({TOKEN_HEADER: ""}, TOKEN_HEADER),
+        ({TOKEN_HEADER: "0" * 32}, TOKEN_HEADER),
+        ({TOKEN_HEADER: "é"}, TOKEN_HEADER),
+        ({"Origin": "http://elsewhere.test"}, "'http://elsewhere.test'"),
+        ({"Origin": "http://127.0.0.1:1"}, "'http://127.0.0.1:1'"),
+        ({"Origin": "null"}, "'null'"),
     ],
 )
 async def test_a_write_of_a_stranger_is_refused(
@@ -669,7 +669,7 @@ async def test_a_question_for_another_host_is_refused(
         method, "/queues", headers=JSON_TYPE | {"Host": "elsewhere.test"}
     ) as answer:
         assert answer.status == 421
-        assert "not elsewhere.test" in (await answer.json())["error"]
+        assert "elsewhere.test" in (await answer.json())["error"]
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,7 @@ async def test_more_than_32_mebibytes_are_too_large(
     data = b"x" * (32 * MEBIBYTE + 1)
     answer = await port.ask("memcache", "Get", data)
     assert answer.rpc_error.code == CODES.REQUEST_TOO_LARGE
-    assert "failed inside the dev server" not in caplog.text
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
     await port.call("memcache", "Get", GET)
 
 
@@ -315,7 +315,7 @@ async def test_the_ticket_of_a_request_that_has_ended_is_refused(port: Port) -> 
     """A thread that goes on after its request has no more API calls."""
     await port.call("memcache", "Get", GET)
     port.server.requests.end(port.ticket)
-    with pytest.raises(apiproxy_errors.RPCFailedError, match="or after its end"):
+    with pytest.raises(apiproxy_errors.RPCFailedError, match=r"memcache\.Get"):
         await port.call("memcache", "Get", GET)
 
 
@@ -333,8 +333,8 @@ async def test_a_wrong_token_is_refused(port: Port, token: str) -> None:
     """It is no better than none, and the answer says which one would do."""
     data = GET.SerializeToString()
     answer = await port.ask("memcache", "Get", data, ticket="", token=token)
-    assert "was made outside of a request" in answer.rpc_error.detail
-    assert f"{TOKEN_HEADER} is not what the server printed" in answer.rpc_error.detail
+    assert "memcache.Get" in answer.rpc_error.detail
+    assert TOKEN_HEADER in answer.rpc_error.detail
 
 
 async def test_bytes_that_are_no_text_are_no_token(
@@ -354,7 +354,7 @@ async def test_bytes_that_are_no_text_are_no_token(
     answer = await reader.read()
     writer.close()
     response = remote_api.Response.FromString(answer.partition(b"\r\n\r\n")[2])
-    assert "is not what the server printed" in response.rpc_error.detail
+    assert TOKEN_HEADER in response.rpc_error.detail
     assert "Traceback" not in caplog.text
 
 
@@ -477,9 +477,7 @@ async def test_what_was_not_stored_is_an_error(
         await port.call("memcache", "Get", GET)
     (record,) = [r for r in caplog.records if r.name == "gae_devserver"]
     assert record.exc_info is None
-    assert record.getMessage() == (
-        "an API call was not stored: the file cannot be written"
-    )
+    assert record.getMessage().endswith(": the file cannot be written")
 
 
 async def test_an_answer_that_lacks_a_field_is_never_an_empty_success(

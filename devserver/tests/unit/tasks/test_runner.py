@@ -784,7 +784,8 @@ async def test_a_task_that_is_deleted_while_it_runs(
     await bench.add("a")
     await bench.runner.advance(60)
     assert bench.app.names == ["a"]
-    assert "it was deleted meanwhile" in caplog.records[-1].getMessage()
+    assert f"task a {status} " in caplog.records[-1].getMessage()
+    assert "deleted" in caplog.records[-1].getMessage()
 
 
 async def test_a_forced_run_of_a_task_that_is_running(bench: Bench) -> None:
