@@ -37,9 +37,15 @@ def check(arguments: list[str]) -> None:
         named = {"-s", "-e", "--session", "--sessions"} & {*words[:place]}
         others = [x for x in words[place + 1 : place + 2] if not x.startswith("-")]
         if not named or others or NOT_OF_NOX & {x.partition("=")[0] for x in words}:
-            fail(f"say -s and --, as in: python3 noxfile.py {EXAMPLES[session]}")
+            fail(
+                f"write -s before {session} and -- after it, for example: "
+                f"python3 noxfile.py {EXAMPLES[session]}"
+            )
     if not CHOOSING & {*words} and {*words, *arguments[until:][1:2]} & {*APPS}:
-        fail(f"say what to do with it, as in: python3 noxfile.py {EXAMPLES['serve']}")
+        fail(
+            "name a session before the app, for example: "
+            f"python3 noxfile.py {EXAMPLES['serve']}"
+        )
 
 
 class Options(argparse.ArgumentParser):
@@ -85,19 +91,19 @@ def app_folder(options: Options, text: str) -> Path:
         folder = Path(f"{app_name(text)}_app")
         if is_app and not own.samefile(folder):
             options.session.error(
-                f"{own} is an app, too. Say ./{own.name} for that one; for the sample, "
-                "start in another folder"
+                f"{text} could mean the sample or the app in {own}. For that app, type "
+                f"./{own.name}. For the sample, run the command in another folder"
             )
     except argparse.ArgumentTypeError as error:
         if not is_app:
-            options.error(f"{error}, and no {own / 'app.yaml'}")
+            options.error(f"{error}, and there is no file {own / 'app.yaml'}")
         folder = own
     shared = folder / "shared"
-    nowhere = shared.is_symlink() and not shared.exists()
-    if nowhere or (shared.is_file() and shared.read_bytes().strip() == b"../shared"):
-        what = "a link to nowhere" if nowhere else "a text file, not a folder"
+    broken = shared.is_symlink() and not shared.exists()
+    if broken or (shared.is_file() and shared.read_bytes().strip() == b"../shared"):
+        what = "a broken link" if broken else "a text file, not a folder"
         options.session.error(
-            f"{shared} is {what}. Copy the app with that folder: "
+            f"{shared} is {what}. Make a copy of the app that contains this folder: "
             f"python3 noxfile.py {EXAMPLES['copy']}"
         )
     return folder
@@ -112,7 +118,7 @@ def typed(session: nox.Session, text: str) -> Path:
 def not_empty(text: str) -> str:
     """Return a text; refuse an empty one, which an unset variable of a shell gives."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty")
+        raise argparse.ArgumentTypeError("the value is empty")
     return text
 
 
@@ -122,5 +128,7 @@ def base_url(text: str) -> str:
     rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
     here = parts.hostname and parts.port != 0  # a port that is no number raises
     if parts.scheme not in ("http", "https") or not here or any(rest):
-        raise argparse.ArgumentTypeError(f"{text!r} is not http(s)://HOST")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not have the form http(s)://HOST"
+        )
     return text.rstrip("/")

@@ -22,7 +22,7 @@ NOX = "nox[uv]>=2026.10.20,<2027"  # what is installed where there is none
 
 NOXFILE = Path(__file__).absolute().parent.parent / "noxfile.py"
 FOLDER = NOXFILE.parent / ".nox"
-WRITABLE = "what it installs goes into .nox beside it, which has to be writable"
+WRITABLE = "noxfile.py installs into the folder .nox beside it. Make that writable"
 UNFINISHED = "unfinished-"
 
 
@@ -47,7 +47,7 @@ def start_nox() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        fail(f"cannot set up nox: {error}; {WRITABLE}")
+        fail(f"cannot set up nox: {error}. {WRITABLE}")
 
 
 def _has_nox(path: list[str]) -> bool:
@@ -94,7 +94,7 @@ def _make(environment: Path) -> None:
     except ImportError as error:
         version = "{}.{}".format(*sys.version_info)
         fail(
-            f"this Python has no {error.name}; on Debian or Ubuntu: "
+            f"this Python has no module {error.name}. On Debian or Ubuntu, install it: "
             f"sudo apt install python{version}-venv"
         )
     print(f"noxfile.py: setting up nox in {FOLDER} (once)", file=sys.stderr, flush=True)
@@ -151,8 +151,8 @@ def _run_quietly(*command: str) -> None:
     if causes:
         cause = re.sub(r"<[^>]*>: ", "", causes[-1])
         fail(
-            f"cannot download nox: {cause}; check the network, "
-            "or the proxy and the package index that pip is set to use"
+            f"cannot download nox: {cause}. Check the network, "
+            "and the proxy and package index in pip's configuration"
         )
     sys.stderr.write(output)
-    fail("failed, its output is above: " + " ".join(command))
+    fail("this command failed (see its output above): " + " ".join(command))

@@ -14,13 +14,13 @@ from tools.arguments import WINDOWS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DOWNLOAD = "install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install)"
+_DOWNLOAD = "Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install)"
 INSTALL_DEV_APPSERVER = (
-    f"dev_appserver.py was not found: {_DOWNLOAD} and its component app-engine-python "
+    f"dev_appserver.py was not found. {_DOWNLOAD} and its component app-engine-python "
     "(gcloud components install app-engine-python)"
 )
 INSTALL_EMULATOR = (
-    f"Google's Datastore emulator was not found: {_DOWNLOAD} and its component "
+    f"Google's Datastore emulator was not found. {_DOWNLOAD} and its component "
     "cloud-datastore-emulator (gcloud components install cloud-datastore-emulator)"
 )
 
@@ -81,7 +81,7 @@ def python_for(script: Path) -> list[str]:
     chosen = os.environ.get("CLOUDSDK_PYTHON")
     if chosen is None and sys.version_info >= (3, 13):
         raise NotInstalledError(
-            "dev_appserver.py does not run on Python 3.13 or newer: set "
+            "dev_appserver.py does not run on Python 3.13 or newer. Set "
             "CLOUDSDK_PYTHON to the path of Python 3.12"
         )
     own: str = getattr(sys, "_base_executable", sys.executable)
@@ -106,7 +106,7 @@ def find_emulator() -> Path:
         raise NotInstalledError(INSTALL_EMULATOR)
     java = shutil.which(os.environ.get("JAVA", "java"))
     if java is None or not _runs([java, "-version"]):
-        raise NotInstalledError("Google's Datastore emulator needs Java: install that")
+        raise NotInstalledError("Google's Datastore emulator needs Java. Install it")
     return script
 
 

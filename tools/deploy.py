@@ -40,7 +40,7 @@ def need_account(session: nox.Session, gcloud: str) -> None:
     """End the session unless gcloud is logged in."""
     listing = ("auth", "list", "--filter=status:ACTIVE", "--format=value(account)")
     if not ask(gcloud, *listing):
-        session.error("gcloud has no account to use. Log in: gcloud auth login")
+        session.error("gcloud has no active account. Log in: gcloud auth login")
 
 
 @contextmanager
@@ -73,7 +73,10 @@ def deployed(
             options = (*where, "--no-promote", "--quiet")
             run(session, gcloud, "app", "deploy", app_yaml, *options)
     except (CommandFailed, KeyboardInterrupt):
-        session.log(f"if it is there all the same: {shlex.join(deleting)}")
+        session.log(
+            "the deployment did not finish. If the version exists, delete it: "
+            f"{shlex.join(deleting)}"
+        )
         raise
     try:
         describe = (gcloud, "app", "versions", "describe", *which)
@@ -84,7 +87,7 @@ def deployed(
         if delete:
             run(session, *deleting)
         else:
-            session.log(f"it stays until: {shlex.join(deleting)}")
+            session.log(f"to delete the version: {shlex.join(deleting)}")
 
 
 def check_tests(
@@ -111,4 +114,4 @@ def check_tests(
         sys.stderr.write(said)
         raise CommandFailed(return_code=collecting.returncode)
     reasons = re.findall(r"(?:ERROR|error): (?!usage: )(.*)", said)
-    options.error(reasons[0] if reasons else "no test is chosen")
+    options.error(reasons[0] if reasons else "the arguments select no test")

@@ -251,7 +251,8 @@ def main() -> int:
         "--port",
         type=port_number,
         default=8080,
-        help="where the app answers; 0 picks a free port (default: %(default)s)",
+        help="the port on which the app answers; 0 picks a free one "
+        "(default: %(default)s)",
     )
     options = parser.parse_args()
     try:

@@ -214,7 +214,7 @@ def _install_once(
     try:
         only_one = filelock.FileLock(f"{environment.location}.lock").acquire()
     except OSError as error:
-        session.error(f"cannot install: {error}; {WRITABLE}")
+        session.error(f"cannot install packages: {error}. {WRITABLE}")
     with only_one:
         if note.exists() and note.read_text() == wanted:
             return
@@ -228,7 +228,8 @@ def _install_once(
             except CommandFailed:
                 if "--require-hashes" in step:
                     session.warn(
-                        f"was a requirement changed? Then {LOCK} too: nox -s lock"
+                        "if you changed a requirement, update "
+                        f"{LOCK}: python3 noxfile.py -s lock"
                     )
                 raise
         # Python warns of the SDK's code when it compiles it, which no user can fix

@@ -7,8 +7,8 @@ try:
     from gae_devserver.app.hints import Hints
 except ModuleNotFoundError as error:
     sys.exit(
-        f"the package {error.name} is missing in {sys.executable}. Start the server "
-        "with: python3 noxfile.py -s serve -- flask"
+        f"the package {error.name} is not installed for {sys.executable}. Start the "
+        "server with: python3 noxfile.py -s serve -- flask"
     )
 
 if __name__ == "__main__":
@@ -17,7 +17,7 @@ if __name__ == "__main__":
             install="noxfile.py installs it.",
             modules={
                 # cp without -L leaves it behind
-                "shared": "To copy an app of this repository with it, use: "
+                "shared": "To copy a sample together with it, run: "
                 "python3 noxfile.py -s copy -- flask ../my_app"
             },
         )

@@ -107,7 +107,6 @@ def test_no_service(tmp_path: pathlib.Path) -> None:
 
     reason = why_not_audited(audit(nowhere, tmp_path))
 
-    assert reason.startswith("the service gives no answer: ")
     assert "Connection refused" in reason
 
 
@@ -138,7 +137,7 @@ def test_service_without_data(service: Service, tmp_path: pathlib.Path) -> None:
     """A service that knows nothing even of an old Django is not believed."""
     reason = why_not_audited(audit(service.url, tmp_path))
 
-    assert reason.startswith("the service knows of nothing in django==1.8")
+    assert "django==1.8" in reason
     assert service.asked == {CANARY}
 
 

@@ -196,9 +196,7 @@ def test_missing_gcloud() -> None:
         "-s", "deploy", "--", "flask", "--project", "p", PATH=str(own_commands())
     )
 
-    assert reason(deployed) == (
-        "gcloud was not found. Install it: https://cloud.google.com/sdk/docs/install"
-    )
+    assert "https://cloud.google.com/sdk/docs/install" in reason(deployed)
 
 
 def test_missing_login(tmp_path: pathlib.Path) -> None:
@@ -210,9 +208,7 @@ def test_missing_login(tmp_path: pathlib.Path) -> None:
         CLOUDSDK_CONFIG=str(tmp_path),
     )
 
-    assert reason(deployed) == (
-        "gcloud has no account to use. Log in: gcloud auth login"
-    )
+    assert reason(deployed).endswith("gcloud auth login")
 
 
 @pytest.mark.parametrize(
@@ -220,18 +216,18 @@ def test_missing_login(tmp_path: pathlib.Path) -> None:
     [
         (["flask"], "the following arguments are required: --project"),
         (["flask", "--project"], "argument --project: expected one argument"),
-        (["flusk", "--project", "p"], "argument APP: there is no app 'flusk'"),
+        (["flusk", "--project", "p"], "'flusk'"),
         ([], "the following arguments are required: APP, --project"),
-        (["flask", "--project", ""], "argument --project: it is empty"),
-        ([*RIGHT, "--version="], "argument --version: it is empty"),
+        (["flask", "--project", ""], "argument --project: "),
+        ([*RIGHT, "--version="], "argument --version: "),
         ([*RIGHT, "--delte"], "unrecognized arguments: --delte"),
         ([*RIGHT, "--promote"], "unrecognized arguments: --promote"),
         ([*RIGHT, "--verison", "v1"], "unrecognized arguments: --verison v1"),
         ([*RIGHT, "django"], "file or directory not found: django"),
         ([*RIGHT, "django_app"], "unrecognized arguments: django_app"),
         ([*RIGHT, "tests/contract"], "unrecognized arguments: tests/contract"),
-        ([*RIGHT, "-k", "typo"], "no test is chosen"),
-        ([*RIGHT, "--markers"], "no test is chosen"),
+        ([*RIGHT, "-k", "typo"], "no test"),
+        ([*RIGHT, "--markers"], "no test"),
     ],
 )
 def test_mistake_in_the_arguments(
@@ -244,9 +240,9 @@ def test_mistake_in_the_arguments(
     """
     deployed = nox("-s", "deploy", "--", *arguments, PATH=stand_in.path)
 
-    assert reason(deployed) == (
-        f"{mistake}. For example: python3 noxfile.py -s deploy -- flask --project my-id"
-    )
+    assert mistake in reason(deployed)
+    example = "python3 noxfile.py -s deploy -- flask --project my-id"
+    assert reason(deployed).endswith(example)
     assert not (stand_in.folder / "asked").exists()
 
 
@@ -340,5 +336,5 @@ def test_deployment_that_does_not_end_well(
         os.killpg(deploying.pid, signal.SIGINT)
 
     assert deploying.wait(MINUTES) != 0
-    (line,) = (x for x in log.read_text().splitlines() if "if it is there" in x)
-    assert f"gcloud app versions delete {WHICH} --quiet" in line
+    delete = f"gcloud app versions delete {WHICH} --quiet"
+    assert len([x for x in log.read_text().splitlines() if delete in x]) == 1

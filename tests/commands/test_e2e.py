@@ -167,7 +167,7 @@ def test_other_site_is_found(tmp_path: pathlib.Path) -> None:
         ([], "the following arguments are required: --base-url"),
         (["--base-url"], "argument --base-url: expected one argument"),
         *(
-            (["--base-url", url], f"argument --base-url: {url!r} is not http(s)://HOST")
+            (["--base-url", url], f"argument --base-url: {url!r} ")
             for url in (
                 "",
                 "example.appspot.com",
@@ -187,10 +187,8 @@ def test_mistake_in_the_address(arguments: list[str], reason: str) -> None:
 
     (line,) = (x for x in tested.stderr.splitlines() if "aborted" in x)
     assert tested.returncode == 1
-    assert (
-        f"aborted: {reason}. For example: python3 noxfile.py -s e2e -- --base-url https://"
-        in line
-    )
+    assert f"aborted: {reason}" in line
+    assert "python3 noxfile.py -s e2e -- --base-url https://" in line
     assert tested.stdout == ""
     assert "Traceback" not in tested.stderr
 

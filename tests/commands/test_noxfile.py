@@ -184,10 +184,10 @@ def test_missing_ensurepip_names_the_package(
 
     package = "python{}.{}-venv".format(*sys.version_info)
     assert result.returncode == 1
-    assert result.stderr == (
-        f"noxfile.py: this Python has no {module}; on Debian or Ubuntu: "
-        f"sudo apt install {package}\n"
-    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("noxfile.py: ")
+    assert f" {module}" in line
+    assert line.endswith(f"sudo apt install {package}")
     assert not environments(clone)
 
 
@@ -337,7 +337,6 @@ def test_no_network_is_one_line(python: pathlib.Path, clone: pathlib.Path) -> No
     assert result.returncode == 1
     assert announced.startswith(SET_UP)
     assert error.startswith("noxfile.py: cannot download nox: ")
-    assert "check the network" in error
     assert not environments(clone)
     assert not unfinished(clone)
 
@@ -361,7 +360,7 @@ def test_session_where_nothing_can_be_written(
 
 def check_says_writable(result: Run) -> None:
     """See that a run has failed with the line."""
-    (line,) = (x for x in result.stderr.splitlines() if "has to be writable" in x)
+    (line,) = (x for x in result.stderr.splitlines() if "writable" in x)
     assert result.returncode == 1
     assert "clone/.nox" in line
     assert "Traceback" not in result.stderr
@@ -415,7 +414,8 @@ def test_forgotten_dashes(arguments: list[str]) -> None:
 
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert re.search(r"say -s and --, as in: python3 noxfile\.py -s \w+ -- ", line)
+    (session,) = {*arguments} & {"serve", "copy", "deploy"}
+    assert f" python3 noxfile.py -s {session} -- flask" in line
 
 
 @pytest.mark.parametrize("arguments", [["flask"], ["--", "django", "--port", "0"]])

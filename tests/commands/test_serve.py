@@ -47,7 +47,8 @@ def test_missing_packages(tmp_path: pathlib.Path) -> None:
 
     assert served.returncode == 1
     (line,) = served.stderr.splitlines()
-    assert "gae_devserver is missing" in line
+    assert " gae_devserver " in line
+    assert sys.executable in line
     assert "python3 noxfile.py -s serve -- flask" in line
 
 
@@ -136,9 +137,9 @@ def test_folder_without_an_app(tmp_path: pathlib.Path) -> None:
 
     (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
     assert served.returncode == 1
-    assert "there is no app 'flusk'" in line
+    assert "'flusk'" in line
     assert str(tmp_path / "flusk" / "app.yaml") in line
-    assert "Say flask, django or plain_wsgi, or the folder of another app" in line
+    assert "flask, django or plain_wsgi" in line
 
 
 def test_folder_with_the_name_of_a_sample(tmp_path: pathlib.Path) -> None:
@@ -151,8 +152,9 @@ def test_folder_with_the_name_of_a_sample(tmp_path: pathlib.Path) -> None:
     (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
     assert copied.returncode == 0
     assert served.returncode == 1
-    assert f"{tmp_path / 'flask'} is an app, too. Say ./flask" in line
-    assert "'x' is not a number from 0 to 65535" in helped.stderr
+    assert str(tmp_path / "flask") in line
+    assert " ./flask" in line
+    assert "argument --port: 'x'" in helped.stderr
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,9 @@ def test_port_in_use(family: socket.AddressFamily) -> None:
         served = start("flask_app", "--port", str(port))
 
     assert served.returncode == 1
-    assert served.stderr == (
-        f"Port {port} is in use by another program. Stop that program, or choose "
-        "another port: --port 0 picks a free one.\n"
-    )
+    (line,) = served.stderr.splitlines()
+    assert line.startswith(f"Port {port} ")
+    assert "--port 0" in line
     assert served.stdout == ""
 
 
@@ -99,7 +98,7 @@ def test_wrong_port(port: str) -> None:
 
     assert served.returncode == 2
     *_, line = served.stderr.splitlines()
-    assert line.endswith(f"argument --port: '{port}' is not a number from 0 to 65535")
+    assert f"argument --port: '{port}' " in line
     assert len(served.stderr.splitlines()) < 4
 
 
@@ -109,7 +108,8 @@ def test_folder_without_app_yaml(tmp_path: pathlib.Path) -> None:
 
     assert served.returncode == 2
     (line,) = served.stderr.splitlines()
-    assert line.startswith(f"There is no app.yaml in {tmp_path}.")
+    assert "app.yaml" in line
+    assert str(tmp_path) in line
 
 
 def test_python_that_is_too_new(
@@ -120,7 +120,7 @@ def test_python_that_is_too_new(
     monkeypatch.setattr(sys, "version_info", (3, 13, 0))
     elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
 
-    with pytest.raises(cloud_sdk.NotInstalledError, match="set CLOUDSDK_PYTHON"):
+    with pytest.raises(cloud_sdk.NotInstalledError, match="CLOUDSDK_PYTHON"):
         cloud_sdk.python_for(elsewhere)
 
 
