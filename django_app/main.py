@@ -48,8 +48,8 @@ def view_counter(request: HttpRequest) -> HttpResponse:
 @require_POST
 def custom_deferred(request: HttpRequest) -> HttpResponse:
     """Run a task that was deferred to this URL."""
-    text, status, headers = CustomDeferredHandler().post(request.environ)
-    return HttpResponse(text, status=status, headers=dict(headers))
+    response, status, headers = CustomDeferredHandler().post(request.environ)
+    return HttpResponse(response, status=status, headers=dict(headers))
 
 
 # [END deferred_views]

@@ -46,9 +46,9 @@ def custom_deferred(
     environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     """Run a task that was deferred to this URL."""
-    text, status, headers = CustomDeferredHandler().post(environ)
+    response, status, headers = CustomDeferredHandler().post(environ)
     start_response(f"{status.value} {status.phrase}", headers)
-    return [text.encode("utf-8")]
+    return [response.encode("utf-8")]
 
 
 # [END deferred_views]

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from gae_devserver.testing.requests import send
 
+from tests.commands.pages import blocks, code, rows, section
 from tests.commands.test_devserver_page import PAGE
-from tests.commands.test_readme import blocks, section
-from tests.commands.test_readme_tables import code, rows
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
@@ -49,12 +48,12 @@ def shown(text: str) -> Any:
     return json.loads(first.replace("[...]", "...").replace("...", "null"))
 
 
-TABLE = {request: answer for request, _, answer in rows("The State API", PAGE)}
+TABLE = {request: answer for request, _, answer in rows(section(PAGE, "The State API"))}
 
 
 def fields(title: str) -> set[str]:
     """Return the names in the first column of a table."""
-    return {code(name)[0] for name, _ in rows(title, PAGE)}
+    return {code(name)[0] for name, _ in rows(section(PAGE, title))}
 
 
 @pytest.mark.parametrize("request_", [x for x in TABLE if "{" in TABLE[x]])
@@ -107,7 +106,7 @@ def test_headers_of_a_write(counting: Embedded) -> None:
     """A write without one of the headers of the table is an error."""
     named = [
         (code(name)[0], code(value)[0] if code(value) else counting.token)
-        for name, value in rows("Headers of a write", PAGE)
+        for name, value in rows(section(PAGE, "Headers of a write"))
     ]
 
     assert send(counting.state_url, "POST", "/reset", named, b"{}").status == 200
@@ -121,7 +120,7 @@ def test_headers_of_a_write(counting: Embedded) -> None:
 
 def test_what_does_not_exist(embedded: Embedded) -> None:
     """The paths of the table of what is not emulated are a 404."""
-    table = rows("What it does not emulate", PAGE)
+    table = rows(section(PAGE, "What it does not emulate"))
     paths = [x for _, what in table for x in code(what) if x.startswith("/")]
 
     assert len(paths) > 1

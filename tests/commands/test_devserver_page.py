@@ -6,9 +6,8 @@ import sys
 from gae_devserver import faults
 from gae_devserver.config import warnings
 
+from tests.commands.pages import code, first_cells, rows, section
 from tests.commands.running import run
-from tests.commands.test_readme import first_cells, section
-from tests.commands.test_readme_tables import code, rows
 from tests.servers.staging import REPOSITORY
 
 PAGE = (REPOSITORY / "devserver" / "README.md").read_text()
@@ -17,7 +16,9 @@ PAGE = (REPOSITORY / "devserver" / "README.md").read_text()
 def documented() -> dict[str, str]:
     """Return the options in the page's table, and the default of each."""
     return {
-        name: cell for cells, _, cell in rows("Options", PAGE) for name in code(cells)
+        name: cell
+        for cells, _, cell in rows(section(PAGE, "Options"))
+        for name in code(cells)
     }
 
 

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "index.yaml",
     "lib/httplib2/httplib2/cacerts.txt",
     "my_app/requirements.txt",
+    "tasks.py",
     "test_counter.py",
 }
 FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "devserver")

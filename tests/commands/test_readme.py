@@ -1,38 +1,23 @@
-"""What README.md names is what there is."""
+"""What README.md names and shows is what there is."""
 
+import pathlib
 import re
 
 import pytest
 from gae_devserver import terminal
 from gae_devserver.config import app_yaml
 
+from tests.commands.pages import code, page, rows, section
 from tests.commands.running import nox
-from tests.servers.staging import REPOSITORY
+from tests.servers.embedded import Embedded
+from tests.servers.staging import APPS, REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
-CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
-
-
-def section(text: str, title: str) -> str:
-    """Return what stands below a headline, up to the next one."""
-    (found,) = re.findall(
-        rf"^#+ {title}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL
-    )
-    return str(found)
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Return the blocks of code in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def first_cells(text: str) -> str:
-    """Return the first cells of all rows of a text's tables, a line each."""
-    return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
+README = page("README.md")
+CONTRIBUTING = page("CONTRIBUTING.md")
 
 
 def test_every_session_is_named() -> None:
-    """The README and CONTRIBUTING.md name each session, and none that there is not.
+    """README.md and CONTRIBUTING.md name every session, and no other.
 
     Each variant is named with one app.
     """
@@ -48,8 +33,8 @@ def test_every_session_is_named() -> None:
     assert {x for x in sessions if x.startswith("flask(")} <= set(named)
 
 
-def test_what_nox_runs_is_in_the_readme() -> None:
-    """The README shows how many sessions there are, and only such that there are."""
+def test_what_nox_prints_is_shown() -> None:
+    """The README shows how many sessions run, and only sessions that do."""
     default = re.findall(r"^\* (\w+(?:\(\w+\))?)", nox("--list").stdout, re.MULTILINE)
     shown = re.findall(r"^nox > \* (\w+(?:\(\w+\))?): ", README, re.MULTILINE)
 
@@ -58,8 +43,8 @@ def test_what_nox_runs_is_in_the_readme() -> None:
     assert shown
 
 
-def test_banner_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
-    """The README shows the banner as the server prints it, but for the ports."""
+def test_banner_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The README shows the banner as the server prints it, except for the ports."""
     flask = app_yaml.load(REPOSITORY / "flask_app")
 
     terminal.show_banner(
@@ -79,3 +64,40 @@ def without_ports(text: str) -> str:
     """Return a text with each port replaced, and each token."""
     text = re.sub(r"\b[0-9a-f]{32}\b", "TOKEN", text)
     return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", text)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_delays(app: str, tmp_path: pathlib.Path) -> None:
+    """Each task that an app defers is a row: its delay, its URL, the count after it."""
+    table = rows(section(README, "The three delays"))
+    delays = [int(delay) for delay, _, _, _ in table]
+    server = Embedded(REPOSITORY / APPS[app], tmp_path)
+    try:
+        server.pause("default")
+        server.get("/counter/increment")
+        queued = [(round(task.due_in, -1), task.url) for task in server.tasks()]
+        server.resume("default")
+        counts = []
+        passed = 0
+        for delay in delays:
+            server.advance(delay - passed)
+            passed = delay
+            counts.append(server.get("/counter/get").text)
+    finally:
+        server.stop()
+
+    urls = [url for _, _, cell, _ in table for url in code(cell)]
+    assert list(zip(delays, urls, strict=True)) == queued
+    assert [count for _, _, _, count in table] == counts
+
+
+def test_apps_beside_each_other() -> None:
+    """What a cell quotes is in that app's main.py."""
+    table = section(README, "The three apps")
+    folders = re.findall(r"\[(\w+)\]\(\1/main\.py\)", table)
+
+    assert folders == list(APPS.values())
+    for _, *cells in rows(table):
+        for folder, cell in zip(folders, cells, strict=True):
+            for quoted in code(cell):
+                assert quoted in (REPOSITORY / folder / "main.py").read_text()

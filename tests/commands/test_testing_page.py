@@ -9,11 +9,10 @@ import sys
 import pytest
 from gae_devserver.testing import DevServer
 
+from tests.commands.pages import blocks, first_cells, page, section
 from tests.commands.running import Run, nox, run
-from tests.commands.test_readme import blocks, first_cells, section
-from tests.servers.staging import REPOSITORY
 
-PAGE = (REPOSITORY / "docs" / "testing.md").read_text()
+PAGE = page("docs/testing.md")
 
 
 def run_shown(command: str, folder: pathlib.Path) -> Run:

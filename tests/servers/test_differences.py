@@ -89,8 +89,8 @@ def test_line_that_is_not_true_is_found(
 
 
 @pytest.mark.parametrize("key", DIFFERENCES)
-def test_difference_is_a_sentence_for_the_readme(key: str) -> None:
-    """Each line fits a row of a table, and its reason is a sentence."""
+def test_difference_fits_a_row(key: str) -> None:
+    """Each entry fits a row of a table, and its reason is a sentence."""
     difference = DIFFERENCES[key]
 
     for text in (difference.case, difference.dev_appserver, difference.embedded):
@@ -101,10 +101,10 @@ def test_difference_is_a_sentence_for_the_readme(key: str) -> None:
     assert difference.reason.endswith(".")
 
 
-def test_readme_has_every_difference() -> None:
-    """The README's table is this one, line by line."""
-    readme = (REPOSITORY / "README.md").read_text()
-    section = readme.partition("\n### Differences\n")[2].partition("\n## ")[0]
+def test_page_has_every_difference() -> None:
+    """The table of docs/differences.md is this one, line by line."""
+    page = (REPOSITORY / "docs" / "differences.md").read_text()
+    section = page.partition("\n### Differences\n")[2].partition("\n## ")[0]
     _, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
 
     assert rows == [

@@ -1,0 +1,43 @@
+"""Read what a page of the documentation shows: sections, blocks of code and tables."""
+
+import re
+
+from tests.servers.staging import REPOSITORY
+
+
+def page(name: str) -> str:
+    """Return the text of a page."""
+    return (REPOSITORY / name).read_text()
+
+
+def section(text: str, title: str) -> str:
+    """Return the text below a headline, up to the next headline."""
+    (found,) = re.findall(
+        rf"^#+ {title}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    return str(found)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of each row of a text's tables, without the heads."""
+    found = []
+    lines = text.splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("|") and not set(line) <= set("|-") and "|---" not in below:
+            found.append(line.strip("| ").split(" | "))
+    return found
+
+
+def first_cells(text: str) -> str:
+    """Return the first cells of all rows of a text's tables, one per line."""
+    return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
+
+
+def code(cell: str) -> list[str]:
+    """Return the texts between backticks."""
+    return re.findall(r"`(.+?)`", cell)
