@@ -15,7 +15,6 @@ from gae_devserver.testing import wait_until
 
 from tests.commands import (
     test_audit,
-    test_copy,
     test_deploy,
     test_e2e,
     test_noxfile,
@@ -28,7 +27,6 @@ from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
 SHORT = {
-    "nox -l": "nox -l",
     "nox -s bench": "nox -s bench -- --server embedded --runs 1",
     "nox -s chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
     "nox -s flask -- -k test_failure_is_retried": (
@@ -46,15 +44,13 @@ SHORT = {
 SERVED = {
     "nox -s serve -- flask",
     "nox -s copy -- flask ../my_app",
+    "nox -s serve -- ../my_app",
     "nox -s serve -- ../my_app --port 0",
 }
 """What `served` runs, and the test of a copy below."""
 
 ELSEWHERE = {
     "nox -s serve -- flask --server dev_appserver": test_serve.test_serving_ends,
-    "nox -s copy -- flask ../my_cloud_app --ndb cloud": (
-        test_copy.test_copy_with_cloud_ndb
-    ),
     "nox -s deploy -- flask --project my-project": (
         test_deploy.test_version_is_deployed_tested_and_kept
     ),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +60,11 @@ class DevServer:
     """DATASTORE_EMULATOR_HOST for Cloud NDB outside of the app."""
 
     def __init__(
-        self, app: Path, *options: str, log_file: Path, reload: bool = False
+        self,
+        app: str | PathLike[str],
+        *options: str,
+        log_file: str | PathLike[str],
+        reload: bool = False,
     ) -> None:
         """Start the server; return when the app is ready.
 
@@ -73,12 +78,12 @@ class DevServer:
             RuntimeError: the server ended; the text shows what it printed.
             TimeoutError: the app was not ready in time; so does this one.
         """
-        self._log_file = log_file
-        with log_file.open("wb") as output:
+        self._log_file = Path(log_file)
+        with self._log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     # -P: a module in the current folder must not hide one of Python's
-                    *(sys.executable, "-P", "-m", "gae_devserver", str(app)),
+                    *(sys.executable, "-P", "-m", "gae_devserver", fspath(app)),
                     *("--port", "0", "--reload" if reload else "--no-reload"),
                     *options,
                 ],
