@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every task of this project. Without nox, `python3 noxfile.py` stands for `nox`.
+"""Every task of this project. Without nox, use `python3 noxfile.py` for `nox`.
 
 nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi,
                                or the folder of an app of your own)
@@ -88,7 +88,7 @@ def serve(session: nox.Session) -> None:
     """Run an app on the dev server: nox -s serve -- flask [options of the server]."""
     options = Options(
         session,
-        "Say flask, django or plain_wsgi, or the folder of another app, "
+        "APP is flask, django or plain_wsgi, or the folder of another app, "
         "for example: python3 noxfile.py -s serve -- flask",
         add_help=False,
     )
@@ -97,7 +97,7 @@ def serve(session: nox.Session) -> None:
     options.add_argument("--storage", metavar="DIR")
     if {"-h", "--help"} & {*session.posargs}:
         options.print_help()
-        print("\nAnd what the server itself takes:\n", flush=True)
+        print("\nOptions of the server itself:\n", flush=True)
         install(session, apps=APPS, devserver=True)
         other = {"dev_appserver", "--server=dev_appserver"} & {*session.posargs}
         module = SERVERS["dev_appserver" if other else "embedded"]
@@ -121,7 +121,7 @@ def copy(session: nox.Session) -> None:
     """Copy an app to a new folder, without links: nox -s copy -- flask DIR."""
     options = Options(
         session,
-        "Say flask, django or plain_wsgi, and a new folder, for example: "
+        "APP is flask, django or plain_wsgi, and DIR a new folder, for example: "
         "python3 noxfile.py -s copy -- flask ../my_app",
     )
     options.add_argument("app", metavar="APP", type=app_name)
@@ -163,7 +163,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("of", ["devserver", "samples"], ids=["devserver", "samples"])
 def integration(session: nox.Session, of: str) -> None:
-    """Test what starts servers: the dev server's command, and the apps without it."""
+    """Run the tests that start servers: the dev server's command, the apps alone."""
     install(session, "test", apps=APPS if of == "samples" else (), devserver=True)
     if of == "devserver":
         run_pytest(session, "tests", "--ignore=tests/unit", folder=DEVSERVER)
@@ -174,7 +174,7 @@ def integration(session: nox.Session, of: str) -> None:
 
 @nox.session
 def commands(session: nox.Session) -> None:
-    """Test this file's set-up, its sessions serve, copy, e2e, deploy, and the lock."""
+    """Test this file's setup, its sessions serve, copy, e2e, deploy, and the lock."""
     install(session, "test", "commands", "audit", apps=APPS, devserver=True)
     run_pytest(session, "tests/commands")
 
@@ -212,7 +212,7 @@ def versions(session: nox.Session) -> None:
 
 @nox.session(python="3.11", download_python="never")
 def minimums(session: nox.Session) -> None:
-    """Test the contract with the lowest releases that are claimed to work."""
+    """Test the contract with the lowest supported releases."""
     environments.install_lowest(session)
     for ndb in ("bundled", "cloud"):
         run_contract(session, "embedded", ndb, *APPS)
@@ -234,7 +234,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """Deploy and test a version, unpromoted: nox -s deploy -- flask --project ID."""
+    """Deploy a version without traffic, test it: -s deploy -- flask --project ID."""
     options = Options(
         session, "For example: python3 noxfile.py -s deploy -- flask --project my-id"
     )
@@ -262,7 +262,7 @@ def deploy(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write requirements-lock.txt anew, after a pin was changed: nox -s lock."""
+    """Update requirements-lock.txt after you changed a pin: nox -s lock."""
     environments.lock(session, "{}.{}".format(*OLDEST_PYTHON))
 
 

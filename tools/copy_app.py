@@ -22,12 +22,12 @@ def copy_for_user(session: nox.Session, app: str, folder: Path, ndb: str) -> Non
     """Copy an app to a new folder, or end the session with an error in one line."""
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
-            session.error(f"{folder} is not empty: name a new folder")
+            session.error(f"{folder} is not empty. Name a new folder")
         for source in _sources(app):
             if Path(os.path.realpath(folder)).is_relative_to(source.resolve()):
                 session.error(
-                    f"{folder} is inside {source}, which is copied: name a folder "
-                    "elsewhere"
+                    f"{folder} is inside {source}, which would be copied too. "
+                    "Name a folder elsewhere"
                 )
         copy_app(app, folder, ndb)
     except OSError as error:
