@@ -49,7 +49,7 @@ def view_counter(request: HttpRequest) -> HttpResponse:
 def custom_deferred(request: HttpRequest) -> HttpResponse:
     """Run a task that was deferred to this URL."""
     response, status, headers = CustomDeferredHandler().post(request.environ)
-    return HttpResponse(response, status=status, headers=dict(headers))
+    return HttpResponse(response, status=status.value, headers=dict(headers))
 
 
 # [END deferred_views]

@@ -2,10 +2,9 @@
 
 import logging
 
-from flask import Flask, request
+from flask import Flask, abort, request
 from google.appengine.api import wrap_wsgi_app
 from google.appengine.ext import deferred
-from werkzeug.exceptions import MethodNotAllowed
 
 from shared.counter import Counter, do_something_later, my_key
 from shared.deferred_handler import Answer, CustomDeferredHandler
@@ -25,7 +24,7 @@ app.wsgi_app = guard(wrap_wsgi_app(app.wsgi_app, use_deferred=True))
 def increment_counter() -> str:
     """Add to the counter three times: now, in one minute and in two minutes."""
     if request.method == "HEAD":  # Flask sends HEAD to a GET view; it must not defer
-        raise MethodNotAllowed(["GET", "OPTIONS"])
+        abort(405, ["GET", "OPTIONS"])  # raises MethodNotAllowed
 
     # Run the function as soon as possible, through the SDK's URL and the default queue.
     deferred.defer(do_something_later, my_key, 10)

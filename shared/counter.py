@@ -7,7 +7,7 @@ from google.appengine.ext import ndb
 from shared.once import first_delivery
 
 # In production each version has its own counter, as on Google's page. A dev server may
-# change GAE_VERSION with each instance and each reload, so all share one key there.
+# change GAE_VERSION with each instance and each reload, so it has one key for all.
 my_key = os.environ.get("GAE_VERSION", "Missing")
 if os.environ.get("GAE_ENV") == "localdev":
     my_key = "localdev"

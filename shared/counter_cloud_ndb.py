@@ -12,7 +12,7 @@ from google.cloud import ndb
 from shared.once import first_delivery
 
 my_key = os.environ.get("GAE_VERSION", "Missing")
-if os.environ.get("GAE_ENV") == "localdev":  # one key for all, as in counter.py
+if os.environ.get("GAE_ENV") == "localdev":  # one key, as in counter.py
     my_key = "localdev"
 
 new_client = cache(ndb.Client)
@@ -23,7 +23,7 @@ lock = threading.Lock()
 def context() -> Iterator[None]:
     """Open the context that Cloud NDB requires, in the namespace of bundled NDB."""
     # Not on import: gRPC does not survive the fork that starts gunicorn's workers.
-    with lock:  # or the first threads make a client each
+    with lock:  # otherwise each of the first threads would make a client
         client = new_client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
     with client.context(namespace=namespace_manager.get_namespace()):
         yield
@@ -35,9 +35,9 @@ class Counter(ndb.Model):
     count = ndb.IntegerProperty(indexed=False)
 
     @classmethod
-    @context()  # so that main.py needs none
+    @context()  # so that main.py does not need one
     def get_by_id(cls, key: str) -> "Counter | None":
-        """Read a counter."""
+        """Read the counter that has this key."""
         return super().get_by_id(key)
 
 

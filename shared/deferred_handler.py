@@ -23,8 +23,8 @@ class CustomDeferredHandler(deferred.Handler):
     def run_from_request(self, environ: WSGIEnvironment) -> Answer:
         """Log the task, then check who sent it and run it.
 
-        Override this method to wrap the task itself, for example with a timer: what the
-        task raises passes through here. Raise PermanentTaskFailure to drop the task.
+        Override this method to wrap the task itself, for example with a timer. The
+        task's exceptions pass through here; PermanentTaskFailure drops the task.
         """
         logger.info("%s: received", _task(environ))
         return super().run_from_request(environ)
@@ -34,7 +34,7 @@ class CustomDeferredHandler(deferred.Handler):
 
         Override this method to see or change the answer. With 200 the task is done, or
         dropped by PermanentTaskFailure. With 408, SingularTaskFailure, the queue
-        retries it. With 403 the request was no task. Any other exception passes
+        retries it. With 403 the request was not a task. Any other exception passes
         through, becomes a 500, and the queue retries the task.
         """
         try:
@@ -50,8 +50,7 @@ class CustomDeferredHandler(deferred.Handler):
 
 
 def _task(environ: WSGIEnvironment) -> str:
-    name, queue, retries = (
-        environ.get(f"HTTP_X_APPENGINE_{header}", "unknown")
-        for header in ("TASKNAME", "QUEUENAME", "TASKRETRYCOUNT")
-    )
+    name = environ.get("HTTP_X_APPENGINE_TASKNAME", "unknown")
+    queue = environ.get("HTTP_X_APPENGINE_QUEUENAME", "unknown")
+    retries = environ.get("HTTP_X_APPENGINE_TASKRETRYCOUNT", "unknown")
     return f"Task {name}, queue {queue}, retry count {retries}"

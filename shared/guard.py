@@ -6,7 +6,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 DEFERRED_URL = "/_ah/queue/deferred"
 
-# App Engine's own requests come from addresses that start so; tasks from 0.1.0.2.
+# App Engine's own requests come from addresses that start with this.
 INTERNAL = "0.1.0."
 
 # Read on import: the guard runs outside wrap_wsgi_app, where os.environ may be empty.
@@ -17,7 +17,7 @@ def guard(app: WSGIApplication) -> WSGIApplication:
     """Wrap an app that wrap_wsgi_app has wrapped.
 
     wrap_wsgi_app answers DEFERRED_URL itself, before your routes see the request, and
-    fails with a 500 when the method is not POST. So the guard must be the outermost.
+    sends no valid answer unless the method is POST. So the guard must be the outermost.
     """
 
     def guarded(

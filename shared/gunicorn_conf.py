@@ -3,13 +3,13 @@
 import os
 
 # On your machine, listen on loopback only: anyone who reaches this port can send the
-# headers that App Engine sets, and so have the app load a pickle of their own.
+# headers that App Engine sets, and then a pickle that runs their code.
 host = "127.0.0.1" if os.environ.get("GAE_ENV") == "localdev" else "0.0.0.0"
 bind = f"{host}:{os.environ.get('PORT', '8080')}"
 
 # Two processes with many threads: a request mostly waits for API calls, and a task that
 # fetches a page of its own app needs a second thread. With threads, gunicorn's timeout
-# does not end a long request; a task may take ten minutes.
+# does not stop a long request, and a task may take ten minutes.
 workers = 2
 threads = 32
 
@@ -18,7 +18,7 @@ threads = 32
 # client of Firestore or Cloud Logging does: neither survives the fork.
 preload_app = True
 
-# Ignore headers that say where the app is mounted: a visitor can send them.
+# Otherwise gunicorn takes SCRIPT_NAME and PATH_INFO from a visitor's headers.
 forwarder_headers = ""
 
 # No control socket: nothing here uses it.

@@ -1,4 +1,4 @@
-"""Recognise a task that the queue delivers twice, with either NDB library."""
+"""Recognize a task that the queue delivers twice, with either NDB library."""
 
 import logging
 import os
@@ -7,8 +7,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# A record must outlive the retries of its task. Nothing deletes old records until the
-# project has a TTL policy, which you set once, with your model's name:
+# How long the queue may repeat a task. Old records stay in the database until you set a
+# TTL policy, once for each database and kind:
 #
 #   gcloud firestore fields ttls update expires \
 #       --collection-group=FinishedTask --enable-ttl
@@ -16,11 +16,11 @@ LIFETIME = timedelta(days=7)
 
 
 def first_delivery(model: Any, parent: Any) -> Any:
-    """Return a record of the current task, or None if the task has run before.
+    """Return a new record of the current task, or None if the task has run before.
 
-    `model` is your kind of record, with a property `expires`; `parent` is the key of
-    the entity that the task changes. Put entity and record in one transaction, so that
-    either both are stored or neither:
+    `model` is the model of your records, with a property `expires`; `parent` is the key
+    of the entity that the task changes. In one transaction, call this once, and put the
+    entity and the record:
 
         record = first_delivery(FinishedTask, entity.key)
         if record is None:
@@ -28,14 +28,17 @@ def first_delivery(model: Any, parent: Any) -> Any:
         entity.count += amount
         ndb.put_multi([entity, record])
 
-    A task gets one record for each parent. Outside a task every call is a first one.
+    Only what the transaction writes happens once. A second transaction of the same task
+    with the same parent finds the record of the first. Outside a task, every call is a
+    first delivery. The names of queue and task have at most 499 characters together.
     """
-    # From the request's headers. App Engine drops both if a visitor sends them.
+    # From the request's headers. App Engine drops these two if a visitor sends them.
     task = os.environ.get("HTTP_X_APPENGINE_TASKNAME")
     queue = os.environ.get("HTTP_X_APPENGINE_QUEUENAME")
     name = f"{queue}/{task}" if task else None  # None: NDB chooses an id
-    if name and model.get_by_id(name, parent=parent):
+    now = datetime.now(UTC).replace(tzinfo=None)  # NDB stores UTC without a time zone
+    record = model.get_by_id(name, parent=parent) if name else None
+    if record and record.expires > now:
         logger.info("Task %s was delivered before", name)
         return None
-    expires = datetime.now(UTC).replace(tzinfo=None) + LIFETIME  # NDB: UTC, no zone
-    return model(id=name, parent=parent, expires=expires)
+    return model(id=name, parent=parent, expires=now + LIFETIME)

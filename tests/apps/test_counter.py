@@ -208,6 +208,23 @@ def test_a_failed_task_is_not_recorded(
     assert count(counter) == 10
 
 
+def test_an_expired_record_does_not_count(
+    counter: Any, deliver: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is used again after days is a new task, deleted records or not."""
+
+    def expire(record: Any) -> None:
+        record.expires = datetime.datetime(2000, 1, 1)
+
+    with monkeypatch.context() as old:
+        old.setattr(counter.FinishedTask, "_pre_put_hook", expire)
+        deliver("a", counter.do_something_later, "key", 10)
+    for _ in range(2):
+        deliver("a", counter.do_something_later, "key", 10)
+
+    assert count(counter) == 20
+
+
 def test_deliveries_at_once(counter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries of one task that overlap count once: the others start over."""
     for name, value in FIRST.items():
