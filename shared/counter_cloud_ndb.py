@@ -1,4 +1,4 @@
-"""The counter with Cloud NDB. To use it, replace counter.py with this file."""
+"""The counter, stored with Cloud NDB. This file takes the place of counter.py."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from google.cloud import ndb
 from shared.once import first_delivery
 
 my_key = os.environ.get("GAE_VERSION", "Missing")
-if os.environ.get("GAE_ENV") == "localdev":  # one key, as in counter.py
+if os.environ.get("GAE_ENV") == "localdev":  # one key for all versions
     my_key = "localdev"
 
 new_client = cache(ndb.Client)

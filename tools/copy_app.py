@@ -22,7 +22,7 @@ def copy_for_user(session: nox.Session, app: str, folder: Path, ndb: str) -> Non
     """Copy an app to a new folder, or end the session with an error in one line."""
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
-            session.error(f"{folder} is not empty. Name a new folder")
+            session.error(f"{folder} exists and is not empty. Name a new folder")
         for source in _sources(app):
             if Path(os.path.realpath(folder)).is_relative_to(source.resolve()):
                 session.error(

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "lib/httplib2/httplib2/cacerts.txt",
     "my_app/requirements.txt",
     "tasks.py",
+    "test_tasks.py",
     "test_counter.py",
 }
 FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "devserver")

@@ -38,8 +38,8 @@ DIFFERENCES = {
     "rate": Difference(
         case="`rate` and `bucket_size` of `queue.yaml`, including a rate of 0",
         dev_appserver="ignores them and runs every task that is due",
-        embedded="keeps them",
-        reason="Production keeps them, and a rate of 0 holds a queue.",
+        embedded="enforces them",
+        reason="Production enforces them, and a rate of 0 holds a queue.",
     ),
     "one at a time": Difference(
         case="tasks that run at once, and `max_concurrent_requests`",
@@ -65,7 +65,7 @@ DIFFERENCES = {
         case="`task_age_limit` and the virtual clock",
         dev_appserver="counts real seconds, which no test can advance",
         embedded="counts seconds of the virtual clock",
-        reason="Its scheduler has only the real clock.",
+        reason="Its scheduler uses only the real clock.",
     ),
     "clock in headers": Difference(
         case="`X-AppEngine-TaskETA` of a task that runs before its time",
@@ -77,7 +77,7 @@ DIFFERENCES = {
         case="a task that purges its own queue and then fails",
         dev_appserver="ends its scheduler: no task runs until a restart",
         embedded="drops the task, and the others go on",
-        reason="The SDK's scheduler has a fault that production does not have.",
+        reason="The SDK's scheduler has a bug that production does not have.",
         skipped=True,  # all tests after it would fail
     ),
     "dots": Difference(
@@ -108,7 +108,7 @@ DIFFERENCES = {
     "restart": Difference(
         case="entities and tasks after a restart of the server",
         dev_appserver="loses the tasks, and starts task names again at task1",
-        embedded="keeps both with `--storage`, and gives no name twice",
+        embedded="keeps both with `--storage`, and never reuses a name",
         reason="Production keeps them, and shared/once.py takes a task whose name was "
         "used before for a repeat.",
         skipped=True,  # they start their own servers
