@@ -227,8 +227,7 @@ class Server:
                 queues = load_queue_yaml(config.folder)
                 config = dataclasses.replace(config, queues=queues)
         except ConfigError as error:
-            reason = str(error).rstrip(".")
-            logger.error("%s. The previous settings stay in effect.", reason)
+            logger.error("the previous settings stay in effect: %s", error)
             return
         self._config = self._front.config = config
         if new_app:

@@ -1,10 +1,13 @@
 """Reads a configuration file; a mistake in it becomes one line that says where."""
 
+import difflib
+import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from google.appengine.api import appinfo_errors
+from google.appengine.api import appinfo_errors, yaml_errors
 
 
 class ConfigError(Exception):
@@ -17,6 +20,14 @@ _REASONS: Mapping[type, str] = {
     appinfo_errors.MissingRuntimeError: "runtime is missing. Add: runtime: python313",
     appinfo_errors.RuntimeDoesNotSupportLibraries: "App Engine refuses libraries for a "
     "Python 3 runtime. Delete it, and list the packages in requirements.txt.",
+}
+# the same, by text: the parser's message, and what to say with its groups
+_SENTENCES: Mapping[str, str] = {
+    r"Unexpected attribute '(.*)' for object of type \w+\.": "App Engine does not know "
+    r"the setting '\1'.",
+    r"Unable to assign .* Value '(.*)' for rate does not match .*": r"'\1' is not a "
+    "rate. Write for example 5/s, 10/m or 0.",
+    r"Empty queue configuration\.": "the file is empty. Delete it, or add a queue.",
 }
 
 
@@ -47,5 +58,23 @@ def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
         meant = type(getattr(cause, "cause", cause))
         if meant is appinfo_errors.MissingRuntimeError:
             where = ""  # it is noticed at the end of the file
-        reason = _REASONS.get(meant, reason)
+        if isinstance(error, yaml_errors.EventListenerYAMLError):
+            fix = "" if mark is None else " Fix this line or the one above it."
+            reason = f"the file is not valid YAML: {reason}.{fix}"
+        suggestion = _suggestion(reason, parser)
+        for pattern, sentence in _SENTENCES.items():
+            if match := re.fullmatch(pattern, reason):
+                reason = match.expand(sentence)
+        reason = _REASONS.get(meant, reason) + suggestion
         raise ConfigError(f"{path}{where}: {reason}") from error
+
+
+def _suggestion(reason: str, parser: Callable[[str], Any]) -> str:
+    """Return what to do about a setting that does not exist; "": it is not that."""
+    unknown = re.match(r"Unexpected attribute '(.*)' for object of type (\w+)", reason)
+    if unknown is None:
+        return ""
+    kind = getattr(sys.modules[parser.__module__], unknown[2], None)
+    known = getattr(kind, "ATTRIBUTES", ())
+    near = difflib.get_close_matches(unknown[1], known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else " Fix its name, or delete it."

@@ -54,7 +54,14 @@ env_variables:
     ("app_yaml", "line", "reason"),
     [
         ("runtime: python313\nhandlers:\n- url: [\n", 3, "url"),
-        ("a\tb: {", 1, "cannot start any token"),
+        ("a\tb: {", 1, "not valid YAML"),
+        ("runtime: python313\nhandlers: [\n", 3, "not valid YAML"),
+        ("runtime: python313\nentrypiont: x\n", 2, "'entrypoint'"),
+        (
+            "runtime: python313\nhandlers:\n- url: /\n  scirpt: auto\n",
+            4,
+            "'script'",
+        ),
         ("runtime: python313\nfoo: bar\n", 2, "'foo'"),
         ("runtime: python313\nruntime: python312\n", 2, "Duplicate"),
         ("runtime: python313\nentrypoint: {shell: x}\n", 2, "AssertionError"),

@@ -58,6 +58,7 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
     ("queue_yaml", "reason"),
     [
         ("queue:\n- name: a\n  speed: 5\n", "line 3"),
+        ("queue:\n- name: a\n  raet: 5/s\n", "'rate'"),
         ("queue:\n- name: a\n- name: a\n", "queue a "),
         ("queue:\n- rate: 5/s\n", "line 3: Missing required value [name]"),
         ('queue:\n- name: ""\n', "name"),
@@ -75,7 +76,8 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
             "queue a: max_concurrent_requests is -1",
         ),
         ("queue:\n- name: a\n  bucket_size: -1\n", "queue a: bucket_size is -1"),
-        ("", "queue.yaml"),
+        ("", "empty"),
+        ("# queue:\n", "empty"),
     ],
 )
 def test_a_queue_yaml_that_cannot_be_used(
@@ -85,3 +87,4 @@ def test_a_queue_yaml_that_cannot_be_used(
     message = error_of(tmp_path, f"runtime: {HERE}\n", queue_yaml)
     assert str(tmp_path / "queue.yaml") in message
     assert reason in message
+    assert "[0-9]" not in message
