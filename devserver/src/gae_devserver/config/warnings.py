@@ -55,17 +55,29 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
             "the entrypoint begins with exec. Delete that word: App Engine adds its "
             "own, and the app does not start with both."
         )
+    if not info.app_engine_apis and _uses_sdk(path.parent):
+        yield (
+            "app.yaml has no 'app_engine_apis: true', so every call of google.appengine "
+            "fails. Add that line."
+        )
     if info.threadsafe is not None:
-        yield "threadsafe has no effect, and gcloud app deploy refuses it. Delete it."
+        yield (
+            "the setting 'threadsafe' has no effect, and gcloud app deploy refuses it. "
+            "Delete it."
+        )
     for name, option in _OPTIONS_OF_GCLOUD.items():
         if getattr(info, name):
-            yield f"gcloud app deploy refuses {name}. Delete it, and use {option}."
+            yield (
+                f"gcloud app deploy refuses the setting '{name}'. Delete it, and pass "
+                f"{option} to gcloud app deploy."
+            )
     if asked := [name for name in SETTINGS if getattr(info, name, None)]:
         yield f"these settings of app.yaml have no effect here: {', '.join(asked)}."
     if info.builtins:
         yield (
-            "builtins has no effect on Python 3. To replace the builtin deferred, call "
-            f"wrap_wsgi_app(app, use_deferred=True): see {GUIDE}."
+            "the setting 'builtins' has no effect on Python 3. Delete it. To replace "
+            "the builtin deferred, call wrap_wsgi_app(app, use_deferred=True): see "
+            f"{GUIDE}."
         )
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
@@ -78,7 +90,11 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
         if handler.secure == appinfo.SECURE_HTTPS:
             yield f"secure: always is not emulated: {handler.url} is served over HTTP."
         if handler.script and handler.script != "auto":
-            yield f"script: {handler.script} has no effect: the entrypoint answers."
+            yield (
+                f"'script: {handler.script}' of the handler '{handler.url}' has no effect, "
+                "because the entrypoint answers its requests. Delete the handler, or "
+                "write 'script: auto'."
+            )
     for service in info.inbound_services or []:
         if service != "warmup":
             yield f"inbound_services: {service} is not emulated."
@@ -93,6 +109,13 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
         if other != path and re.search(r"^runtime:", text, re.MULTILINE):
             where = other.relative_to(path.parent)
             yield f"{where} defines another service, which this server does not start."
+
+
+def _uses_sdk(folder: Path) -> bool:
+    """Say whether requirements.txt or a module names App Engine's SDK."""
+    files = (folder / "requirements.txt", *folder.glob("*.py"))
+    texts = (x.read_text("utf-8", "replace") for x in files if x.is_file())
+    return any(re.search(r"google\.appengine|appengine-python", text) for text in texts)
 
 
 def _leads_nowhere(entry: Path) -> bool:

@@ -19,15 +19,16 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
     ("app_yaml", "text"),
     [
         ("entrypoint: exec gunicorn main:app", "exec"),
-        ("threadsafe: true", "threadsafe"),
-        ("threadsafe: false", "threadsafe"),
+        ("threadsafe: true", "'threadsafe'"),
+        ("threadsafe: false", "'threadsafe'"),
         ("application: x", "--project"),
         ("version: one", "--version"),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
         ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
         ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
-        ("handlers:\n- url: /a\n  script: main.app", "main.app"),
+        ("handlers:\n- url: /a\n  script: main.app", "'script: main.app'"),
+        ("handlers:\n- url: /a\n  script: main.app", "'/a'"),
         ("inbound_services: [warmup, mail]", "inbound_services: mail"),
         ('env_variables: {GAE_ENV: "x"}', "GAE_ENV"),
         ('env_variables: {PORT: "1"}', "PORT"),
@@ -42,6 +43,24 @@ def test_what_is_not_emulated_is_said(tmp_path: Path, app_yaml: str, text: str) 
     """One line for each setting that has no effect here."""
     (warning,) = loaded(tmp_path, f"runtime: {HERE}\n{app_yaml}\n").warnings
     assert text in warning
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("main.py", "from google.appengine.ext import deferred\n"),
+        ("requirements.txt", "appengine-python-standard==3.1.0\n"),
+    ],
+)
+def test_an_app_that_forgets_app_engine_apis(
+    tmp_path: Path, file: str, text: str
+) -> None:
+    """Without the setting, an app that uses the SDK gets the line to add."""
+    (tmp_path / file).write_text(text)
+    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+    assert "'app_engine_apis: true'" in warning
+    setting = "app_engine_apis: true\n"
+    assert loaded(tmp_path, f"runtime: {HERE}\n{setting}").warnings == ()
 
 
 def test_files_that_are_not_emulated_are_said(tmp_path: Path) -> None:
