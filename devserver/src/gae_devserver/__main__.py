@@ -83,7 +83,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     except OSError as error:
         _fail(1, f"cannot start the app: {error}")
     _started.append(process)
-    if process.notice:
+    if process.notice and process.is_gunicorn:  # else once the app is ready
         terminal.logger.warning("%s", process.notice)
 
     import asyncio

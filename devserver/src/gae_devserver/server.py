@@ -158,6 +158,8 @@ class Server:
             await self._state.start(self._settings.state_socket)
             self._runner.start()
             if await self._started(process):
+                if process.notice and not process.is_gunicorn:
+                    logger.warning("%s", process.notice)
                 self._announce()
                 if self._settings.reload:
                     self._spawn(self._reload())

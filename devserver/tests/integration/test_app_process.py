@@ -367,7 +367,7 @@ def test_what_the_app_prints(
 ) -> None:
     """It appears on the terminal at once, and its last lines are kept."""
     text = """
-    for number in range(100):
+    for number in range(1000):
         print("line", number)
     sys.exit("done: \\u00e9")
     """
@@ -376,10 +376,10 @@ def test_what_the_app_prints(
     assert ended(process) == 1
     shown = capfd.readouterr().err
     assert shown.count("line 7\n") == 1
-    assert shown.endswith("line 99\ndone: \u00e9\n")
+    assert shown.endswith("line 999\ndone: \u00e9\n")
     tail = process.tail().splitlines()
-    assert tail[-2:] == ["line 99", "done: \u00e9"]
-    assert len(tail) == 30
+    assert tail[-2:] == ["line 999", "done: \u00e9"]
+    assert len(tail) < 1000
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,7 @@ def test_an_app_that_lacks_a_package(
     assert message in last
     assert str(folder / "requirements.txt") in last
     assert sys.executable in last
+    assert "warning: " not in result.stderr
 
 
 def test_hints_of_the_program_that_starts_the_server(folder: Path) -> None:

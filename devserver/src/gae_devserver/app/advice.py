@@ -12,11 +12,21 @@ from gae_devserver.config.warnings import GUIDE
 # the last line of a traceback: the first that is not indented, "Name: text"
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 _PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
-_OF_PYTHON_2 = (
-    "Missing parentheses in call to",
-    "multiple exception types must be parenthesized",
-    "has no attribute 'TaskHandler'",
+_NO_PROGRAM = re.compile(r"([\w./-]+)\W?: (?:command )?(?:not found|No such file)")
+_NO_ATTRIBUTE = re.compile(r"Failed to find attribute '(\w+)' in '([\w.]+)'")
+_PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
+_ON_IMPORT = (
+    "The app makes this call of google.appengine on import, outside a request. Move it "
+    "into a view or a task."
 )
+# what an error's text has -> what it means
+_MEANINGS = {
+    "Missing parentheses in call to": _PYTHON_2,
+    "multiple exception types must be parenthesized": _PYTHON_2,
+    "has no attribute 'TaskHandler'": _PYTHON_2,
+    "without active security ticket": _ON_IMPORT,
+    "No api proxy found for service": _ON_IMPORT,
+}
 
 
 def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool) -> str:
@@ -39,19 +49,35 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
         if config.entrypoint is None:
             how = hints.add_package("gunicorn", config.folder / "requirements.txt")
             return f"app.yaml has no entrypoint, so the app needs gunicorn: {how}"
+        found = _NO_PROGRAM.search(printed)
+        program = found[1] if found else "a program"
         more = missing_module.about_packages(config.folder, hints)
         return (
-            "The program that the entrypoint starts was not found (see the output "
-            f"above). {more}"
+            f"The entrypoint in app.yaml starts {program}, which was not found: "
+            f"{entrypoint}. Fix the entrypoint. {more}"
+        )
+    if missing := _NO_ATTRIBUTE.search(printed):
+        name, module = missing.groups()
+        file = f"{module.replace('.', '/')}.py"
+        where = file if (config.folder / file).exists() else module
+        return (
+            f"{where} has no '{name}', but the app starts with: {entrypoint}. Rename "
+            f"the variable in {where}, or fix the entrypoint in app.yaml."
         )
     errors = list(_ERROR.finditer(printed))
+    if not errors and "exit status 0 " in summary:
+        return (
+            "It started no server. The entrypoint in app.yaml must start one that "
+            f"listens on $PORT, for example gunicorn main:app, but it is: {entrypoint}"
+        )
     if not errors:
-        return f"Its output is above. {fix}"
+        output = "Its output is above." if printed.strip() else "It printed nothing."
+        return f"{output} {fix}"
     error = errors[-1]
-    old = any(text in error[1] for text in _OF_PYTHON_2)
-    more = f" This is Python 2 code: see {GUIDE}." if old else ""
     where = _place(printed[: error.start(1)], config.folder)
-    return f"{where}{error[1].rstrip('.')}.{more} {fix}"
+    end = "" if error[1].endswith((".", "?", "!")) else "."
+    meanings = [text for sign, text in _MEANINGS.items() if sign in error[1]]
+    return " ".join([f"{where}{error[1]}{end}", *meanings, fix])
 
 
 def _place(traceback: str, folder: Path) -> str:

@@ -9,7 +9,10 @@ from gae_devserver.config.warnings import GUIDE
 
 _NOT_FOUND = re.compile(
     # of a traceback, and of python -m
-    r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?([\w.]+)",
+    r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?(?P<module>[\w.]+)"
+    # of a part of a package that other packages add to
+    r"|\bImportError: cannot import name '(?P<part>\w+)' from '"
+    r"(?P<package>google\.[\w.]+)'",
     re.MULTILINE,
 )
 
@@ -72,9 +75,12 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
     Returns:
         What is missing and how to go on; None: it is not that.
     """
-    names = _NOT_FOUND.findall(printed)
-    # an earlier one was caught, or led to the last one
-    return _about(names[-1], folder, entrypoint, hints) if names else None
+    found = list(_NOT_FOUND.finditer(printed))
+    if not found:
+        return None
+    last = found[-1]  # an earlier one was caught, or led to the last one
+    name = last["module"] or f"{last['package']}.{last['part']}"
+    return _about(name, folder, entrypoint, hints)
 
 
 def about_packages(folder: Path, hints: Hints) -> str:
@@ -113,6 +119,9 @@ def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None
         return f"{name} works only on App Engine's Python 2 runtime: see {GUIDE}."
     if name.startswith("google.appengine."):
         return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
+    if name.startswith("google.cloud.ndb"):
+        how = hints.add_package("google-cloud-ndb", folder / "requirements.txt")
+        return f"{name} is not installed. To use Cloud NDB, {how}"
     return (
         f"There is no module {name} in {folder} or in an installed package. If it "
         f"belongs to the app, add it. {about_packages(folder, hints)}"

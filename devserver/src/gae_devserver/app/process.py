@@ -22,7 +22,8 @@ from gae_devserver.config.warnings import RESERVED_VARIABLES
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
 DEFAULT_ENTRYPOINT = "gunicorn main:app"
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
-_TAIL_LINES = 30
+# a traceback through gunicorn and the SDK has about 60 lines
+_TAIL_LINES = 100
 # a socket's path may have 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
 

@@ -57,8 +57,8 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
         )
     if not info.app_engine_apis and _uses_sdk(path.parent):
         yield (
-            "app.yaml has no 'app_engine_apis: true', so every call of google.appengine "
-            "fails. Add that line."
+            "app.yaml has no 'app_engine_apis: true', so every call of "
+            "google.appengine fails. Add that line."
         )
     if info.threadsafe is not None:
         yield (
@@ -91,9 +91,9 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
             yield f"secure: always is not emulated: {handler.url} is served over HTTP."
         if handler.script and handler.script != "auto":
             yield (
-                f"'script: {handler.script}' of the handler '{handler.url}' has no effect, "
-                "because the entrypoint answers its requests. Delete the handler, or "
-                "write 'script: auto'."
+                f"'script: {handler.script}' of the handler '{handler.url}' has no "
+                "effect, because the entrypoint answers its requests. Delete the "
+                "handler, or write 'script: auto'."
             )
     for service in info.inbound_services or []:
         if service != "warmup":

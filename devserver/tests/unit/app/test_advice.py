@@ -71,9 +71,64 @@ def test_an_error_elsewhere(app: AppConfig) -> None:
     assert say(app, printed).startswith("ValueError: b. ")
 
 
-def test_without_a_traceback(app: AppConfig) -> None:
-    """Then what was printed is all there is."""
-    assert "above" in say(app, "bye\n")
+@pytest.mark.parametrize(("printed", "shown"), [("bye\n", True), ("", False)])
+def test_without_a_traceback(app: AppConfig, printed: str, shown: bool) -> None:
+    """Then what was printed is all there is, if anything was."""
+    assert ("above" in say(app, printed)) is shown
+
+
+@pytest.mark.parametrize("end", [".", "?", "!"])
+def test_an_error_that_ends_a_sentence(app: AppConfig, end: str) -> None:
+    """It gets no second full stop."""
+    said = say(app, traceback(app, f"SyntaxError: what{end}"))
+    assert f" what{end} " in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "RPCFailedError: Attempted RPC call without active security ticket",
+        'AssertionError: No api proxy found for service "memcache"',
+    ],
+)
+def test_a_call_on_import(app: AppConfig, error: str) -> None:
+    """The SDK's words for it are explained, beside the app's own line."""
+    said = say(app, traceback(app, error))
+    assert said.startswith(f"main.py, line 7: {error}. ")
+    assert "on import" in said
+    assert "on import" not in say(app, traceback(app, "KeyError: 'a'"))
+
+
+def test_no_server(app: AppConfig) -> None:
+    """A program that just ends has started none; the entrypoint is shown."""
+    own = dataclasses.replace(app, entrypoint="python main.py")
+    ended = ENDED.replace("status 1", "status 0")
+    for printed in ("", "hello\n"):
+        text = say(own, printed, ended)
+        assert "$PORT" in text
+        assert text.endswith("python main.py")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "Failed to find attribute 'ap' in 'main'.\n",
+        "gunicorn.errors.AppImportError: Failed to find attribute 'ap' in 'main'.\n",
+    ],
+)
+def test_no_such_application(app: AppConfig, printed: str) -> None:
+    """The file, the name and the entrypoint that asks for it."""
+    own = dataclasses.replace(app, entrypoint="gunicorn main:ap")
+    text = say(own, printed)
+    assert text.startswith("main.py ")
+    assert "'ap'" in text
+    assert "gunicorn main:ap" in text
+
+
+def test_no_such_application_in_a_package(app: AppConfig) -> None:
+    """A module that is no file is named as it is."""
+    printed = "Failed to find attribute 'app' in 'web.site'.\n"
+    assert say(app, printed).startswith("web.site ")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +162,24 @@ def test_no_program_of_the_entrypoint(app: AppConfig) -> None:
     """An entrypoint of the app's own may need a package of any name."""
     own = dataclasses.replace(app, entrypoint="uvicorn main:app")
     text = say(own, "", NOT_FOUND)
-    assert "entrypoint" in text
+    assert "uvicorn main:app" in text
     assert str(app.folder / "requirements.txt") in text
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "sh: 1: exec: guncorn: not found\n",
+        "sh: line 0: exec: guncorn: not found\n",
+        "bash: line 1: guncorn: command not found\n",
+        "env: \u2018guncorn\u2019: No such file or directory\n",
+        "env: guncorn: No such file or directory\n",
+    ],
+)
+def test_the_program_that_is_missing(app: AppConfig, printed: str) -> None:
+    """It is named, whichever program misses it."""
+    own = dataclasses.replace(app, entrypoint="COLOUR=blue run.sh")
+    assert " guncorn," in say(own, printed, NOT_FOUND)
 
 
 def test_a_hint_for_a_module(app: AppConfig) -> None:

@@ -131,6 +131,29 @@ def test_a_module_of_the_sdk_of_python_2(folder: Path, name: str) -> None:
     assert "docs/python2-to-python3.md" in message
 
 
+def test_a_part_of_the_sdk_of_python_2(folder: Path) -> None:
+    """What is imported from a package that is there is treated as a module."""
+    printed = "ImportError: cannot import name 'webapp' from 'google.appengine.ext' (x)"
+    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
+    assert message is not None
+    assert " google.appengine.ext.webapp" in message
+    assert "docs/python2-to-python3.md" in message
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "ImportError: cannot import name 'ndb' from 'google.cloud' (unknown location)",
+        "ModuleNotFoundError: No module named 'google.cloud.ndb'",
+    ],
+)
+def test_no_cloud_ndb(folder: Path, printed: str) -> None:
+    """Its package is named."""
+    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
+    assert message is not None
+    assert f"add google-cloud-ndb to {folder / 'requirements.txt'}" in message
+
+
 @pytest.mark.parametrize("name", ["tasks", "yaml", "google.cloud.storage"])
 def test_any_other_module(folder: Path, name: str) -> None:
     """It may be the app's or of a package: both ways are told, and where to name it."""
