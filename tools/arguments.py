@@ -66,7 +66,10 @@ class Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the session, where argparse would end nox."""
-        self.session.error(f"{message}. {self.hint}")
+        hint = self.hint
+        if message.startswith("argument --") and hint.startswith("APP "):
+            hint = "For help, add --help"  # a hint about APP does not help there
+        self.session.error(f"{message}. {hint}")
 
 
 def app_name(text: str) -> str:

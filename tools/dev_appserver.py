@@ -231,13 +231,23 @@ def is_open(port: int) -> bool:
 def port_number(text: str) -> int:
     """Return a port; dev_appserver.py would answer a wrong one with all its options."""
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from 0 to 65535. Write for example --port 8080"
+        )
     return int(text)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, message.removeprefix("argument ") + ".\n")
 
 
 def main() -> int:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tools.dev_appserver",
         description="Serve an app with dev_appserver.py.",
     )
@@ -254,7 +264,12 @@ def main() -> int:
         help="the port on which the app answers; 0 picks a free one "
         "(default: %(default)s)",
     )
-    options = parser.parse_args()
+    options, others = parser.parse_known_args()
+    if others:
+        parser.error(
+            "With --server dev_appserver, --port is the only option. Remove "
+            + ", ".join(word.partition("=")[0] for word in others)
+        )
     try:
         find_dev_appserver()
         app_yaml_in(options.app)

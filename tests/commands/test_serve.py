@@ -63,6 +63,17 @@ def test_unknown_server() -> None:
     assert "dev_appserver" in line
 
 
+def test_option_without_a_value() -> None:
+    """The line names the option, and does not explain what APP is."""
+    served = nox("-s", "serve", "--", "flask", "--storage")
+
+    (line,) = (x for x in served.stderr.splitlines() if "aborted" in x)
+    assert served.returncode == 1
+    assert "--storage" in line
+    assert "--help" in line
+    assert "APP" not in line
+
+
 class Serving:
     """The session at work, in a process group of its own, as in a terminal."""
 
@@ -154,7 +165,7 @@ def test_folder_with_the_name_of_a_sample(tmp_path: pathlib.Path) -> None:
     assert served.returncode == 1
     assert str(tmp_path / "flask") in line
     assert " ./flask" in line
-    assert "argument --port: 'x'" in helped.stderr
+    assert "--port: 'x'" in helped.stderr
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,19 @@ def test_wrong_port(port: str) -> None:
     served = start("flask_app", f"--port={port}")
 
     assert served.returncode == 2
-    *_, line = served.stderr.splitlines()
-    assert f"argument --port: '{port}' " in line
-    assert len(served.stderr.splitlines()) < 4
+    (line,) = served.stderr.splitlines()
+    assert f"--port: '{port}' " in line
+    assert "--port 8080" in line
+
+
+def test_option_of_the_embedded_server() -> None:
+    """It is named, and so is the one that there is."""
+    served = start("flask_app", "--storage=folder")
+
+    assert served.returncode == 2
+    (line,) = served.stderr.splitlines()
+    assert "--port" in line
+    assert line.endswith(" --storage.")
 
 
 def test_folder_without_app_yaml(tmp_path: pathlib.Path) -> None:

@@ -117,8 +117,17 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         _fail(1, str(error).partition("\n")[0])
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        text = message.removeprefix("argument ")
+        _fail(2, f"{text[0].upper()}{text[1:]}. For help, add --help.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROG,
         description="Run an App Engine app on this machine, with task queues, "
         "the datastore and the other bundled services. For development only.",
@@ -197,7 +206,9 @@ def _folder(text: str) -> Path:
 
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from 0 to 65535. Write for example --port 8080"
+        )
     return int(text)
 
 
@@ -206,7 +217,10 @@ def _address(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an IP address. Write for example --host 0.0.0.0, or "
+            "leave --host out to listen on localhost"
+        ) from None
     return None if str(address) in ("127.0.0.1", "::1") else str(address)
 
 
@@ -217,7 +231,8 @@ def _seconds(text: str) -> float:
         seconds = 0.0
     if not 0.0 < seconds < 1e6:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds above 0 and below 1000000"
+            f"{text!r} is not a number of seconds above 0 and below 1000000. Write for "
+            "example --task-deadline 60"
         )
     return seconds
 
@@ -228,7 +243,9 @@ def _faults(text: str) -> "Faults":
     try:
         return Faults.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(
+            f"{error}. Write for example --faults twice=0.1,kill=0.02"
+        ) from None
 
 
 def _project(text: str) -> str:
@@ -236,7 +253,8 @@ def _project(text: str) -> str:
     if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a project ID. A project ID has 6 to 30 lowercase "
-            "letters, digits and hyphens, and starts with a letter"
+            "letters, digits and hyphens, and starts with a letter. Write for example "
+            "--project my-project"
         )
     return text
 

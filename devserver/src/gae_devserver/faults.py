@@ -63,7 +63,7 @@ class Faults:
         """Return what an option says.
 
         Raises:
-            ValueError: it is not to be understood; the message is for the user.
+            ValueError: it cannot be parsed; the message is for the user.
         """
         faults: dict[str, float] = {}
         more: dict[str, int] = {}

@@ -21,7 +21,7 @@ def test_the_command_refuses_it() -> None:
     )
 
     assert ended.returncode == 2
-    assert "argument --faults: " in ended.stderr
+    assert "--faults: " in ended.stderr
     assert "'fire'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
