@@ -238,7 +238,10 @@ class Server:
             terminal.log_warnings(config)
         if new_queues:
             self._services.update_queues(config.queues)
-            logger.info("queue.yaml was read again")
+            names = ", ".join(queue.name for queue in config.queues)
+            is_there = (config.folder / "queue.yaml").exists()
+            event = "read again" if is_there else "removed"
+            logger.info("queue.yaml was %s. The queues are now: %s", event, names)
         files = sorted(paths - {folder / "queue.yaml"})
         if files:
             # an editor's temporary files are gone by now, and say nothing

@@ -95,6 +95,9 @@ def test_queue_yaml_is_read_again(telling: Path, start: Callable[..., Running]) 
     (telling / "queue.yaml").write_text("queue:\n- name: slow\n  rate: 1/year\n")
     server.log(r"error: .*queue\.yaml, line \d: .*1/year")
     assert set(queues(server)) == {"default", "slow"}
+    (telling / "queue.yaml").unlink()
+    server.log(r"queue\.yaml was removed\. .*: default$")
+    assert queues(server) == ["default"]
     assert "restarting the app" not in server.stderr
 
 

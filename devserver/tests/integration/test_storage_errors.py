@@ -59,6 +59,19 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, damage: str) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """The server does not start: one line with the folder and the option."""
+    folder = make_app(tmp_path / "app") / "main.py" / "storage"
+
+    ended = run_server(tmp_path / "app", folder)
+
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert f" {folder} " in line
+    assert "--storage" in line
+    assert "Errno" not in line
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Return what is in the database and in its WAL."""
     files = (folder / FILE_NAME, folder / WAL_NAME)

@@ -104,6 +104,9 @@ def test_the_state_api_says_what_is_wrong(server: DevServer) -> None:
     with pytest.raises(StateApiError, match="missing") as error:
         server.purge("missing")
     assert error.value.status == 404
+    with pytest.raises(StateApiError, match="'missing'") as error:
+        server.tasks("missing")
+    assert error.value.status == 404
 
 
 def test_the_end(tmp_path: Path) -> None:

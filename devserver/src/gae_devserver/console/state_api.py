@@ -36,6 +36,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _QUIET_SECONDS = 5.0
 _MAX_ADVANCE_SECONDS = 10 * 365 * 86400.0
+_ADVANCES = (
+    'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
+    f"to {_MAX_ADVANCE_SECONDS:.0f}."
+)
 
 
 class StateApi:
@@ -82,16 +86,16 @@ class StateApi:
             origin = request.headers.get("Origin", f"http://{request.host}")
             if origin.lower() != f"http://{request.host}".lower():
                 raise web.HTTPForbidden(
-                    text=f"a page from {origin!r} cannot change this server's state"
+                    text=f"A page from {origin!r} cannot change this server's state."
                 )
             if request.content_type != "application/json":
                 raise web.HTTPUnsupportedMediaType(
-                    text="the request needs the header Content-Type: application/json"
+                    text="The request needs the header Content-Type: application/json."
                 )
             if not has_token(request, self._token):
                 raise web.HTTPForbidden(
                     text=f"{TOKEN_HEADER} is missing or wrong. Send the token that "
-                    "this server printed when it started"
+                    "this server printed when it started."
                 )
         return await handler(request)
 
@@ -149,7 +153,7 @@ class StateApi:
         name = request.match_info["queue"]
         queue = self._taskqueue.queues().get(name)
         if queue is None:
-            raise web.HTTPNotFound(text=f"there is no queue {name!r}")
+            raise web.HTTPNotFound(text=f"There is no queue {name!r}.")
         return queue
 
     def _queue_and_task(self, request: web.Request) -> tuple[Queue, Any]:
@@ -158,7 +162,7 @@ class StateApi:
         task = queue.find(name)
         if task is None:
             raise web.HTTPNotFound(
-                text=f"there is no task {name!r} in the queue {queue.queue_name!r}"
+                text=f"There is no task {name!r} in the queue {queue.queue_name!r}."
             )
         return queue, task
 
@@ -208,30 +212,31 @@ class StateApi:
         try:
             wanted = json.loads(await read_body(request) or b"null")
         except (ValueError, RecursionError) as error:
-            raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from None
+            raise web.HTTPBadRequest(
+                text=f"The body is not valid JSON ({error}). {_ADVANCES}"
+            ) from None
         seconds = wanted.get("seconds") if isinstance(wanted, dict) else None
         if wanted == {"to": "next_task"}:
             count = await self._task_runner.advance_to_next_task()
         elif _is_duration(seconds):
             count = await self._task_runner.advance(seconds)
         else:
-            raise web.HTTPBadRequest(
-                text='the body must be {"to": "next_task"}, or {"seconds": NUMBER} '
-                f"with a number from 0 to {_MAX_ADVANCE_SECONDS:.0f}"
-            )
+            raise web.HTTPBadRequest(text=_ADVANCES)
         return web.json_response(self._describe_clock() | {"tasks_run": count})
 
     async def _get_entities(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
         if not kind:
             raise web.HTTPBadRequest(
-                text="the kind is missing. For example: /entities?kind=Counter"
+                text="The kind is missing. Write for example /entities?kind=Counter."
             )
         try:
             query = datastore.Query(kind, namespace=request.query.get("namespace", ""))
             entities = [_describe_entity(entity) for entity in query.Run()]
         except datastore_errors.Error as error:
-            raise web.HTTPBadRequest(text=str(error)) from None
+            raise web.HTTPBadRequest(
+                text=f"The entities cannot be read: {error}"
+            ) from None
         return web.json_response({"entities": entities}, dumps=_dumps)
 
     async def _reset(self, request: web.Request) -> web.Response:
@@ -296,6 +301,11 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as error:
         allow = error.headers.getall("Allow", [])
         text = (error.text or "").rstrip()
+        if error is request.match_info.http_exception:
+            text = (
+                f"The State API has no route {request.method} {request.path}. The "
+                "README of gae-devserver lists its routes."
+            )
         response = web.json_response({"error": text}, status=error.status)
         response.headers.extend(("Allow", value) for value in allow)
         return response

@@ -63,7 +63,13 @@ class StorageFile:
                 f"{self._folder} is a file, not a folder. Pass a folder to --storage."
             )
         # for this user alone: tasks are in it, and who can write tasks can run code
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The folder {self._folder} cannot be created: {error.strerror}. Pass "
+                "another folder to --storage."
+            ) from error
         lock = os.open(self._folder, os.O_RDONLY)
         opened.callback(os.close, lock)
         self._keep_others_out(lock)

@@ -205,9 +205,15 @@ class DevServer:
         return json.loads(answer.body)
 
     def tasks(self, queue: str = "default") -> list[Task]:
-        """Return the tasks that wait in `queue`, the next one to run first."""
+        """Return the tasks that wait in `queue`, the next one to run first.
+
+        Raises:
+            StateApiError: there is no such queue.
+        """
         listed = self.state("GET", "/queues")["queues"]
-        (found,) = (entry for entry in listed if entry["name"] == queue)
+        found = next((entry for entry in listed if entry["name"] == queue), None)
+        if found is None:
+            raise StateApiError(404, f"There is no queue {queue!r}.")
         tasks = [self._task(queue, entry) for entry in found["tasks"]]
         return sorted(filter(None, tasks), key=lambda task: task.due_in)
 

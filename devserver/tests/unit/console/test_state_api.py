@@ -700,8 +700,9 @@ async def test_an_unknown_queue_or_task_is_named(
 
 @pytest.mark.parametrize("path", ["/", "/nosuch", "/queues/", "/queues/default"])
 async def test_an_unknown_path_is_answered_as_json(state: State, path: str) -> None:
-    """404, in the form of every other error."""
-    assert "404" in (await state.get(path, status=404))["error"]
+    """404, in the form of every other error, with the method and the path."""
+    error = (await state.get(path, status=404))["error"]
+    assert f" GET {path}." in error
 
 
 @pytest.mark.parametrize(
