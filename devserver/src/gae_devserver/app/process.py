@@ -61,8 +61,7 @@ def environment(
         for name, value in config.env_variables.items()
         if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
     }
-    # a proxy for the world outside must not get what is for the ports here: gRPC asks
-    # these variables about every address
+    # exclude loopback from proxies: gRPC honours proxy variables for it too
     exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
     for name, value in exceptions.items():
         # where both are there, programs read but one of them

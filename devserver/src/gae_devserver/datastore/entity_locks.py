@@ -19,7 +19,7 @@ Source: "Transactions and batched writes" in the Firestore documentation.
 
 
 class ContentionError(Exception):
-    """A lock was not to be had: a deadlock, or the deadline passed."""
+    """A lock is not available, because of a deadlock or an expired deadline."""
 
 
 @dataclass(eq=False)

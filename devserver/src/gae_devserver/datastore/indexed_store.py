@@ -197,8 +197,8 @@ class IndexedStore:
     def _AllocateIds(self, keys: Iterable[Any]) -> list[Any]:
         """Complete keys, but not with ids at which the app has put entities of its own.
 
-        The ids begin anew with each server: whoever puts back what an earlier one had
-        puts it at the very ids that come next.
+        Each server counts ids from the start. If the app restores entities of an
+        earlier run, these already have the ids that come next.
         """
         allocated: list[Any] = []
         for key in keys:

@@ -1,4 +1,4 @@
-"""The datastore: the SDK's stub in memory, with its known faults mended."""
+"""The datastore: the SDK's stub in memory, with its known bugs fixed."""
 
 import itertools
 import secrets

@@ -21,7 +21,7 @@ _HOP_BY_HOP = frozenset(
         *("proxy-authenticate", "proxy-authorization", "transfer-encoding"),
     ]
 )
-# gunicorn believes these of whoever comes by its socket: a proxy says there where the
+# gunicorn trusts these headers on its Unix socket: a proxy sets them to say where the
 # app is mounted. The SDK keeps them in os.environ, and later requests would fail.
 _OF_A_PROXY = frozenset(["script-name", "path-info"])
 # the front has read the whole body before it sends it on

@@ -1,4 +1,4 @@
-"""One queue and the group of all: the SDK's classes, with their faults mended."""
+"""One queue and the group of all: the SDK's classes, with their bugs fixed."""
 
 import logging
 import secrets

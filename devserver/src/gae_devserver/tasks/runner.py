@@ -79,7 +79,7 @@ class TaskRunner:
         await asyncio.gather(*doomed, return_exceptions=True)
 
     def scheduled(self, queue: Queue, name: str, eta_usec: int) -> None:
-        """Hear of a task that is due at another time (`taskqueue.Listener`)."""
+        """Schedule a task that has a new time (`taskqueue.Listener`)."""
         if queue.is_push:
             entry = (eta_usec, next(self._order), name)
             heapq.heappush(self._schedule(queue).entries, entry)

@@ -1,4 +1,4 @@
-"""The task queue: the SDK's stub as the store of tasks, with its faults mended.
+"""The task queue: the SDK's stub as the store of tasks, with its bugs fixed.
 
 The stub keeps queues, tasks, names and tombstones. Which task runs when is decided by
 `gae_devserver.tasks.runner`; the stub's own scheduler thread is never started.
