@@ -250,7 +250,7 @@ def test_below_a_folder_that_one_may_not_enter(folder: Path) -> None:
 
     with pytest.raises(StorageError, match=r"denied") as error:
         Storage(folder / "below", PROJECT)
-    assert str(folder / "below" / FILE_NAME) in str(error.value)
+    assert str(folder / "below") in str(error.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
