@@ -7,7 +7,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# How long the queue may repeat a task. Old records stay in the database until you set a
+# How long a repeat is recognized. Old records stay in the database until you set a
 # TTL policy, once for each database and kind:
 #
 #   gcloud firestore fields ttls update expires \
@@ -30,7 +30,7 @@ def first_delivery(model: Any, parent: Any) -> Any:
 
     Only what the transaction writes happens once. A second transaction of the same task
     with the same parent finds the record of the first. Outside a task, every call is a
-    first delivery. The names of queue and task have at most 499 characters together.
+    first delivery. The names of queue and task must not exceed 499 characters together.
     """
     # From the request's headers. App Engine drops these two if a visitor sends them.
     task = os.environ.get("HTTP_X_APPENGINE_TASKNAME")

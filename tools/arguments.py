@@ -66,10 +66,7 @@ class Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the session, where argparse would end nox."""
-        hint = self.hint
-        if message.startswith("argument --") and hint.startswith("APP "):
-            hint = "For help, add --help"  # a hint about APP does not help there
-        self.session.error(f"{message}. {hint}")
+        self.session.error(f"{message}. {self.hint}")
 
 
 def app_name(text: str) -> str:

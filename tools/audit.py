@@ -61,5 +61,5 @@ def _why_not_audited(answer: str) -> str:
         return ""
     last = answer.strip().rpartition("\n")[2]
     if last.startswith("No known"):
-        return f"the service lists no vulnerability of {CANARY}, so it has no data"
+        return f"the service knows no vulnerability of {CANARY}, which has many"
     return f"the service did not answer: {last}"

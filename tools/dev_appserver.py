@@ -268,7 +268,7 @@ def main() -> int:
     if others:
         parser.error(
             "With --server dev_appserver, --port is the only option. Remove "
-            + ", ".join(word.partition("=")[0] for word in others)
+            + ", ".join(x.partition("=")[0] for x in others if x.startswith("-"))
         )
     try:
         find_dev_appserver()

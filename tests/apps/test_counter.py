@@ -1,7 +1,9 @@
 """shared/counter.py, and the file that replaces it, on a datastore in this process."""
 
+import contextlib
 import contextvars
 import datetime
+import functools
 import pickle
 import subprocess
 import sys
@@ -27,11 +29,8 @@ FIRST = {"HTTP_X_APPENGINE_TASKNAME": "a", "HTTP_X_APPENGINE_QUEUENAME": "defaul
 
 
 @pytest.fixture
-def bundled(services: testbed.Testbed, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def bundled(services: testbed.Testbed) -> ModuleType:
     """The counter with bundled NDB, on the SDK's stubs."""
-    # other tests have models of the same name
-    for model in (with_bundled_ndb.Counter, with_bundled_ndb.FinishedTask):
-        monkeypatch.setitem(ndb.Model._kind_map, model._get_kind(), model)
     return with_bundled_ndb
 
 
@@ -316,18 +315,20 @@ def test_counts_in_the_namespace_that_is_set(counter: Any) -> None:
     assert count(counter) == 0
 
 
-def test_threads_share_one_client(
-    cloud: Any, datastore: DatastoreThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_share_one_client(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that come at once, as the first ones, make one client."""
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "another")
-    clients = set()
+    clients = []
+    second = threading.Barrier(2)
 
-    def client() -> None:
-        with cloud.context():
-            clients.add(cloud_ndb.get_context().client)
+    def slow(project: str) -> cloud_ndb.Client:
+        # until another thread makes a client too, which none should
+        with contextlib.suppress(threading.BrokenBarrierError):
+            second.wait(0.3)
+        clients.append(cloud_ndb.Client(project=project))
+        return clients[-1]
 
+    monkeypatch.setattr(cloud, "new_client", functools.cache(slow))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: client(), range(8)))
+        list(pool.map(cloud.Counter.get_by_id, ["key"] * 8))
 
     assert len(clients) == 1

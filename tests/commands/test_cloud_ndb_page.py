@@ -9,34 +9,49 @@ from gae_devserver.testing import wait_until
 from tests.commands.pages import blocks, page, section
 from tests.commands.running import nox, run
 from tests.servers.embedded import Embedded
+from tests.servers.staging import change
 
-SHOWN = "".join(blocks(section(page("docs/cloud-ndb.md"), "Try the change"), "console"))
+SECTION = section(page("docs/cloud-ndb.md"), "Try the change")
 
 
 def test_try_the_change(tmp_path: pathlib.Path) -> None:
-    """The commands replace the library of an app that runs, and go back."""
+    """The steps replace the library of an app that runs, and go back.
+
+    The page of the counter is right after each of them.
+    """
     commands = [
         command.replace("../", f"{tmp_path}/")
-        for command in re.findall(r"^\$ (.*)$", SHOWN, re.MULTILINE)
+        for command in re.findall(
+            r"^\$ (.*)$", "".join(blocks(SECTION, "console")), re.MULTILINE
+        )
     ]
-    copy, serve, increment, replace, go_back = map(shlex.split, commands)
+    copy, serve, increment, keep, replace, go_back = map(shlex.split, commands)
     assert copy[:2] == serve[:2] == ["python3", "noxfile.py"]
     copied = nox(*copy[2:])
     assert copied.returncode == 0, copied.stderr
+    folder = pathlib.Path(serve[-1])
+    (edited,) = blocks(SECTION, "python")
+    (line,) = re.findall(r".*_use_memcache.*\n", edited)
+    change(folder / "shared/counter.py", edited.replace(line, ""), edited)
 
-    def wait_for_start(number: int) -> None:
-        wait_until(lambda: server.log().count("Starting gunicorn") == number, "a start")
-
-    server = Embedded(pathlib.Path(serve[-1]), tmp_path, reload=True)
+    server = Embedded(folder, tmp_path, reload=True)
     try:
         path = increment[-1].partition(":8080")[2]
         assert server.get(path).status == 200
         server.run_due()
-        for starts, command, count in ((2, replace, 20), (3, go_back, 30)):
+        assert server.get("/counter/get").text == "10"
+        assert run(*keep).returncode == 0
+        for command, count in ((replace, 20), (go_back, 30)):
+            logged = len(server.log())
             assert run(*command).returncode == 0
-            wait_for_start(starts)
+            wait_for_start(server, logged)
             assert server.get("/counter/get").text == str(count - 10)
             server.advance(60)
             assert server.get("/counter/get").text == str(count)
     finally:
         server.stop()
+
+
+def wait_for_start(server: Embedded, logged: int) -> None:
+    """Wait until the app has started, as the log shows after so many characters."""
+    wait_until(lambda: "Starting gunicorn" in server.log()[logged:], "a start")

@@ -231,7 +231,7 @@ def test_place_where_no_folder_can_be_is_refused(
     ("arguments", "wrong"),
     [
         ([], "APP, DIR"),
-        (["flask"], "DIR"),
+        (["flask"], "required: DIR"),
         (["flusk", "copy"], "'flusk'"),
         (["flask", "copy", "more"], "more"),
     ],

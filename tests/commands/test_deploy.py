@@ -17,7 +17,7 @@ from gae_devserver.testing import wait_until
 from ruamel.yaml import YAML
 
 from tests.commands import gcloud
-from tests.commands.pages import blocks, page
+from tests.commands.pages import blocks, first_cells, page, section
 from tests.commands.running import MINUTES, Run, nox, own_commands, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
@@ -171,6 +171,15 @@ def test_what_gcloud_refuses_of_python_2(tmp_path: pathlib.Path) -> None:
             found.add(name)
 
     assert found == {"application", "version", "threadsafe", "libraries"}
+
+
+def test_options_are_documented() -> None:
+    """docs/your-app.md has a row for each option of the command, and no other."""
+    shown = nox("-s", "deploy", "--", "--help").stdout
+    table = first_cells(section(page("docs/your-app.md"), "Deploy"))
+
+    options = set(re.findall(r"--[\w-]+", shown.partition("\n\n")[2]))
+    assert set(re.findall(r"--[\w-]+", table)) == options - {"--help"}
 
 
 # --- what is missing ------------------------------------------------------------------

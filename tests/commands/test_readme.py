@@ -89,15 +89,3 @@ def test_delays(app: str, tmp_path: pathlib.Path) -> None:
     urls = [url for _, _, cell, _ in table for url in code(cell)]
     assert list(zip(delays, urls, strict=True)) == queued
     assert [count for _, _, _, count in table] == counts
-
-
-def test_apps_beside_each_other() -> None:
-    """What a cell quotes is in that app's main.py."""
-    table = section(README, "The three apps")
-    folders = re.findall(r"\[(\w+)\]\(\1/main\.py\)", table)
-
-    assert folders == list(APPS.values())
-    for _, *cells in rows(table):
-        for folder, cell in zip(folders, cells, strict=True):
-            for quoted in code(cell):
-                assert quoted in (REPOSITORY / folder / "main.py").read_text()

@@ -15,6 +15,7 @@ from gae_devserver.testing import wait_until
 
 from tests.commands import (
     test_audit,
+    test_copy,
     test_deploy,
     test_e2e,
     test_noxfile,
@@ -50,7 +51,14 @@ SERVED = {
 """What `served` runs, and the test of a copy below."""
 
 ELSEWHERE = {
+    "nox -s copy": test_copy.test_folder_is_meant_from_where_the_user_is,
+    "nox -s copy -- flask ../my_cloud_app --ndb cloud": (
+        test_copy.test_copy_with_cloud_ndb
+    ),
     "nox -s serve -- flask --server dev_appserver": test_serve.test_serving_ends,
+    "nox -s serve -- ../my_cloud_app --server dev_appserver": (
+        test_serve.test_serving_ends
+    ),
     "nox -s deploy -- flask --project my-project": (
         test_deploy.test_version_is_deployed_tested_and_kept
     ),
@@ -63,8 +71,7 @@ ELSEWHERE = {
 """What takes a server of its own -> the test beside these that runs it."""
 
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("your-app", "differences")))
-"""The pages whose commands are looked at; the others have tests of their own."""
+PAGES = ("README.md", *(f"docs/{file.name}" for file in REPOSITORY.glob("docs/*.md")))
 
 
 def commands() -> set[str]:
@@ -72,8 +79,8 @@ def commands() -> set[str]:
     text = "".join(map(page, PAGES)) + section(CONTRIBUTING, "The sessions")
     shown = re.findall(r"^\$ (.*)$", "".join(blocks(text, "console")), re.MULTILINE)
     named = re.findall(r"`((?:nox|python3 noxfile\.py)(?: [^`]*)?)`", text)
-    found = [x for x in [*shown, *named] if not x.startswith("curl ")]
-    return {x.replace("python3 noxfile.py", "nox") for x in found}
+    found = [x.replace("python3 noxfile.py", "nox") for x in [*shown, *named]]
+    return {x[x.index("nox") :] for x in found if re.search(r"\bnox( |$)", x)}
 
 
 def by_ci(folder: pathlib.Path) -> set[str]:

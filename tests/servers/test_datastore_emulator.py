@@ -35,7 +35,7 @@ def sdk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path
 
 def test_without_gcloud(sdk: pathlib.Path) -> None:
     """Where there is no Cloud SDK, the error says what to install."""
-    with pytest.raises(NotInstalledError, match="install the Google Cloud CLI"):
+    with pytest.raises(NotInstalledError, match="Cloud CLI"):
         cloud_sdk.find_emulator()
 
 

@@ -279,18 +279,22 @@ def test_a_socket_in_a_folder_with_a_long_name(
 
 
 @pytest.mark.parametrize(
-    ("entrypoint", "advice"),
+    ("entrypoint", "advice", "network"),
     [
-        ("python main.py", "127.0.0.1"),
-        ("gunicorn -b :$PORT main:app", "-b"),
-        ("gunicorn -b 0.0.0.0 main:app", "network"),
-        ("gunicorn -b :1 -b $HOST:2 main:app", "network"),
-        ("gunicorn -b :8080 main:app", "-b"),
-        ("gunicorn -b :1 main:app", "does not listen on $PORT"),
+        ("python main.py", "127.0.0.1", False),
+        ("gunicorn -b :$PORT main:app", "-b", False),
+        ("gunicorn -b 0.0.0.0 main:app", "-b", True),
+        ("gunicorn -b :1 -b $HOST:2 main:app", "-b", True),
+        ("gunicorn -b :8080 main:app", "-b", False),
+        ("gunicorn -b :1 main:app", "$PORT", False),
     ],
 )
 def test_a_port_that_others_can_reach_is_said(
-    folder: Path, start: Callable[[], AppProcess], entrypoint: str, advice: str
+    folder: Path,
+    start: Callable[[], AppProcess],
+    entrypoint: str,
+    advice: str,
+    network: bool,
 ) -> None:
     """Any other entrypoint listens on PORT, with one line about what that means."""
     make_app(folder, script(), entrypoint=entrypoint)
@@ -298,6 +302,7 @@ def test_a_port_that_others_can_reach_is_said(
     assert process.socket_path is None
     assert process.notice is not None
     assert advice in process.notice
+    assert ("network" in process.notice) is network
 
 
 @pytest.mark.parametrize(

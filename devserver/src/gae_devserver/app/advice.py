@@ -12,7 +12,12 @@ from gae_devserver.config.warnings import GUIDE
 # the last line of a traceback: the first that is not indented, "Name: text"
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 _PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
-_NO_PROGRAM = re.compile(r"([\w./-]+)\W?: (?:command )?(?:not found|No such file)")
+# "sh: 1: guncorn: not found", "bash: line 1: guncorn: command not found", or of env
+_NO_PROGRAM = re.compile(
+    r"^.*: (?P<of_shell>[\w./-]+): (?:command )?not found$"
+    r"|^env: \W?(?P<of_env>[\w./-]+)\W?: No such file",
+    re.MULTILINE,
+)
 _NO_ATTRIBUTE = re.compile(r"Failed to find attribute '(\w+)' in '([\w.]+)'")
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _ON_IMPORT = (
@@ -49,8 +54,8 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
         if config.entrypoint is None:
             how = hints.add_package("gunicorn", config.folder / "requirements.txt")
             return f"app.yaml has no entrypoint, so the app needs gunicorn: {how}"
-        found = _NO_PROGRAM.search(printed)
-        program = found[1] if found else "a program"
+        found = list(_NO_PROGRAM.finditer(printed))
+        program = found[-1][found[-1].lastgroup or 0] if found else "a program"
         more = missing_module.about_packages(config.folder, hints)
         return (
             f"The entrypoint in app.yaml starts {program}, which was not found: "
@@ -67,8 +72,8 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
     errors = list(_ERROR.finditer(printed))
     if not errors and "exit status 0 " in summary:
         return (
-            "It started no server. The entrypoint in app.yaml must start one that "
-            f"listens on $PORT, for example gunicorn main:app, but it is: {entrypoint}"
+            "The entrypoint ended without an error. It must start a server that "
+            f"listens on $PORT, as gunicorn does: {entrypoint}"
         )
     if not errors:
         output = "Its output is above." if printed.strip() else "It printed nothing."

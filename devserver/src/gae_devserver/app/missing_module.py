@@ -10,9 +10,9 @@ from gae_devserver.config.warnings import GUIDE
 _NOT_FOUND = re.compile(
     # of a traceback, and of python -m
     r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?(?P<module>[\w.]+)"
-    # of a part of a package that other packages add to
-    r"|\bImportError: cannot import name '(?P<part>\w+)' from '"
-    r"(?P<package>google\.[\w.]+)'",
+    # of a part of a package that consists of such parts only
+    r"|\bImportError: cannot import name '(?P<part>[a-z]\w*)' from '"
+    r"(?P<package>google\.(?:cloud|appengine(?:\.ext|\.api)?))'",
     re.MULTILINE,
 )
 
@@ -110,7 +110,9 @@ def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None
         instead = table.get(name, table.get(top))
         if instead is not None:
             here = "Python {}.{}".format(*sys.version_info[:2])
-            now = f"In {here}, use {instead}" if instead else f"{here} has none"
+            now = (
+                f"In {here}, use {instead}" if instead else f"{here} has no replacement"
+            )
             return (
                 f"{name} is a module of {owner}. {now}. Change the import, and do not "
                 f"install a package of that name{guide}."
@@ -119,7 +121,7 @@ def _about(name: str, folder: Path, entrypoint: str, hints: Hints) -> str | None
         return f"{name} works only on App Engine's Python 2 runtime: see {GUIDE}."
     if name.startswith("google.appengine."):
         return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
-    if name.startswith("google.cloud.ndb"):
+    if f"{name}.".startswith("google.cloud.ndb."):
         how = hints.add_package("google-cloud-ndb", folder / "requirements.txt")
         return f"{name} is not installed. To use Cloud NDB, {how}"
     return (

@@ -28,6 +28,10 @@ _SENTENCES: Mapping[str, str] = {
     r"Unable to assign .* Value '(.*)' for rate does not match .*": r"'\1' is not a "
     "rate. Write for example 5/s, 10/m or 0.",
     r"Empty queue configuration\.": "the file is empty. Delete it, or add a queue.",
+    r"Unable to assign value '(.*)' to attribute '(\w+)':.*": r"'\1' is not a valid "
+    r"value of '\2'.",
+    r"Duplicate attribute '(\w+)'.*": r"the setting '\1' occurs twice. Delete one.",
+    r"AssertionError": "this setting needs a text, not a list or a group of settings.",
 }
 
 

@@ -63,7 +63,7 @@ class TaskExecutor:
         except Exception:
             # an attempt like any other, or the task would be sent again at once
             logger.exception("task %s: the dev server failed", name)
-            status, failure = 0, "was not sent"
+            status, failure = 0, "failed in the dev server"
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         took = f"in {took}" if status else f"after {took}"
         self.finished += 1

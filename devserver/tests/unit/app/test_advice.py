@@ -174,6 +174,7 @@ def test_no_program_of_the_entrypoint(app: AppConfig) -> None:
         "bash: line 1: guncorn: command not found\n",
         "env: \u2018guncorn\u2019: No such file or directory\n",
         "env: guncorn: No such file or directory\n",
+        "cat: notes.txt: No such file or directory\nsh: 2: guncorn: not found\n",
     ],
 )
 def test_the_program_that_is_missing(app: AppConfig, printed: str) -> None:

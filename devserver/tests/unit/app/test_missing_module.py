@@ -84,7 +84,7 @@ def test_a_hint_says_who_installs_packages(folder: Path) -> None:
     [
         ("urllib2", " urllib.request."),
         ("email.MIMEText", " email.mime.text."),
-        ("sets", "Python {}.{} has none".format(*sys.version_info)),
+        ("sets", "Python {}.{} has no".format(*sys.version_info)),
     ],
 )
 def test_a_module_of_python_2(folder: Path, name: str, instead: str) -> None:
@@ -100,7 +100,7 @@ def test_a_module_of_python_2(folder: Path, name: str, instead: str) -> None:
     ("name", "instead"),
     [
         ("imp", " importlib."),
-        ("distutils", "Python {}.{} has none".format(*sys.version_info)),
+        ("distutils", "Python {}.{} has no".format(*sys.version_info)),
     ],
 )
 def test_a_module_of_an_earlier_python_3(folder: Path, name: str, instead: str) -> None:
@@ -152,6 +152,20 @@ def test_no_cloud_ndb(folder: Path, printed: str) -> None:
     message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
     assert message is not None
     assert f"add google-cloud-ndb to {folder / 'requirements.txt'}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("runtime_version", "google.protobuf"),  # of another version
+        ("Clint", "google.cloud.ndb"),  # misspelt
+        ("IntProperty", "google.appengine.ext.ndb"),
+    ],
+)
+def test_a_name_that_a_package_lacks(folder: Path, name: str, package: str) -> None:
+    """It is no module that is missing: the error itself says more."""
+    printed = f"ImportError: cannot import name '{name}' from '{package}' (x.py)"
+    assert missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS) is None
 
 
 @pytest.mark.parametrize("name", ["tasks", "yaml", "google.cloud.storage"])

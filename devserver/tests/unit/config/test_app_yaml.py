@@ -63,10 +63,10 @@ env_variables:
             "'script'",
         ),
         ("runtime: python313\nfoo: bar\n", 2, "'foo'"),
-        ("runtime: python313\nruntime: python312\n", 2, "Duplicate"),
-        ("runtime: python313\nentrypoint: {shell: x}\n", 2, "AssertionError"),
+        ("runtime: python313\nruntime: python312\n", 2, "'runtime'"),
+        ("runtime: python313\nentrypoint: {shell: x}\n", 2, "text"),
         ("runtime: &x python313\n", 1, "Anchors"),
-        ("runtime: 5\n", 1, "'5' for runtime"),
+        ("runtime: 5\n", 1, "'runtime'"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(
