@@ -266,9 +266,11 @@ def main() -> int:
     )
     options, others = parser.parse_known_args()
     if others:
+        # the word after an option may be its value
+        wrong = [x.partition("=")[0] for x in others if x.startswith("-")]
         parser.error(
             "With --server dev_appserver, --port is the only option. Remove "
-            + ", ".join(x.partition("=")[0] for x in others if x.startswith("-"))
+            + ", ".join(wrong or others)
         )
     try:
         find_dev_appserver()
