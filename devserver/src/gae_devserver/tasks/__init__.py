@@ -1,1 +1,1 @@
-"""Queues, schedule, execution. Imports http, app, config, storage."""
+"""Queues, the order of their tasks, execution. Imports http, app, config, storage."""

@@ -1,4 +1,4 @@
-"""Executes one task once: sends it to the app, and decides what becomes of it."""
+"""Executes one task once: sends it to the app, then deletes or postpones it."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ from gae_devserver.tasks.queues import Queue
 logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
-"""Seconds that a task may take (App Engine's limit with automatic scaling)."""
+"""Seconds that a task may take: App Engine's limit with automatic scaling."""
 
 
 class Dispatch(Protocol):
@@ -34,10 +34,10 @@ class Dispatch(Protocol):
 
 
 class TaskExecutor:
-    """Sends tasks, one execution at a time of each."""
+    """Sends tasks to the app; each task by one execution at a time."""
 
     def __init__(self, clock: Clock, dispatch: Dispatch, deadline: float) -> None:
-        """Take what sends a task; `deadline` is in seconds."""
+        """Take the function that sends a task, and the deadline in seconds."""
         self._clock = clock
         self._dispatch = dispatch
         self._deadline = deadline
@@ -48,7 +48,7 @@ class TaskExecutor:
         """Send a task; then delete it, or postpone it to its next attempt.
 
         Raises:
-            AppUnavailable: it was not sent, as the app does not run.
+            AppUnavailable: the app does not run, so the task was not sent.
         """
         name = task.task_name.decode()
         if task.retry_count == 0:
@@ -56,32 +56,23 @@ class TaskExecutor:
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
         logger.info("task %s started%s", name, attempt)
         began = time.monotonic()
-        try:
-            status, failure = await self._send(queue, task)
-        except AppUnavailable:
-            raise
-        except Exception:
-            # an attempt like any other, or the task would be sent again at once
-            logger.exception("task %s: the dev server failed", name)
-            status, failure = 0, "failed in the dev server"
+        status, outcome = await self._send(queue, task)
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-        took = f"in {took}" if status else f"after {took}"
+        outcome += f" in {took}" if status else f" after {took}"
         self.finished += 1
         queue.count_finished(self._clock.now())
         if status:
             task.runlog.response_code = status
-            # required, or the app could no longer ask for the task
+            # the message requires these three fields; QueryTasks fails without them
             task.runlog.dispatched_usec = task.runlog.lag_usec = 0
             task.runlog.elapsed_usec = 0
         if queue.find(name) is not task:
-            logger.info(
-                "task %s %s %s; it was deleted while it ran", name, failure, took
-            )
+            logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
             queue.Delete(name)
-            logger.info("task %s %d %s", name, status, took)
+            logger.info("task %s %s", name, outcome)
         else:
-            self._retry(queue, task, name, f"{failure} {took}")
+            self._retry(queue, task, name, outcome)
 
     def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
         now_usec = int(self._clock.now() * 1e6)
@@ -100,7 +91,7 @@ class TaskExecutor:
             )
 
     async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:
-        """Send the task; return the status (0: none) and how to name the result."""
+        """Send the task; return the status (0: none) and the outcome for the log."""
         deadline = self._deadline
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
@@ -112,8 +103,14 @@ class TaskExecutor:
                 task.body,
                 deadline=deadline,
             )
+        except AppUnavailable:
+            raise
         except TimeoutError:
             return 0, f"exceeded its deadline of {deadline:g} s"
         except ConnectionError as error:
             return 0, f"failed ({error})"
+        except Exception:
+            # this counts as an attempt, or the task would be sent again at once
+            logger.exception("task %s: the dev server failed", task.task_name.decode())
+            return 0, "failed in the dev server"
         return status, str(status)

@@ -1,24 +1,25 @@
-"""Names a task's function for people, without ever unpickling the task."""
+"""Names the function that a task calls, without unpickling the task."""
 
 import pickletools
 import re
 
-# what Python can import; anything else is somebody else's pickle and is not printed
+# a name that Python can import; another name comes from an unknown pickle, and could
+# have control characters, so it is not printed
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _MAX_LENGTH = 200
-# defer() pickles (function, args, kwargs), so the function's name is among the first
-# opcodes; a hostile payload may have millions of them
+# defer() pickles (function, args, kwargs), so the name is among the first opcodes; the
+# limit is for hostile payloads with millions of them
 _MAX_OPCODES = 16
 
 
 def function_name(payload: bytes) -> str | None:
     """Return the dotted name of the function that a deferred task calls.
 
-    Loading a pickle runs what it says, so this only reads the names in it: from the
-    GLOBAL opcode (protocols 0 to 3) or the two strings before STACK_GLOBAL (4 and 5).
+    Loading a pickle can run any code, so this only reads the name: from the opcode
+    GLOBAL (protocols 0 to 3), or the two strings before STACK_GLOBAL (4 and 5).
 
     Returns:
-        "module.function", or None where the payload is not such a pickle.
+        "module.function", or None if the payload is not such a pickle.
     """
     strings: list[str] = []
     try:
@@ -32,7 +33,7 @@ def function_name(payload: bytes) -> str | None:
             if isinstance(argument, str):
                 strings.append(argument)
     except Exception:  # noqa: BLE001
-        # genops raises whatever the broken bytes lead it to
+        # broken bytes make genops raise errors of many types
         return None
     return None
 

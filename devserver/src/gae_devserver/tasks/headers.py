@@ -1,4 +1,4 @@
-"""What of a task is sent to the app: its target and its headers."""
+"""The target and the headers of the request that sends a task to the app."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _NAMESPACE_HEADER = "x-appengine-current-namespace"
 
 
 def task_target(url: bytes) -> str:
-    """Return a task's URL as a request target: what none may have is encoded."""
+    """Return a task's URL as a request target, with invalid bytes encoded."""
     return "".join(chr(b) if 0x20 < b < 0x7F else f"%{b:02X}" for b in url)
 
 
@@ -21,14 +21,14 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
     Args:
         queue: the task's queue.
         task: a TaskQueueQueryTasksResponse.Task.
-        offset: seconds that the server's clock is ahead of the app's, taken off the
-            ETA.
+        offset: seconds that the server's clock is ahead of the app's; the ETA is
+            reduced by them.
     """
     headers = []
     for header in task.header:
         name, value = header.key.decode("latin-1"), header.value.decode("latin-1")
         folded = name.lower().replace("_", "-")
-        # the app may not speak for App Engine, but for its namespace
+        # X-AppEngine headers of the task itself are forged, except the namespace
         if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
             continue
         if folded not in NOT_FORWARDED | {"host"}:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +11,6 @@ from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.tasks.execution import DEADLINE, Dispatch, TaskExecutor
 from gae_devserver.tasks.queues import Queue
-from gae_devserver.tasks.schedule import Schedule, TokenBucket
 from gae_devserver.tasks.stub import TaskQueue
 
 logger = logging.getLogger("gae_devserver.task")
@@ -24,9 +21,6 @@ MAX_RUNNING = 16
 A worker with twice as many threads always has some that no task holds, for visitors and
 for tasks that fetch a page of their own app.
 """
-
-_APP_RETRY_SECONDS = 0.25
-
 
 Ready = Callable[[], Awaitable[object]]
 """Waits while the app starts; raises AppUnavailable if it has died."""
@@ -43,21 +37,30 @@ class TaskRunner:
         ready: Ready,
         *,
         deadline: float = DEADLINE,
+        max_running: int = MAX_RUNNING,
+        app_retry_seconds: float = 0.25,
     ) -> None:
-        """Prepare to run tasks; `deadline` is in seconds."""
+        """Prepare to run tasks.
+
+        Args:
+            taskqueue: the queues.
+            clock: the time by which tasks are due; it is advanced here.
+            dispatch: sends one task to the app.
+            ready: waits for the app.
+            deadline: seconds that a task may take.
+            max_running: how many tasks run at once over all queues.
+            app_retry_seconds: how long to wait before `ready` is asked again.
+        """
         self._taskqueue = taskqueue
         self._clock = clock
         self._ready = ready
         self._executor = TaskExecutor(clock, dispatch, deadline)
-        self._schedules: dict[Queue, Schedule] = {}
-        self._order = itertools.count()
+        self._max_running = max_running
+        self._app_retry_seconds = app_retry_seconds
         self._running: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._changed = asyncio.Condition()
         self._advancing = asyncio.Lock()
         self._resets = 0
         self._loop_task: asyncio.Task[None] | None = None
-        self._ends = 0
 
     @property
     def finished(self) -> int:
@@ -66,11 +69,10 @@ class TaskRunner:
 
     def start(self) -> None:
         """Begin to run tasks."""
-        self._taskqueue.listen(self)
         self._loop_task = asyncio.create_task(self._run_forever())
 
     async def stop(self) -> None:
-        """Stop; tasks that are running are cut off."""
+        """Stop, and cancel the tasks that run."""
         doomed = [*self._running]
         if self._loop_task is not None:
             doomed.append(self._loop_task)
@@ -78,171 +80,150 @@ class TaskRunner:
             task.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
 
-    def scheduled(self, queue: Queue, name: str, eta_usec: int) -> None:
-        """Schedule a task that has a new time (`taskqueue.Listener`)."""
-        if queue.is_push:
-            entry = (eta_usec, next(self._order), name)
-            heapq.heappush(self._schedule(queue).entries, entry)
-            self._wake.set()
-
     async def quiet(self, seconds: float) -> None:
-        """Wait, but not longer than `seconds`, until no task runs."""
+        """Wait until no task runs, but at most `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                async with self._changed:
-                    await self._changed.wait_for(lambda: not self._running)
+                while self._running:
+                    await asyncio.wait(self._running)
 
     def reset(self) -> None:
-        """Forget how full the buckets are; to be called when the queues are empty."""
-        self._schedules.clear()
+        """End an advance that is under way: the clock was reset."""
         self._resets += 1
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
-        """Look again: the clock moved, or a queue was paused, resumed or changed."""
-        self._wake.set()
-
-    def _schedule(self, queue: Queue) -> Schedule:
-        schedule = self._schedules.get(queue)
-        if schedule is None or schedule.config is not queue.config:
-            entries = schedule.entries if schedule else []
-            rate, size = queue.config.rate, queue.config.bucket_size
-            bucket = TokenBucket(rate, size, self._clock.now()) if rate else None
-            schedule = Schedule(queue, bucket, queue.config, entries)
-            self._schedules[queue] = schedule
-        return schedule
+        """Look again: the clock moved, or a queue was paused or resumed."""
+        self._taskqueue.changed.set()
 
     async def _run_forever(self) -> None:
         while True:
-            self._wake.clear()
+            self._taskqueue.changed.clear()
             try:
                 following = await self._start()
             except AppUnavailable:
-                await asyncio.sleep(_APP_RETRY_SECONDS)
+                await asyncio.sleep(self._app_retry_seconds)
                 continue
             now = self._clock.now()
             timeout = None if following is None else max(0.0, following - now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
-                    await self._wake.wait()
+                    await self._taskqueue.changed.wait()
 
     async def _start(self) -> float | None:
-        """Start what may start now, if the app is there; return when to look again.
+        """Start what may start now, if the app runs; return when to look again.
 
         Raises:
-            AppUnavailable: it is not.
+            AppUnavailable: the app does not run.
         """
         due = self.next_due()
         if due is not None and due <= self._clock.now():
-            # not after a task is taken: as long as it waits, it can be held or deleted
+            # wait before a task is chosen: meanwhile it can be held or deleted
             await self._ready()
         return self._start_due(self._clock.now())
 
     def _start_due(self, now: float) -> float | None:
-        """Start what may start now; return when to look again, if not woken before."""
-        queues = self._taskqueue.queues().values()
-        schedules = [self._schedule(queue) for queue in queues if queue.is_push]
+        """Start what may start now; return when to look again, unless woken before."""
+        queues = self._active_queues()
         moments = []
-        while schedules:
-            # the queue that runs least: a long one must not hold up the others
-            schedule = min(schedules, key=lambda one: len(one.queue.running))
-            started, moment = self._start_first(schedule, now)
+        while queues:
+            # the queue that runs the fewest tasks, so that a long queue does not hold
+            # up the others
+            queue = min(queues, key=lambda queue: len(queue.running))
+            started, moment = self._start_first(queue, now)
             if not started:
-                schedules.remove(schedule)
+                queues.remove(queue)
                 moments.append(moment)
         return min((m for m in moments if m is not None), default=None)
 
-    def _start_first(self, schedule: Schedule, now: float) -> tuple[bool, float | None]:
+    def _start_first(self, queue: Queue, now: float) -> tuple[bool, float | None]:
         """Start the first task of a queue; or return when it may be started."""
-        queue = schedule.queue
-        limit = queue.config.max_concurrent_requests or MAX_RUNNING
-        if queue.held or (first := schedule.first()) is None:
+        task = queue.next_task()
+        if task is None:
             return False, None
-        due, task = first
+        due = task.eta_usec / 1e6
         if due > now:
             return False, due
         # the end of a running task wakes the loop
-        if len(queue.running) >= limit or len(self._running) >= MAX_RUNNING:
+        limit = queue.config.max_concurrent_requests or self._max_running
+        if len(queue.running) >= limit or len(self._running) >= self._max_running:
             return False, None
-        if schedule.bucket is not None and not schedule.bucket.take(now):
-            return False, schedule.bucket.next_token(now)
-        heapq.heappop(schedule.entries)
+        if queue.bucket is not None and not queue.bucket.take(now):
+            return False, queue.bucket.next_token(now)
         queue.running.add(task.task_name.decode())
         run = asyncio.create_task(self._run(queue, task))
         self._running.add(run)
-        run.add_done_callback(self._running.discard)
+        run.add_done_callback(self._ended)
         return True, None
 
+    def _ended(self, run: asyncio.Task[None]) -> None:
+        self._running.discard(run)
+        self.wake()
+
     async def _run(self, queue: Queue, task: Any) -> None:
-        """Execute one task once. Whatever it does, the runner goes on."""
+        """Execute one task once; log every error, so that the runner goes on."""
         name = task.task_name.decode()
-        broken = False
         try:
             await self._executor.execute(queue, task)
         except AppUnavailable:
-            # not the task's fault: it waits again, and no attempt is counted
+            # the task waits again, and this does not count as an attempt
             logger.info("task %s was not sent: the app is not running", name)
         except Exception:
-            # not again by itself: it would fail again at once, and so on for ever
-            broken = True
             logger.exception(
                 "task %s: the dev server failed; the task stays in its queue", name
             )
+            # without this the task would start and fail again at once, forever; after a
+            # reset another task may have the name
+            if queue.find(name) is task:
+                queue.broken.add(name)
         finally:
             queue.running.discard(name)
-            if (this := asyncio.current_task()) is not None:
-                self._running.discard(this)
-        # it waits for its retry, or another task has its name by now (after a reset)
-        waiting = queue.find(name)
-        if waiting is not None and not (broken and waiting is task):
-            self.scheduled(queue, name, waiting.eta_usec)
         try:
             self._taskqueue.flush()
         except StorageError as error:
-            # a full disk, for example: it is tried again with the next change
+            # for example a full disk; the next change tries again to store the result
             logger.error("the result of task %s was not stored: %s", name, error)
         except Exception:
             logger.exception("task %s: the dev server failed to store the result", name)
-        self._ends += 1
-        self._wake.set()
-        async with self._changed:
-            self._changed.notify_all()
+
+    def _active_queues(self) -> list[Queue]:
+        queues = self._taskqueue.queues().values()
+        return [queue for queue in queues if queue.is_push and not queue.held]
 
     def next_due(self) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.
 
-        A held queue does not count: its tasks wait for somebody, not for the time.
+        A held queue does not count: time alone does not start its tasks.
         """
         now = self._clock.now()
         moments = []
-        for queue in self._taskqueue.queues().values():
-            schedule = self._schedule(queue)
-            if queue.is_push and not queue.held and (first := schedule.first()):
-                token = schedule.bucket.next_token(now) if schedule.bucket else now
-                moments.append(max(first[0], token))
+        for queue in self._active_queues():
+            if (task := queue.next_task()) is not None:
+                token = queue.bucket.next_token(now) if queue.bucket else now
+                moments.append(max(task.eta_usec / 1e6, token))
         return min(moments, default=None)
 
     async def advance(self, seconds: float) -> int:
-        """Move the clock on, and run all that is due on the way, in its order.
+        """Advance the clock, and run all tasks that become due, in their order.
 
-        Answers when every task due by then has finished, with the tasks and the
-        retries that those add; what is due later stays.
+        This returns when every task due by then has finished, including the tasks and
+        the retries that those add. Tasks that are due later stay.
 
         Returns:
             How many executions ended meanwhile.
 
         Raises:
-            AppUnavailable: the app does not run, so that its tasks have to wait.
+            AppUnavailable: the app does not run, so its tasks have to wait.
         """
         async with self._advancing:
             before, resets = self.finished, self._resets
             target = self._clock.now() + seconds
             while True:
-                # whatever is wrong with a queue, others get their turn
+                # let other tasks run, whatever is wrong with a queue
                 await asyncio.sleep(0)
                 await self._settle()
                 if self._resets != resets:
-                    # the time that it was to be has no meaning any more
+                    # the target belongs to the time before the reset
                     return self.finished - before
                 due = self.next_due()
                 if due is not None and due <= max(target, self._clock.now()):
@@ -250,12 +231,12 @@ class TaskRunner:
                 elif self._clock.now() < target:
                     self._clock.move_to(target)
                 else:
-                    # the loop still waits by the time as it was
+                    # the loop still waits by the old time
                     self.wake()
                     return self.finished - before
 
     async def advance_to_next_task(self) -> int:
-        """Move the clock to the next task that is due later, and run it."""
+        """Advance the clock to the next task that is due later, and run it."""
         async with self._advancing:
             before = self.finished
             await self._settle()
@@ -264,12 +245,9 @@ class TaskRunner:
         return self.finished - before
 
     async def _settle(self) -> None:
-        """Wait until nothing runs and nothing more may start at this moment."""
+        """Wait until no task runs and no other may start at this moment."""
         while True:
-            ends = self._ends
             await self._start()
             if not self._running:
                 return
-            async with self._changed:
-                while self._ends == ends:
-                    await self._changed.wait()
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)

@@ -1,16 +1,16 @@
-"""The task queue: the SDK's stub as the store of tasks, with its bugs fixed.
+"""The task queue's API: the SDK's stub with its bugs fixed.
 
-The stub keeps queues, tasks, names and tombstones. Which task runs when is decided by
-`gae_devserver.tasks.runner`; the stub's own scheduler thread is never started.
+The stub keeps queues, tasks, names and tombstones. `gae_devserver.tasks.runner` decides
+which task runs when; the stub's own scheduler thread is never started.
 """
 
+import asyncio
 import datetime
 import logging
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime import apiproxy_errors
@@ -18,14 +18,14 @@ from google.appengine.runtime import apiproxy_errors
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import Storage
-from gae_devserver.tasks.queues import Group, Listener, Queue
+from gae_devserver.tasks.queues import Group, Queue
 
 logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 
-# the rule of the SDK's client (google/appengine/api/taskqueue/taskqueue.py), which lets
-# through a line end behind a name
+# the rule of the SDK's client (google/appengine/api/taskqueue/taskqueue.py), which also
+# accepts a line end behind a name
 _TASK_NAME = re.compile(rb"[a-zA-Z0-9_-]{1,500}")
 
 
@@ -52,9 +52,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             request_data: the stub's view of running requests.
             app_id: "dev~" and the project.
             default_hostname: "host:port", the end of every task's Host header.
-            service: the service, and
-            version: the version, which a task may have as its target.
-            storage: what holds the tasks of earlier runs, and takes those of this.
+            service: the service that a task may have as its target.
+            version: the version that a task may have as its target.
+            storage: holds the tasks of earlier runs, and stores those of this run.
         """
         super().__init__(
             request_data=request_data,
@@ -66,10 +66,11 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._default_hostname = default_hostname
         self._service = service
         self._version = version
-        self._listener: Listener | None = None
-        # without a parser the stub does not read queue.yaml again with every call
-        self._queues[None] = Group(None, gettime=clock.now)
         self._storage = storage
+        self.changed = asyncio.Event()
+        """Set when a task may start at another time; the runner clears it."""
+        self._group = Group(gettime=clock.now, storage=storage, changed=self.changed)
+        self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         if storage is not None:
             with storage.reading("a task"):
@@ -78,38 +79,25 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self.update(queues)
 
     def _make_queue(self, name: str) -> Queue:
-        if name not in self.queues():
+        queues = self.queues()
+        if name not in queues:
             if name in self._set_aside:
-                self.queues()[name] = self._set_aside.pop(name)
+                queues[name] = self._set_aside.pop(name)
             else:
-                self._queues[None]._ConstructQueue(name)
-            self.queues()[name].storage = self._storage
-        return self.queues()[name]
+                self._group._ConstructQueue(name)
+        return queues[name]
 
     def queues(self) -> dict[str, Queue]:
         """Return the queues by name."""
-        group: dict[str, Queue] = self._queues[None]._queues
-        return group
-
-    def listen(self, listener: Listener) -> None:
-        """Tell `listener` of every task, also of those that wait already."""
-        self._listener = listener
-        for queue in self.queues().values():
-            self._connect(queue)
-
-    def _connect(self, queue: Queue) -> None:
-        queue.listener = self._listener
-        for task in queue._GetTasks():
-            queue._announce(task)
+        return self._group._queues
 
     def update(self, configs: Sequence[QueueConfig]) -> None:
-        """Take over queue.yaml; tasks of a queue that stays are kept."""
+        """Take over queue.yaml; the tasks of a queue that stays are kept."""
         for config in configs:
-            queue = self._make_queue(config.name)
-            _configure(queue, config)
-            self._connect(queue)
+            self._make_queue(config.name).apply(config)
         for name in set(self.queues()) - {config.name for config in configs}:
             self._put_aside(name)
+        self.changed.set()
 
     def _put_aside(self, name: str) -> None:
         self._set_aside[name] = gone = self.queues().pop(name)
@@ -122,20 +110,23 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             )
 
     def flush(self) -> None:
-        """Write what has changed to the storage; to be called before an answer."""
+        """Write changes to the storage; call this before an answer is sent."""
         if self._storage is not None:
             self._storage.flush()
 
     def accept(self, method: str, request: Any) -> None:
-        """Check and adapt what the app sends, before the stub sees it.
+        """Check and adapt what the app sends, before the stub gets it.
 
         Raises:
-            apiproxy_errors.ApplicationError: another app, another service, or no name
-                that a task may have.
+            apiproxy_errors.ApplicationError: the request names another app, another
+                service or an unknown queue, or a name that no task may have.
         """
         adds = _adds(method, request)
-        # the stub goes by the first one, too
-        in_transaction = any(map(_is_in_transaction, adds[:1]))
+        # the stub, too, looks only at the first one
+        in_transaction = any(
+            add.HasField("transaction") or add.HasField("datastore_transaction")
+            for add in adds[:1]
+        )
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
@@ -154,9 +145,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                     _ERRORS.PERMISSION_DENIED,
                     f"this server has only the queues of the app {self._app_id!r}",
                 )
-            # with an app id the stub fails at random, to test its callers
+            # with an app id, the stub fails at random to test its callers
             request.ClearField("app_id")
-            # the calls that need one are those of the administration console
+            # only calls of the administration console require an app id
             if not request.IsInitialized():
                 raise apiproxy_errors.ApplicationError(
                     _ERRORS.PERMISSION_DENIED,
@@ -164,9 +155,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                 )
 
     def _check_queue(self, add: Any) -> None:
-        """Say which queue is not there; the stub's own answer has no text."""
+        """Refuse an unknown queue with its name; the stub's answer has no text."""
         name = add.queue_name.decode(errors="replace")
-        if self._queues[None]._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
+        if self._group._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
             raise apiproxy_errors.ApplicationError(
                 _ERRORS.UNKNOWN_QUEUE,
                 f"there is no queue {name!r}. Add it to queue.yaml",
@@ -180,7 +171,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                 host = header.value.decode(errors="replace")
                 if host.endswith("." + self._default_hostname):
                     target = host.removesuffix("." + self._default_hostname)
-        # "version.service", "instance.version.service": the service decides
+        # in "version.service" and "instance.version.service", the service decides
         own = {self._service, self._version}
         if target and target.rsplit(".", 1)[-1] not in own:
             raise apiproxy_errors.ApplicationError(
@@ -190,10 +181,10 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             )
 
     def _Dynamic_Add(self, request: Any, response: Any, request_id: str | None) -> None:
-        """Add a task. One that comes with a commit was checked, and is not refused.
+        """Add a task; the task of a commit is added even if its queue is gone.
 
-        LiveTxn.Commit of the SDK adds its tasks when it cannot fail any more, outside
-        of a request, and drops those that are refused. Their queue may be gone by then.
+        The SDK's LiveTxn.Commit adds its tasks outside of a request, when it can no
+        longer fail, and drops those that are refused. They were checked before.
         """
         if request_id is not None:
             super()._Dynamic_Add(request, response, request_id)
@@ -207,7 +198,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             self._put_aside(name)
 
     def _Dynamic_ForceRun(self, request: Any, response: Any, request_id: str) -> None:
-        """Make a task due now (for an unknown name the stub takes the next task)."""
+        """Make a task due now (for an unknown name, the stub takes the next task)."""
         queue = self.queues().get(request.queue_name.decode(errors="replace"))
         name = request.task_name.decode(errors="replace")
         if queue is not None and queue.find(name) is None:
@@ -216,26 +207,18 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             super()._Dynamic_ForceRun(request, response, request_id)
 
     def clear(self) -> None:
-        """Drop all tasks, names and tombstones; the queues stay."""
+        """Forget all tasks and tombstones; the queues stay."""
         self._set_aside.clear()
         for queue in self.queues().values():
-            queue.PurgeQueue()
-            queue.task_name_archive.clear()
-            queue._finished.clear()
-            queue.paused = False
-
-
-def _is_in_transaction(add: Any) -> bool:
-    return any(map(add.HasField, ("transaction", "datastore_transaction")))
+            queue.clear()
 
 
 def _check_name(add: Any, in_transaction: bool) -> None:
-    # without a name, the queue chooses one
+    # the stub chooses a name for a task without one
     if not add.task_name:
         return
     if in_transaction:
-        # another task could have the name by the time of the commit; the client, too,
-        # refuses one
+        # at the commit, another task could have the name; the client refuses it too
         raise apiproxy_errors.ApplicationError(
             _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot have a name"
         )
@@ -251,24 +234,5 @@ def _adds(method: str, request: Any) -> Sequence[Any]:
         case "Add":
             return [request]
         case "BulkAdd":
-            adds: Sequence[Any] = request.add_request
-            return adds
+            return request.add_request
     return []
-
-
-def _configure(queue: Queue, config: QueueConfig) -> None:
-    queue.config = config
-    queue.queue_mode = (
-        taskqueue_stub.QUEUE_MODE.PULL
-        if config.mode == "pull"
-        else taskqueue_stub.QUEUE_MODE.PUSH
-    )
-    queue.bucket_capacity = config.bucket_size
-    queue.bucket_refill_per_second = config.rate or 0.0
-    queue.user_specified_rate = config.rate_text
-    queue.max_concurrent_requests = config.max_concurrent_requests
-    queue.retry_parameters = (
-        queueinfo.TranslateRetryParameters(config.retry_parameters)
-        if config.retry_parameters is not None
-        else None
-    )
