@@ -1,1 +1,1 @@
-"""Faults, kills and restarts: no task is lost."""
+"""Kills and restarts: no task is lost."""

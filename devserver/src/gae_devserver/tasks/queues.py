@@ -177,8 +177,11 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             logger.info("task %s on %s: %s, %s", name, self.queue_name, what, due)
 
     def _PostponeTaskInsertOnly(self, task: Any, new_eta_usec: int) -> None:
-        task.eta_usec = new_eta_usec
-        self._order(task)
+        try:
+            task.eta_usec = new_eta_usec
+        finally:
+            # without this, a backoff beyond the field's range would lose the task
+            self._order(task)
         self._store(task.task_name.decode(), task)
 
     def _DeleteNoAcquireLock(self, name: bytes | str) -> Any:

@@ -1,4 +1,4 @@
-"""An app that defers a function, and writes down each of its runs.
+"""An app that defers a function, and records each run of it.
 
 POST /defer?function=NAME&label=TEXT defers note or hold. Other parameters, such as
 _name and _countdown, go to deferred.defer. The answer is 409 if the name is taken.
@@ -26,7 +26,7 @@ HOLD_SECONDS = 20.0
 
 
 def note(label: str) -> None:
-    """Write down one run, with the number of attempts before it."""
+    """Record one run, with the number of attempts before it."""
     retries = os.environ["HTTP_X_APPENGINE_TASKRETRYCOUNT"]
     # one write to a file opened for appending: tasks run at the same time
     with RUNS.open("ab", buffering=0) as file:
@@ -34,7 +34,7 @@ def note(label: str) -> None:
 
 
 def hold(label: str) -> None:
-    """Write down the run, and wait until the test lets go."""
+    """Record the run, and wait until the test makes the file."""
     note(label)
     pause = threading.Event()
     deadline = time.monotonic() + HOLD_SECONDS
@@ -46,7 +46,7 @@ FUNCTIONS = {"note": note, "hold": hold}
 
 
 def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Defer what the query names."""
+    """Defer the function that the query names."""
     if environ["PATH_INFO"] != "/defer":
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"only /defer is here"]

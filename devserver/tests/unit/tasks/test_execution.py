@@ -1,0 +1,337 @@
+"""One execution of a task: the request to the app, and what its answer means."""
+
+import asyncio
+import itertools
+import logging
+import re
+from typing import Any
+
+import pytest
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
+
+from gae_devserver.config.queue_yaml import QueueConfig
+from tests.helpers.calls import HOSTNAME, add_request, retry_parameters
+from tests.helpers.recording_app import Execution
+from tests.unit.tasks.conftest import Bench, MakeBench
+
+pytestmark = pytest.mark.asyncio
+
+
+# --- what the app gets ---------------------------------------------------------------
+
+
+async def test_a_task_arrives_as_it_was_added(bench: Bench) -> None:
+    """Method, target, headers and body arrive; invalid bytes of a URL are encoded."""
+    headers = [("Content-Type", "application/json"), ("X-Own", "1"), ("X-Own", "2")]
+    await bench.add(
+        "a",
+        method=pb.TaskQueueAddRequest.PUT,
+        url="/ü x".encode() + b"\xff?a=1&b=%20",
+        body=b"\x00\xff" * 10,
+        headers=headers,
+    )
+    await bench.runner.advance(0)
+    (execution,) = bench.app.executions
+    assert (execution.method, execution.target) == (
+        "PUT",
+        "/%C3%BC%20x%FF?a=1&b=%20",
+    )
+    assert execution.body == b"\x00\xff" * 10
+    assert [header for header in execution.header_list if header in headers] == headers
+
+
+async def test_the_headers_of_a_task(bench: Bench) -> None:
+    """They describe the task, with the ETA that the app has asked for."""
+    await bench.runner.advance(1000)
+    await bench.add("a", -5)
+    await bench.runner.advance(0)
+    (execution,) = bench.app.executions
+    eta = execution.headers["x-appengine-tasketa"]
+    assert float(eta) == bench.clock.start - 5
+    assert execution.headers == {
+        "content-type": "application/octet-stream",
+        "x-appengine-queuename": "default",
+        "x-appengine-taskname": "a",
+        "x-appengine-taskretrycount": "0",
+        "x-appengine-taskexecutioncount": "0",
+        "x-appengine-tasketa": eta,
+    }
+
+
+async def test_a_task_without_a_body_has_no_type(bench: Bench) -> None:
+    """As with dev_appserver.py, only a body gets a default content type."""
+    request = add_request(now=bench.clock.start)
+    request.ClearField("body")
+    await bench.api.bulk_add([request])
+    await bench.runner.advance(0)
+    assert "content-type" not in bench.app.executions[0].headers
+
+
+async def test_a_retry_has_its_number_and_the_last_status(bench: Bench) -> None:
+    """The headers also tell how often the app has answered."""
+    bench.app.answers(500, 404)
+    await bench.add("a")
+    await bench.runner.advance(60)
+    seen = [
+        [
+            execution.headers.get(f"x-appengine-task{name}")
+            for name in ("retrycount", "executioncount", "previousresponse")
+        ]
+        for execution in bench.app.executions
+    ]
+    assert seen == [["0", "0", None], ["1", "1", "500"], ["2", "2", "404"]]
+
+
+async def test_forged_headers_of_a_task(bench: Bench) -> None:
+    """X-AppEngine headers except the namespace are dropped, and HTTP's own headers."""
+    await bench.add(
+        "a",
+        headers=[
+            ("X-AppEngine-Current-Namespace", "tenant"),
+            ("X-AppEngine-QueueName", "forged"),
+            ("X-AppEngine-TaskRetryCount", "99"),
+            ("X-AppEngine-User-IP", "127.0.0.1"),
+            ("x_appengine_user_is_admin", "1"),
+            ("X-Appengine-Api-Ticket", "stolen"),
+            ("Host", f"default.{HOSTNAME}"),
+            ("Content-Length", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Expect", "100-continue"),
+            ("SCRIPT_NAME", "/elsewhere"),
+            ("X-Own", "stays"),
+        ],
+    )
+    await bench.runner.advance(0)
+    (execution,) = bench.app.executions
+    # each name once: nothing forged is beside the server's own headers
+    assert len(execution.header_list) == len(execution.headers)
+    assert execution.headers == {
+        "content-type": "application/octet-stream",
+        "x-appengine-current-namespace": "tenant",
+        "x-appengine-queuename": "default",
+        "x-appengine-tasketa": execution.headers["x-appengine-tasketa"],
+        "x-appengine-taskexecutioncount": "0",
+        "x-appengine-taskname": "a",
+        "x-appengine-taskretrycount": "0",
+        "x-own": "stays",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "deadline"),
+    [
+        ({}, {}, 600),
+        ({}, {"dispatch_deadline_usec": 15_000_000}, 15),
+        ({}, {"dispatch_deadline_usec": 3600_000_000}, 600),
+        ({"deadline": 30.0}, {}, 30),
+    ],
+)
+async def test_the_deadline(
+    make_bench: MakeBench,
+    options: dict[str, Any],
+    fields: dict[str, Any],
+    deadline: float,
+) -> None:
+    """A task has the server's deadline, or its own if that is shorter."""
+    bench = make_bench(**options)
+    await bench.add("a", **fields)
+    await bench.runner.advance(0)
+    assert [execution.deadline for execution in bench.app.executions] == [deadline]
+
+
+# --- what the answer means -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "times"),
+    [
+        *((status, [0]) for status in (200, 201, 204, 299)),
+        *((status, [0, 0.1]) for status in (100, 302, 304, 400, 404, 429, 500, 599)),
+    ],
+)
+async def test_only_a_2xx_status_ends_a_task(
+    bench: Bench, status: int, times: list[float]
+) -> None:
+    """Any other status is retried, also a redirect, which is not followed."""
+    bench.app.answers(status)
+    await bench.add("a")
+    await bench.runner.advance(60)
+    assert bench.app.times == times
+    assert await bench.waiting() == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("the app has died"),
+        TimeoutError(),
+        OSError("anything"),
+        AssertionError(),
+        KeyError("x"),
+    ],
+)
+async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> None:
+    """The retry waits for its backoff, and the runner continues."""
+    bench.app.answers(error, error)
+    await bench.add("a")
+    async with asyncio.timeout(10):
+        await bench.runner.advance(60)
+    assert bench.app.times == [0, 0.1, 0.3]
+    last = bench.app.executions[-1].headers
+    assert last["x-appengine-taskretrycount"] == "2"
+    assert "x-appengine-taskpreviousresponse" not in last
+    await bench.add("b")
+    await bench.runner.advance(0)
+    assert bench.app.names[-1] == "b"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("method", ["PurgeQueue", "Delete"])
+async def test_a_task_that_is_deleted_while_it_runs(
+    bench: Bench, method: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not retried, which the log tells, and the runner continues."""
+    caplog.set_level(logging.INFO, "gae_devserver.task")
+    request = {
+        "PurgeQueue": pb.TaskQueuePurgeQueueRequest(queue_name=b"default"),
+        "Delete": pb.TaskQueueDeleteRequest(queue_name=b"default", task_name=[b"a"]),
+    }[method]
+
+    async def delete(_: Execution) -> int:
+        await bench.api.call("taskqueue", method, request)
+        return status
+
+    bench.app.answer = delete
+    await bench.add("a")
+    await bench.runner.advance(60)
+    assert re.search(f"task a {status} .*deleted", caplog.records[-1].getMessage())
+    await bench.add("c")
+    await bench.runner.advance(0)
+    assert bench.app.names[:2] == ["a", "c"]
+
+
+async def test_a_failed_task_can_be_queried(bench: Bench) -> None:
+    """The API answers with its last status and the number of attempts."""
+    bench.app.answers(503)
+    await bench.add("a")
+    await bench.runner.advance(0.05)
+    (task,) = await bench.api.tasks()
+    assert (task.retry_count, task.execution_count) == (1, 1)
+    assert task.runlog.response_code == 503
+
+
+# --- backoff and limits of retries ---------------------------------------------------
+
+
+def waits(times: list[float]) -> list[float]:
+    """Return the seconds between the executions."""
+    return [later - former for former, later in itertools.pairwise(times)]
+
+
+async def test_the_backoff_of_a_queue_without_parameters(bench: Bench) -> None:
+    """0.1 s, doubled each time, up to an hour; there is no limit."""
+    bench.app.answer = lambda execution: 500
+    await bench.add("a")
+    await bench.runner.advance(6000)
+    doubled = [0.1 * 2**number for number in range(15)]
+    assert waits(bench.app.times) == pytest.approx(doubled)
+    await bench.runner.advance(6 * 3600)
+    assert waits(bench.app.times)[-1] == pytest.approx(3600)
+
+
+async def test_the_backoff_in_the_documentation_of_queue_yaml(
+    make_bench: MakeBench,
+) -> None:
+    """The example of `max_doublings` there has these waits."""
+    parameters = retry_parameters(
+        min_backoff_seconds=10, max_backoff_seconds=300, max_doublings=3
+    )
+    bench = make_bench(QueueConfig("default", retry_parameters=parameters))
+    bench.app.answer = lambda execution: 500
+    await bench.add("a")
+    await bench.runner.advance(1200)
+    assert waits(bench.app.times) == [10, 20, 40, 80, 160, 240, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("limits", "times"),
+    [
+        ({"task_retry_limit": 1}, [0, 4]),
+        ({"task_age_limit": "10s"}, [0, 4, 8, 12]),
+        ({"task_retry_limit": 1, "task_age_limit": "10s"}, [0, 4, 8, 12]),
+        ({"task_retry_limit": 3, "task_age_limit": "2s"}, [0, 4, 8, 12]),
+    ],
+)
+async def test_retry_limit_and_age_limit(
+    make_bench: MakeBench, limits: dict[str, Any], times: list[float]
+) -> None:
+    """A task is dropped when it has passed both; the age counts from the first try."""
+    parameters = retry_parameters(
+        min_backoff_seconds=4, max_backoff_seconds=4, **limits
+    )
+    bench = make_bench(QueueConfig("default", retry_parameters=parameters))
+    bench.app.answer = lambda execution: 500
+    await bench.add("a", 1000)
+    await bench.runner.advance(3600)
+    assert bench.app.times == [1000 + time for time in times]
+    assert await bench.waiting() == []
+
+
+async def test_the_parameters_of_a_task_replace_those_of_its_queue(
+    make_bench: MakeBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its own retry options, a task has none of the queue's; a drop is logged."""
+    parameters = retry_parameters(task_retry_limit=5)
+    bench = make_bench(QueueConfig("default", retry_parameters=parameters))
+    bench.app.answer = lambda execution: 500
+    options = pb.TaskQueueRetryParameters(retry_limit=2, min_backoff_sec=1)
+    await bench.add("a", retry_parameters=options)
+    await bench.runner.advance(3600)
+    assert bench.app.times == [0, 1, 3]
+    (error,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert re.search("task a 500 .* 3 attempts", error.getMessage())
+    await bench.add("b")
+    await bench.runner.advance(3600)
+    assert bench.app.names == ["a"] * 3 + ["b"] * 6
+    assert await bench.waiting() == []
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300])
+async def test_a_backoff_that_cannot_be_computed(bench: Bench, seconds: float) -> None:
+    """The task stays, and runs again only if it is told to; others continue."""
+    options = pb.TaskQueueRetryParameters(
+        min_backoff_sec=seconds, max_backoff_sec=seconds
+    )
+    bench.app.answers(500)
+    await bench.add("a", retry_parameters=options)
+    await bench.add("b", 10)
+    async with asyncio.timeout(10):
+        await bench.runner.advance(60)
+    assert bench.app.names == ["a", "b"]
+    assert await bench.waiting() == ["a"]
+    bench.queue().RunTaskNow(bench.queue().find("a"))
+    await bench.runner.advance(0)
+    assert bench.app.names == ["a", "b", "a"]
+    assert await bench.waiting() == []
+
+
+# --- the log -------------------------------------------------------------------------
+
+
+async def test_the_log_tells_what_becomes_of_a_task(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Added, started, failed with the next attempt, started again, done."""
+    caplog.set_level(logging.INFO, "gae_devserver.task")
+    bench.app.answers(500)
+    await bench.add("a")
+    await bench.runner.advance(1)
+    lines = [
+        r"task a .*default.* /work",
+        r"task a started$",
+        r"task a 500 .* \d+ ms; .* 0\.1 s",
+        r"task a started .*2",
+        r"task a 200 .* \d+ ms$",
+    ]
+    for line, record in zip(lines, caplog.records, strict=True):
+        assert re.match(line, record.getMessage())
