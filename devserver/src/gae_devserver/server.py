@@ -121,14 +121,14 @@ class Server:
         )
         self._services.when_cleared = self._datastore_v1.clear
         self._token = secrets.token_hex(16)
-        self._api = ApiServer(
-            self._services, requests, config.app_engine_apis, self._token
-        )
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
             faults.in_api_calls(self._services)
             dispatch = faults.in_tasks(dispatch, self._app.process)
+        self._api = ApiServer(
+            self._services.call, requests, config.app_engine_apis, self._token
+        )
         self._runner = TaskRunner(
             *(self._services.taskqueue, clock, dispatch, self._app.process),
             deadline=settings.task_deadline,
@@ -233,11 +233,11 @@ class Server:
             return
         self._config = self._front.config = config
         if new_app:
-            self._api.app_engine_apis = config.app_engine_apis
+            self._api.apply(config)
             self._app.warm_up = self._front.warm_up if config.warmup else None
             terminal.log_warnings(config)
         if new_queues:
-            self._services.update_queues(config.queues)
+            self._services.apply(config)
             names = ", ".join(queue.name for queue in config.queues)
             is_there = (config.folder / "queue.yaml").exists()
             event = "read again" if is_there else "removed"

@@ -33,6 +33,21 @@ Message = Any
 """A protocol buffer; the SDK's classes have no types."""
 
 
+def filled(message: Message) -> Message:
+    """Set the required fields of a message to zero or empty, and return it."""
+    for field in message.DESCRIPTOR.fields:
+        if not field.is_required:
+            continue
+        if field.message_type is not None:
+            getattr(message, field.name).SetInParent()
+            filled(getattr(message, field.name))
+        elif field.enum_type is not None:
+            setattr(message, field.name, field.enum_type.values[0].number)
+        else:
+            setattr(message, field.name, getattr(message, field.name))
+    return message
+
+
 def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
     """Return what an app.yaml with only the necessary lines, and queue.yaml, say."""
     config = AppConfig(
@@ -104,8 +119,7 @@ class AppRequest:
         answer = await self.call("datastore_v3", "Get", request)
         if not answer.entity[0].HasField("entity"):
             return None
-        count: int = answer.entity[0].entity.property[0].value.int64Value
-        return count
+        return answer.entity[0].entity.property[0].value.int64Value
 
     async def put(
         self, key: Message, count: int, transaction: Message = None

@@ -1,16 +1,17 @@
-"""The port for API calls: what the SDK inside the app sends to `/rpc_http`."""
+"""The API server: answers the API calls that the SDK sends to `/rpc_http`."""
 
 import contextlib
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
+from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.server import (
     TOKEN_HEADER,
@@ -19,14 +20,16 @@ from gae_devserver.http.server import (
     has_token,
     read_body,
 )
-from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver")
 
+ApiCall = Callable[[str, str, bytes, str], Awaitable[bytes]]
+"""Carries out one API call: service, method, request and ticket; the response."""
+
 _CODES = remote_api.RpcError
-# what the client makes of each code: google/appengine/runtime/default_api_stub.py
+# google/appengine/runtime/default_api_stub.py turns these codes back into exceptions.
 _CODE_OF: dict[type[Exception], int] = {
     apiproxy_errors.ArgumentError: _CODES.PARSE_ERROR,
     apiproxy_errors.CallNotFoundError: _CODES.CALL_NOT_FOUND,
@@ -41,28 +44,32 @@ _CODE_OF: dict[type[Exception], int] = {
 
 
 class ApiServer:
-    """Decodes API calls, has the services answer them, and encodes what they say."""
+    """Decodes API calls, has the services carry them out, and encodes the answers."""
 
     def __init__(
         self,
-        services: Services,
+        call: ApiCall,
         requests: RunningRequests,
         app_engine_apis: bool,
         token: str,
     ) -> None:
-        """Serve `services` to the requests that run, and to who has the token.
+        """Serve the requests that run, and programs that have the token.
 
         Args:
-            services: who answers.
+            call: carries out one API call (`Services.call`).
             requests: the tickets that are good for a call.
             app_engine_apis: what app.yaml says; without it every call is refused.
             token: what a call without a ticket brings in X-Devserver-Token.
         """
-        self._services = services
+        self._carry_out = call
         self._requests = requests
         self._token = token
-        self.app_engine_apis = app_engine_apis
+        self._app_engine_apis = app_engine_apis
         self._server = HttpServer(self._handle)
+
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed app.yaml."""
+        self._app_engine_apis = config.app_engine_apis
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket."""
@@ -96,10 +103,10 @@ class ApiServer:
             logger.error("the changes of an API call were not stored: %s", error)
             self._refuse(response, _CODES.UNKNOWN, error)
         except web.HTTPException:
-            # the body is broken or late: this is not the SDK's client
+            # The body is broken or late, which the SDK's client never sends.
             raise
         except Exception as error:
-            # the client takes an answer without an error for an empty success
+            # Without an error in the answer, the client would see an empty success.
             logger.exception("an API call failed inside the dev server")
             self._refuse(response, _CODES.UNKNOWN, error)
         return web.Response(
@@ -111,7 +118,7 @@ class ApiServer:
     ) -> None:
         response.rpc_error.code = code
         detail = str(error) or type(error).__name__
-        # the client takes the detail for a part of a format string
+        # The client uses the detail as part of a format string.
         response.rpc_error.detail = detail.replace("%", "%%")
 
     async def _call(self, http_request: web.BaseRequest) -> bytes:
@@ -125,7 +132,7 @@ class ApiServer:
                 f"the call lacks required fields: {missing}"
             )
         what = printable(f"{call.service_name}.{call.method}")
-        if not self.app_engine_apis:
+        if not self._app_engine_apis:
             logger.error(
                 "%s was refused: app.yaml lacks the setting 'app_engine_apis: true'",
                 what,
@@ -141,7 +148,7 @@ class ApiServer:
                 raise apiproxy_errors.RPCFailedError(reason)
             began = time.perf_counter()
             try:
-                return await self._services.call(
+                return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
                 )
             finally:
@@ -152,15 +159,15 @@ class ApiServer:
     def _ticket(
         self, claimed: str, http_request: web.BaseRequest
     ) -> Iterator[str | None]:
-        """Give the ticket under which a call is made; None: it is not to be made.
+        """Yield the ticket of a call, or None where the call is not allowed.
 
         A call with the token instead of a ticket is a request of its own. It ends with
-        the call, so that no transaction is left that nobody would end.
+        the call, and with it a transaction that would otherwise stay open.
         """
         if claimed in self._requests:
             yield claimed
         elif has_token(http_request, self._token):
-            ticket = self._requests.begin(url="")  # that of the app is taken
+            ticket = self._requests.begin(url="")  # the stubs then use the app's URL
             try:
                 yield ticket
             finally:

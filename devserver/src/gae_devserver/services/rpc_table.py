@@ -1,14 +1,13 @@
-"""Which messages each API call takes and gives: a table, for lack of one in the SDK.
+"""The request and response message of each API call.
 
-The SDK's client knows the two message classes of a call, but the server sees only
-names and bytes. Google's own dev server has this table in `remote_api_services`,
-which is not in the PyPI package.
+The server receives only names and bytes. Google's own dev server has such a table in
+`remote_api_services`, but the SDK's PyPI package lacks that module.
 """
 
 import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _API = "google.appengine.api."
@@ -25,9 +24,11 @@ class _Service:
     module: str
     methods: str
     prefix: str = ""
-    # method: "Request Response", for those that the rule does not fit; a name
-    # without a module is in the service's own
-    exceptions: Mapping[str, str] | None = None
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+    """method: "Request Response", where the rule does not hold.
+
+    A name without a module is in the service's own.
+    """
 
 
 _SERVICES = {
@@ -52,7 +53,7 @@ _SERVICES = {
         "AddActions AllocateIds BeginTransaction Commit CreateIndex Delete DeleteIndex"
         " Get GetIndices Next Put Rollback RunQuery Touch UpdateIndex",
         exceptions={
-            # what the task queue's stub sends here for a transactional task
+            # The task queue's stub sends this for a transactional task.
             "AddActions": f"{_API}taskqueue.taskqueue_service_bytes_pb2:"
             f"TaskQueueBulkAddRequest {_VOID}",
             "BeginTransaction": "BeginTransactionRequest Transaction",
@@ -126,15 +127,14 @@ def message_classes(service: str, method: str) -> tuple[Any, Any]:
     """Return the request and response classes of a call.
 
     Raises:
-        LookupError: there is no such service, or it has no such method; the message
-            says which.
+        LookupError: there is no such service or method; the message says which.
     """
     known = _SERVICES.get(service)
     if known is None:
         raise LookupError(f"there is no service {service!r}")
     if method not in known.methods.split():
         raise LookupError(f"service {service!r} has no method {method!r}")
-    names = (known.exceptions or {}).get(
+    names = known.exceptions.get(
         method, f"{known.prefix}{method}Request {known.prefix}{method}Response"
     )
     request, response = (_resolve(known.module, name) for name in names.split())

@@ -1,12 +1,9 @@
 """The 14 App Engine services: which of the SDK's stubs answers, and where it runs."""
 
 import asyncio
-import functools
-import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from google.appengine.api import apiproxy_stub_map, full_app_id
@@ -15,39 +12,29 @@ from google.protobuf.message import DecodeError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
-from gae_devserver.services.stubs import MAKERS, Surroundings
+from gae_devserver.services.stub_map import StubMap
+from gae_devserver.services.stubs import MAKERS, MakeStub, Surroundings
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.stub import TaskQueue
 
-logger = logging.getLogger("gae_devserver")
-
-# these wait for the network or compute for long; in the loop they would stall every
-# other request, and an app that fetches a URL of its own would wait for itself
+# These wait for the network or compute for long. In the loop they would stall every
+# other request, and an app that fetches one of its own URLs would wait for itself.
 _IN_THREADS = frozenset({"images", "mail", "urlfetch"})
 _MAX_THREADS = 32
 _OFFSET = "clock offset in microseconds"
 
-# from here on memcache takes an expiration for seconds since the epoch
+# Memcache reads a longer expiration as seconds since the epoch.
 _MAX_MEMCACHE_SECONDS = 30 * 86400
 
 
-class _StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
-    """The stubs by service, made when they are first asked for."""
-
-    def __init__(self, make: Callable[[str], Any]) -> None:
-        super().__init__()
-        self.GetStub = make
-
-
 class Services:
-    """All services of one app. To be made inside the event loop that it serves."""
+    """All services of one app, for the event loop that is running."""
 
     def __init__(
         self,
@@ -58,6 +45,7 @@ class Services:
         *,
         default_hostname: str,
         version: str = "1",
+        makers: Mapping[str, MakeStub] = MAKERS,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
     ) -> None:
@@ -70,23 +58,22 @@ class Services:
             clock: the time of tasks and of memcache.
             default_hostname: "host:port" of the app.
             version: what the app has as GAE_VERSION.
+            makers: what makes the stubs of the services that nothing is stored for.
             lock_deadline: seconds that a transaction waits for another.
             storage: where entities, tasks and the clock are kept; None: nowhere.
         """
         self.app_id = f"dev~{project}"
         full_app_id.put(self.app_id)
-        # the blobstore's stub makes a user of nobody, and that asserts a domain
+        # The blobstore's stub creates a user without an address, which fails without
+        # a domain.
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
         self._around = Surroundings(self.app_id, default_hostname, clock, info)
-        self._stubs: dict[str, Any] = {}
-        # the stubs call each other through the SDK's client, for instance a commit
-        # the task queue
-        apiproxy_stub_map.apiproxy = _StubMap(self.stub)
+        self._makers = makers
+        apiproxy_stub_map.apiproxy = StubMap(self.stub)
         self._storage = storage
         if storage is not None:
             clock.offset = (storage.counter(_OFFSET) or 0) / 1e6
@@ -102,46 +89,21 @@ class Services:
             version=version,
             storage=storage,
         )
-        self._add("datastore_v3", datastore)
-        self._add("taskqueue", self.taskqueue)
+        self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
         self.when_cleared: Callable[[], None] = lambda: None
         """Called when all is forgotten, for what is kept elsewhere."""
         requests.on_end(self.datastore.request_ended)
 
     def stub(self, service: str) -> Any:
-        """Return the stub of a service.
+        """Return the stub of a service, made when it is first needed.
 
         Raises:
             KeyError: there is no such service.
         """
         if service not in self._stubs:
-            self._add(service, MAKERS[service](self._around))
+            self._stubs[service] = self._makers[service](self._around)
         return self._stubs[service]
-
-    def _add(self, service: str, stub: Any) -> None:
-        if service not in _IN_THREADS:
-            # a stub with state is not thread-safe, so a call out of a thread (images
-            # reads blobs) is carried out in the loop
-            stub.MakeSyncCall = self._in_loop(stub.MakeSyncCall)
-        self._stubs[service] = stub
-
-    def _in_loop(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(done: Future[Any], args: tuple[Any, ...], kwargs: Any) -> None:
-            try:
-                done.set_result(function(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - the caller raises it
-                done.set_exception(error)
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == self._loop_thread:
-                return function(*args, **kwargs)
-            done: Future[Any] = Future()
-            self._loop.call_soon_threadsafe(run, done, args, kwargs)
-            return done.result()
-
-        return call
 
     async def call(self, service: str, method: str, data: bytes, ticket: str) -> bytes:
         """Carry out one API call.
@@ -156,7 +118,7 @@ class Services:
             The serialized response message.
 
         Raises:
-            apiproxy_errors.Error: what the client is to see.
+            apiproxy_errors.Error: the error that the client raises in the app.
         """
         try:
             request_class, response_class = rpc_table.message_classes(service, method)
@@ -175,13 +137,12 @@ class Services:
         try:
             await self._ask(service, method, request, response, ticket)
         except AssertionError as error:
-            # so the stubs refuse what the SDK's own client never sends
+            # The stubs assert what the SDK's own client never violates.
             raise apiproxy_errors.ArgumentError(str(error)) from None
         finally:
             self.datastore.claim(ticket)
             self.flush()
-        serialized: bytes = response.SerializeToString()
-        return serialized
+        return response.SerializeToString()
 
     async def _ask(
         self, service: str, method: str, request: Any, response: Any, ticket: str
@@ -193,32 +154,31 @@ class Services:
             self.taskqueue.accept(method, request)
         elif service == "memcache" and method == "Set":
             for item in request.item:
-                # a moment, computed by the app with the real time; else a duration
+                # The app computed this moment with the real time. A duration needs
+                # no change.
                 if item.expiration_time > _MAX_MEMCACHE_SECONDS:
                     item.expiration_time += int(self._clock.offset)
-        ask = functools.partial(
-            self.stub(service).MakeSyncCall,
-            *(service, method, request, response, ticket),
-        )
+        ask = self.stub(service).MakeSyncCall
+        args = (service, method, request, response, ticket)
         if service in _IN_THREADS:
-            await self._loop.run_in_executor(self._executor, ask)
+            await self._loop.run_in_executor(self._executor, ask, *args)
         else:
-            ask()
+            ask(*args)
 
     def flush(self) -> None:
-        """Write what has changed to the storage; to be called before an answer."""
+        """Store the clock and all other changes. Call it before each answer."""
         if self._storage is not None:
             if self._clock.offset != self._stored_offset:
                 self._stored_offset = self._clock.offset
                 self._storage.set_counter(_OFFSET, int(self._stored_offset * 1e6))
             self._storage.flush()
 
-    def update_queues(self, queues: Sequence[QueueConfig]) -> None:
-        """Take over a changed queue.yaml."""
-        self.taskqueue.update(queues)
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed queue.yaml."""
+        self.taskqueue.update(config.queues)
 
     def clear(self) -> None:
-        """Forget entities, tasks and whatever the other services keep."""
+        """Delete entities, tasks and what every other service keeps."""
         self.datastore.clear()
         self.taskqueue.clear()
         self.when_cleared()
@@ -228,7 +188,7 @@ class Services:
             del self._stubs[service]
 
     def close(self) -> None:
-        """Let go of the threads; what still runs in them is not waited for."""
+        """Close the threads, without waiting for them, and the storage."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         if self._storage is not None:
             self._storage.close()

@@ -1,6 +1,6 @@
-"""How to make the stubs that are made when they are first asked for."""
+"""Make the SDK's stubs, except those of the datastore and the task queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from gae_devserver.services.request_info import AppRequestInfo
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What stubs are made with."""
+    """What the stubs need to know."""
 
     app_id: str
     """"dev~" and the project."""
@@ -20,13 +20,15 @@ class Surroundings:
     info: AppRequestInfo
 
 
-# The imports are in the functions: a server that only runs tasks is ready sooner.
+MakeStub = Callable[[Surroundings], Any]
+
+# Each function imports its stub itself: the server starts sooner without them.
 
 
 def _app_identity(_: Surroundings) -> Any:
     from google.appengine.api.app_identity import app_identity_stub
 
-    # not Create(): that looks for credentials on the network first
+    # Create() would look for credentials on the network first.
     return app_identity_stub.AppIdentityServiceStub()
 
 
@@ -36,7 +38,7 @@ def _blobstore(around: Surroundings) -> Any:
     return blobstore_stub.BlobstoreServiceStub(
         dict_blob_storage.DictBlobStorage(),
         request_data=around.info,
-        # without one the stub makes a folder, which it never uses nor deletes
+        # Without a name, the stub makes a folder that it neither uses nor deletes.
         storage_dir="unused",
     )
 
@@ -57,7 +59,7 @@ def _images(around: Surroundings) -> Any:
     from google.appengine.api.images import images_stub
     from PIL import Image
 
-    # the stub's name for it, which Pillow 10 has dropped
+    # The stub uses this name, which Pillow 10 removed.
     Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
     return images_stub.ImagesServiceStub(host_prefix=f"http://{around.hostname}")
 
@@ -104,7 +106,7 @@ def _user(around: Surroundings) -> Any:
     return user_service_stub.UserServiceStub(request_data=around.info)
 
 
-MAKERS: dict[str, Callable[[Surroundings], Any]] = {
+MAKERS: Mapping[str, MakeStub] = {
     "app_identity_service": _app_identity,
     "blobstore": _blobstore,
     "capability_service": _capability,

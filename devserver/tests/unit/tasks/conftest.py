@@ -49,7 +49,7 @@ class Bench:
 
     def configure(self, *queues: QueueConfig) -> None:
         """Reload queue.yaml with these queues and the default one."""
-        self.server.services.update_queues([QueueConfig("default"), *queues])
+        self.server.services.taskqueue.update([QueueConfig("default"), *queues])
 
     def hold(self, *statuses: int) -> asyncio.Event:
         """Hold the next tasks until the event is set; then answer with `statuses`."""

@@ -283,14 +283,14 @@ async def test_a_queue_that_goes_before_the_commit(
     transaction = await api.begin()
     await api.put(reference("Counter", "x"), 1, transaction)
     added = [await api.add(queue="other", transaction=transaction) for _ in range(2)]
-    server.services.update_queues([DEFAULT])
+    server.services.taskqueue.update([DEFAULT])
     await api.commit(transaction)
     assert await api.get(reference("Counter", "x")) == 1
     assert " other" in caplog.records[-1].getMessage()
     assert " 2 tasks " in caplog.records[-1].getMessage()
     assert list(server.services.taskqueue.queues()) == ["default"]
 
-    server.services.update_queues([DEFAULT, OTHER])
+    server.services.taskqueue.update([DEFAULT, OTHER])
     assert sorted(await names(api, "other")) == sorted(added)
 
 
@@ -299,7 +299,7 @@ async def test_a_queue_that_changes_before_the_commit(server: Server) -> None:
     api = server.request()
     transaction = await api.begin()
     added = await api.add(queue="other", transaction=transaction)
-    server.services.update_queues([DEFAULT, QueueConfig("other", mode="pull")])
+    server.services.taskqueue.update([DEFAULT, QueueConfig("other", mode="pull")])
     await api.commit(transaction)
     assert await names(api, "other") == [added]
 
@@ -396,7 +396,7 @@ async def test_a_changed_queue_yaml_keeps_the_tasks_of_a_queue_that_stays(
     await api.add("a", queue="other")
     server.services.taskqueue.queues()["other"].paused = True
     changed = QueueConfig("other", rate=5.0, rate_text="5/s", bucket_size=9)
-    server.services.update_queues([DEFAULT, changed, QueueConfig("new")])
+    server.services.taskqueue.update([DEFAULT, changed, QueueConfig("new")])
     queue = server.services.taskqueue.queues()["other"]
     assert (queue.config, queue.bucket_capacity, queue.paused) == (changed, 9, True)
     assert await names(api, "other") == ["a"]
@@ -411,13 +411,13 @@ async def test_a_warning_tells_how_many_tasks_wait_for_a_removed_queue(
     """Its tasks are back with the queue; an empty queue causes no warning."""
     api = server.request()
     await api.bulk_add(add_request(queue="other") for _ in range(3))
-    server.services.update_queues([DEFAULT])
+    server.services.taskqueue.update([DEFAULT])
     assert list(server.services.taskqueue.queues()) == ["default"]
     assert await code_of(api.add(queue="other")) == TASK_ERRORS.UNKNOWN_QUEUE
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert " other" in record.getMessage()
     assert " 3 tasks " in record.getMessage()
-    server.services.update_queues([DEFAULT, OTHER])
+    server.services.taskqueue.update([DEFAULT, OTHER])
     assert len(await api.tasks("other")) == 3
 
 
