@@ -1,15 +1,14 @@
-"""A JSON API to look into the server and to steer it: queues, entities, clock.
+"""The State API: shows and changes queues, entities and the clock over HTTP.
 
 Tests use it. The distribution's README documents it.
 """
 
-import base64
+import functools
 import json
 import logging
-import math
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 from aiohttp import web
 from google.appengine.api import datastore, datastore_errors
@@ -17,6 +16,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.console import as_json
 from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
@@ -26,7 +26,6 @@ from gae_devserver.http.server import (
 )
 from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
-from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 
@@ -34,11 +33,10 @@ logger = logging.getLogger("gae_devserver")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_QUIET_SECONDS = 5.0
-_MAX_ADVANCE_SECONDS = 10 * 365 * 86400.0
+_MAX_ADVANCE_SECONDS = 10 * 365 * 86400
 _ADVANCES = (
     'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
-    f"to {_MAX_ADVANCE_SECONDS:.0f}."
+    f"to {_MAX_ADVANCE_SECONDS}."
 )
 
 
@@ -46,20 +44,38 @@ class StateApi:
     """Serves the state of one app's services."""
 
     def __init__(
-        self, services: Services, runner: TaskRunner, clock: Clock, token: str
+        self,
+        services: Services,
+        runner: TaskRunner,
+        clock: Clock,
+        token: str,
+        *,
+        quiet_seconds: float = 5.0,
     ) -> None:
+        """Make the server.
+
+        Args:
+            services: what the app has stored and queued.
+            runner: what runs the tasks, by
+            clock: the time of the tasks.
+            token: what a change requires in the header X-Devserver-Token.
+            quiet_seconds: how long a reset waits for the tasks that run.
+        """
         self._services = services
         self._taskqueue = services.taskqueue
-        self._task_runner = runner
+        self._runner = runner
         self._clock = clock
         self._token = token
+        self._quiet_seconds = quiet_seconds
         app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
         queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
+        pause = functools.partial(self._set_paused, paused=True)
+        resume = functools.partial(self._set_paused, paused=False)
         app.add_routes(
             [
                 web.get("/queues", self._get_queues),
-                web.post(queue + "/pause", self._pause),
-                web.post(queue + "/resume", self._resume),
+                web.post(queue + "/pause", pause),
+                web.post(queue + "/resume", resume),
                 web.post(queue + "/purge", self._purge),
                 web.get(task, self._get_task),
                 web.post(task + "/run", self._run_task),
@@ -72,14 +88,22 @@ class StateApi:
         )
         self._server = HttpServer(app)
 
+    async def start(self, sock: socket.socket) -> None:
+        """Serve on a listening socket."""
+        await self._server.start(sock)
+
+    async def stop(self) -> None:
+        """Close the port."""
+        await self._server.stop()
+
     @web.middleware
     async def _guard(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        """Refuse what a web page in a browser here could send, and who lacks the token.
+        """Refuse changes by a web page in a browser here, or without the token.
 
-        A page can send text and forms to a loopback port, but JSON or a header of its
-        own only after asking, which this API does not answer.
+        A page can send text and forms to a loopback port. Before JSON or a header of
+        its own, its browser asks for permission, which this API never gives.
         """
         check_host(request)
         if request.method not in {"GET", "HEAD"}:
@@ -103,51 +127,11 @@ class StateApi:
     async def _flush(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        """Write to the storage what a request has changed, before it is answered."""
+        """Write what a request has changed to the storage before it is answered."""
         try:
             return await handler(request)
         finally:
             self._services.flush()
-
-    async def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket."""
-        await self._server.start(sock)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
-
-    async def _get_queues(self, request: web.Request) -> web.Response:
-        queues = self._taskqueue.queues().values()
-        return web.json_response({"queues": [self._describe(q) for q in queues]})
-
-    def _describe(self, queue: Queue) -> dict[str, Any]:
-        return {
-            "name": queue.queue_name,
-            "mode": queue.config.mode,
-            "rate": queue.config.rate,
-            "bucket_size": queue.config.bucket_size,
-            "max_concurrent_requests": queue.config.max_concurrent_requests,
-            "paused": bool(queue.paused),
-            "executed_last_hour": queue.finished_since(self._clock.now() - 3600),
-            "tasks": [self._describe_task(queue, task) for task in queue._GetTasks()],
-        }
-
-    def _describe_task(self, queue: Queue, task: Any) -> dict[str, Any]:
-        name = task.task_name.decode()
-        due = task.eta_usec / 1e6
-        return {
-            "name": name,
-            "method": task.RequestMethod.Name(task.method),
-            "url": _text(task.url),
-            "eta": due - self._clock.offset,
-            "due_in": due - self._clock.now(),
-            "retry_count": task.retry_count,
-            "execution_count": task.execution_count,
-            "function": function_name(task.body),
-            "size": len(task.body),
-            "running": name in queue.running,
-        }
 
     def _queue(self, request: web.Request) -> Queue:
         name = request.match_info["queue"]
@@ -166,24 +150,14 @@ class StateApi:
             )
         return queue, task
 
-    async def _get_task(self, request: web.Request) -> web.Response:
-        queue, task = self._queue_and_task(request)
-        more = {
-            "headers": [[_text(h.key), _text(h.value)] for h in task.header],
-            "payload": base64.b64encode(task.body).decode(),
-        }
-        return web.json_response(self._describe_task(queue, task) | more)
+    async def _get_queues(self, request: web.Request) -> web.Response:
+        queues = self._taskqueue.queues().values()
+        described = [as_json.describe_queue(queue, self._clock) for queue in queues]
+        return web.json_response({"queues": described})
 
-    async def _pause(self, request: web.Request) -> web.Response:
-        return self._set_paused(request, True)
-
-    async def _resume(self, request: web.Request) -> web.Response:
-        return self._set_paused(request, False)
-
-    def _set_paused(self, request: web.Request, paused: bool) -> web.Response:
-        queue = self._queue(request)
-        queue.paused = paused
-        self._task_runner.wake()
+    async def _set_paused(self, request: web.Request, *, paused: bool) -> web.Response:
+        self._queue(request).paused = paused
+        self._runner.wake()
         return web.json_response({"paused": paused})
 
     async def _purge(self, request: web.Request) -> web.Response:
@@ -191,6 +165,11 @@ class StateApi:
         purged = queue.Count()
         queue.PurgeQueue()
         return web.json_response({"purged": purged})
+
+    async def _get_task(self, request: web.Request) -> web.Response:
+        queue, task = self._queue_and_task(request)
+        described = as_json.describe_task(queue, task, self._clock)
+        return web.json_response(described | as_json.describe_contents(task))
 
     async def _run_task(self, request: web.Request) -> web.Response:
         queue, task = self._queue_and_task(request)
@@ -202,26 +181,18 @@ class StateApi:
         result = queue.Delete(task.task_name)
         return web.json_response({"deleted": result == pb.TaskQueueServiceError.OK})
 
+    def _describe_clock(self) -> dict[str, float]:
+        return {"now": self._clock.now(), "offset": self._clock.offset}
+
     async def _get_clock(self, request: web.Request) -> web.Response:
         return web.json_response(self._describe_clock())
 
-    def _describe_clock(self) -> dict[str, Any]:
-        return {"now": self._clock.now(), "offset": self._clock.offset}
-
     async def _advance(self, request: web.Request) -> web.Response:
-        try:
-            wanted = json.loads(await read_body(request) or b"null")
-        except (ValueError, RecursionError) as error:
-            raise web.HTTPBadRequest(
-                text=f"The body is not valid JSON ({error}). {_ADVANCES}"
-            ) from None
-        seconds = wanted.get("seconds") if isinstance(wanted, dict) else None
-        if wanted == {"to": "next_task"}:
-            count = await self._task_runner.advance_to_next_task()
-        elif _is_duration(seconds):
-            count = await self._task_runner.advance(seconds)
+        seconds = _seconds_in(await read_body(request))
+        if seconds is None:
+            count = await self._runner.advance_to_next_task()
         else:
-            raise web.HTTPBadRequest(text=_ADVANCES)
+            count = await self._runner.advance(seconds)
         return web.json_response(self._describe_clock() | {"tasks_run": count})
 
     async def _get_entities(self, request: web.Request) -> web.Response:
@@ -232,65 +203,45 @@ class StateApi:
             )
         try:
             query = datastore.Query(kind, namespace=request.query.get("namespace", ""))
-            entities = [_describe_entity(entity) for entity in query.Run()]
+            entities = [as_json.describe_entity(entity) for entity in query.Run()]
         except datastore_errors.Error as error:
             raise web.HTTPBadRequest(
                 text=f"The entities cannot be read: {error}"
             ) from None
-        return web.json_response({"entities": entities}, dumps=_dumps)
+        return web.json_response({"entities": entities}, dumps=as_json.dumps)
 
     async def _reset(self, request: web.Request) -> web.Response:
-        # first no task starts any more; then those that run end, which could otherwise
-        # write after the reset; then everything goes
+        # First no task can start any more. Then those that run end, or else they could
+        # write after the reset.
         self._taskqueue.clear()
-        await self._task_runner.quiet(_QUIET_SECONDS)
+        await self._runner.quiet(self._quiet_seconds)
         self._services.clear()
         self._clock.reset()
-        self._task_runner.reset()
+        self._runner.reset()
         return web.json_response({})
 
 
-def _is_duration(value: Any) -> TypeGuard[float]:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        # false for NaN too
-        and 0 <= value <= _MAX_ADVANCE_SECONDS
-    )
+def _seconds_in(body: bytes) -> float | None:
+    """Return how far a request advances the clock; None: to the next task.
 
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace")
-
-
-def _describe_entity(entity: Any) -> dict[str, Any]:
-    key = entity.key()
-    path = key.to_path()
-    return {
-        "key": [list(pair) for pair in zip(path[::2], path[1::2], strict=True)],
-        "urlsafe": str(key),
-        "properties": dict(entity),
-    }
-
-
-def _dumps(value: Any) -> str:
-    # property types that JSON lacks (dates, keys, blobs) as the SDK prints them
+    Raises:
+        web.HTTPBadRequest: the body asks for neither.
+    """
     try:
-        return json.dumps(value, default=str, allow_nan=False)
-    except ValueError:
-        return json.dumps(_without_nan(value), default=str)
-
-
-def _without_nan(value: Any) -> Any:
-    """Return the value with the floats that JSON lacks as text."""
-    match value:
-        case dict():
-            return {name: _without_nan(item) for name, item in value.items()}
-        case list():
-            return [_without_nan(item) for item in value]
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value
+        wanted = json.loads(body or b"null")
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(
+            text=f"The body is not valid JSON ({error}). {_ADVANCES}"
+        ) from None
+    if wanted == {"to": "next_task"}:
+        return None
+    match wanted:
+        # The comparison excludes NaN too.
+        case {"seconds": int() | float() as seconds} if (
+            not isinstance(seconds, bool) and 0 <= seconds <= _MAX_ADVANCE_SECONDS
+        ):
+            return seconds
+    raise web.HTTPBadRequest(text=_ADVANCES)
 
 
 @web.middleware

@@ -1,4 +1,4 @@
-"""For tests of an app: start the dev server and drive it. May import any folder."""
+"""Tests of an app start the dev server with this. It may import any folder."""
 
 from gae_devserver.testing.dev_server import DevServer, StateApiError, Task
 from gae_devserver.testing.requests import Response

@@ -11,15 +11,14 @@ T = TypeVar("T")
 class DatastoreThread:
     """A datastore that serves Cloud NDB from a thread of this process.
 
-    The thread has an event loop of its own, so tests can use the client as an app does:
-    it blocks.
+    The thread has an event loop of its own, because the client blocks the test.
     """
 
     def __init__(self, project: str, **options: Any) -> None:
         """Serve an empty datastore on a free port.
 
         Args:
-            project: the project that the client names.
+            project: the project of the client.
             options: those of `gae_devserver.datastore_v1.server.DatastoreV1`.
         """
         self.app_id = f"dev~{project}"
@@ -54,12 +53,12 @@ class DatastoreThread:
         return asyncio.run_coroutine_threadsafe(call(), self.loop).result(20)
 
     def clear(self) -> None:
-        """Forget everything, as a reset of the dev server does."""
+        """Delete everything, as a reset of the dev server does."""
         self.do(self.server.clear)
         self.do(self.calls.clear)
 
     def stop(self) -> None:
-        """Stop it and wait for the end."""
+        """Stop the datastore, and wait until its thread has ended."""
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(20)
         assert not self._thread.is_alive()

@@ -1,4 +1,4 @@
-"""The dev server in a process of its own: start it, drive it, read its log."""
+"""Start the dev server in a process of its own, control it, and read its log."""
 
 import base64
 import json
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from gae_devserver.testing.requests import Headers, Response, send
 from gae_devserver.testing.waiting import wait_until
 
 _START_SECONDS = 30.0
-# the server promises to stop within 3 s
+# The server stops within 3 s, on a machine that is not loaded.
 _STOP_SECONDS = 10.0
 
 
@@ -25,8 +24,7 @@ _STOP_SECONDS = 10.0
 class Task:
     """A task that waits in a queue.
 
-    `due_in` is in seconds of the app's time, the virtual clock taken into account;
-    `headers` have lower-case names.
+    `due_in` is in seconds of the server's clock. `headers` have lower-case names.
     """
 
     queue: str
@@ -40,7 +38,7 @@ class Task:
 
 
 class StateApiError(RuntimeError):
-    """The State API refused a call; the text says why."""
+    """The State API refused a call. The text gives the reason."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -57,7 +55,9 @@ class DevServer:
     token: str
     """What a change through the State API requires."""
     datastore_host: str
-    """DATASTORE_EMULATOR_HOST for Cloud NDB outside of the app."""
+    """DATASTORE_EMULATOR_HOST for Cloud NDB outside the app."""
+    log_file: Path
+    """What the server and the app print."""
 
     def __init__(
         self,
@@ -72,28 +72,32 @@ class DevServer:
             app: the folder that holds app.yaml.
             options: options of the command line. The port is free unless they name one.
             log_file: where to write what the server and the app print.
-            reload: whether the app starts again when one of its files changes.
+            reload: whether a changed file restarts the app.
 
         Raises:
-            RuntimeError: the server ended; the text shows what it printed.
-            TimeoutError: the app was not ready in time; so does this one.
+            RuntimeError: the server ended. The text shows what it printed.
+            TimeoutError: the app was not ready in time. The text shows the same.
         """
-        self._log_file = Path(log_file)
-        with self._log_file.open("wb") as output:
+        self.log_file = Path(log_file)
+        with self.log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [
-                    # -P: a module in the current folder must not hide one of Python's
-                    *(sys.executable, "-P", "-m", "gae_devserver", fspath(app)),
-                    *("--port", "0", "--reload" if reload else "--no-reload"),
+                    sys.executable,
+                    "-P",  # no module in the current folder can hide one of Python's
+                    "-m",
+                    "gae_devserver",
+                    fspath(app),
+                    "--port=0",
+                    "--reload" if reload else "--no-reload",
                     *options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the tests, which stop this
+                start_new_session=True,  # Ctrl-C reaches only the tests, which stop it
             )
         try:
-            # the banner comes when the app is ready, and this is its last line
+            # The last line of the banner appears when the app is ready.
             self.wait_for_log(r"^Press Ctrl-C", _START_SECONDS)
             self.url = self._printed(r"^\s+App\s+(http://\S+)")
             self.state_url = self._printed(r"^\s+State API\s+(http://\S+)")
@@ -107,11 +111,11 @@ class DevServer:
         return str(self.wait_for_log(pattern)[1])
 
     def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
-        """Return what matches in the log, once it does; ^ and $ are those of a line.
+        """Wait for a match in the log, and return it; ^ and $ match at each line.
 
         Raises:
-            RuntimeError: the server ended before; the text shows what it printed.
-            TimeoutError: it was not printed in time; so does this one.
+            RuntimeError: the server ended before. The text shows what it printed.
+            TimeoutError: nothing matched in time. The text shows the same.
         """
 
         def look() -> re.Match[str] | None:
@@ -122,7 +126,7 @@ class DevServer:
             return found
 
         try:
-            found = wait_until(look, f"{pattern} in {self._log_file}", seconds)
+            found = wait_until(look, f"{pattern} in {self.log_file}", seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
         assert found is not None
@@ -131,12 +135,7 @@ class DevServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -149,23 +148,18 @@ class DevServer:
             self.kill()
 
     def kill(self) -> None:
-        """End the server at once, as the system does when memory runs out."""
+        """Kill the server with SIGKILL, as the system does when memory runs out."""
         self._process.kill()
         self._process.wait()
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The server's process ID."""
         return self._process.pid
-
-    @property
-    def log_file(self) -> Path:
-        """The file that takes what the server and the app print."""
-        return self._log_file
 
     def log(self) -> str:
         """Return what the server and the app have printed since the start."""
-        return self._log_file.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     def request(
         self,
@@ -218,7 +212,7 @@ class DevServer:
         return sorted(filter(None, tasks), key=lambda task: task.due_in)
 
     def _task(self, queue: str, entry: Mapping[str, Any]) -> Task | None:
-        """Return a task that was listed; None: it is gone by now."""
+        """Return a task of the list, or None where it no longer exists."""
         path = f"/queues/{quote(queue)}/tasks/{quote(entry['name'])}"
         try:
             detail = self.state("GET", path)
@@ -238,15 +232,15 @@ class DevServer:
         )
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` of the app's time pass; return once all due by then has run."""
+        """Advance the clock; return when every task due by then has run."""
         self.state("POST", "/clock/advance", {"seconds": seconds})
 
     def purge(self, queue: str = "default") -> None:
-        """Drop every task of `queue`; their names stay taken."""
+        """Delete every task of `queue`; their names stay taken."""
         self.state("POST", f"/queues/{quote(queue)}/purge")
 
     def pause(self, queue: str = "default") -> None:
-        """Run no task of `queue` until it is resumed."""
+        """Hold the tasks of `queue` until it is resumed."""
         self.state("POST", f"/queues/{quote(queue)}/pause")
 
     def resume(self, queue: str = "default") -> None:
@@ -254,5 +248,5 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Drop entities, tasks, tombstones and memcache, and set the clock back."""
+        """Delete entities, tasks, tombstones and memcache, and reset the clock."""
         self.state("POST", "/reset")

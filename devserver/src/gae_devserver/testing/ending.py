@@ -1,18 +1,17 @@
-"""End a run of tests in such a way that its fixtures stop what they have started."""
+"""End a test run so that its fixtures stop what they started."""
 
 import os
 import signal
 import threading
 from types import FrameType
 
-_PARENT_INTERVAL = 0.5
-
 
 def end_as_with_ctrl_c() -> None:
-    """Make SIGTERM raise KeyboardInterrupt, once, so that fixtures stop their servers.
+    """Make SIGTERM raise KeyboardInterrupt once, so that fixtures stop their servers.
 
-    A session runner such as nox sends SIGTERM after a Ctrl-C that has reached the tests
-    too; it must not break off what the first one has begun. A second Ctrl-C may.
+    After a Ctrl-C, which reaches the tests too, a session runner such as nox also sends
+    SIGTERM. That one is ignored, because it would interrupt the fixtures, as a second
+    Ctrl-C does.
     """
     stopping = False
 
@@ -23,22 +22,22 @@ def end_as_with_ctrl_c() -> None:
         stopping = True
         raise KeyboardInterrupt
 
-    # a shell has background jobs ignore Ctrl-C, and the servers would inherit that
+    # In a shell's background job Ctrl-C is ignored, and servers would inherit that.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, interrupt)
 
 
-def end_with_parent() -> None:
-    """Send this process SIGTERM once its parent has ended, perhaps by SIGKILL.
+def end_with_parent(interval: float = 0.5) -> None:
+    """Send this process SIGTERM when its parent has ended, perhaps by SIGKILL.
 
-    Returns at once; a thread looks every half second.
+    This returns at once; a thread checks every `interval` seconds.
     """
     parent = os.getppid()
 
     def watch() -> None:
         pause = threading.Event()
         while os.getppid() == parent:
-            pause.wait(_PARENT_INTERVAL)
+            pause.wait(interval)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

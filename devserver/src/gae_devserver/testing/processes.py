@@ -1,4 +1,4 @@
-"""What `ps` says of the processes that a server has started."""
+"""Find the processes that a server started, with `ps`."""
 
 import subprocess
 
@@ -14,7 +14,7 @@ def _all_processes() -> dict[int, int]:
 
 
 def descendants(pid: int) -> set[int]:
-    """Return the processes that a process has started, directly or not."""
+    """Return the processes that a process started, directly or not."""
     parents = _all_processes()
     found: set[int] = set()
     new = {pid}
@@ -25,10 +25,10 @@ def descendants(pid: int) -> set[int]:
 
 
 def running(pids: set[int]) -> set[int]:
-    """Return those of the processes that still run."""
+    """Return which of the processes still run."""
     return pids & _all_processes().keys()
 
 
 def wait_for_end(pids: set[int], seconds: float) -> None:
-    """Wait until none of the processes runs any more."""
+    """Wait until every one of the processes has ended."""
     wait_until(lambda: not running(pids), f"the processes {sorted(pids)} end", seconds)

@@ -1,4 +1,4 @@
-"""Send an HTTP request as it is written, and keep the answer as it came."""
+"""Send HTTP requests byte for byte, and keep the answers as they came."""
 
 import http.client
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 TIMEOUT = 60.0
-"""Seconds that a request may take, on a loaded machine too."""
+"""Seconds that a request may take, even on a loaded machine."""
 
 Headers = Iterable[tuple[str, str]]
 

@@ -1,4 +1,4 @@
-"""Wait for a condition with a deadline, never for a fixed time."""
+"""Wait for a condition instead of a fixed time."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ def wait_until(
 
     Args:
         condition: what to call until its result is true.
-        what: the condition in words, for the error.
+        what: the condition in words, for the error message.
         seconds: how long to wait.
         interval: seconds between two calls.
 

@@ -1,0 +1,84 @@
+"""How the State API shows queues, tasks and entities in JSON."""
+
+import base64
+import json
+import math
+from typing import Any
+
+from gae_devserver.clock import Clock
+from gae_devserver.tasks.function_names import function_name
+from gae_devserver.tasks.queues import Queue
+
+
+def describe_queue(queue: Queue, clock: Clock) -> dict[str, Any]:
+    """Return a queue with its tasks."""
+    return {
+        "name": queue.queue_name,
+        "mode": queue.config.mode,
+        "rate": queue.config.rate,
+        "bucket_size": queue.config.bucket_size,
+        "max_concurrent_requests": queue.config.max_concurrent_requests,
+        "paused": bool(queue.paused),
+        "executed_last_hour": queue.finished_since(clock.now() - 3600),
+        "tasks": [describe_task(queue, task, clock) for task in queue._GetTasks()],
+    }
+
+
+def describe_task(queue: Queue, task: Any, clock: Clock) -> dict[str, Any]:
+    """Return a task without its headers and payload; `eta` is in the app's time."""
+    name = task.task_name.decode()
+    due = task.eta_usec / 1e6
+    return {
+        "name": name,
+        "method": task.RequestMethod.Name(task.method),
+        "url": _text(task.url),
+        "eta": due - clock.offset,
+        "due_in": due - clock.now(),
+        "retry_count": task.retry_count,
+        "execution_count": task.execution_count,
+        "function": function_name(task.body),
+        "size": len(task.body),
+        "running": name in queue.running,
+    }
+
+
+def describe_contents(task: Any) -> dict[str, Any]:
+    """Return the headers and the payload of a task."""
+    return {
+        "headers": [[_text(h.key), _text(h.value)] for h in task.header],
+        "payload": base64.b64encode(task.body).decode(),
+    }
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def describe_entity(entity: Any) -> dict[str, Any]:
+    """Return an entity of the SDK's `datastore` module."""
+    key = entity.key()
+    path = key.to_path()
+    return {
+        "key": [list(pair) for pair in zip(path[::2], path[1::2], strict=True)],
+        "urlsafe": str(key),
+        "properties": dict(entity),
+    }
+
+
+def dumps(value: Any) -> str:
+    """Return JSON, with the values that JSON lacks as text: dates, keys, NaN."""
+    try:
+        return json.dumps(value, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), default=str)
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_nan(item) for name, item in value.items()}
+        case list():
+            return [_without_nan(item) for item in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
