@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
-from google.protobuf.message import DecodeError
 
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
@@ -20,6 +19,7 @@ from gae_devserver.http.server import (
     has_token,
     read_body,
 )
+from gae_devserver.services import rpc_table
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.terminal import printable
 
@@ -122,24 +122,13 @@ class ApiServer:
         response.rpc_error.detail = detail.replace("%", "%%")
 
     async def _call(self, http_request: web.BaseRequest) -> bytes:
-        try:
-            call = remote_api.Request.FromString(await read_body(http_request))
-        except DecodeError as error:
-            raise apiproxy_errors.ArgumentError(str(error)) from None
-        if not call.IsInitialized():
-            missing = ", ".join(call.FindInitializationErrors())
-            raise apiproxy_errors.ArgumentError(
-                f"the call lacks required fields: {missing}"
-            )
+        body = await read_body(http_request)
+        call = rpc_table.parse(remote_api.Request, body, "the call")
         what = printable(f"{call.service_name}.{call.method}")
         if not self._app_engine_apis:
-            logger.error(
-                "%s was refused: app.yaml lacks the setting 'app_engine_apis: true'",
-                what,
-            )
-            raise apiproxy_errors.FeatureNotEnabledError(
-                "app.yaml lacks the setting 'app_engine_apis: true'"
-            )
+            reason = "app.yaml lacks the setting 'app_engine_apis: true'"
+            logger.error("%s was refused: %s", what, reason)
+            raise apiproxy_errors.FeatureNotEnabledError(reason)
         with self._ticket(call.request_id, http_request) as ticket:
             if ticket is None:
                 reason = f"{what} was made outside of a request, or after its end"

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.appengine.runtime import apiproxy_errors
+from google.protobuf.message import DecodeError
+
 _API = "google.appengine.api."
 _DATASTORE = "google.appengine.datastore."
 _ENTITY = _DATASTORE + "entity_bytes_pb2:"
@@ -139,6 +142,22 @@ def message_classes(service: str, method: str) -> tuple[Any, Any]:
     )
     request, response = (_resolve(known.module, name) for name in names.split())
     return request, response
+
+
+def parse(message_class: Any, data: bytes, what: str) -> Any:
+    """Return the message that `data` holds.
+
+    Raises:
+        apiproxy_errors.ArgumentError: it holds none, or one that lacks required fields.
+    """
+    try:
+        message = message_class.FromString(data)
+    except DecodeError as error:
+        raise apiproxy_errors.ArgumentError(str(error)) from None
+    if not message.IsInitialized():
+        missing = ", ".join(message.FindInitializationErrors())
+        raise apiproxy_errors.ArgumentError(f"{what} lacks required fields: {missing}")
+    return message
 
 
 def _resolve(default_module: str, name: str) -> Any:

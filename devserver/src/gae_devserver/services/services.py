@@ -8,7 +8,6 @@ from typing import Any
 
 from google.appengine.api import apiproxy_stub_map, full_app_id
 from google.appengine.runtime import apiproxy_errors
-from google.protobuf.message import DecodeError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
@@ -124,15 +123,7 @@ class Services:
             request_class, response_class = rpc_table.message_classes(service, method)
         except LookupError as error:
             raise apiproxy_errors.CallNotFoundError(error.args[0]) from None
-        try:
-            request = request_class.FromString(data)
-        except DecodeError as error:
-            raise apiproxy_errors.ArgumentError(str(error)) from None
-        if not request.IsInitialized():
-            missing = ", ".join(request.FindInitializationErrors())
-            raise apiproxy_errors.ArgumentError(
-                f"the request lacks required fields: {missing}"
-            )
+        request = rpc_table.parse(request_class, data, "the request")
         response = response_class()
         try:
             await self._ask(service, method, request, response, ticket)
