@@ -1,4 +1,4 @@
-"""Options of these tests, and how a run of them ends."""
+"""Options of the tests, and the end of a test run."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_configure() -> None:
-    """Let nox end the run so that what it has started is stopped too."""
+    """Stop everything that the run started when nox ends it."""
     ending.end_as_with_ctrl_c()
     if "NOX_CURRENT_SESSION" in os.environ:
         ending.end_with_parent()

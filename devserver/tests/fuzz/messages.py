@@ -1,4 +1,4 @@
-"""Protocol buffers of a known kind with unforeseen contents."""
+"""Protocol buffers with random contents."""
 
 import math
 import random
@@ -31,7 +31,7 @@ def fill(message: Any, chance: random.Random, depth: int = 0) -> Any:
 
 
 def _value(field: Any, chance: random.Random) -> Any:
-    """Return a value that fits the field's type, though perhaps nothing else."""
+    """Return a value that fits the field's type, though perhaps not its meaning."""
     if field.enum_type is not None:
         return chance.choice(field.enum_type.values).number
     kind = field.cpp_type

@@ -49,7 +49,7 @@ def filled(message: Message) -> Message:
 
 
 def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
-    """Return what an app.yaml with only the necessary lines, and queue.yaml, say."""
+    """Return the configuration of a minimal app.yaml, and of a queue.yaml."""
     config = AppConfig(
         folder=Path("app"),
         runtime="python313",
@@ -66,7 +66,7 @@ def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
 
 
 def retry_parameters(**parameters: Any) -> queueinfo.RetryParameters:
-    """Return `retry_parameters` of queue.yaml as its parser does."""
+    """Return `retry_parameters` as the parser of queue.yaml does."""
     return queueinfo.RetryParameters(**parameters)
 
 
@@ -148,7 +148,7 @@ class AppRequest:
         """Add to a counter in one transaction."""
         transaction = await self.begin()
         count = await self.get(key, transaction) or 0
-        # others get their turn between the read and the write, as over HTTP
+        # Other requests get their turn between the read and the write, as over HTTP.
         await asyncio.sleep(0)
         await self.put(key, count + amount, transaction)
         await self.commit(transaction)
@@ -195,7 +195,7 @@ def add_request(
 
 
 class Server:
-    """The services with requests that are running, made inside the loop."""
+    """The services and the running requests, for the event loop that is running."""
 
     def __init__(
         self, *queues: QueueConfig, clock: Clock | None = None, **options: Any

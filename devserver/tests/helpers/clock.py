@@ -6,7 +6,7 @@ from gae_devserver.clock import Clock
 
 
 class StoppedClock(Clock):
-    """A clock that only `offset` moves, so that moments can be compared exactly."""
+    """A clock that only `offset` moves, so that tests can compare times exactly."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An app that stands where the front sends tasks, and answers as told."""
+"""A fake app that records the tasks it receives, and answers as a test chooses."""
 
 import asyncio
 import dataclasses
@@ -32,11 +32,11 @@ class Execution:
 
 
 Outcome = int | BaseException | Awaitable[int]
-"""What comes of one execution: a status, an error, or something to wait for."""
+"""The result of one execution: a status, an error, or something to wait for."""
 
 
 class App:
-    """Stands where the front sends tasks; answers 200, or what a test has chosen."""
+    """Takes tasks in place of the front; answers 200, or what a test chooses."""
 
     def __init__(self, clock: StoppedClock) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class App:
         self.peak = 0
 
     async def ready(self) -> None:
-        """Say whether the app runs (`gae_devserver.tasks.runner.Ready`)."""
+        """Fail if the app does not run (`gae_devserver.tasks.runner.Ready`)."""
         if self.failure is not None:
             raise AppUnavailable(self.failure)
 
@@ -69,7 +69,7 @@ class App:
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
-            # the answer of an app takes a turn of the loop at least
+            # The answer of an app takes at least one turn of the loop.
             await asyncio.sleep(0)
             outcome = self.answer(execution)
             if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""Wait in the event loop for a condition, never for a fixed time."""
+"""Wait in the event loop for a condition instead of a fixed time."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,12 +10,12 @@ PATIENCE = 20.0
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Let the loop run until `condition` is true; fail after `seconds`."""
     async with asyncio.timeout(seconds):
-        # what is waited for has no event of its own
+        # The conditions have no event to wait for.
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
 async def settled(turns: int = 20) -> None:
-    """Let everything run that can run without waiting for anything."""
+    """Let everything run that waits for nothing but the loop."""
     for _ in range(turns):
         await asyncio.sleep(0)

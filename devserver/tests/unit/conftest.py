@@ -1,7 +1,7 @@
-"""Fixtures of the dev server's unit tests: services, a clock and an app of their own.
+"""Fixtures of the dev server's unit tests: services, a clock and a fake app.
 
-Tests that need the event loop carry `pytest.mark.asyncio`, so either mode of
-pytest-asyncio will do.
+Tests that need the event loop have the mark `asyncio`, so they run in either mode of
+pytest-asyncio.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ def clock() -> StoppedClock:
 
 @pytest_asyncio.fixture
 async def make_server(clock: StoppedClock) -> AsyncIterator[Callable[..., Server]]:
-    """Make services, for given queues and with given options."""
+    """Make services with given queues and options."""
     servers: list[Server] = []
 
     def make(*queues: Any, **options: Any) -> Server:
@@ -54,5 +54,5 @@ async def api(server: Server) -> AppRequest:
 
 @pytest.fixture
 def app(clock: StoppedClock) -> App:
-    """An app that takes tasks and answers as told."""
+    """A fake app that records its tasks."""
     return App(clock)

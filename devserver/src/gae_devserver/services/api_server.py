@@ -53,13 +53,13 @@ class ApiServer:
         app_engine_apis: bool,
         token: str,
     ) -> None:
-        """Serve the requests that run, and programs that have the token.
+        """Serve the running requests, and programs that have the token.
 
         Args:
             call: carries out one API call (`Services.call`).
-            requests: the tickets that are good for a call.
-            app_engine_apis: what app.yaml says; without it every call is refused.
-            token: what a call without a ticket brings in X-Devserver-Token.
+            requests: the running requests, whose tickets allow calls.
+            app_engine_apis: the setting of app.yaml; without it every call is refused.
+            token: allows a call without a ticket, in the header X-Devserver-Token.
         """
         self._carry_out = call
         self._requests = requests

@@ -18,7 +18,7 @@ class DatastoreThread:
         """Serve an empty datastore on a free port.
 
         Args:
-            project: the project of the client.
+            project: the project that the client names.
             options: those of `gae_devserver.datastore_v1.server.DatastoreV1`.
         """
         self.app_id = f"dev~{project}"
