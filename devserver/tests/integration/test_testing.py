@@ -47,7 +47,7 @@ def names(server: DevServer) -> list[str]:
 
 
 def test_tasks_are_listed_in_the_order_in_which_they_run(server: DevServer) -> None:
-    """Each with what the app was told to get."""
+    """Each has the headers and the payload that the app will receive."""
     for name, countdown in (("late", 3600), ("soon", 60)):
         assert defer(server, name, countdown) == 200
 
@@ -62,7 +62,7 @@ def test_tasks_are_listed_in_the_order_in_which_they_run(server: DevServer) -> N
 
 
 def test_advance_runs_what_is_due_by_then(server: DevServer) -> None:
-    """It returns when that has run, and nothing else has."""
+    """It returns when those tasks have run; no other task runs."""
     defer(server, "late", 3600)
     defer(server, "soon", 60)
 
@@ -73,7 +73,7 @@ def test_advance_runs_what_is_due_by_then(server: DevServer) -> None:
 
 
 def test_a_queue_is_paused_resumed_and_purged(server: DevServer) -> None:
-    """A purge drops tasks and keeps their names; a reset frees these too."""
+    """A purge deletes tasks and keeps their names, which a reset frees."""
     server.pause()
     defer(server, "waits")
     server.advance(1)
@@ -133,7 +133,7 @@ def test_what_is_not_printed_in_time(server: DevServer) -> None:
 
 
 def test_options_of_the_command_line(tmp_path: Path) -> None:
-    """They follow the folder, and a project is what the app believes to be in."""
+    """They follow the folder; the app runs in the project that they name."""
     app = make_app(tmp_path / "app", SHOW_PROJECT)
     options = ("--project", "another-project")
     with DevServer(app, *options, log_file=tmp_path / "log") as server:

@@ -53,12 +53,12 @@ class Services:
         Args:
             config: the app's app.yaml and queue.yaml.
             project: the project; the app id is "dev~" and the project.
-            requests: the requests that run, by ticket.
-            clock: the time of tasks and of memcache.
+            requests: the running requests, by ticket.
+            clock: the time of tasks and memcache.
             default_hostname: "host:port" of the app.
-            version: what the app has as GAE_VERSION.
-            makers: what makes the stubs of the services that nothing is stored for.
-            lock_deadline: seconds that a transaction waits for another.
+            version: the GAE_VERSION of the app.
+            makers: make the stubs, except those of the datastore and the task queue.
+            lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
         """
         self.app_id = f"dev~{project}"
