@@ -108,7 +108,7 @@ class DevServer:
             raise
 
     def _printed(self, pattern: str) -> str:
-        return str(self.wait_for_log(pattern)[1])
+        return self.wait_for_log(pattern)[1]
 
     def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
         """Wait for a match in the log, and return it; ^ and $ match at each line.
@@ -126,11 +126,9 @@ class DevServer:
             return found
 
         try:
-            found = wait_until(look, f"{pattern} in {self.log_file}", seconds)
+            return wait_until(look, f"{pattern} in {self.log_file}", seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
-        assert found is not None
-        return found
 
     def __enter__(self) -> Self:
         return self
@@ -140,8 +138,7 @@ class DevServer:
 
     def stop(self) -> None:
         """Stop the server, which stops the app."""
-        if self._process.poll() is None:
-            self._process.terminate()
+        self._process.terminate()
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
