@@ -1,4 +1,4 @@
-"""API calls as the SDK inside the app makes them, and the services that answer."""
+"""The services, and API calls as the SDK inside the app makes them."""
 
 import asyncio
 import dataclasses
@@ -132,7 +132,7 @@ class AppRequest:
         return (await self.call("datastore_v3", "Put", request)).key[0]
 
     async def delete(self, key: Message) -> None:
-        """Delete an entity outside of a transaction."""
+        """Delete an entity outside a transaction."""
         request = datastore_pb.DeleteRequest(key=[key])
         await self.call("datastore_v3", "Delete", request)
 

@@ -55,10 +55,10 @@ class StateApi:
         """Make the server.
 
         Args:
-            services: what the app has stored and queued.
-            runner: what runs the tasks, by
-            clock: the time of the tasks.
-            token: what a change requires in the header X-Devserver-Token.
+            services: hold the entities and tasks.
+            runner: runs the tasks.
+            clock: the time by which tasks are due.
+            token: allows changes, in the header X-Devserver-Token.
             quiet_seconds: how long a reset waits for the tasks that run.
         """
         self._services = services
@@ -211,8 +211,8 @@ class StateApi:
         return web.json_response({"entities": entities}, dumps=as_json.dumps)
 
     async def _reset(self, request: web.Request) -> web.Response:
-        # First no task can start any more. Then those that run end, or else they could
-        # write after the reset.
+        # Cleared queues start no new tasks. Running tasks must end before the rest is
+        # cleared, or they would write after the reset.
         self._taskqueue.clear()
         await self._runner.quiet(self._quiet_seconds)
         self._services.clear()

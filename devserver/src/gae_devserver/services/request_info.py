@@ -1,4 +1,4 @@
-"""What the SDK's stubs ask about the app, and about the request that makes a call."""
+"""The app, and the request that makes a call, as the SDK's stubs see them."""
 
 from typing import Any
 
@@ -52,5 +52,5 @@ class AppRequestInfo(request_info.RequestInfo):  # type: ignore[misc]
         """Return None: the app runs as a single instance."""
 
     def get_dispatcher(self) -> Dispatcher:
-        """Return what knows the services and versions."""
+        """Return the dispatcher of the modules API."""
         return self._dispatcher

@@ -1,4 +1,4 @@
-"""Tests of an app start the dev server with this. It may import any folder."""
+"""Tools for tests of an app: start the dev server. May import any folder."""
 
 from gae_devserver.testing.dev_server import DevServer, StateApiError, Task
 from gae_devserver.testing.requests import Response

@@ -16,7 +16,7 @@ from gae_devserver.testing.requests import Headers, Response, send
 from gae_devserver.testing.waiting import wait_until
 
 _START_SECONDS = 30.0
-# The server stops within 3 s, on a machine that is not loaded.
+# The server stops within 3 s unless the machine is loaded.
 _STOP_SECONDS = 10.0
 
 

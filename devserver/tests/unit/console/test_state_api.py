@@ -185,7 +185,7 @@ async def test_the_tasks_are_listed_in_the_order_of_their_etas(state: State) -> 
     await state.add("b", 60, body=body, url=b"/_ah/queue/deferred")
     await state.add("a", 30, method=2, url=b"/work?x=1")
     await state.advance(10)
-    # By the time of each task, the app's own clock has counted 10 s less.
+    # The app's clock stood still while the server's advanced by 10 s.
     eta = state.clock.start - 10
     deferred_task = {"function": "time.monotonic", "size": len(body)}
     assert (await state.queue())["tasks"] == [
@@ -275,7 +275,7 @@ async def test_a_queue_is_paused_and_resumed(state: State) -> None:
 
 
 async def test_a_queue_is_purged(state: State) -> None:
-    """Its tasks do not run any more."""
+    """Its tasks no longer run."""
     for name in "abc":
         await state.add(name, 60)
     assert await state.post("/queues/default/purge") == {"purged": 3}
@@ -558,7 +558,7 @@ async def test_a_question_for_another_host_is_refused(
         ("GET", "/queues/default/tasks/b", "task 'b' in the queue 'default'"),
         ("POST", "/queues/default/tasks/b/run", "task 'b'"),
         ("DELETE", "/queues/default/tasks/b", "task 'b'"),
-        # The stub finds a task by the beginning of its place in the list.
+        # The stub's own search would return the next name, "a".
         ("GET", "/queues/default/tasks/A", "task 'A'"),
     ],
 )

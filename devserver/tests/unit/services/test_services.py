@@ -30,6 +30,7 @@ from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
+from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.services import rpc_table
 from gae_devserver.services.stubs import MAKERS
 from tests.helpers.calls import (
@@ -167,6 +168,14 @@ async def blob(api: AppRequest, key: str) -> bytes | None:
         return (await api.call("blobstore", "FetchData", message)).data
     except apiproxy_errors.ApplicationError:
         return None
+
+
+async def test_the_queues_of_a_changed_configuration_are_used(server: Server) -> None:
+    """A task can be added to a new queue."""
+    server.services.apply(app_config(QueueConfig("new")))
+    api = server.request()
+    await api.add("a", queue="new")
+    assert len(await api.tasks("new")) == 1
 
 
 # --- memcache ------------------------------------------------------------------------
