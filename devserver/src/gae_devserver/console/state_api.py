@@ -3,11 +3,11 @@
 Tests use it. The distribution's README documents it.
 """
 
-import functools
 import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -49,18 +49,9 @@ class StateApi:
         runner: TaskRunner,
         clock: Clock,
         token: str,
-        *,
         quiet_seconds: float = 5.0,
     ) -> None:
-        """Make the server.
-
-        Args:
-            services: hold the entities and tasks.
-            runner: runs the tasks.
-            clock: the time by which tasks are due.
-            token: allows changes, in the header X-Devserver-Token.
-            quiet_seconds: how long a reset waits for the tasks that run.
-        """
+        """Make the server; a reset waits `quiet_seconds` for the tasks that run."""
         self._services = services
         self._taskqueue = services.taskqueue
         self._runner = runner
@@ -69,13 +60,11 @@ class StateApi:
         self._quiet_seconds = quiet_seconds
         app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
         queue, task = "/queues/{queue}", "/queues/{queue}/tasks/{task}"
-        pause = functools.partial(self._set_paused, paused=True)
-        resume = functools.partial(self._set_paused, paused=False)
         app.add_routes(
             [
                 web.get("/queues", self._get_queues),
-                web.post(queue + "/pause", pause),
-                web.post(queue + "/resume", resume),
+                web.post(queue + "/pause", partial(self._set_paused, paused=True)),
+                web.post(queue + "/resume", partial(self._set_paused, paused=False)),
                 web.post(queue + "/purge", self._purge),
                 web.get(task, self._get_task),
                 web.post(task + "/run", self._run_task),

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.services.stub_map import StubMap
-from gae_devserver.services.stubs import MAKERS, MakeStub, Surroundings
+from gae_devserver.services.stubs import MakeStub, Surroundings, make_stub
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -44,7 +44,7 @@ class Services:
         *,
         default_hostname: str,
         version: str = "1",
-        makers: Mapping[str, MakeStub] = MAKERS,
+        make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class Services:
             clock: the time of tasks and memcache.
             default_hostname: "host:port" of the app.
             version: the GAE_VERSION of the app.
-            makers: make the stubs, except those of the datastore and the task queue.
+            make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
         """
@@ -71,7 +71,7 @@ class Services:
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
         self._around = Surroundings(self.app_id, default_hostname, clock, info)
-        self._makers = makers
+        self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)
         self._storage = storage
         if storage is not None:
@@ -101,7 +101,7 @@ class Services:
             KeyError: there is no such service.
         """
         if service not in self._stubs:
-            self._stubs[service] = self._makers[service](self._around)
+            self._stubs[service] = self._make_stub(service, self._around)
         return self._stubs[service]
 
     async def call(self, service: str, method: str, data: bytes, ticket: str) -> bytes:

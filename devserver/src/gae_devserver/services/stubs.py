@@ -1,6 +1,6 @@
 """Make the SDK's stubs, except those of the datastore and the task queue."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,103 +20,75 @@ class Surroundings:
     info: AppRequestInfo
 
 
-MakeStub = Callable[[Surroundings], Any]
-
-# Each function imports its stub itself: the server starts sooner without them.
-
-
-def _app_identity(_: Surroundings) -> Any:
-    from google.appengine.api.app_identity import app_identity_stub
-
-    # Create() would look for credentials on the network first.
-    return app_identity_stub.AppIdentityServiceStub()
+MakeStub = Callable[[str, Surroundings], Any]
+"""Makes the stub of a service, as `make_stub` does."""
 
 
-def _blobstore(around: Surroundings) -> Any:
-    from google.appengine.api.blobstore import blobstore_stub, dict_blob_storage
+def make_stub(service: str, around: Surroundings) -> Any:
+    """Return a new stub of a service.
 
-    return blobstore_stub.BlobstoreServiceStub(
-        dict_blob_storage.DictBlobStorage(),
-        request_data=around.info,
-        # Without a name, the stub makes a folder that it neither uses nor deletes.
-        storage_dir="unused",
-    )
+    Only its stub is imported, so the server starts sooner.
 
+    Raises:
+        KeyError: there is no such service.
+    """
+    match service:
+        case "app_identity_service":
+            from google.appengine.api.app_identity import app_identity_stub
 
-def _capability(_: Surroundings) -> Any:
-    from google.appengine.api.capabilities import capability_stub
+            # Create() would look for credentials on the network first.
+            return app_identity_stub.AppIdentityServiceStub()
+        case "blobstore":
+            from google.appengine.api.blobstore import blobstore_stub, dict_blob_storage
 
-    return capability_stub.CapabilityServiceStub()
+            return blobstore_stub.BlobstoreServiceStub(
+                dict_blob_storage.DictBlobStorage(),
+                request_data=around.info,
+                # Without a name, the stub makes a folder that it never uses or deletes.
+                storage_dir="unused",
+            )
+        case "capability_service":
+            from google.appengine.api.capabilities import capability_stub
 
+            return capability_stub.CapabilityServiceStub()
+        case "datastore_v4":
+            from google.appengine.datastore import datastore_v4_stub
 
-def _datastore_v4(around: Surroundings) -> Any:
-    from google.appengine.datastore import datastore_v4_stub
+            return datastore_v4_stub.DatastoreV4Stub(around.app_id)
+        case "images":
+            from google.appengine.api.images import images_stub
+            from PIL import Image
 
-    return datastore_v4_stub.DatastoreV4Stub(around.app_id)
+            # The stub uses this name, which Pillow 10 removed.
+            Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
+            host_prefix = f"http://{around.hostname}"
+            return images_stub.ImagesServiceStub(host_prefix=host_prefix)
+        case "mail":
+            from google.appengine.api import mail_stub
 
+            return mail_stub.MailServiceStub()
+        case "memcache":
+            from google.appengine.api.memcache import memcache_stub
 
-def _images(around: Surroundings) -> Any:
-    from google.appengine.api.images import images_stub
-    from PIL import Image
+            return memcache_stub.MemcacheServiceStub(gettime=around.clock.now)
+        case "modules":
+            from google.appengine.api.modules import modules_stub
 
-    # The stub uses this name, which Pillow 10 removed.
-    Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
-    return images_stub.ImagesServiceStub(host_prefix=f"http://{around.hostname}")
+            return modules_stub.ModulesServiceStub(around.info)
+        case "search":
+            from google.appengine.api.search import simple_search_stub
 
+            return simple_search_stub.SearchServiceStub()
+        case "system":
+            from google.appengine.api.system import system_stub
 
-def _mail(_: Surroundings) -> Any:
-    from google.appengine.api import mail_stub
+            return system_stub.SystemServiceStub(request_data=around.info)
+        case "urlfetch":
+            from google.appengine.api import urlfetch_stub
 
-    return mail_stub.MailServiceStub()
+            return urlfetch_stub.URLFetchServiceStub()
+        case "user":
+            from google.appengine.api import user_service_stub
 
-
-def _memcache(around: Surroundings) -> Any:
-    from google.appengine.api.memcache import memcache_stub
-
-    return memcache_stub.MemcacheServiceStub(gettime=around.clock.now)
-
-
-def _modules(around: Surroundings) -> Any:
-    from google.appengine.api.modules import modules_stub
-
-    return modules_stub.ModulesServiceStub(around.info)
-
-
-def _search(_: Surroundings) -> Any:
-    from google.appengine.api.search import simple_search_stub
-
-    return simple_search_stub.SearchServiceStub()
-
-
-def _system(around: Surroundings) -> Any:
-    from google.appengine.api.system import system_stub
-
-    return system_stub.SystemServiceStub(request_data=around.info)
-
-
-def _urlfetch(_: Surroundings) -> Any:
-    from google.appengine.api import urlfetch_stub
-
-    return urlfetch_stub.URLFetchServiceStub()
-
-
-def _user(around: Surroundings) -> Any:
-    from google.appengine.api import user_service_stub
-
-    return user_service_stub.UserServiceStub(request_data=around.info)
-
-
-MAKERS: Mapping[str, MakeStub] = {
-    "app_identity_service": _app_identity,
-    "blobstore": _blobstore,
-    "capability_service": _capability,
-    "datastore_v4": _datastore_v4,
-    "images": _images,
-    "mail": _mail,
-    "memcache": _memcache,
-    "modules": _modules,
-    "search": _search,
-    "system": _system,
-    "urlfetch": _urlfetch,
-    "user": _user,
-}
+            return user_service_stub.UserServiceStub(request_data=around.info)
+    raise KeyError(service)

@@ -22,7 +22,7 @@ from google.appengine.runtime import apiproxy_errors, default_api_stub
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services import rpc_table
-from gae_devserver.services.stubs import MAKERS, Surroundings
+from gae_devserver.services.stubs import Surroundings, make_stub
 from gae_devserver.storage.storage import StorageError
 from tests.helpers.api_port import ApiPort
 from tests.helpers.calls import (
@@ -87,7 +87,7 @@ class Port(ApiPort):
 class Broken:
     """A stub that raises an error, or lacks one and leaves its answer empty."""
 
-    def __init__(self, error: BaseException | None, _: Surroundings) -> None:
+    def __init__(self, error: BaseException | None) -> None:
         self._error = error
 
     def MakeSyncCall(self, *_: object) -> None:
@@ -103,20 +103,22 @@ async def make_port(
     """Start an API server."""
     ports: list[Port] = []
 
-    async def make(
+    async def start(
         *queues: QueueConfig,
         app_engine_apis: bool = True,
         **broken: Any,
     ) -> Port:
-        makers = dict(MAKERS)
-        for service, error in broken.items():
-            makers[service] = functools.partial(Broken, error)
-        server = make_server(*queues, makers=makers)
+        def make(service: str, around: Surroundings) -> Any:
+            if service in broken:
+                return Broken(broken[service])
+            return make_stub(service, around)
+
+        server = make_server(*queues, make_stub=make)
         ports.append(Port(server, app_engine_apis))
         await ports[-1].start()
         return ports[-1]
 
-    yield make
+    yield start
     for port in ports:
         await port.stop()
 
