@@ -79,6 +79,8 @@ async def test_the_table_has_exactly_the_calls_of_app_engine(server: Server) -> 
         left_out = NOT_IN_THE_TABLE.get(service, "").split()
         assert found == {*methods, *left_out}, service
         assert not set(methods) & set(left_out), service
+    with pytest.raises(KeyError):
+        server.services.stub("nosuch")
 
 
 class WhichThread:
