@@ -40,7 +40,10 @@ class Port:
     def __init__(self) -> None:
         self.server = Server()
         self._api_server = ApiServer(
-            self.server.services, self.server.requests, True, secrets.token_hex(16)
+            self.server.services.call,
+            self.server.requests,
+            True,
+            secrets.token_hex(16),
         )
 
     async def start(self) -> None:

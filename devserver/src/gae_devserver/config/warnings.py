@@ -8,16 +8,8 @@ from typing import Any
 
 from google.appengine.api import appinfo
 
-# The server sets these for the app, or the SDK would go astray by them: with a
-# DATASTORE_… the bundled NDB does not find its app id, APPENGINE_USE_… sends tasks to
-# Cloud Tasks. Names that begin with GAE_ are reserved too.
-RESERVED_VARIABLES = frozenset(
-    [
-        *("API_HOST", "API_PORT", "APPLICATION_ID", "GOOGLE_CLOUD_PROJECT", "PORT"),
-        *("DATASTORE_APP_ID", "DATASTORE_PROJECT_ID", "SERVER_SOFTWARE"),
-        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
-    ]
-)
+from gae_devserver.config.reserved import is_reserved
+
 GUIDE = "docs/python2-to-python3.md in gae-devserver's repository"
 """What to read about an app of Python 2."""
 SETTINGS = (
@@ -82,7 +74,7 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
             yield f"env_variables: {name} is not set: Cloud Tasks is not emulated."
-        elif name in RESERVED_VARIABLES or name.startswith("GAE_"):
+        elif is_reserved(name):
             yield f"env_variables: {name} is not set: the server reserves this name."
     for handler in info.handlers or []:
         if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):

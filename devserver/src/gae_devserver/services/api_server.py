@@ -4,13 +4,14 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
+from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.server import (
     TOKEN_HEADER,
@@ -19,11 +20,13 @@ from gae_devserver.http.server import (
     has_token,
     read_body,
 )
-from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver")
+
+ApiCall = Callable[[str, str, bytes, str], Awaitable[bytes]]
+"""Carries out one API call: service, method, request and ticket; the response."""
 
 _CODES = remote_api.RpcError
 # what the client makes of each code: google/appengine/runtime/default_api_stub.py
@@ -45,24 +48,28 @@ class ApiServer:
 
     def __init__(
         self,
-        services: Services,
+        call: ApiCall,
         requests: RunningRequests,
         app_engine_apis: bool,
         token: str,
     ) -> None:
-        """Serve `services` to the requests that run, and to who has the token.
+        """Serve the requests that run, and programs that have the token.
 
         Args:
-            services: who answers.
+            call: carries out one API call (`Services.call`).
             requests: the tickets that are good for a call.
             app_engine_apis: what app.yaml says; without it every call is refused.
             token: what a call without a ticket brings in X-Devserver-Token.
         """
-        self._services = services
+        self._carry_out = call
         self._requests = requests
         self._token = token
-        self.app_engine_apis = app_engine_apis
+        self._app_engine_apis = app_engine_apis
         self._server = HttpServer(self._handle)
+
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed app.yaml."""
+        self._app_engine_apis = config.app_engine_apis
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket."""
@@ -125,7 +132,7 @@ class ApiServer:
                 f"the call lacks required fields: {missing}"
             )
         what = printable(f"{call.service_name}.{call.method}")
-        if not self.app_engine_apis:
+        if not self._app_engine_apis:
             logger.error(
                 "%s was refused: app.yaml lacks the setting 'app_engine_apis: true'",
                 what,
@@ -141,7 +148,7 @@ class ApiServer:
                 raise apiproxy_errors.RPCFailedError(reason)
             began = time.perf_counter()
             try:
-                return await self._services.call(
+                return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
                 )
             finally:

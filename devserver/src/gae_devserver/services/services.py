@@ -60,6 +60,7 @@ class Services:
         version: str = "1",
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
+        when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the services.
 
@@ -72,6 +73,7 @@ class Services:
             version: what the app has as GAE_VERSION.
             lock_deadline: seconds that a transaction waits for another.
             storage: where entities, tasks and the clock are kept; None: nowhere.
+            when_cleared: called after `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
         full_app_id.put(self.app_id)
@@ -105,8 +107,7 @@ class Services:
         self._add("datastore_v3", datastore)
         self._add("taskqueue", self.taskqueue)
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
-        self.when_cleared: Callable[[], None] = lambda: None
-        """Called when all is forgotten, for what is kept elsewhere."""
+        self._when_cleared = when_cleared
         requests.on_end(self.datastore.request_ended)
 
     def stub(self, service: str) -> Any:
@@ -213,6 +214,10 @@ class Services:
                 self._storage.set_counter(_OFFSET, int(self._stored_offset * 1e6))
             self._storage.flush()
 
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed queue.yaml."""
+        self.taskqueue.update(config.queues)
+
     def update_queues(self, queues: Sequence[QueueConfig]) -> None:
         """Take over a changed queue.yaml."""
         self.taskqueue.update(queues)
@@ -221,7 +226,7 @@ class Services:
         """Forget entities, tasks and whatever the other services keep."""
         self.datastore.clear()
         self.taskqueue.clear()
-        self.when_cleared()
+        self._when_cleared()
         if self._storage is not None:
             self._storage.clear()
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:

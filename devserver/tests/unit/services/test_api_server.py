@@ -52,7 +52,7 @@ class Port:
         self.server = server
         self.token = secrets.token_hex(16)
         self._api_server = ApiServer(
-            server.services, server.requests, app_engine_apis, self.token
+            server.services.call, server.requests, app_engine_apis, self.token
         )
         self.ticket = server.request().ticket
         self._client = default_api_stub.DefaultApiStub()
