@@ -1,7 +1,9 @@
 """app.yaml and queue.yaml: what cannot be used is a ConfigError, and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from gae_devserver.config.app_yaml import AppConfig, load
@@ -17,10 +19,17 @@ from tests.fuzz.yaml_files import (
     with_one_odd,
 )
 
-# beside a file that is tested
-GOOD_APP_YAML = ["runtime: python313\n", "runtime: python311\nservice: other\n"]
-GOOD_QUEUE_YAML = [None, "queue: []\n", "queue:\n", "queue:\n- name: default\n"]
-GOOD_QUEUE_YAML += ["queue:\n- name: other\n  rate: 5/s\n"]
+# the other file, beside the one that is tested
+BESIDE: dict[str, list[Any]] = {
+    "app.yaml": [
+        None,
+        "queue: []\n",
+        "queue:\n",
+        "queue:\n- name: default\n",
+        "queue:\n- name: other\n  rate: 5/s\n",
+    ],
+    "queue.yaml": ["runtime: python313\n", "runtime: python311\nservice: other\n"],
+}
 TEXTS = st.one_of(ODD_LINES, st.text(max_size=40))
 
 
@@ -44,7 +53,7 @@ def loaded(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | N
 
 
 def reached(read: AppConfig | None, *, odd: bool) -> set[str]:
-    """Return how far files got."""
+    """Return what became of the files."""
     if read is None:
         return {"refused"}
     handlers = {"handlers"} if read.static_handlers else set()
@@ -55,7 +64,7 @@ def reached(read: AppConfig | None, *, odd: bool) -> set[str]:
 def variants(
     files: st.SearchStrategy[File],
 ) -> st.SearchStrategy[tuple[File, str, bool]]:
-    """Return files, lines to put behind them, and whether something is odd."""
+    """Return files, lines to append, and whether something is odd."""
     return st.one_of(
         st.tuples(files, st.just(""), st.just(False)),
         st.tuples(with_one_odd(files), st.just(""), st.just(True)),
@@ -63,11 +72,20 @@ def variants(
     )
 
 
-def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and what App Engine takes, but for one value or line."""
+@pytest.mark.parametrize("name", ["app.yaml", "queue.yaml"])
+def test_any_text(tmp_path: Path, fuzz: Fuzz, name: str) -> None:
+    """A file with any text is read or refused."""
 
-    def check_text(text: str, queue_yaml: str | None) -> set[str]:
-        return reached(loaded(tmp_path, text, queue_yaml), odd=True)
+    def check(text: str, beside: str | None) -> set[str]:
+        files = (text, beside) if name == "app.yaml" else (beside or "", text)
+        return reached(loaded(tmp_path, *files), odd=True)
+
+    beside = st.sampled_from(BESIDE[name])
+    fuzz(f"{name}: text", check, TEXTS, beside, at_least={"refused": 0.2})
+
+
+def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
+    """The server reads what App Engine accepts; with one odd thing, it may refuse."""
 
     def check(variant: tuple[File, str, bool], queue_yaml: str | None) -> set[str]:
         file, lines, odd = variant
@@ -78,17 +96,13 @@ def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
             assert read.env_variables == file.get("env_variables", {})
         return reached(read, odd=odd)
 
-    beside = st.sampled_from(GOOD_QUEUE_YAML)
-    fuzz("app.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.5})
+    beside = st.sampled_from(BESIDE["app.yaml"])
     at_least = {"right": 0.04, "odd": 0.03, "handlers": 0.1, "refused": 0.05}
     fuzz("app.yaml: values", check, variants(APP_YAML), beside, at_least=at_least)
 
 
 def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and what App Engine takes, but for one value or line."""
-
-    def check_text(text: str, app_yaml: str) -> set[str]:
-        return reached(loaded(tmp_path, app_yaml, text), odd=True)
+    """The server reads what App Engine accepts; with one odd thing, it may refuse."""
 
     def check(variant: tuple[File, str, bool], app_yaml: str) -> set[str]:
         file, lines, odd = variant
@@ -99,7 +113,6 @@ def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
             assert {queue.name for queue in read.queues} == names | {"default"}
         return reached(read, odd=odd)
 
-    beside = st.sampled_from(GOOD_APP_YAML)
-    fuzz("queue.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.2})
+    beside = st.sampled_from(BESIDE["queue.yaml"])
     at_least = {"right": 0.02, "odd": 0.03, "queues": 0.05, "refused": 0.05}
     fuzz("queue.yaml: values", check, variants(QUEUE_YAML), beside, at_least=at_least)

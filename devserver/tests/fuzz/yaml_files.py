@@ -1,4 +1,4 @@
-"""What app.yaml and queue.yaml may say, and the same with one odd thing in it."""
+"""Contents of app.yaml and queue.yaml that are right, or have one odd thing."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from tests.fuzz.drawing import weighted
 
 File = dict[str, Any]
 
-# JSON has two escapes for what is beyond, which YAML does not put together
+# JSON writes characters above this as two escapes, which YAML does not combine
 _TEXTS = st.text(
     st.characters(max_codepoint=0xFFFF, exclude_characters="\x7f"), max_size=10
 )
@@ -103,7 +103,7 @@ APP_YAML = st.tuples(
     ),
     _SCALING,
 ).map(lambda both: {**both[0], **both[1]})
-"""What App Engine takes for an app.yaml."""
+"""Contents of an app.yaml that App Engine accepts."""
 
 _RETRIES = _some(
     task_retry_limit=st.integers(0, 20),
@@ -135,7 +135,7 @@ QUEUE_YAML = _with(
         max_size=3,
     ).map(lambda queues: [{"name": name, **queue} for name, queue in queues.items()]),
 )
-"""What App Engine takes for a queue.yaml."""
+"""Contents of a queue.yaml that App Engine accepts."""
 
 _ODD_NUMBERS = st.sampled_from(
     [
@@ -173,12 +173,12 @@ _VALUES = st.recursive(
     ),
     max_leaves=5,
 )
-# YAML that is no JSON
+# YAML that is not JSON
 ODD_LINES = st.text("ab:-?[]{}&*!|>'\"%@`#,\n\t ~<=\x00é\u2028", max_size=40)
 
 
 def _places(value: object) -> Iterator[tuple[Any, Any]]:
-    """Yield each container in a value with each of its keys or indexes."""
+    """Yield each container in a value, with each of its keys or indexes."""
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
             yield value, key
@@ -186,7 +186,7 @@ def _places(value: object) -> Iterator[tuple[Any, Any]]:
 
 
 def _other_than(value: object) -> st.SearchStrategy[Any]:
-    """Return values to put in the place of one, most of them of the same kind."""
+    """Return values that replace this one, most of them of the same kind."""
     if isinstance(value, str):
         return weighted((2, _ODD_TEXTS), (1, _VALUES))
     if isinstance(value, int | float):
@@ -196,7 +196,7 @@ def _other_than(value: object) -> st.SearchStrategy[Any]:
 
 @st.composite
 def with_one_odd(draw: st.DrawFn, files: st.SearchStrategy[File]) -> File:
-    """Draw a file with another value, another key, or a key less, somewhere in it."""
+    """Draw a file in which one value or key is changed, added or missing."""
     file = copy.deepcopy(draw(files))
     container, key = draw(st.sampled_from(list(_places(file))))
     change = draw(st.sampled_from(["value"] * 6 + ["key", "none", "more"]))
@@ -213,5 +213,5 @@ def with_one_odd(draw: st.DrawFn, files: st.SearchStrategy[File]) -> File:
 
 
 def as_yaml(file: File) -> str:
-    """Return a file's text: JSON is YAML too, a line for each key."""
+    """Return a file's text, with one line of JSON, which is YAML too, for each key."""
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in file.items())

@@ -1,4 +1,4 @@
-"""Which edits of an app are noticed."""
+"""Which edits of an app the server sees."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ class Watcher:
 
     async def __aenter__(self) -> "Watcher":
         self._task = asyncio.create_task(self._collect())
-        # a file that is written again and again until it is seen: then it watches
+        # write a file until it is seen: from then on, the folder is watched
         probe = self._folder / "probe"
         async with asyncio.timeout(PATIENCE):
             while not self.seen:
@@ -44,7 +44,7 @@ class Watcher:
 
 
 async def test_changes_are_seen(tmp_path: Path) -> None:
-    """Edits in the app, in a folder of it, and in the real folder behind a link."""
+    """Edits count in the app, in its folders, and in the folder behind a link."""
     app, common = tmp_path / "app", tmp_path / "common"
     (app / "templates").mkdir(parents=True)
     common.mkdir()
@@ -61,7 +61,7 @@ async def test_changes_are_seen(tmp_path: Path) -> None:
 
 
 async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
-    """Not every system reports what happens behind a link, so its target is named."""
+    """Not every system reports edits behind a link, so its target is watched."""
     app, common, deep = tmp_path / "app", tmp_path / "common", tmp_path / "deep"
     for folder in (app / "lib", app / "node_modules", common, deep):
         folder.mkdir(parents=True)
@@ -72,8 +72,8 @@ async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
     assert folders == {app.resolve(), common.resolve(), deep.resolve()}
 
 
-async def test_what_an_app_writes_itself_is_no_change(tmp_path: Path) -> None:
-    """Caches, logs and databases would make the app restart for ever."""
+async def test_files_that_an_app_writes_are_no_change(tmp_path: Path) -> None:
+    """Caches, logs and databases would restart the app again and again."""
     async with Watcher(tmp_path) as watcher:
         (tmp_path / "__pycache__").mkdir()
         for name in ("__pycache__/main.pyc", "app.log", "db.sqlite3", "db.sqlite3-wal"):
