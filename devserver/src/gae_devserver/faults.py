@@ -36,6 +36,9 @@ logger = logging.getLogger("gae_devserver.task")
 
 NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
 
+_SLOW_SECONDS = 2.0
+# a worker is killed within this time: before, during or after the task's work
+_KILL_SECONDS = 0.05
 Ready = Callable[[], Awaitable["AppProcess"]]
 """Returns the app's process when it is ready."""
 
@@ -48,23 +51,11 @@ class Faults:
         rates: Mapping[str, float],
         seed: int | None = None,
         *,
-        slow_seconds: float = 2.0,
-        kill_seconds: float = 0.05,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Make faults.
-
-        Args:
-            rates: probabilities by name; see above.
-            seed: chooses the faults; None: draw one.
-            slow_seconds: the limit for `slow`.
-            kill_seconds: the limit for the time from the start of a task to `kill`.
-            sleep: waits for so many seconds.
-        """
+        """Make faults with these probabilities; without a seed, draw one."""
         self._rates = rates
         self.seed = secrets.randbelow(2**32) if seed is None else seed
-        self._slow_seconds = slow_seconds
-        self._kill_seconds = kill_seconds
         self._sleep = sleep
         # one for each fault: the rate of one must not change when others happen
         self._random = {name: random.Random(f"{self.seed} {name}") for name in NAMES}
@@ -159,7 +150,7 @@ class Faults:
             else:
                 outcome = await deliver()
             if self.happens("slow", task):
-                await self._sleep(self._random["slow"].uniform(0.0, self._slow_seconds))
+                await self._sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
             if self.happens("lost", task):
                 raise ConnectionResetError("injected fault: the answer was lost")
             return outcome
@@ -178,7 +169,7 @@ class Faults:
             await asyncio.gather(unknown, return_exceptions=True)
 
     async def _kill_worker(self, app: Ready) -> None:
-        await self._sleep(self._random["kill"].uniform(0.0, self._kill_seconds))
+        await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
         found = await workers((await app()).pid)
         if found:
             with contextlib.suppress(ProcessLookupError):

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from gae_devserver import terminal
-from gae_devserver.app import advice, supervisor
+from gae_devserver.app import advice
+from gae_devserver.app.changes import changes
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
 from gae_devserver.config.parsing import ConfigError
@@ -72,7 +74,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
         clock, requests = Clock(), RunningRequests()
-        self._app = supervisor.Supervisor(
+        self._app = Supervisor(
             lambda: AppProcess(self._config, settings.launch),
             what_to_do=lambda reason, reloading: advice.what_to_do(
                 reason, self._config, settings.hints, reloading=reloading
@@ -193,7 +195,7 @@ class Server:
 
     async def _reload(self) -> None:
         try:
-            async for paths in supervisor.changes(self._config.folder):
+            async for paths in changes(self._config.folder):
                 self._changed(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch

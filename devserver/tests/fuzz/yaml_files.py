@@ -20,120 +20,104 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z0-9]", fullmatch=True)
 _DURATIONS = st.sampled_from(["10m", "1d 2h", "0", "7d 7d", "5m 30", "1s"])
 
 
-def _some(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[File]:
-    """Return mappings with some of these keys."""
-    return st.fixed_dictionaries({}, optional=values)
-
-
-def _with(
-    options: st.SearchStrategy[File], **values: st.SearchStrategy[Any]
-) -> st.SearchStrategy[File]:
-    """Return mappings with all of these keys, and with options."""
-    parts = st.tuples(options, st.fixed_dictionaries(values))
-    return parts.map(lambda both: {**both[1], **both[0]})
-
-
-_OF_ANY_HANDLER = _some(
-    login=st.sampled_from(["optional", "required", "admin"]),
-    secure=st.sampled_from(["always", "never", "optional"]),
-    redirect_http_response_code=st.sampled_from(["301", "307"]),
-)
-_OF_FILES = _some(
-    mime_type=st.sampled_from(["text/x-mine", "image/png"]),
-    expiration=_DURATIONS,
-    http_headers=st.dictionaries(
+_OF_ANY_HANDLER = {
+    "login": st.sampled_from(["optional", "required", "admin"]),
+    "secure": st.sampled_from(["always", "never", "optional"]),
+    "redirect_http_response_code": st.sampled_from(["301", "307"]),
+}
+_OF_FILES = {
+    "mime_type": st.sampled_from(["text/x-mine", "image/png"]),
+    "expiration": _DURATIONS,
+    "http_headers": st.dictionaries(
         st.sampled_from(["X-Mine", "Cache-Control", "Vary"]),
         st.sampled_from(["a", "private", "no-cache, x"]),
     ),
-    require_matching_file=st.booleans(),
-)
+    "require_matching_file": st.booleans(),
+}
 _URLS = st.sampled_from(["/s", "/static/", "/a/b", "/favicon.ico", "/s.*", "/(a|b)"])
 _FOLDERS = st.sampled_from(["s", "assets/static", "s/", "no-such-folder", "é"])
+_STATIC_FILES = [
+    (r"/i/(.*\.(gif|png))", r"images/\2/\1", r"images/.*"),
+    (r"/(.*)", r"s/\1", r".*\.css"),
+    ("/favicon.ico", "s/favicon.ico", r"s/favicon\.ico"),
+    ("/x(?P<n>.)", r"s/\g<n>", "s/.*"),
+    ("/y", "index.html", "index.html"),
+]
 _HANDLERS = st.one_of(
-    _with(_OF_ANY_HANDLER, url=st.just("/.*"), script=st.sampled_from(["auto", "a.b"])),
-    _with(_OF_FILES, url=_URLS, static_dir=_FOLDERS),
-    st.sampled_from(
-        [
-            (r"/i/(.*\.(gif|png))", r"images/\2/\1", r"images/.*"),
-            (r"/(.*)", r"s/\1", r".*\.css"),
-            ("/favicon.ico", "s/favicon.ico", r"s/favicon\.ico"),
-            ("/x(?P<n>.)", r"s/\g<n>", "s/.*"),
-            ("/y", "index.html", "index.html"),
-        ]
-    ).flatmap(
-        lambda names: _OF_FILES.map(
-            lambda options: {
-                **options,
-                **dict(zip(("url", "static_files", "upload"), names, strict=True)),
-            }
+    st.fixed_dictionaries(
+        {"url": st.just("/.*"), "script": st.sampled_from(["auto", "a.b"])},
+        optional=_OF_ANY_HANDLER,
+    ),
+    st.fixed_dictionaries(
+        {"url": _URLS, "static_dir": _FOLDERS},
+        optional=_OF_FILES,
+    ),
+    *(
+        st.fixed_dictionaries(
+            {"url": st.just(url), "static_files": st.just(file), "upload": st.just(of)},
+            optional=_OF_FILES,
         )
+        for url, file, of in _STATIC_FILES
     ),
 )
-_SCALING: st.SearchStrategy[File] = st.sampled_from(
-    [
-        {"automatic_scaling": {"max_instances": 3, "min_idle_instances": 1}},
-        {"automatic_scaling": {"target_cpu_utilization": 0.6}},
-        {"basic_scaling": {"max_instances": 2, "idle_timeout": "10m"}},
-        {"manual_scaling": {"instances": 1}},
-        {},
-    ]
+APP_YAML: st.SearchStrategy[File] = st.fixed_dictionaries(
+    {
+        "runtime": st.sampled_from(["python313", "python311", "python3"]),
+        "handlers": st.lists(_HANDLERS, max_size=4),
+    },
+    optional={
+        "service": _NAMES,
+        "version": _NAMES,
+        "entrypoint": st.sampled_from(["gunicorn main:app", "exec gunicorn main:app"]),
+        "env_variables": st.dictionaries(
+            st.sampled_from(["A", "a_b", "PORT", "GAE_ENV", "API_HOST", "_"]), _TEXTS
+        ),
+        "app_engine_apis": st.booleans(),
+        "inbound_services": st.lists(st.sampled_from(["warmup", "mail"]), min_size=1),
+        "instance_class": st.sampled_from(["F1", "F4_1G", "B8"]),
+        "default_expiration": _DURATIONS,
+        "threadsafe": st.booleans(),
+        "automatic_scaling": st.just({"max_instances": 3, "min_idle_instances": 1}),
+        "error_handlers": st.just([{"file": "error.html"}]),
+        "builtins": st.just([{"deferred": "on"}]),
+        "vpc_access_connector": st.just(
+            {"name": "projects/p/locations/l/connectors/c"}
+        ),
+        "skip_files": st.just(["^a$"]),
+    },
 )
-_APP_OPTIONS = _some(
-    service=_NAMES,
-    version=_NAMES,
-    entrypoint=st.sampled_from(["gunicorn main:app", "exec gunicorn main:app", "a"]),
-    env_variables=st.dictionaries(
-        st.sampled_from(["A", "a_b", "PORT", "GAE_ENV", "API_HOST", "_"]), _TEXTS
-    ),
-    app_engine_apis=st.booleans(),
-    inbound_services=st.lists(st.sampled_from(["warmup", "mail"]), min_size=1),
-    instance_class=st.sampled_from(["F1", "F4_1G", "B8"]),
-    default_expiration=_DURATIONS,
-    threadsafe=st.booleans(),
-    error_handlers=st.just([{"file": "error.html"}]),
-    builtins=st.just([{"deferred": "on"}]),
-    vpc_access_connector=st.just({"name": "projects/p/locations/l/connectors/c"}),
-    skip_files=st.just(["^a$"]),
-)
-APP_YAML = st.tuples(
-    _with(
-        _APP_OPTIONS,
-        runtime=st.sampled_from(["python313", "python311", "python3"]),
-        handlers=st.lists(_HANDLERS, max_size=4),
-    ),
-    _SCALING,
-).map(lambda both: {**both[0], **both[1]})
 """Contents of an app.yaml that App Engine accepts."""
 
-_RETRIES = _some(
-    task_retry_limit=st.integers(0, 20),
-    task_age_limit=st.sampled_from(["1s", "2h", "1.5d"]),
-    min_backoff_seconds=st.sampled_from([0.1, 1, 10]),
-    max_backoff_seconds=st.sampled_from([10, 3600.5]),
-    max_doublings=st.integers(0, 16),
-)
-_QUEUE_OPTIONS = _some(
-    rate=st.sampled_from(["5/s", "0", "0/s", "1.5/m", "100/h", "1/d", "500/s"]),
-    bucket_size=st.integers(1, 100),
-    max_concurrent_requests=st.integers(1, 1000),
-    target=_NAMES,
-    retry_parameters=_RETRIES,
-)
-_QUEUES = st.one_of(
-    _QUEUE_OPTIONS,
-    _with(_QUEUE_OPTIONS, mode=st.just("push")),
-    _with(
-        _some(acl=st.just([{"user_email": "a@b.test"}, {"writer_email": "c@d.test"}])),
-        mode=st.just("pull"),
+_QUEUE_OPTIONS = {
+    "rate": st.sampled_from(["5/s", "0", "0/s", "1.5/m", "100/h", "1/d", "500/s"]),
+    "bucket_size": st.integers(1, 100),
+    "max_concurrent_requests": st.integers(1, 1000),
+    "target": _NAMES,
+    "retry_parameters": st.fixed_dictionaries(
+        {},
+        optional={
+            "task_retry_limit": st.integers(0, 20),
+            "task_age_limit": st.sampled_from(["1s", "2h", "1.5d"]),
+            "min_backoff_seconds": st.sampled_from([0.1, 1, 10]),
+            "max_backoff_seconds": st.sampled_from([10, 3600.5]),
+            "max_doublings": st.integers(0, 16),
+        },
     ),
+}
+_ACL = st.just([{"user_email": "a@b.test"}, {"writer_email": "c@d.test"}])
+_QUEUES: st.SearchStrategy[File] = st.one_of(
+    st.fixed_dictionaries({}, optional={"mode": st.just("push"), **_QUEUE_OPTIONS}),
+    st.fixed_dictionaries({"mode": st.just("pull")}, optional={"acl": _ACL}),
 )
-QUEUE_YAML = _with(
-    _some(total_storage_limit=st.sampled_from(["120M", "1.5G"])),
-    queue=st.dictionaries(
-        st.sampled_from(["default", "other", "a-1", "B", "x" * 100]),
-        _QUEUES,
-        max_size=3,
-    ).map(lambda queues: [{"name": name, **queue} for name, queue in queues.items()]),
+QUEUE_YAML: st.SearchStrategy[File] = st.fixed_dictionaries(
+    {
+        "queue": st.dictionaries(
+            st.sampled_from(["default", "other", "a-1", "B", "x" * 100]),
+            _QUEUES,
+            max_size=3,
+        ).map(lambda queues: [{"name": name, **queues[name]} for name in queues])
+    },
+    optional={"total_storage_limit": st.sampled_from(["120M", "1.5G"])},
 )
 """Contents of a queue.yaml that App Engine accepts."""
 

@@ -3,23 +3,21 @@
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gae_devserver.app.process import AppProcess
-from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.app.process import STOP_SECONDS, AppProcess
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
-from tests.helpers.app_folder import HELLO, LAUNCH, make_app
+from tests.helpers.app_folder import HELLO, LAUNCH
+from tests.helpers.calls import app_config
 from tests.helpers.sockets import listening_tcp_sockets
 
 PATIENCE = 20.0
 PYTHON = "python main.py"
+GUNICORN = "gunicorn --no-control-socket --threads 4 main:app"
 
 # Does what a test wants, says so in a file, and then only waits.
 SCRIPT = """\
@@ -80,7 +78,9 @@ def wait_for_socket(process: AppProcess) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The app's folder."""
-    return tmp_path / "app"
+    folder = tmp_path / "app"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
@@ -89,10 +89,14 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
     processes = []
 
     def start_app(
-        main: str = HELLO, entrypoint: str | None = None, app_yaml: str = ""
+        main: str = HELLO,
+        entrypoint: str | None = GUNICORN,
+        stop_seconds: float = STOP_SECONDS,
+        **app_yaml: object,
     ) -> AppProcess:
-        make_app(folder, main, app_yaml, entrypoint)
-        processes.append(AppProcess(load_app_yaml(folder), LAUNCH))
+        (folder / "main.py").write_text(main)
+        config = app_config(folder=folder, entrypoint=entrypoint, **app_yaml)
+        processes.append(AppProcess(config, LAUNCH, stop_seconds=stop_seconds))
         return processes[-1]
 
     yield start_app
@@ -102,15 +106,18 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
         assert process.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("entrypoint", [GUNICORN, None])
 def test_gunicorn_listens_on_a_socket_of_this_user(
-    folder: Path, start: Callable[..., AppProcess]
+    folder: Path, start: Callable[..., AppProcess], entrypoint: str | None
 ) -> None:
-    """It opens no TCP port, even if its configuration names one."""
-    folder.mkdir()
+    """It opens no TCP port, even if its configuration names one.
+
+    Without an entrypoint, gunicorn runs main:app, as on App Engine.
+    """
     (folder / "gunicorn.conf.py").write_text(
         "import os\nbind = '127.0.0.1:' + os.environ['PORT']\n"
     )
-    process = start()
+    process = start(entrypoint=entrypoint)
     path = wait_for_socket(process)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert process.notice is None
@@ -118,19 +125,6 @@ def test_gunicorn_listens_on_a_socket_of_this_user(
     process.stop()
     ended(process)
     assert not path.parent.exists()
-
-
-def test_the_default_entrypoint_is_gunicorn(folder: Path) -> None:
-    """Without an entrypoint, gunicorn runs main:app, as on App Engine."""
-    make_app(folder)
-    (folder / "app.yaml").write_text("runtime: python311\n")
-    process = AppProcess(load_app_yaml(folder), LAUNCH)
-    try:
-        wait_for_socket(process)
-        wait_until(lambda: "Booting worker" in process.tail(), "a worker", PATIENCE)
-    finally:
-        process.stop()
-        ended(process)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +140,10 @@ def test_gunicorn_cmd_args(
     is_the_shells: bool,
 ) -> None:
     """Options of the user are kept, except for addresses."""
-    app_yaml = ""
+    variables = {"GUNICORN_CMD_ARGS": arguments}
     if is_the_shells:
-        monkeypatch.setenv("GUNICORN_CMD_ARGS", arguments)
-    else:
-        app_yaml = f"env_variables: {{GUNICORN_CMD_ARGS: '{arguments}'}}\n"
-    process = start(app_yaml=app_yaml)
+        monkeypatch.setenv("GUNICORN_CMD_ARGS", variables.popitem()[1])
+    process = start(env_variables=variables)
     wait_for_socket(process)
     assert listening_tcp_sockets(process.pid)[1] == []
     read(folder / "pid")
@@ -285,11 +277,12 @@ def test_stop_ends_the_app_in_its_own_way(
     assert calls == ["before", "after"]
 
 
-def test_an_app_that_ignores_sigterm_is_killed(folder: Path) -> None:
+def test_an_app_that_ignores_sigterm_is_killed(
+    folder: Path, start: Callable[..., AppProcess]
+) -> None:
     """So is a process that it started."""
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    make_app(folder, script(ignore, START_CHILD), entrypoint=PYTHON)
-    process = AppProcess(load_app_yaml(folder), LAUNCH, stop_seconds=0.1)
+    process = start(script(ignore, START_CHILD), PYTHON, stop_seconds=0.1)
     app = int(read(folder / "started"))
     group = {app} | descendants(app)
     assert len(group) == 2
@@ -307,34 +300,3 @@ def test_an_app_that_ends_leaves_nothing_behind(
     )
     assert ended(process) == 4
     wait_for_end({int(read(folder / "child"))}, PATIENCE)
-
-
-def test_the_app_ends_with_a_server_that_is_killed(folder: Path) -> None:
-    """A server that gets SIGKILL leaves neither processes nor files."""
-    make_app(folder)
-    program = """
-        import pathlib, sys
-        from gae_devserver.config.app_yaml import load_app_yaml
-        from gae_devserver.app.process import AppProcess
-        from tests.helpers.app_folder import LAUNCH
-
-        process = AppProcess(load_app_yaml(pathlib.Path(sys.argv[1])), LAUNCH)
-        print(process.socket_path, flush=True)
-        process.wait(60)
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), str(folder)],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        socket_folder = Path(server.stdout.readline()).parent
-        # the watchdog, gunicorn and its worker
-        wait_until(lambda: len(descendants(server.pid)) == 3, "a worker", PATIENCE)
-        left = descendants(server.pid)
-        server.kill()
-        server.wait()
-        wait_for_end(left, PATIENCE)
-    wait_until(lambda: not socket_folder.exists(), "the end of its files", PATIENCE)

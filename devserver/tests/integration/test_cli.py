@@ -5,7 +5,6 @@ import json
 import os
 import re
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2
 import gae_devserver
 from gae_devserver.storage.storage import FILE_NAME
 from gae_devserver.testing import wait_until
-from tests.helpers.app_folder import CALLING, HELLO, make_app
+from tests.helpers.app_folder import HELLO, make_app
 from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
 
 # Answers with its environment.
@@ -165,22 +164,6 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
     assert (f"\n             {elsewhere}\n" in server.stdout) is (host == "127.0.0.2")
     with pytest.raises(urllib.error.URLError):
         fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
-
-
-def test_help() -> None:
-    """It names every option."""
-    result = run("--help")
-    assert result.returncode == 0
-    assert result.stdout.startswith("usage: gae-devserver ")
-    for option in (
-        "--port",
-        "--host",
-        "--project",
-        "--reload",
-        "--log-level",
-        "--open",
-    ):
-        assert option in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -360,14 +343,6 @@ def test_the_log_level(start: Callable[..., Running]) -> None:
     assert "Booting worker" in server.stderr
 
 
-def test_debug_shows_the_api_calls(folder: Path, start: Callable[..., Running]) -> None:
-    """Each call has the time that it took."""
-    make_app(folder, CALLING, "app_engine_apis: true")
-    server = start("--no-reload", "--log-level", "debug")
-    server.answers("None")
-    server.log(r"API call memcache\.Get \d+\.\d ms$")
-
-
 def test_open(
     tmp_path: Path, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,15 +360,3 @@ def test_open(
     monkeypatch.setenv("BROWSER", "no-such-browser")
     server = start("--no-reload", "--open")
     server.log(f"warning: .*{server.url}")
-
-
-def test_an_app_that_crashes_comes_back(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """The crash is logged, and after a moment the app answers again."""
-    make_app(folder, entrypoint="gunicorn --no-control-socket --pid pid main:app")
-    server = start()
-    server.answers("hello")
-    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    server.log(r"error: .* signal 9 .* in 1 s\.")
-    server.answers("hello")

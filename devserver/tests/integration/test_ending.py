@@ -70,23 +70,6 @@ def test_an_impatient_user(start: Callable[..., Running]) -> None:
     ends_well(server, processes)
 
 
-def test_an_app_that_ignores_signals(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """It is killed, so that the server ends in time."""
-    (folder / "gunicorn.conf.py").write_text(
-        "import signal\n"
-        "def when_ready(server):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "def post_worker_init(worker):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    )
-    server = start()
-    processes = tree_of(server)
-    server.process.terminate()
-    ends_well(server, processes)
-
-
 def test_a_signal_while_the_server_starts(
     folder: Path, start: Callable[..., Running]
 ) -> None:
@@ -116,12 +99,14 @@ def test_a_signal_before_anything_is_imported(
 
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
-    """The server cannot end the app, but the watchdog does."""
+    """The server cannot end the app and remove its socket, but the watchdog does."""
     server = start()
     processes = tree_of(server)
+    path = server.find(r"Listening at: unix:(\S+)", lambda: server.stderr)
     server.process.kill()
     server.process.wait(PATIENCE)
     wait_for_end(processes, PROMISE)
+    wait_until(lambda: not Path(path).parent.exists(), "the end of its files", PATIENCE)
 
 
 def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:

@@ -152,28 +152,6 @@ async def test_ready_comes_after_the_warm_up(make: Callable[..., App]) -> None:
     await ready
 
 
-@pytest.mark.parametrize(
-    ("main", "entrypoint", "status", "tail"),
-    [
-        (BROKEN, "gunicorn main:app", 3, "RuntimeError: broken app"),
-        (BROKEN, "python main.py", 1, "RuntimeError: broken app"),
-        (HELLO, "no-such-program main:app", 127, "no-such-program"),
-    ],
-)
-async def test_an_app_that_dies_at_start(
-    app: App, main: str, entrypoint: str, status: int, tail: str
-) -> None:
-    """The reason has the exit status and the last lines; there is no second try."""
-    with pytest.raises(AppUnavailable) as caught:
-        await app.run(main, entrypoint)
-    reason = str(caught.value)
-    first, _, rest = reason.partition("\n")
-    assert f" exit status {status} " in first
-    assert tail in rest
-    assert len(app.processes) == 1
-    assert await app.reason() == reason
-
-
 async def test_only_the_last_of_many_restarts_counts(app: App) -> None:
     """Requests wait for the last process; all others are ended."""
     await app.run()

@@ -1,8 +1,7 @@
 """Each fault does what it says, as often as it is told."""
 
-import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -13,42 +12,12 @@ from gae_devserver.app.process import AppProcess
 from gae_devserver.faults import NAMES, Faults
 from gae_devserver.services import rpc_table
 from tests.helpers.calls import Server, reference
+from tests.helpers.clock import StoppedClock
 from tests.helpers.datastore_v1 import RawClient, entity, key
+from tests.helpers.recording_app import App
 from tests.helpers.running_datastore import RunningDatastore
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-class App:
-    """Counts the tasks that arrive, and answers 200."""
-
-    def __init__(self) -> None:
-        self.deliveries = 0
-        self.at_once = 0
-        self._running = 0
-
-    async def dispatch(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Take one task (`gae_devserver.tasks.execution.Dispatch`)."""
-        self.deliveries += 1
-        self._running += 1
-        self.at_once = max(self.at_once, self._running)
-        await asyncio.sleep(0)
-        self._running -= 1
-        return 200
-
-    async def send(self, faults: Faults) -> int:
-        """Send one task with faults to this app."""
-        dispatch = faults.in_tasks(self.dispatch, no_process)
-        headers = [("X-Appengine-Taskname", "a")]
-        return await dispatch("POST", "/", headers, b"", deadline=1.0)
 
 
 async def no_process() -> AppProcess:
@@ -56,10 +25,11 @@ async def no_process() -> AppProcess:
     raise AssertionError
 
 
-@pytest.fixture
-def app() -> App:
-    """An app that has had no task."""
-    return App()
+async def send(faults: Faults, app: App) -> int:
+    """Send one task with faults."""
+    dispatch = faults.in_tasks(app.dispatch, no_process)
+    headers = [("X-Appengine-Taskname", "a")]
+    return await dispatch("POST", "/", headers, b"", deadline=1.0)
 
 
 def test_the_specification_is_read() -> None:
@@ -102,49 +72,49 @@ async def test_what_the_queue_and_the_app_see(
     app: App, rates: dict[str, float], status: int, deliveries: int
 ) -> None:
     """`error`: the app gets nothing. `twice`: it gets two, the queue knows of one."""
-    assert await app.send(Faults(rates, 1)) == status
-    assert app.deliveries == deliveries
+    assert await send(Faults(rates, 1), app) == status
+    assert len(app.executions) == deliveries
 
 
 @pytest.mark.asyncio
-async def test_twice_comes_in_two_ways() -> None:
+async def test_twice_comes_in_two_ways(clock: StoppedClock) -> None:
     """A task arrives twice at once, or a second time after the first."""
     faults = Faults({"twice": 1.0}, 1)
-    apps = [App() for _ in range(20)]
+    apps = [App(clock) for _ in range(20)]
     for app in apps:
-        await app.send(faults)
-    assert {app.at_once for app in apps} == {1, 2}
+        await send(faults, app)
+    assert {app.peak for app in apps} == {1, 2}
 
 
 @pytest.mark.asyncio
 async def test_lost(app: App) -> None:
     """The app does the work, but the queue gets no answer."""
     with pytest.raises(ConnectionError, match="the answer was lost"):
-        await app.send(Faults({"lost": 1.0}, 1))
-    assert app.deliveries == 1
+        await send(Faults({"lost": 1.0}, 1), app)
+    assert len(app.executions) == 1
 
 
 @pytest.mark.asyncio
 async def test_slow(app: App) -> None:
-    """The answer comes late, after the work, within a limit."""
+    """The answer comes late, after the work, by up to two seconds."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        assert app.deliveries == len(slept) + 1
         slept.append(seconds)
+        assert len(app.executions) == len(slept)
 
-    faults = Faults({"slow": 1.0}, 1, slow_seconds=5.0, sleep=sleep)
-    assert [await app.send(faults) for _ in range(9)] == [200] * 9
-    assert 2.0 < max(slept) <= 5.0
+    faults = Faults({"slow": 1.0}, 1, sleep=sleep)
+    assert [await send(faults, app) for _ in range(9)] == [200] * 9
+    assert 1.0 < max(slept) <= 2.0
 
 
 @pytest.mark.asyncio
-async def test_as_often_as_told_and_the_same_again() -> None:
+async def test_as_often_as_told_and_the_same_again(app: App) -> None:
     """The seed alone decides which tasks have a fault."""
 
     async def outcomes(seed: int) -> list[int]:
         faults = Faults({"error": 0.2}, seed)
-        return [await App().send(faults) for _ in range(500)]
+        return [await send(faults, app) for _ in range(500)]
 
     first = await outcomes(7)
     assert 60 < first.count(500) < 140

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.app import supervisor
+from gae_devserver.app.changes import changes, watched_folders
 from tests.helpers.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.asyncio
@@ -35,7 +35,7 @@ class Watcher:
             await self._task
 
     async def _collect(self) -> None:
-        async for batch in supervisor.changes(self._folder):
+        async for batch in changes(self._folder):
             self.seen |= batch
 
     async def sees(self, path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
     (app / "common").symlink_to("../common")
     (app / "lib" / "deep").symlink_to(deep)
     (app / "node_modules" / "other").symlink_to(tmp_path)
-    folders = supervisor.watched_folders(app, ["node_modules"])
+    folders = watched_folders(app, ["node_modules"])
     assert folders == {app.resolve(), common.resolve(), deep.resolve()}
 
 
