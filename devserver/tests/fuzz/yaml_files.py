@@ -12,30 +12,6 @@ from tests.fuzz.drawing import weighted
 
 File = dict[str, Any]
 
-# JSON writes characters above this as two escapes, which YAML does not combine
-_TEXTS = st.text(
-    st.characters(max_codepoint=0xFFFF, exclude_characters="\x7f"), max_size=10
-)
-_NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z0-9]", fullmatch=True)
-_DURATIONS = st.sampled_from(["10m", "1d 2h", "0", "7d 7d", "5m 30", "1s"])
-
-
-_OF_ANY_HANDLER = {
-    "login": st.sampled_from(["optional", "required", "admin"]),
-    "secure": st.sampled_from(["always", "never", "optional"]),
-    "redirect_http_response_code": st.sampled_from(["301", "307"]),
-}
-_OF_FILES = {
-    "mime_type": st.sampled_from(["text/x-mine", "image/png"]),
-    "expiration": _DURATIONS,
-    "http_headers": st.dictionaries(
-        st.sampled_from(["X-Mine", "Cache-Control", "Vary"]),
-        st.sampled_from(["a", "private", "no-cache, x"]),
-    ),
-    "require_matching_file": st.booleans(),
-}
-_URLS = st.sampled_from(["/s", "/static/", "/a/b", "/favicon.ico", "/s.*", "/(a|b)"])
-_FOLDERS = st.sampled_from(["s", "assets/static", "s/", "no-such-folder", "é"])
 _STATIC_FILES = [
     (r"/i/(.*\.(gif|png))", r"images/\2/\1", r"images/.*"),
     (r"/(.*)", r"s/\1", r".*\.css"),
@@ -43,83 +19,77 @@ _STATIC_FILES = [
     ("/x(?P<n>.)", r"s/\g<n>", "s/.*"),
     ("/y", "index.html", "index.html"),
 ]
-_HANDLERS = st.one_of(
-    st.fixed_dictionaries(
-        {"url": st.just("/.*"), "script": st.sampled_from(["auto", "a.b"])},
-        optional=_OF_ANY_HANDLER,
-    ),
-    st.fixed_dictionaries(
-        {"url": _URLS, "static_dir": _FOLDERS},
-        optional=_OF_FILES,
-    ),
-    *(
-        st.fixed_dictionaries(
-            {"url": st.just(url), "static_files": st.just(file), "upload": st.just(of)},
-            optional=_OF_FILES,
-        )
-        for url, file, of in _STATIC_FILES
-    ),
-)
-APP_YAML: st.SearchStrategy[File] = st.fixed_dictionaries(
-    {
-        "runtime": st.sampled_from(["python313", "python311", "python3"]),
-        "handlers": st.lists(_HANDLERS, max_size=4),
-    },
-    optional={
-        "service": _NAMES,
-        "version": _NAMES,
-        "entrypoint": st.sampled_from(["gunicorn main:app", "exec gunicorn main:app"]),
-        "env_variables": st.dictionaries(
-            st.sampled_from(["A", "a_b", "PORT", "GAE_ENV", "API_HOST", "_"]), _TEXTS
-        ),
-        "app_engine_apis": st.booleans(),
-        "inbound_services": st.lists(st.sampled_from(["warmup", "mail"]), min_size=1),
-        "instance_class": st.sampled_from(["F1", "F4_1G", "B8"]),
-        "default_expiration": _DURATIONS,
-        "threadsafe": st.booleans(),
-        "automatic_scaling": st.just({"max_instances": 3, "min_idle_instances": 1}),
-        "error_handlers": st.just([{"file": "error.html"}]),
-        "builtins": st.just([{"deferred": "on"}]),
-        "vpc_access_connector": st.just(
-            {"name": "projects/p/locations/l/connectors/c"}
-        ),
-        "skip_files": st.just(["^a$"]),
-    },
-)
-"""Contents of an app.yaml that App Engine accepts."""
-
-_QUEUE_OPTIONS = {
-    "rate": st.sampled_from(["5/s", "0", "0/s", "1.5/m", "100/h", "1/d", "500/s"]),
-    "bucket_size": st.integers(1, 100),
-    "max_concurrent_requests": st.integers(1, 1000),
-    "target": _NAMES,
-    "retry_parameters": st.fixed_dictionaries(
-        {},
-        optional={
-            "task_retry_limit": st.integers(0, 20),
-            "task_age_limit": st.sampled_from(["1s", "2h", "1.5d"]),
-            "min_backoff_seconds": st.sampled_from([0.1, 1, 10]),
-            "max_backoff_seconds": st.sampled_from([10, 3600.5]),
-            "max_doublings": st.integers(0, 16),
+EXAMPLES: dict[str, list[File]] = {
+    "app.yaml": [
+        {"runtime": "python3", "handlers": [{"url": "/.*", "script": "auto"}]},
+        {
+            "runtime": "python313",
+            "service": "a",
+            "version": "one",
+            "entrypoint": "exec gunicorn main:app",
+            "env_variables": {"A": "a", "a_b": "\x00é\u2028", "PORT": "1", "_": ""},
+            "app_engine_apis": True,
+            "inbound_services": ["warmup", "mail"],
+            "instance_class": "F4_1G",
+            "default_expiration": "1d 2h",
+            "threadsafe": False,
+            "automatic_scaling": {"max_instances": 3, "target_cpu_utilization": 0.6},
+            "error_handlers": [{"file": "error.html"}],
+            "builtins": [{"deferred": "on"}],
+            "vpc_access_connector": {"name": "projects/p/connectors/c"},
+            "skip_files": ["^a$"],
+            "handlers": [
+                {
+                    "url": "/s",
+                    "static_dir": "assets/static/",
+                    "mime_type": "text/x-mine",
+                    "expiration": "5m 30",
+                    "http_headers": {"X-Mine": "a", "Cache-Control": "private"},
+                    "require_matching_file": True,
+                },
+                {"url": "/a", "script": "a.b", "login": "admin", "secure": "always"},
+            ],
         },
-    ),
+        {
+            "runtime": "python311",
+            "basic_scaling": {"max_instances": 2, "idle_timeout": "10m"},
+            "handlers": [
+                {"url": url, "static_files": files, "upload": upload}
+                for url, files, upload in _STATIC_FILES
+            ],
+        },
+    ],
+    "queue.yaml": [
+        {
+            "total_storage_limit": "1.5G",
+            "queue": [
+                {"name": "default", "rate": "5/s"},
+                {"name": "x" * 100, "rate": "0", "mode": "push"},
+                {
+                    "name": "other",
+                    "rate": "1.5/m",
+                    "bucket_size": 100,
+                    "max_concurrent_requests": 1,
+                    "target": "a",
+                    "retry_parameters": {
+                        "task_retry_limit": 20,
+                        "task_age_limit": "1.5d",
+                        "min_backoff_seconds": 0.1,
+                        "max_backoff_seconds": 3600.5,
+                        "max_doublings": 16,
+                    },
+                },
+            ],
+        },
+        {
+            "queue": [
+                {"name": "B", "mode": "pull"},
+                {"name": "a-1", "mode": "pull", "acl": [{"user_email": "a@b.test"}]},
+            ]
+        },
+    ],
 }
-_ACL = st.just([{"user_email": "a@b.test"}, {"writer_email": "c@d.test"}])
-_QUEUES: st.SearchStrategy[File] = st.one_of(
-    st.fixed_dictionaries({}, optional={"mode": st.just("push"), **_QUEUE_OPTIONS}),
-    st.fixed_dictionaries({"mode": st.just("pull")}, optional={"acl": _ACL}),
-)
-QUEUE_YAML: st.SearchStrategy[File] = st.fixed_dictionaries(
-    {
-        "queue": st.dictionaries(
-            st.sampled_from(["default", "other", "a-1", "B", "x" * 100]),
-            _QUEUES,
-            max_size=3,
-        ).map(lambda queues: [{"name": name, **queues[name]} for name in queues])
-    },
-    optional={"total_storage_limit": st.sampled_from(["120M", "1.5G"])},
-)
-"""Contents of a queue.yaml that App Engine accepts."""
+"""Contents that App Engine accepts."""
 
 _ODD_NUMBERS = st.sampled_from(
     [
