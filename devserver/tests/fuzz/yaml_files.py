@@ -7,87 +7,71 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from tests.fuzz.drawing import weighted
 
 File = dict[str, Any]
 
-_STATIC_FILES = [
-    (r"/i/(.*\.(gif|png))", r"images/\2/\1", r"images/.*"),
-    (r"/(.*)", r"s/\1", r".*\.css"),
-    ("/favicon.ico", "s/favicon.ico", r"s/favicon\.ico"),
-    ("/x(?P<n>.)", r"s/\g<n>", "s/.*"),
-    ("/y", "index.html", "index.html"),
-]
+_APP_YAMLS = r"""
+runtime: python3
+handlers: [{url: /.*, script: auto}]
+---
+runtime: python313
+service: a
+version: one
+entrypoint: exec gunicorn main:app
+env_variables: {A: a, a_b: "\0é\u2028", PORT: "1", _: ""}
+app_engine_apis: true
+inbound_services: [warmup, mail]
+instance_class: F4_1G
+default_expiration: 1d 2h
+threadsafe: false
+automatic_scaling: {max_instances: 3, target_cpu_utilization: 0.6}
+error_handlers: [{file: error.html}]
+builtins: [{deferred: "on"}]
+vpc_access_connector: {name: projects/p/connectors/c}
+skip_files: [^a$]
+handlers:
+- url: /s
+  static_dir: assets/static/
+  mime_type: text/x-mine
+  expiration: 5m 30
+  http_headers: {X-Mine: a, Cache-Control: private}
+  require_matching_file: true
+- {url: /a, script: a.b, login: admin, secure: always}
+---
+runtime: python311
+basic_scaling: {max_instances: 2, idle_timeout: 10m}
+handlers:
+- {url: '/i/(.*\.(gif|png))', static_files: 'images/\2/\1', upload: images/.*}
+- {url: '/x(?P<n>.)', static_files: 's/\g<n>', upload: s/.*}
+- {url: /y, static_files: index.html, upload: index.html}
+"""
+_QUEUE_YAMLS = """
+total_storage_limit: 1.5G
+queue:
+- {name: default, rate: 5/s}
+- {name: held, rate: "0", mode: push}
+- name: other
+  rate: 1.5/m
+  bucket_size: 100
+  max_concurrent_requests: 1
+  target: a
+  retry_parameters:
+    task_retry_limit: 20
+    task_age_limit: 1.5d
+    min_backoff_seconds: 0.1
+    max_backoff_seconds: 3600.5
+    max_doublings: 16
+---
+queue:
+- {name: B, mode: pull}
+- {name: a-1, mode: pull, acl: [{user_email: a@b.test}, {writer_email: c@d.test}]}
+"""
 EXAMPLES: dict[str, list[File]] = {
-    "app.yaml": [
-        {"runtime": "python3", "handlers": [{"url": "/.*", "script": "auto"}]},
-        {
-            "runtime": "python313",
-            "service": "a",
-            "version": "one",
-            "entrypoint": "exec gunicorn main:app",
-            "env_variables": {"A": "a", "a_b": "\x00é\u2028", "PORT": "1", "_": ""},
-            "app_engine_apis": True,
-            "inbound_services": ["warmup", "mail"],
-            "instance_class": "F4_1G",
-            "default_expiration": "1d 2h",
-            "threadsafe": False,
-            "automatic_scaling": {"max_instances": 3, "target_cpu_utilization": 0.6},
-            "error_handlers": [{"file": "error.html"}],
-            "builtins": [{"deferred": "on"}],
-            "vpc_access_connector": {"name": "projects/p/connectors/c"},
-            "skip_files": ["^a$"],
-            "handlers": [
-                {
-                    "url": "/s",
-                    "static_dir": "assets/static/",
-                    "mime_type": "text/x-mine",
-                    "expiration": "5m 30",
-                    "http_headers": {"X-Mine": "a", "Cache-Control": "private"},
-                    "require_matching_file": True,
-                },
-                {"url": "/a", "script": "a.b", "login": "admin", "secure": "always"},
-            ],
-        },
-        {
-            "runtime": "python311",
-            "basic_scaling": {"max_instances": 2, "idle_timeout": "10m"},
-            "handlers": [
-                {"url": url, "static_files": files, "upload": upload}
-                for url, files, upload in _STATIC_FILES
-            ],
-        },
-    ],
-    "queue.yaml": [
-        {
-            "total_storage_limit": "1.5G",
-            "queue": [
-                {"name": "default", "rate": "5/s"},
-                {"name": "x" * 100, "rate": "0", "mode": "push"},
-                {
-                    "name": "other",
-                    "rate": "1.5/m",
-                    "bucket_size": 100,
-                    "max_concurrent_requests": 1,
-                    "target": "a",
-                    "retry_parameters": {
-                        "task_retry_limit": 20,
-                        "task_age_limit": "1.5d",
-                        "min_backoff_seconds": 0.1,
-                        "max_backoff_seconds": 3600.5,
-                        "max_doublings": 16,
-                    },
-                },
-            ],
-        },
-        {
-            "queue": [
-                {"name": "B", "mode": "pull"},
-                {"name": "a-1", "mode": "pull", "acl": [{"user_email": "a@b.test"}]},
-            ]
-        },
-    ],
+    "app.yaml": list(YAML(typ="safe").load_all(_APP_YAMLS)),
+    "queue.yaml": list(YAML(typ="safe").load_all(_QUEUE_YAMLS)),
 }
 """Contents that App Engine accepts."""
 

@@ -314,25 +314,6 @@ def test_warnings_come_before_the_banner(
     assert re.search(r"warning: .*127\.0\.0\.1", server.stderr)
 
 
-def test_the_warm_up_comes_before_the_banner(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """With inbound_services: warmup, it comes from App Engine's own address."""
-    main = (
-        "def app(environ, start_response):\n"
-        "    with open('requests', 'a') as file:\n"
-        "        ip = environ['HTTP_X_APPENGINE_USER_IP']\n"
-        "        print(environ['PATH_INFO'], ip, file=file)\n"
-        "    start_response('200 OK', [])\n"
-        "    return []\n"
-    )
-    make_app(folder, main, "inbound_services: [warmup]")
-    server = start("--no-reload")
-    assert server.url
-    assert (folder / "requests").read_text() == "/_ah/warmup 0.1.0.3\n"
-    server.log("GET /_ah/warmup 200")
-
-
 def test_the_log_level(start: Callable[..., Running]) -> None:
     """`warning` omits the lines of requests, but not the app's own output."""
     server = start("--no-reload", "--log-level", "warning")

@@ -14,7 +14,7 @@ from tests.helpers.command import PATIENCE, Running, edit, fetch
 # Answers with values from its environment and its files.
 TELLING = """\
 import os
-from common import text
+from common.texts import text
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -26,8 +26,8 @@ def app(environ, start_response):
 @pytest.fixture
 def telling(folder: Path, tmp_path: Path) -> Path:
     """An app that answers with GAE_VERSION, a variable, and a text in common/."""
-    (tmp_path / "common").mkdir()
-    (tmp_path / "common" / "text.py").write_text("TEXT = 'one'")
+    (tmp_path / "common" / "texts").mkdir(parents=True)
+    (tmp_path / "common" / "texts" / "text.py").write_text("TEXT = 'one'")
     (folder / "common").symlink_to("../common")
     return make_app(folder, TELLING, "env_variables: {COLOR: blue}\n")
 
@@ -43,7 +43,7 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     edit(telling / "main.py", '"|".join', '" / ".join')
     server.answers(f"{version} / blue / one")
     server.log(r" main\.py changed: restarting the app")
-    edit(telling.parent / "common" / "text.py", "one", "three")
+    edit(telling.parent / "common" / "texts" / "text.py", "one", "three")
     server.answers(f"{version} / blue / three")
     edit(telling / "app.yaml", "blue", "red")
     server.answers(f"{version} / red / three")

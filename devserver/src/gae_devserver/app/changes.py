@@ -1,30 +1,26 @@
 """Which files of the app have changed, for --reload."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# endings of files that an app writes while it runs
-_WRITTEN_BY_APPS = ("log", "pid", "sock", "tmp", "db", "sqlite", "sqlite3")
+if TYPE_CHECKING:
+    import watchfiles
+
+_IGNORED_FOLDERS = ("venv", "env")
+# endings of files that an app writes while it runs, and what SQLite appends: app.db-wal
+_WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
 
 
 async def changes(folder: Path) -> AsyncIterator[set[Path]]:
     """Yield the files of the app that change, appear or disappear, in batches."""
     import watchfiles
 
-    class Filter(watchfiles.DefaultFilter):
-        """Leaves out what watchfiles does, and files that an app writes."""
-
-        ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, "venv", "env")
-        ignore_entity_patterns = (
-            *watchfiles.DefaultFilter.ignore_entity_patterns,
-            # with what SQLite appends, too: app.db-wal
-            rf"\.({'|'.join(_WRITTEN_BY_APPS)})(-\w+)?$",
-        )
-
+    ignored = (*watchfiles.DefaultFilter.ignore_dirs, *_IGNORED_FOLDERS)
     async for batch in watchfiles.awatch(
-        *watched_folders(folder, Filter.ignore_dirs),
-        watch_filter=Filter(),
+        *watched_folders(folder, ignored),
+        watch_filter=edits(),
         ignore_permission_denied=True,
     ):
         # some systems report a linked folder by the link, others by its real name
@@ -32,7 +28,18 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
         yield {file.parent.resolve() / file.name for file in files}
 
 
-def watched_folders(folder: Path, ignored: Sequence[str]) -> set[Path]:
+def edits() -> "watchfiles.DefaultFilter":
+    """Return a filter without caches, environments, and files that an app writes."""
+    import watchfiles
+
+    default = watchfiles.DefaultFilter
+    return default(
+        ignore_dirs=(*default.ignore_dirs, *_IGNORED_FOLDERS),
+        ignore_entity_patterns=(*default.ignore_entity_patterns, _WRITTEN_BY_APPS),
+    )
+
+
+def watched_folders(folder: Path, ignored: Collection[str]) -> set[Path]:
     """Return the folders to watch with everything below them.
 
     Not every system reports changes behind a link, so the list has the target of each

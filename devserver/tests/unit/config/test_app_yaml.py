@@ -9,7 +9,7 @@ import pytest
 
 from gae_devserver.config.app_yaml import load
 from gae_devserver.config.parsing import ConfigError
-from gae_devserver.config.queue_yaml import QueueConfig
+from tests.helpers.calls import app_config
 from tests.helpers.config_files import HERE, error_of, loaded, write
 
 GUIDE = "docs/python2-to-python3.md"
@@ -18,21 +18,13 @@ GUIDE = "docs/python2-to-python3.md"
 def test_the_least_app_yaml(tmp_path: Path) -> None:
     """A runtime is enough: default service, default queue, no App Engine APIs."""
     app = loaded(tmp_path, f"runtime: {HERE}\n")
-    assert (app.runtime, app.service, app.entrypoint) == (HERE, "default", None)
-    assert app.env_variables == {}
-    assert not app.app_engine_apis
-    assert not app.warmup
-    assert app.static_handlers == ()
-    assert app.queues == (QueueConfig("default"),)
-    assert app.warnings == ()
+    assert app == app_config(folder=tmp_path, runtime=HERE, app_engine_apis=False)
     assert (app.version, app.memory_mb) == (None, 384)
 
 
-def test_everything_that_is_honoured(tmp_path: Path) -> None:
+def test_everything_that_is_honored(tmp_path: Path) -> None:
     """The server reads these settings; the entrypoint has no "exec" before it."""
-    app = loaded(
-        tmp_path,
-        f"""\
+    app_yaml = f"""\
 runtime: {HERE}
 service: worker
 instance_class: F4
@@ -42,15 +34,16 @@ inbound_services: [warmup]
 env_variables:
   NUMBER: 1
   TEXT: "False"
-""",
+"""
+    assert loaded(tmp_path, app_yaml) == app_config(
+        folder=tmp_path,
+        runtime=HERE,
+        service="worker",
+        memory_mb=1536,
+        entrypoint="gunicorn -w 2 'main:create_app()'",
+        warmup=True,
+        env_variables={"NUMBER": "1", "TEXT": "False"},
     )
-    assert app.service == "worker"
-    assert app.memory_mb == 1536
-    assert app.app_engine_apis
-    assert app.entrypoint == "gunicorn -w 2 'main:create_app()'"
-    assert app.warmup
-    assert app.env_variables == {"NUMBER": "1", "TEXT": "False"}
-    assert app.warnings == ()
 
 
 @pytest.mark.parametrize(
