@@ -22,9 +22,9 @@ class Limits:
     slow_start: float = 10.0
     """When to log that the app is not ready yet."""
     first_delay: float = 1.0
-    """How long to wait after a crash; each further crash doubles it."""
+    """How long to wait after the first crash; each further crash doubles it."""
     longest_delay: float = 30.0
-    """The limit for that. An app that has run for this long starts over."""
+    """The limit for that; an app that ran for longer gets `first_delay` again."""
 
 
 DEFAULT_LIMITS = Limits()
