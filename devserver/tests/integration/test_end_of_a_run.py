@@ -18,8 +18,8 @@ from gae_devserver.testing import ending
 ending.end_as_with_ctrl_c()
 if sys.argv[1] == "with parent":
     ending.end_with_parent()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         signal.pause()
 except KeyboardInterrupt:

@@ -129,7 +129,8 @@ async def test_rpc(make_server: Callable[..., Server]) -> None:
     request = server.request()
     message_class, _ = rpc_table.message_classes("datastore_v3", "Delete")
     counter = await request.put(reference("Counter", "x"), 5)
-    call = Faults({"rpc": 1.0}, 1).in_api_calls(server.services.call)
+    call = Faults({}).in_api_calls(server.services.call)
+    call = Faults({"rpc": 1.0}).in_api_calls(call)
     data = message_class(key=[counter]).SerializeToString()
     with pytest.raises(apiproxy_errors.RPCFailedError, match="was lost"):
         await call("datastore_v3", "Delete", data, request.ticket)
@@ -138,11 +139,9 @@ async def test_rpc(make_server: Callable[..., Server]) -> None:
 
 def test_rpc_of_cloud_ndb() -> None:
     """An RPC does its work, but the client gets an error."""
-    faults = Faults({"rpc": 1.0}, 1)
 
     def before_answer(rpc: str) -> None:
-        if rpc == "Commit":
-            faults.in_rpc(rpc)
+        Faults({"rpc": 1.0 if rpc == "Commit" else 0.0}).in_rpc(rpc)
 
     running = RunningDatastore(before_answer=before_answer)
     raw = RawClient(running.host)
