@@ -1,6 +1,7 @@
-"""The command line: options, banner, exit codes."""
+"""The command line: options, start-up, exit codes."""
 
 import argparse
+import contextlib
 import ipaddress
 import os
 import re
@@ -17,24 +18,23 @@ if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess
     from gae_devserver.faults import Faults
 
-NO_HINTS = Hints()
 PROG = "gae-devserver"
+NO_HINTS = Hints()
 
-_LOG_LEVELS = ("debug", "info", "warning", "error")
-_APP_STOP_SECONDS = 2.5
-
-# what a signal has to end while the server is still starting
+# the app gets SIGKILL after 2 seconds
+_APP_END_SECONDS = 2.5
+# the app's first process, which a signal ends while the server is still starting
 _started: "list[AppProcess]" = []
 
 
-def main(hints: Hints = NO_HINTS) -> NoReturn:
-    """Run the server; leave with 0 after a signal, 2 for a mistake, else 1."""
+def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
+    """Run the server; exit with 0 after a signal, 2 for a mistake, else 1."""
     parent = os.getppid()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _leave_at_once)
+    if system == "posix":
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _exit_at_once)
     options = _parser().parse_args()
-    if os.name != "posix":
+    if system != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
     try:
         _serve(options, parent, hints)
@@ -44,14 +44,13 @@ def main(hints: Hints = NO_HINTS) -> NoReturn:
             f"the package {error.name} is not installed for {sys.executable}. "
             "Install gae-devserver for it again.",
         )
-    _leave(0)
+    _exit(0)
 
 
 def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
-    # What is imported here is little. The rest takes longer, and is imported while
-    # the app starts.
+    # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
-    from gae_devserver.app.process import AppProcess
+    from gae_devserver.app.process import AppProcess, LaunchSettings
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.http import sockets
@@ -66,24 +65,24 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         _fail(2, str(error))
     terminal.log_warnings(config)
     if options.host is not None:
-        terminal.logger.warning(
-            "%s", sockets.what_is_exposed(options.host, front_sockets)
-        )
-    api_socket, state_socket = (sockets.listen_on("127.0.0.1", 0) for _ in range(2))
+        exposed = sockets.what_is_exposed(options.host, front_sockets)
+        terminal.logger.warning("%s", exposed)
+    api_socket = sockets.listen_on("127.0.0.1", 0)
+    state_socket = sockets.listen_on("127.0.0.1", 0)
+    # holds the port of the datastore for Cloud NDB, whose server listens later
     datastore_socket = sockets.reserve_port()
-    version = config.version or time.strftime("%Y%m%dt%H%M%S")
+    launch = LaunchSettings(
+        project=options.project,
+        version=config.version or time.strftime("%Y%m%dt%H%M%S"),
+        api_port=api_socket.getsockname()[1],
+        datastore_port=datastore_socket.getsockname()[1],
+    )
     try:
-        process = AppProcess(
-            config,
-            project=options.project,
-            version=version,
-            api_port=api_socket.getsockname()[1],
-            datastore_port=datastore_socket.getsockname()[1],
-        )
+        process = AppProcess(config, launch)
     except OSError as error:
         _fail(1, f"cannot start the app: {error}")
     _started.append(process)
-    if process.notice and process.is_gunicorn:  # else once the app is ready
+    if process.notice and process.is_gunicorn:  # others get it when the app is ready
         terminal.logger.warning("%s", process.notice)
 
     import asyncio
@@ -93,13 +92,11 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.tasks import execution
 
     settings = server.Settings(
-        project=options.project,
-        version=version,
+        launch=launch,
         parent=parent,
         front_sockets=front_sockets,
         api_socket=api_socket,
         state_socket=state_socket,
-        datastore_socket=datastore_socket,
         reload=options.reload,
         open_browser=options.open,
         storage=storage,
@@ -113,15 +110,15 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
-        # what the app has printed, the rest of the text, is shown by now
+        # the rest of the text is what the app printed, which is on the terminal
         _fail(1, str(error).partition("\n")[0])
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, without the usage."""
+    """Reports a mistake in one line, without the usage message."""
 
     def error(self, message: str) -> NoReturn:
-        """End with status 2."""
+        """Exit with status 2."""
         text = message.removeprefix("argument ")
         _fail(2, f"{text[0].upper()}{text[1:]}. For help, add --help.")
 
@@ -188,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--log-level",
-        choices=_LOG_LEVELS,
+        choices=("debug", "info", "warning", "error"),
         default="info",
         help="the lowest level of the server's own log lines (default: %(default)s)",
     )
@@ -199,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _folder(text: str) -> Path:
-    """Return a path as it was typed, but without `..`, in which nobody reads it."""
+    """Return a path as typed, but resolved if it has "..": messages show it."""
     path = Path(text)
     return path.resolve() if ".." in path.parts else path
 
@@ -213,28 +210,25 @@ def _port(text: str) -> int:
 
 
 def _address(text: str) -> str | None:
-    """Return an IP address; None: it is one of those that are listened on anyway."""
+    """Return an IP address; None for those on which the server listens anyway."""
     try:
-        address = ipaddress.ip_address(text)
+        address = str(ipaddress.ip_address(text))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an IP address. Write for example --host 0.0.0.0, or "
             "leave --host out to listen on localhost"
         ) from None
-    return None if str(address) in ("127.0.0.1", "::1") else str(address)
+    return None if address in ("127.0.0.1", "::1") else address
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds above 0 and below 1000000. Write for "
-            "example --task-deadline 60"
-        )
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0.0 < float(text) < 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of seconds above 0 and below 1000000. Write for "
+        "example --task-deadline 60"
+    )
 
 
 def _faults(text: str) -> "Faults":
@@ -259,33 +253,31 @@ def _project(text: str) -> str:
     return text
 
 
-def _leave_at_once(number: int, frame: FrameType | None) -> None:
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
     """Handle a signal while the server is still starting."""
-    _leave(0)
+    _exit(0)
 
 
 def _fail(status: int, message: str) -> NoReturn:
-    # the last line is to be the error, not what the app says as it ends
+    # end the app first, so that the error is the last line
     _end_app()
     print(f"{PROG}: error: {message}", file=sys.stderr)
-    _leave(status)
+    _exit(status)
 
 
 def _end_app() -> None:
     for process in _started:
         process.stop()
-        process.wait(_APP_STOP_SECONDS)
+        process.wait(_APP_END_SECONDS)
 
 
-def _leave(status: int) -> NoReturn:
+def _exit(status: int) -> NoReturn:
     """End the app and this process, without waiting for any thread."""
     _end_app()
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError):
             stream.flush()
-        except OSError:
-            continue
-    # a thread may be in the middle of a request to somewhere, for a minute or for ever
+    # a thread may wait for a slow request to another server
     os._exit(status)
 
 

@@ -6,8 +6,8 @@ import time
 class Clock:
     """Seconds since the epoch, as the task queue and memcache see them.
 
-    The app keeps the real time. So what it sends (a task's ETA) has the offset added
-    on arrival, and what goes back to it has the offset taken off.
+    The app has real time. So the offset is added to each time that the app sends (a
+    task's ETA), and subtracted from each time that goes back to it.
     """
 
     def __init__(self, offset: float = 0.0) -> None:
@@ -19,7 +19,7 @@ class Clock:
         return time.time() + self.offset
 
     def move_to(self, moment: float) -> None:
-        """Advance to `moment` (seconds since the epoch); never goes back."""
+        """Advance to `moment` (seconds since the epoch); never go back."""
         self.offset += max(0.0, moment - self.now())
 
     def reset(self) -> None:

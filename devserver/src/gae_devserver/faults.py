@@ -1,8 +1,8 @@
-"""Faults on purpose, for --faults: what production does rarely, done often.
+"""Faults on purpose, for --faults: what rarely happens in production happens often.
 
     --faults twice=0.1,lost=0.1,error=0.1,slow=0.1,rpc=0.02,kill=0.02,seed=7
 
-Each name has a probability from 0 to 1; what is left out does not happen.
+Each fault has a probability from 0 to 1; without one, it does not happen.
 
 twice  a task is delivered a second time, during the first delivery or after it
 lost   the answer to a task is lost after its work was done: the task is retried
@@ -10,26 +10,26 @@ error  a task is answered with 500 and never sent
 slow   the answer to a task comes late, by up to two seconds
 rpc    the answer to an API call is lost after its work was done: the app sees an error
 kill   while a task runs, a worker process of the app is killed with SIGKILL
-seed   chooses which; without it, a seed is drawn and logged
+seed   decides which of these happen; without it, a seed is drawn and logged
 
-Tests that hold with these hold in production: App Engine promises to deliver each task
-at least once, and nothing more.
+Code that works with faults works in production: App Engine promises no more than to
+deliver each task at least once.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import secrets
 import signal
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess
-    from gae_devserver.services.services import Services
+    from gae_devserver.services.api_server import ApiCall
     from gae_devserver.tasks.execution import Dispatch
 
 logger = logging.getLogger("gae_devserver.task")
@@ -39,41 +39,48 @@ NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
 _SLOW_SECONDS = 2.0
 # a worker is killed within this time: before, during or after the task's work
 _KILL_SECONDS = 0.05
+Ready = Callable[[], Awaitable["AppProcess"]]
+"""Returns the app's process when it is ready."""
 
 
-@dataclass
 class Faults:
-    """Which faults happen how often, and the making of them."""
+    """Decides which faults happen, and makes them."""
 
-    rates: dict[str, float]
-    """Probabilities by name; see above."""
-    seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
-
-    def __post_init__(self) -> None:
-        # one for each kind: more faults of one must not change when others happen
+    def __init__(
+        self,
+        rates: Mapping[str, float],
+        seed: int | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Make faults with these probabilities; without a seed, draw one."""
+        self._rates = rates
+        self.seed = secrets.randbelow(2**32) if seed is None else seed
+        self._sleep = sleep
+        # one for each fault: the rate of one must not change when others happen
         self._random = {name: random.Random(f"{self.seed} {name}") for name in NAMES}
         self._killing: set[asyncio.Task[None]] = set()
 
     def __str__(self) -> str:
-        rates = (f"{name}={rate:g}" for name, rate in self.rates.items())
+        rates = (f"{name}={rate:g}" for name, rate in self._rates.items())
         return ",".join([*rates, f"seed={self.seed}"])
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
-        """Return what an option says.
+        """Return the faults that an option asks for.
 
         Raises:
             ValueError: it cannot be parsed; the message is for the user.
         """
-        faults: dict[str, float] = {}
-        more: dict[str, int] = {}
+        rates: dict[str, float] = {}
+        seed = None
         for part in text.split(","):
             name, _, value = part.partition("=")
             try:
                 if name == "seed":
-                    more[name] = int(value)
+                    seed = int(value)
                     continue
-                faults[name] = float(value)
+                rates[name] = float(value)
             except ValueError:
                 raise ValueError(
                     f"{part!r} does not have the form NAME=NUMBER"
@@ -82,23 +89,20 @@ class Faults:
                 raise ValueError(
                     f"there is no fault {name!r}. Choose from: {', '.join(NAMES)}"
                 )
-            if not 0 <= faults[name] <= 1:
+            if not 0 <= rates[name] <= 1:
                 raise ValueError(f"the probability in {part!r} is not between 0 and 1")
-        return cls(faults, **more)
+        return cls(rates, seed)
 
     def happens(self, fault: str, where: str) -> bool:
-        """Draw whether a fault happens now; `where` is for the log."""
-        # drawn also where it never happens
-        happens = self._random[fault].random() < self.rates.get(fault, 0.0)
+        """Draw whether a fault happens now; log it with `where`."""
+        happens = self._random[fault].random() < self._rates.get(fault, 0.0)
         if happens:
             logger.info("fault %s: %s", fault, where)
         return happens
 
-    def in_api_calls(self, services: "Services") -> None:
-        """Have the app's API calls fail after they were carried out."""
+    def in_api_calls(self, call: "ApiCall") -> "ApiCall":
+        """Return a `call` that fails now and then after it was carried out."""
         from google.appengine.runtime import apiproxy_errors
-
-        call = services.call
 
         async def faulty(service: str, method: str, data: bytes, ticket: str) -> bytes:
             answer = await call(service, method, data, ticket)
@@ -108,23 +112,21 @@ class Faults:
                 )
             return answer
 
-        services.call = faulty  # type: ignore[method-assign]
+        return faulty
 
     def in_rpc(self, rpc: str) -> None:
-        """Have a call of Cloud NDB fail that was carried out.
+        """Fail now and then after an RPC of Cloud NDB was carried out.
 
         Raises:
-            UnavailableError: it is to fail.
+            UnavailableError: this one fails.
         """
         from gae_devserver.datastore_v1.errors import UnavailableError
 
         if self.happens("rpc", f"datastore_v1.{rpc}"):
             raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
-    def in_tasks(
-        self, dispatch: "Dispatch", app: "Callable[[], Awaitable[AppProcess]]"
-    ) -> "Dispatch":
-        """Return a `dispatch` with faults; `app` returns the process that is ready."""
+    def in_tasks(self, dispatch: "Dispatch", app: Ready) -> "Dispatch":
+        """Return a `dispatch` with faults."""
 
         async def faulty(
             method: str,
@@ -148,7 +150,7 @@ class Faults:
             else:
                 outcome = await deliver()
             if self.happens("slow", task):
-                await asyncio.sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
+                await self._sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
             if self.happens("lost", task):
                 raise ConnectionResetError("injected fault: the answer was lost")
             return outcome
@@ -159,21 +161,19 @@ class Faults:
         if self._random["twice"].random() < 0.5:
             await deliver()
             return await deliver()
-        # as if the queue knew of only one of the two
+        # the queue knows of only one of the two
         unknown = asyncio.create_task(deliver())
         try:
             return await deliver()
         finally:
             await asyncio.gather(unknown, return_exceptions=True)
 
-    async def _kill_worker(self, app: "Callable[[], Awaitable[AppProcess]]") -> None:
-        await asyncio.sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
+    async def _kill_worker(self, app: Ready) -> None:
+        await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
         found = await workers((await app()).pid)
         if found:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self._random["kill"].choice(found), signal.SIGKILL)
-            except ProcessLookupError:
-                return
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -188,12 +188,12 @@ def _report(task: "asyncio.Task[None]") -> None:
 
 
 async def workers(watchdog: int) -> list[int]:
-    """Return the processes that the app has started to work, by their ids.
+    """Return the ids of the app's worker processes.
 
-    The one below the watchdog is the app itself: it starts new workers when they die.
+    The child of the watchdog is the app itself, which replaces workers that die.
     """
     ps = await asyncio.create_subprocess_exec(
-        *("ps", "-axo", "pid=,ppid=,stat="), stdout=asyncio.subprocess.PIPE
+        "ps", "-axo", "pid=,ppid=,stat=", stdout=asyncio.subprocess.PIPE
     )
     children = defaultdict(list)
     for line in (await ps.communicate())[0].decode().splitlines():

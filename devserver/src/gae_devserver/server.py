@@ -1,4 +1,4 @@
-"""Put the parts of the dev server together, run them, and take them down again."""
+"""Puts the parts of the dev server together, runs them and shuts them down."""
 
 import asyncio
 import dataclasses
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from gae_devserver import terminal
-from gae_devserver.app import advice, supervisor
+from gae_devserver.app import advice
+from gae_devserver.app.changes import changes
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
-from gae_devserver.app.process import AppProcess
+from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
-from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
+from gae_devserver.config.app_yaml import AppConfig, load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
@@ -28,7 +30,7 @@ from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
-from gae_devserver.services.api_server import ApiServer
+from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
@@ -36,24 +38,19 @@ from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
 
-_PARENT_POLL_SECONDS = 0.3
-# the app may take two of the three seconds in which the server promises to be gone
-_SHUTDOWN_SECONDS = 2.6
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What is fixed for one run of the server."""
 
-    project: str
-    version: str
+    launch: LaunchSettings
     parent: int
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
     state_socket: socket.socket
-    datastore_socket: socket.socket
-    """Holds the port of the datastore for Cloud NDB, which listens with another."""
     reload: bool
     open_browser: bool
     storage: Storage | None = None
@@ -61,57 +58,40 @@ class Settings:
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
     hints: Hints = dataclasses.field(default_factory=Hints)
-
-    @property
-    def port(self) -> int:
-        """The public port."""
-        return _port(self.front_sockets[0])
-
-    @property
-    def datastore_port(self) -> int:
-        """The port of the datastore for Cloud NDB."""
-        return _port(self.datastore_socket)
-
-    def start_app(self, config: AppConfig) -> AppProcess:
-        """Start a process of the app."""
-        return AppProcess(
-            config,
-            project=self.project,
-            version=self.version,
-            api_port=_port(self.api_socket),
-            datastore_port=self.datastore_port,
-        )
+    shutdown_seconds: float = STOP_SECONDS + 0.6
+    """The limit for the shutdown; the README promises three seconds for all."""
+    parent_poll_seconds: float = 0.3
 
 
 class Server:
     """The dev server with one app."""
 
     def __init__(self, settings: Settings, config: AppConfig) -> None:
-        """Make the parts; to be called in the event loop."""
+        """Make the parts, in the event loop that runs them."""
         self._settings = settings
         self._config = config
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        hostname = f"localhost:{settings.port}"
+        hostname = f"localhost:{_port(settings.front_sockets[0])}"
         clock, requests = Clock(), RunningRequests()
-        self._app = supervisor.Supervisor(
-            lambda: settings.start_app(self._config),
-            lambda reason, reloading: advice.what_to_do(
+        self._app = Supervisor(
+            lambda: AppProcess(self._config, settings.launch),
+            what_to_do=lambda reason, reloading: advice.what_to_do(
                 reason, self._config, settings.hints, reloading=reloading
             ),
+            warm_up=self._warm_up,
         )
         self._client = AppClient(self._app)
         self._front = Front(config, self._client, requests, hostname=hostname)
-        if config.warmup:
-            self._app.warm_up = self._front.warm_up
         self._services = Services(
             config,
-            settings.project,
+            settings.launch.project,
             requests,
             clock,
             default_hostname=hostname,
-            version=settings.version,
+            version=settings.launch.version,
             storage=settings.storage,
+            when_cleared=self._when_cleared,
         )
         self._datastore_v1 = DatastoreV1(
             self._services.datastore,
@@ -119,21 +99,30 @@ class Server:
             storage=settings.storage,
             before_answer=self._before_answer,
         )
-        self._services.when_cleared = self._datastore_v1.clear
-        self._token = secrets.token_hex(16)
+        call: ApiCall = self._services.call
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
-            faults.in_api_calls(self._services)
+            call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
-        self._api = ApiServer(
-            self._services.call, requests, config.app_engine_apis, self._token
-        )
+        self._token = secrets.token_hex(16)
+        self._api = ApiServer(call, requests, config.app_engine_apis, self._token)
         self._runner = TaskRunner(
-            *(self._services.taskqueue, clock, dispatch, self._app.process),
+            self._services.taskqueue,
+            clock,
+            dispatch,
+            self._app.process,
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
+
+    async def _warm_up(self, process: AppProcess) -> None:
+        if self._config.warmup:
+            await self._front.warm_up(process)
+
+    def _when_cleared(self) -> None:
+        """Clear what only Cloud NDB has: transactions and named databases."""
+        self._datastore_v1.clear()
 
     def _before_answer(self, rpc: str) -> None:
         """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
@@ -145,14 +134,15 @@ class Server:
         """Serve until a signal comes or the parent has ended.
 
         Raises:
-            AppUnavailable: the app has died while it started.
+            AppUnavailable: the app died while it started.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
-            await self._datastore_v1.start(self._settings.datastore_port, reserved=True)
+            datastore_port = self._settings.launch.datastore_port
+            await self._datastore_v1.start(datastore_port, reserved=True)
             await self._api.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
@@ -168,7 +158,7 @@ class Server:
             await self._shut_down()
 
     async def _started(self, process: AppProcess) -> bool:
-        """Wait until the app is ready, or until the server is to stop."""
+        """Return True when the app is ready, False when the server has to stop."""
         starting = asyncio.create_task(self._app.run(process))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -180,71 +170,59 @@ class Server:
         return True
 
     def _announce(self) -> None:
-        url = f"http://127.0.0.1:{self._settings.port}"
-        state_url = f"http://127.0.0.1:{_port(self._settings.state_socket)}"
-        datastore = f"127.0.0.1:{self._settings.datastore_port}"
-        storage = self._settings.storage
-        where = str(storage.path.resolve()) if storage else "in memory"
+        settings = self._settings
+        url = f"http://127.0.0.1:{_port(settings.front_sockets[0])}"
+        storage = settings.storage
         terminal.show_banner(
-            *(self._config, url, state_url, self._token, datastore, where),
-            sockets.other_urls(self._settings.front_sockets),
+            self._config,
+            app_url=url,
+            state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
+            token=self._token,
+            datastore=f"127.0.0.1:{settings.launch.datastore_port}",
+            storage=str(storage.path.resolve()) if storage else "in memory",
+            other_urls=sockets.other_urls(settings.front_sockets),
         )
-        if self._settings.open_browser:
-            # a browser in the terminal would hold up the loop
+        if settings.open_browser:
+            # in a thread: a browser in the terminal would block the loop
             threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
 
     async def _stop_with_parent(self) -> None:
-        # looked at again and again: no event tells of a parent's end
+        # poll: the end of a parent causes no event
         while os.getppid() == self._settings.parent:  # noqa: ASYNC110
-            await asyncio.sleep(_PARENT_POLL_SECONDS)
+            await asyncio.sleep(self._settings.parent_poll_seconds)
         logger.info("the process that started the server has ended; stopping")
         self._stop.set()
 
     async def _reload(self) -> None:
         try:
-            async for paths in supervisor.changes(self._config.folder):
-                self._take_over(paths)
+            async for paths in changes(self._config.folder):
+                self._changed(paths)
         except (OSError, RuntimeError) as error:
-            # for example: too many folders for the system to watch
+            # for example, the app has more folders than the system can watch
             logger.warning(
                 "the server cannot watch the app's files: %s. Restart the server after "
                 "each edit",
                 error,
             )
 
-    def _take_over(self, paths: set[Path]) -> None:
-        """Read the changed configuration, and restart the app if it is concerned."""
+    def _changed(self, paths: set[Path]) -> None:
+        """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
-        new_app, new_queues = (
-            folder / "app.yaml" in paths,
-            folder / "queue.yaml" in paths,
-        )
-        config = self._config
-        try:
-            # both before either is taken over
-            if new_app:
-                changed = load_app_yaml(config.folder)
-                config = dataclasses.replace(changed, queues=config.queues)
-            if new_queues:
-                queues = load_queue_yaml(config.folder)
-                config = dataclasses.replace(config, queues=queues)
-        except ConfigError as error:
-            logger.error("the previous settings stay in effect: %s", error)
-            return
-        self._config = self._front.config = config
-        if new_app:
-            self._api.apply(config)
-            self._app.warm_up = self._front.warm_up if config.warmup else None
-            terminal.log_warnings(config)
-        if new_queues:
-            self._services.apply(config)
-            names = ", ".join(queue.name for queue in config.queues)
-            is_there = (config.folder / "queue.yaml").exists()
-            event = "read again" if is_there else "removed"
+        app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"
+        if not paths.isdisjoint({app_yaml, queue_yaml}):
+            try:
+                self._apply(load(self._config.folder))
+            except ConfigError as error:
+                logger.error("the previous settings stay in effect: %s", error)
+                return
+        if app_yaml in paths:
+            terminal.log_warnings(self._config)
+        if queue_yaml in paths:
+            event = "read again" if queue_yaml.exists() else "removed"
+            names = ", ".join(queue.name for queue in self._config.queues)
             logger.info("queue.yaml was %s. The queues are now: %s", event, names)
-        files = sorted(paths - {folder / "queue.yaml"})
-        if files:
-            # an editor's temporary files are gone by now, and say nothing
+        if files := sorted(paths - {queue_yaml}):
+            # the temporary files of an editor no longer exist: do not log them
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
@@ -255,14 +233,22 @@ class Server:
                 )
             self._app.restart()
 
+    def _apply(self, config: AppConfig) -> None:
+        """Use these settings from now on."""
+        self._config = config
+        for part in (self._front, self._api, self._services):
+            part.apply(config)
+
     async def _shut_down(self) -> None:
-        """End everything; the app's process gets most of the time."""
+        """End everything; the app gets most of the time."""
         for task in self._tasks:
             task.cancel()
         try:
-            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            async with asyncio.timeout(self._settings.shutdown_seconds):
                 await asyncio.gather(
-                    *(self._app.stop(), self._front.stop(), self._runner.stop()),
+                    self._app.stop(),
+                    self._front.stop(),
+                    self._runner.stop(),
                     return_exceptions=True,
                 )
                 await self._client.close()
@@ -272,8 +258,8 @@ class Server:
         except TimeoutError:
             logger.debug("the shutdown was cut short")
         self._services.close()
-        # one more Ctrl-C must not break into the rest
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # ignore signals during the rest of the cleanup
+        for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
@@ -284,11 +270,11 @@ class Server:
 
 
 async def run(settings: Settings, config: AppConfig, process: AppProcess) -> None:
-    """Serve an app whose first process has just been started.
+    """Serve an app whose first process was just started.
 
     Raises:
         ConfigError: queue.yaml cannot be used.
-        AppUnavailable: the app has died while it started.
+        AppUnavailable: the app died while it started.
     """
     queues = load_queue_yaml(config.folder)
     server = Server(settings, dataclasses.replace(config, queues=queues))
@@ -301,5 +287,4 @@ def _open_browser(url: str) -> None:
 
 
 def _port(sock: socket.socket) -> int:
-    port: int = sock.getsockname()[1]
-    return port
+    return sock.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a developer sees: the banner and the log lines."""
+"""What the server prints: the banner and the log lines."""
 
 import contextlib
 import logging
@@ -12,16 +12,16 @@ from gae_devserver.config.app_yaml import AppConfig
 
 logger = logging.getLogger("gae_devserver")
 
-_COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
+_COLORS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 _DIM = "2"
 
 
 class _Formatter(logging.Formatter):
-    """Time and text; the level only where it is a warning or worse."""
+    """Time and message; the level only of a warning or worse."""
 
-    def __init__(self, colour: bool) -> None:
+    def __init__(self, color: bool) -> None:
         super().__init__()
-        self._colour = colour
+        self._color = color
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -30,15 +30,15 @@ class _Formatter(logging.Formatter):
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
-        if not self._colour:
+        if not self._color:
             return f"{stamp} {text}"
-        if code := _COLOURS.get(record.levelno):
+        if code := _COLORS.get(record.levelno):
             text = f"\x1b[{code}m{text}\x1b[0m"
         return f"\x1b[{_DIM}m{stamp}\x1b[0m {text}"
 
 
-def uses_colour(stream: TextIO) -> bool:
-    """Say whether to colour: only on a terminal, and never under NO_COLOR."""
+def uses_color(stream: TextIO) -> bool:
+    """Return whether to use color: only on a terminal, and never with NO_COLOR."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -46,17 +46,17 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     """Send the server's own log lines, and other packages' warnings, to stderr."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Formatter(uses_colour(stream)))
+    handler.setFormatter(_Formatter(uses_color(stream)))
     logging.getLogger("gae_devserver").setLevel(level.upper())
     root = logging.getLogger()
     root.setLevel(max(logging.WARNING, logging.getLogger("gae_devserver").level))
     root.addHandler(handler)
-    # a terminal that was closed must not add tracebacks
+    # no traceback if the terminal was closed
     logging.raiseExceptions = False
 
 
 def printable(text: str) -> str:
-    """Return text from outside so that it can do nothing to a terminal."""
+    """Return text from outside with escapes for what could control a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -66,7 +66,7 @@ def printable(text: str) -> str:
 
 
 def log_warnings(config: AppConfig) -> None:
-    """Say what the configuration asks for and does not get."""
+    """Log what the configuration asks for without effect."""
     for warning in config.warnings:
         logger.warning("%s", warning)
 
@@ -80,7 +80,7 @@ def show_banner(
     storage: str,
     other_urls: Sequence[str] = (),
 ) -> None:
-    """Print where everything is. Whoever reads it may rely on the app to answer."""
+    """Print where everything is, when the app is ready: programs wait for this."""
     name = config.folder.resolve().name
     queues = ", ".join(queue.name for queue in config.queues)
     lines = (
@@ -94,6 +94,6 @@ def show_banner(
         f"  Storage    {storage}",
         "Press Ctrl-C to stop. For development only: do not expose this server.",
     )
-    # nobody may be reading any more
+    # the reader of a pipe may be gone
     with contextlib.suppress(OSError):
         print(*lines, sep="\n", flush=True)

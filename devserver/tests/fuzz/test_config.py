@@ -2,104 +2,72 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.app_yaml import load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
 from tests.fuzz.conftest import Fuzz
-from tests.fuzz.yaml_files import (
-    APP_YAML,
-    ODD_LINES,
-    QUEUE_YAML,
-    File,
-    as_yaml,
-    with_one_odd,
-)
-
-# beside a file that is tested
-GOOD_APP_YAML = ["runtime: python313\n", "runtime: python311\nservice: other\n"]
-GOOD_QUEUE_YAML = [None, "queue: []\n", "queue:\n", "queue:\n- name: default\n"]
-GOOD_QUEUE_YAML += ["queue:\n- name: other\n  rate: 5/s\n"]
-TEXTS = st.one_of(ODD_LINES, st.text(max_size=40))
+from tests.fuzz.yaml_files import EXAMPLES, ODD_LINES, File, as_yaml, with_one_odd
 
 
-def loaded(folder: Path, app_yaml: str, queue_yaml: str | None) -> AppConfig | None:
-    """Read the files as the server does; return None if they cannot be used."""
-    for name, text in {"app.yaml": app_yaml, "queue.yaml": queue_yaml}.items():
-        file = folder / name
-        file.unlink(missing_ok=True)
-        if text is not None:
-            file.write_bytes(text.encode("utf-8", "surrogatepass"))
+def outcome(folder: Path, name: str, text: str) -> set[str]:
+    """Read a file as the server does; return what became of it."""
+    files = {
+        "app.yaml": "runtime: python313\n",
+        "queue.yaml": "queue: []\n",
+        name: text,
+    }
+    for file, content in files.items():
+        (folder / file).write_bytes(content.encode("utf-8", "surrogatepass"))
     try:
         read = load(folder)
     except ConfigError:
-        return None
+        return {"refused"}
     names = [queue.name for queue in read.queues]
     assert "default" in names
     assert len(names) == len(set(names))
     for target in ("/", "/s/a.txt", "/static/", "/i/x.png", "/xa", "/y", "/%00"):
         static_files.find(read.static_handlers, folder, target)
-    return read
-
-
-def reached(read: AppConfig | None, *, odd: bool) -> set[str]:
-    """Return how far files got."""
-    if read is None:
-        return {"refused"}
     handlers = {"handlers"} if read.static_handlers else set()
-    queues = {"queues"} if len(read.queues) > 1 else set()
-    return {"loaded", "odd" if odd else "right", *handlers, *queues}
+    queues = {"queues"} if len(names) > 1 else set()
+    return {"loaded", *handlers, *queues}
 
 
-def variants(
-    files: st.SearchStrategy[File],
-) -> st.SearchStrategy[tuple[File, str, bool]]:
-    """Return files, lines to put behind them, and whether something is odd."""
-    return st.one_of(
-        st.tuples(files, st.just(""), st.just(False)),
-        st.tuples(with_one_odd(files), st.just(""), st.just(True)),
-        st.tuples(files, ODD_LINES, st.just(True)),
+@pytest.mark.parametrize(
+    ("name", "part"), [("app.yaml", "handlers"), ("queue.yaml", "queues")]
+)
+def test_examples_are_read(tmp_path: Path, name: str, part: str) -> None:
+    """The server reads what App Engine accepts."""
+    for file in EXAMPLES[name]:
+        assert outcome(tmp_path, name, as_yaml(file)) == {"loaded", part}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_any_text(tmp_path: Path, fuzz: Fuzz, name: str) -> None:
+    """The server reads or refuses a file with any text."""
+    texts = st.one_of(ODD_LINES, st.text(max_size=40))
+
+    def check(text: str) -> set[str]:
+        return outcome(tmp_path, name, text)
+
+    fuzz(f"{name}: text", check, texts, at_least={"refused": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("app.yaml", "handlers"), ("queue.yaml", "queues")]
+)
+def test_one_odd_thing(tmp_path: Path, fuzz: Fuzz, name: str, part: str) -> None:
+    """The server reads or refuses a file that App Engine accepts but for one thing."""
+    examples = st.sampled_from(EXAMPLES[name])
+    variants = st.one_of(
+        st.tuples(with_one_odd(examples), st.just("")), st.tuples(examples, ODD_LINES)
     )
 
+    def check(variant: tuple[File, str]) -> set[str]:
+        file, lines = variant
+        return outcome(tmp_path, name, as_yaml(file) + lines)
 
-def test_app_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and what App Engine takes, but for one value or line."""
-
-    def check_text(text: str, queue_yaml: str | None) -> set[str]:
-        return reached(loaded(tmp_path, text, queue_yaml), odd=True)
-
-    def check(variant: tuple[File, str, bool], queue_yaml: str | None) -> set[str]:
-        file, lines, odd = variant
-        read = loaded(tmp_path, as_yaml(file) + lines, queue_yaml)
-        if not odd:
-            assert read is not None
-            assert len(read.static_handlers) == len(file["handlers"])
-            assert read.env_variables == file.get("env_variables", {})
-        return reached(read, odd=odd)
-
-    beside = st.sampled_from(GOOD_QUEUE_YAML)
-    fuzz("app.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.5})
-    at_least = {"right": 0.04, "odd": 0.03, "handlers": 0.1, "refused": 0.05}
-    fuzz("app.yaml: values", check, variants(APP_YAML), beside, at_least=at_least)
-
-
-def test_queue_yaml(tmp_path: Path, fuzz: Fuzz) -> None:
-    """Any text, and what App Engine takes, but for one value or line."""
-
-    def check_text(text: str, app_yaml: str) -> set[str]:
-        return reached(loaded(tmp_path, app_yaml, text), odd=True)
-
-    def check(variant: tuple[File, str, bool], app_yaml: str) -> set[str]:
-        file, lines, odd = variant
-        read = loaded(tmp_path, app_yaml, as_yaml(file) + lines)
-        if not odd:
-            assert read is not None
-            names = {queue["name"] for queue in file["queue"]}
-            assert {queue.name for queue in read.queues} == names | {"default"}
-        return reached(read, odd=odd)
-
-    beside = st.sampled_from(GOOD_APP_YAML)
-    fuzz("queue.yaml: text", check_text, TEXTS, beside, at_least={"refused": 0.2})
-    at_least = {"right": 0.02, "odd": 0.03, "queues": 0.05, "refused": 0.05}
-    fuzz("queue.yaml: values", check, variants(QUEUE_YAML), beside, at_least=at_least)
+    at_least = {"loaded": 0.02, part: 0.02, "refused": 0.05}
+    fuzz(f"{name}: values", check, variants, at_least=at_least)

@@ -3,13 +3,28 @@
 import shutil
 from pathlib import Path
 
+from gae_devserver.app.process import LaunchSettings
+
+LAUNCH = LaunchSettings(project="p", version="v1", api_port=9, datastore_port=9)
+"""How an app starts that makes no API calls."""
+
 HELLO = """\
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 """
+# Makes an API call.
+CALLING = """\
+from google.appengine.api import memcache, wrap_wsgi_app
 
-# Answers each request with "ok", and keeps its bytes in a file of its own.
+def call(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(memcache.get("a")).encode()]
+
+app = wrap_wsgi_app(call)
+"""
+
+# Answers each request with "ok", and keeps the bytes of each in a file.
 RECORDER = """\
 import itertools, os, pathlib, socket, threading
 
@@ -54,7 +69,7 @@ def copy_app(name: str, folder: Path) -> Path:
 def make_app(
     folder: Path, main: str = HELLO, app_yaml: str = "", entrypoint: str | None = None
 ) -> Path:
-    """Make an app; unless told otherwise, gunicorn with one worker runs it."""
+    """Make an app, which gunicorn with one worker runs by default."""
     folder.mkdir(parents=True, exist_ok=True)
     entrypoint = entrypoint or "gunicorn --no-control-socket --threads 4 main:app"
     text = f"runtime: python311\nentrypoint: {entrypoint}\n{app_yaml}"

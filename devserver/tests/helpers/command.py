@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,17 @@ def run(
     *arguments: str | Path, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
+    return run_python(*COMMAND[1:], *arguments, cwd=cwd)
+
+
+def run_python(
+    *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd,
+        env=env,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -30,10 +38,13 @@ def run(
     )
 
 
-def fetch(url: str) -> tuple[int, str]:
-    """Return status and body of an answer."""
+def fetch(
+    url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Return status and body of an answer; with data, POST it."""
+    request = urllib.request.Request(url, data, dict(headers or {}))
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -41,7 +52,7 @@ def fetch(url: str) -> tuple[int, str]:
 
 
 class Running:
-    """A server that runs in a process group of its own, as one in a terminal does."""
+    """A server in a process group of its own, as in a terminal."""
 
     def __init__(self, folder: Path, work: Path, *arguments: str) -> None:
         self._files = (work / "stdout", work / "stderr")
@@ -78,35 +89,39 @@ class Running:
         except TimeoutError:
             pytest.fail(f"{pattern} is not in {text()}")
 
+    def banner(self, label: str) -> str:
+        """Wait for a line of the banner, and return what it says."""
+        return self.find(rf"^  {label} +(\S.*)$", lambda: self.stdout)
+
     def log(self, pattern: str) -> str:
-        """Wait for a text in the log, and return its first group."""
+        """Wait for a text in the log, and return it."""
         return self.find(f"({pattern})", lambda: self.stderr)
 
     @property
     def url(self) -> str:
         """Where the app answers."""
-        return self.find(r"^  App        (\S+)$", lambda: self.stdout)
+        return self.banner("App")
 
     @property
     def state_url(self) -> str:
-        """Where the state API answers."""
-        return self.find(r"^  State API  (\S+)$", lambda: self.stdout)
+        """Where the State API answers."""
+        return self.banner("State API")
 
     @property
     def token(self) -> str:
-        """What a write to the state API has to bring."""
-        return self.find(r"^  Token      ([0-9a-f]{32})$", lambda: self.stdout)
+        """What a write to the State API needs."""
+        return self.banner("Token")
 
     def answers(self, body: str) -> None:
-        """Wait until the app answers so."""
+        """Wait until the app gives this answer."""
         wait_until(lambda: fetch(self.url) == (200, body), f"{body!r}", PATIENCE)
 
 
 def edit(file: Path, old: str, new: str) -> None:
     """Change a file as an editor does: all at once.
 
-    The size has to change too: of a file of the same second and size, Python takes
-    what it has compiled before.
+    The size must change too: Python uses what it compiled before if a file has the same
+    size and the same second of change.
     """
     assert len(old) != len(new)
     fresh = file.with_name(f".{file.name}.new")

@@ -12,7 +12,7 @@ from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
-from tests.helpers.app_folder import make_app
+from tests.helpers.app_folder import LAUNCH, make_app
 from tests.helpers.http_messages import Answer, Recorded
 from tests.helpers.waiting import PATIENCE
 
@@ -37,7 +37,7 @@ class Site:
 
     def _start(self) -> AppProcess:
         app = load_app_yaml(self.folder)
-        return AppProcess(app, project="p", version="v1", api_port=9, datastore_port=9)
+        return AppProcess(app, LAUNCH)
 
     @property
     def connections(self) -> int:

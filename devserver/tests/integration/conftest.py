@@ -19,10 +19,12 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def start(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start the server for `folder`."""
-    servers = []
+    servers: list[Running] = []
 
     def start_server(*arguments: str) -> Running:
-        servers.append(Running(folder, tmp_path, *arguments))
+        work = tmp_path / f"server-{len(servers)}"
+        work.mkdir()
+        servers.append(Running(folder, work, *arguments))
         return servers[-1]
 
     yield start_server

@@ -1,4 +1,4 @@
-"""gae_devserver.testing.ending: fixtures get to stop what they have started."""
+"""gae_devserver.testing.ending: fixtures can stop what they started."""
 
 import signal
 import subprocess
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.testing import wait_until
+from tests.helpers.command import PATIENCE
 
 RUN = """\
 import signal, sys
@@ -17,8 +18,8 @@ from gae_devserver.testing import ending
 ending.end_as_with_ctrl_c()
 if sys.argv[1] == "with parent":
     ending.end_with_parent()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         signal.pause()
 except KeyboardInterrupt:
@@ -31,7 +32,7 @@ print("stopped", flush=True)
 
 @pytest.fixture
 def run() -> Iterator[subprocess.Popen[str]]:
-    """A run that waits, and whose cleanup waits for a line."""
+    """A run whose cleanup waits for a line of input, after the first signal."""
     command = [sys.executable, "-c", RUN, "alone"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
@@ -45,33 +46,33 @@ def next_line(run: subprocess.Popen[str]) -> str:
     return run.stdout.readline().strip()
 
 
-def test_sigterm_does_not_break_into_the_cleanup(run: subprocess.Popen[str]) -> None:
-    """The first SIGTERM is like Ctrl-C; more of them change nothing."""
+def test_sigterm_does_not_end_the_cleanup(run: subprocess.Popen[str]) -> None:
+    """The first SIGTERM is like Ctrl-C; further ones have no effect."""
     assert next_line(run) == "ready"
     run.send_signal(signal.SIGTERM)
     assert next_line(run) == "stopping"
 
     run.send_signal(signal.SIGTERM)
-    run.communicate("\n", timeout=20)
+    run.communicate("\n", timeout=PATIENCE)
 
     assert run.returncode == 0
 
 
-def test_a_second_ctrl_c_does(run: subprocess.Popen[str]) -> None:
-    """The user has the last word."""
+def test_a_second_ctrl_c_ends_the_cleanup(run: subprocess.Popen[str]) -> None:
+    """The user can end a cleanup that takes too long."""
     assert next_line(run) == "ready"
     run.send_signal(signal.SIGINT)
     assert next_line(run) == "stopping"
 
     run.send_signal(signal.SIGINT)
-    printed, _ = run.communicate(timeout=20)
+    printed, _ = run.communicate(timeout=PATIENCE)
 
     assert run.returncode != 0
     assert "stopped" not in printed
 
 
 def test_a_run_ends_with_its_parent(tmp_path: Path) -> None:
-    """Also if that is killed, and can end nothing."""
+    """The parent is killed, so it cannot end the run."""
     log = tmp_path / "log"
     start = (
         "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
@@ -81,9 +82,9 @@ def test_a_run_ends_with_its_parent(tmp_path: Path) -> None:
             [sys.executable, "-c", start, RUN, "with parent"], stdout=output
         )
     try:
-        wait_until(lambda: "ready" in log.read_text(), "the run")
+        wait_until(lambda: "ready" in log.read_text(), "the run", PATIENCE)
     finally:
         parent.kill()
         parent.wait()
 
-    wait_until(lambda: "stopped" in log.read_text(), "the end of the run")
+    wait_until(lambda: "stopped" in log.read_text(), "the end of the run", PATIENCE)

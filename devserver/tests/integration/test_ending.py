@@ -1,4 +1,4 @@
-"""However the server ends, it does so in time and leaves no process."""
+"""The server ends in time in all cases, and leaves no process."""
 
 import os
 import signal
@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver import server as server_module
-from gae_devserver.app import watchdog
+from gae_devserver.app.process import STOP_SECONDS
+from gae_devserver.server import Settings
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.command import COMMAND, PATIENCE, Running
 
 PROMISE = 10.0
-"""Seconds to wait for the end: 3 are promised, and a loaded machine gets more.
-
-What the server allows itself is checked without a clock, at the end of this file.
-"""
+"""Seconds to wait for the end: three are promised, and a busy machine gets more."""
 
 
 def ends_well(server: Running, processes: set[int]) -> None:
@@ -37,27 +34,30 @@ def tree_of(server: Running) -> set[int]:
     return processes
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_server_alone(
-    start: Callable[..., Running], number: signal.Signals
+@pytest.mark.parametrize(
+    ("kill", "number"),
+    [
+        (os.kill, signal.SIGINT),
+        (os.kill, signal.SIGTERM),
+        (os.kill, signal.SIGHUP),
+        # Ctrl-C in a terminal
+        (os.killpg, signal.SIGINT),
+    ],
+)
+def test_a_signal(
+    start: Callable[..., Running],
+    kill: Callable[[int, signal.Signals], None],
+    number: signal.Signals,
 ) -> None:
-    """It ends with status 0 in time, and so does the app."""
+    """The server ends with status 0 in time, and so does the app."""
     server = start()
     processes = tree_of(server)
-    server.process.send_signal(number)
-    ends_well(server, processes)
-
-
-def test_ctrl_c_goes_to_the_whole_group(start: Callable[..., Running]) -> None:
-    """As it does in a terminal."""
-    server = start()
-    processes = tree_of(server)
-    os.killpg(server.process.pid, signal.SIGINT)
+    kill(server.process.pid, number)
     ends_well(server, processes)
 
 
 def test_an_impatient_user(start: Callable[..., Running]) -> None:
-    """More signals while it ends change nothing."""
+    """More signals while the server ends change nothing."""
     server = start()
     processes = tree_of(server)
 
@@ -70,27 +70,10 @@ def test_an_impatient_user(start: Callable[..., Running]) -> None:
     ends_well(server, processes)
 
 
-def test_an_app_that_does_not_want_to_end(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """It is killed, so that the server keeps its promise all the same."""
-    (folder / "gunicorn.conf.py").write_text(
-        "import signal\n"
-        "def when_ready(server):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "def post_worker_init(worker):\n"
-        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    )
-    server = start()
-    processes = tree_of(server)
-    server.process.terminate()
-    ends_well(server, processes)
-
-
 def test_a_signal_while_the_server_starts(
     folder: Path, start: Callable[..., Running]
 ) -> None:
-    """At any moment before the banner, status 0 and nothing left."""
+    """Before the banner, the server ends with status 0 and leaves nothing."""
     (folder / "main.py").write_text(
         "import pathlib, threading\n"
         "pathlib.Path('loading').touch()\n"
@@ -107,7 +90,7 @@ def test_a_signal_while_the_server_starts(
 def test_a_signal_before_anything_is_imported(
     folder: Path, start: Callable[..., Running]
 ) -> None:
-    """Also as soon as the app's first process exists."""
+    """The same, as soon as the app's first process exists."""
     server = start()
     wait_until(lambda: descendants(server.process.pid), "the watchdog", PATIENCE)
     processes = {server.process.pid} | descendants(server.process.pid)
@@ -116,16 +99,18 @@ def test_a_signal_before_anything_is_imported(
 
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
-    """The server can do nothing then, and yet the app is ended."""
+    """The server cannot end the app and remove its socket, but the watchdog does."""
     server = start()
     processes = tree_of(server)
+    path = server.find(r"Listening at: unix:(\S+)", lambda: server.stderr)
     server.process.kill()
     server.process.wait(PATIENCE)
     wait_for_end(processes, PROMISE)
+    wait_until(lambda: not Path(path).parent.exists(), "the end of its files", PATIENCE)
 
 
 def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
-    """Also when the parent is killed, and cannot tell the server."""
+    """The parent is killed, so it cannot tell the server."""
     log = tmp_path / "log"
     script = f"{' '.join(COMMAND)} {folder} --port 0 > {log} 2>&1; true"
     with subprocess.Popen(["sh", "-c", script]) as parent:
@@ -142,7 +127,6 @@ def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
-def test_it_allows_itself_three_seconds() -> None:
-    """Neither the shutdown nor the end of the app may take longer than is promised."""
-    assert server_module._SHUTDOWN_SECONDS <= 3
-    assert watchdog._GRACE_SECONDS < server_module._SHUTDOWN_SECONDS
+def test_the_time_limits_keep_the_promise() -> None:
+    """The server waits for an app that is killed, and still ends in three seconds."""
+    assert STOP_SECONDS < Settings.shutdown_seconds <= 3

@@ -1,75 +1,46 @@
-"""The faults themselves: each does what it says, as often as it is told."""
+"""Each fault does what it says, as often as it is told."""
 
-import asyncio
-import os
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 from google.appengine.runtime import apiproxy_errors
 
-from gae_devserver import faults as faults_module
 from gae_devserver.app.process import AppProcess
 from gae_devserver.faults import NAMES, Faults
+from gae_devserver.services import rpc_table
 from tests.helpers.calls import Server, reference
+from tests.helpers.clock import StoppedClock
 from tests.helpers.datastore_v1 import RawClient, entity, key
+from tests.helpers.recording_app import App
 from tests.helpers.running_datastore import RunningDatastore
 
 README = Path(__file__).parents[2] / "README.md"
-HEADERS = [("X-Appengine-Taskname", "a")]
-
-
-class App:
-    """Counts the tasks that arrive, and answers 200."""
-
-    def __init__(self) -> None:
-        self.deliveries = 0
-        self.at_once = 0
-        self._running = 0
-
-    async def dispatch(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Take one task (`gae_devserver.tasks.runner.Dispatch`)."""
-        self.deliveries += 1
-        self._running += 1
-        self.at_once = max(self.at_once, self._running)
-        await asyncio.sleep(0)
-        self._running -= 1
-        return 200
 
 
 async def no_process() -> AppProcess:
-    """Stand for an app that no test here asks for."""
+    """Replace the app's process, which no test needs."""
     raise AssertionError
 
 
-def send(faults: Faults, app: App) -> Awaitable[int]:
+async def send(faults: Faults, app: App) -> int:
     """Send one task with faults."""
     dispatch = faults.in_tasks(app.dispatch, no_process)
-    return dispatch("POST", "/", HEADERS, b"", deadline=1.0)
+    headers = [("X-Appengine-Taskname", "a")]
+    return await dispatch("POST", "/", headers, b"", deadline=1.0)
 
 
 def test_the_specification_is_read() -> None:
     """Rates and seed come from the option, and are shown in the same form."""
-    faults = Faults.parse("twice=0.1,kill=1,seed=7")
-
-    assert (faults.rates, faults.seed) == ({"twice": 0.1, "kill": 1.0}, 7)
-    assert str(faults) == "twice=0.1,kill=1,seed=7"
+    text = "twice=0.1,kill=1,seed=7"
+    assert str(Faults.parse(text)) == text
 
 
 def test_a_seed_is_drawn() -> None:
-    """Without a seed each run has other faults, and shows how to repeat them."""
+    """Without a seed, each run has other faults, and shows how to repeat them."""
     one, two = (Faults.parse("lost=0.5") for _ in range(2))
-
     assert one.seed != two.seed
     assert Faults.parse(str(one)).seed == one.seed
 
@@ -87,70 +58,63 @@ def test_a_seed_is_drawn() -> None:
     ],
 )
 def test_a_mistake_in_it(text: str, named: str) -> None:
-    """What cannot be understood is named."""
+    """The message names the part that is wrong."""
     with pytest.raises(ValueError, match=named):
         Faults.parse(text)
 
 
 @pytest.mark.asyncio
-async def test_none() -> None:
-    """Without rates a task goes through as it is."""
-    app = App()
-
-    assert [await send(Faults({}, 1), app) for _ in range(20)] == [200] * 20
-    assert app.deliveries == 20
+@pytest.mark.parametrize(
+    ("rates", "status", "deliveries"),
+    [({}, 200, 1), ({"error": 1.0}, 500, 0), ({"twice": 1.0}, 200, 2)],
+)
+async def test_what_the_queue_and_the_app_see(
+    app: App, rates: dict[str, float], status: int, deliveries: int
+) -> None:
+    """`error`: the app gets nothing. `twice`: it gets two, the queue knows of one."""
+    assert await send(Faults(rates, 1), app) == status
+    assert len(app.executions) == deliveries
 
 
 @pytest.mark.asyncio
-async def test_twice() -> None:
-    """A task arrives twice, sometimes at once and sometimes one after the other."""
-    at_once = set()
+async def test_twice_comes_in_two_ways(clock: StoppedClock) -> None:
+    """A task arrives twice at once, or a second time after the first."""
     faults = Faults({"twice": 1.0}, 1)
-    for _ in range(20):
-        app = App()
-        assert await send(faults, app) == 200
-        assert app.deliveries == 2
-        at_once.add(app.at_once)
-    assert at_once == {1, 2}
+    apps = [App(clock) for _ in range(20)]
+    for app in apps:
+        await send(faults, app)
+    assert {app.peak for app in apps} == {1, 2}
 
 
 @pytest.mark.asyncio
-async def test_lost() -> None:
-    """The app has done the work; the queue hears nothing of it."""
-    app = App()
-
+async def test_lost(app: App) -> None:
+    """The app does the work, but the queue gets no answer."""
     with pytest.raises(ConnectionError, match="the answer was lost"):
         await send(Faults({"lost": 1.0}, 1), app)
-    assert app.deliveries == 1
+    assert len(app.executions) == 1
 
 
 @pytest.mark.asyncio
-async def test_error() -> None:
-    """The queue hears of a 500, and the app of nothing."""
-    app = App()
+async def test_slow(app: App) -> None:
+    """The answer comes late, after the work, by up to two seconds."""
+    slept: list[float] = []
 
-    assert await send(Faults({"error": 1.0}, 1), app) == 500
-    assert app.deliveries == 0
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        assert len(app.executions) == len(slept)
 
-
-@pytest.mark.asyncio
-async def test_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer comes late, after the work."""
-    monkeypatch.setattr(faults_module, "_SLOW_SECONDS", 0.2)
-    app, loop = App(), asyncio.get_running_loop()
-    faults, began = Faults({"slow": 1.0}, 1), loop.time()
-
-    assert [await send(faults, app) for _ in range(5)] == [200] * 5
-    assert loop.time() - began > 0.05
+    faults = Faults({"slow": 1.0}, 1, sleep=sleep)
+    assert [await send(faults, app) for _ in range(9)] == [200] * 9
+    assert 1.0 < max(slept) <= 2.0
 
 
 @pytest.mark.asyncio
-async def test_as_often_as_told_and_the_same_again() -> None:
-    """The seed alone chooses which tasks have a fault."""
+async def test_as_often_as_told_and_the_same_again(app: App) -> None:
+    """The seed alone decides which tasks have a fault."""
 
     async def outcomes(seed: int) -> list[int]:
         faults = Faults({"error": 0.2}, seed)
-        return [await send(faults, App()) for _ in range(500)]
+        return [await send(faults, app) for _ in range(500)]
 
     first = await outcomes(7)
     assert 60 < first.count(500) < 140
@@ -159,38 +123,35 @@ async def test_as_often_as_told_and_the_same_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_rpc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API call has done its work when the app hears that it failed."""
-    from google.appengine.api import apiproxy_stub_map
-
-    monkeypatch.setattr(apiproxy_stub_map, "apiproxy", apiproxy_stub_map.apiproxy)
-    for name in ("APPLICATION_ID", "AUTH_DOMAIN"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-    server = Server()
-    api = server.request()
-    faults = Faults({"rpc": 1.0}, 1)
-    faults.in_api_calls(server.services)
+async def test_rpc(make_server: Callable[..., Server]) -> None:
+    """An API call does its work, but the app gets an error."""
+    server = make_server()
+    request = server.request()
+    message_class, _ = rpc_table.message_classes("datastore_v3", "Delete")
+    counter = await request.put(reference("Counter", "x"), 5)
+    call = Faults({}).in_api_calls(server.services.call)
+    call = Faults({"rpc": 1.0}).in_api_calls(call)
+    data = message_class(key=[counter]).SerializeToString()
     with pytest.raises(apiproxy_errors.RPCFailedError, match="was lost"):
-        await api.put(reference("Counter", "x"), 5)
-
-    faults.rates["rpc"] = 0.0
-    assert await api.get(reference("Counter", "x")) == 5
-    server.services.close()
+        await call("datastore_v3", "Delete", data, request.ticket)
+    assert await request.get(counter) is None
 
 
 def test_rpc_of_cloud_ndb() -> None:
-    """An RPC has done its work when the client hears that it failed."""
-    faults = Faults({"rpc": 1.0}, 1)
-    running = RunningDatastore(before_answer=faults.in_rpc)
+    """An RPC does its work, but the client gets an error."""
+
+    def before_answer(rpc: str) -> None:
+        Faults({"rpc": 1.0 if rpc == "Commit" else 0.0}).in_rpc(rpc)
+
+    running = RunningDatastore(before_answer=before_answer)
     raw = RawClient(running.host)
+    counter = key("Counter", "x")
     try:
-        put = {"upsert": entity(key("Counter", "x"), count=5)}
+        put = {"upsert": entity(counter, count=5)}
         code, text = raw.error("Commit", mode=2, mutations=[put])
         assert code == grpc.StatusCode.UNAVAILABLE
         assert "Commit" in text
-
-        faults.rates["rpc"] = 0.0
-        (found,) = raw.call("Lookup", keys=[key("Counter", "x")]).found
+        (found,) = raw.call("Lookup", keys=[counter]).found
         assert found.entity.properties["count"].integer_value == 5
     finally:
         raw.close()
@@ -200,5 +161,4 @@ def test_rpc_of_cloud_ndb() -> None:
 def test_every_fault_is_documented() -> None:
     """The README's table has each fault, and no others."""
     text = README.read_text().partition("## Faults on purpose")[2].partition("\n## ")[0]
-
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(NAMES)

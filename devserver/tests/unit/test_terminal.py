@@ -1,4 +1,4 @@
-"""What the server prints: colours, levels, and text from outside."""
+"""What the server prints: colors, levels, and text from outside."""
 
 import io
 import logging
@@ -33,32 +33,41 @@ def log_to() -> Iterator[Callable[[io.StringIO], None]]:
     root.level, root.handlers[:], ours.level, logging.raiseExceptions = before
 
 
-def test_colour_is_for_terminals(
-    log_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only there, and not where NO_COLOR is set."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    stream = _Terminal()
-    log_to(stream)
-    assert "\x1b[33mwarning: careful\x1b[0m\n" in stream.getvalue()
-
-
-@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
-def test_no_colour(
-    stream: type[io.StringIO],
+@pytest.mark.parametrize(
+    ("stream", "no_color", "warning"),
+    [
+        (_Terminal, "", "\x1b[33mwarning: careful\x1b[0m"),
+        (_Terminal, "1", "warning: careful"),
+        (io.StringIO, "", "warning: careful"),
+    ],
+)
+def test_color_is_for_terminals(
     log_to: Callable[[io.StringIO], None],
     monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.StringIO],
+    no_color: str,
+    warning: str,
 ) -> None:
-    """A file, and a terminal under NO_COLOR, get time and text only."""
-    if stream is _Terminal:
-        monkeypatch.setenv("NO_COLOR", "1")
+    """A file, and a terminal with NO_COLOR, get the time and the text only."""
+    monkeypatch.setenv("NO_COLOR", no_color)
     output = stream()
     log_to(output)
     lines = output.getvalue().splitlines()
-    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines] == [
-        "a line",
-        "warning: careful",
-    ]
+    time = r"^(\x1b\[2m)?\d\d:\d\d:\d\d(\x1b\[0m)? "
+    assert [re.sub(time, "", line) for line in lines] == ["a line", warning]
+    assert ("\x1b" in output.getvalue()) is ("\x1b" in warning)
+
+
+def test_a_traceback_is_logged(log_to: Callable[[io.StringIO], None]) -> None:
+    """An error that the server does not expect has its traceback."""
+    output = io.StringIO()
+    log_to(output)
+    try:
+        raise RuntimeError("unexpected")
+    except RuntimeError:
+        logging.getLogger("gae_devserver").exception("an error")
+    assert "error: an error\nTraceback" in output.getvalue()
+    assert output.getvalue().endswith("RuntimeError: unexpected\n")
 
 
 @pytest.mark.parametrize(
@@ -73,5 +82,5 @@ def test_no_colour(
     ],
 )
 def test_text_from_outside_is_harmless(text: str, shown: str) -> None:
-    """Nothing that a client sends can move the cursor or reorder a line."""
+    """Text from a client cannot move the cursor or reorder a line."""
     assert terminal.printable(text) == shown

@@ -1,4 +1,4 @@
-"""What to do about an app that has ended before it was ready."""
+"""What to do if the app has ended before it was ready."""
 
 import re
 from pathlib import Path
@@ -9,22 +9,19 @@ from gae_devserver.app.process import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.warnings import GUIDE
 
-# the last line of a traceback: the first that is not indented, "Name: text"
+# the last line of a traceback: "Name: text" after an indented line
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 _PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
-# "sh: 1: guncorn: not found", "bash: line 1: guncorn: command not found", or of env
-_NO_PROGRAM = re.compile(
-    r"^.*: (?P<of_shell>[\w./-]+): (?:command )?not found$"
-    r"|^env: \W?(?P<of_env>[\w./-]+)\W?: No such file",
-    re.MULTILINE,
-)
+# sh says "sh: 1: guncorn: not found", bash "bash: line 1: guncorn: command not found",
+# and env "env: 'guncorn': No such file or directory".
+_NO_PROGRAM = re.compile(r": \W?([\w./-]+)\W?: (?:(?:command )?not found|No such file)")
 _NO_ATTRIBUTE = re.compile(r"Failed to find attribute '(\w+)' in '([\w.]+)'")
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _ON_IMPORT = (
     "The app makes this call of google.appengine on import, outside a request. Move it "
     "into a view or a task."
 )
-# what an error's text has -> what it means
+# text in an error -> what it means
 _MEANINGS = {
     "Missing parentheses in call to": _PYTHON_2,
     "multiple exception types must be parenthesized": _PYTHON_2,
@@ -35,13 +32,13 @@ _MEANINGS = {
 
 
 def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool) -> str:
-    """Return how to go on.
+    """Return what the user can do about it.
 
     Args:
-        reason: how the app ended, in a line, and the last lines that it printed.
+        reason: how the app ended, in one line, and the last lines that it printed.
         config: its configuration.
-        hints: what the program that started the server knows.
-        reloading: whether the server stays, and an edit starts the app again.
+        hints: what the program that started the server adds.
+        reloading: whether the server stays and starts the app again after an edit.
     """
     fix = "Fix the error." if reloading else "Fix the error and restart the server."
     summary, _, printed = reason.partition("\n")
@@ -49,13 +46,12 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
     advice = missing_module.advice(printed, config.folder, entrypoint, hints)
     if advice is not None:
         return advice
-    # 127 is the shell's status for a program that it does not find
+    # the shell's exit status for a program that it does not find
     if "exit status 127" in summary:
         if config.entrypoint is None:
             how = hints.add_package("gunicorn", config.folder / "requirements.txt")
             return f"app.yaml has no entrypoint, so the app needs gunicorn: {how}"
-        found = list(_NO_PROGRAM.finditer(printed))
-        program = found[-1][found[-1].lastgroup or 0] if found else "a program"
+        program = ["a program", *_NO_PROGRAM.findall(printed)][-1]
         more = missing_module.about_packages(config.folder, hints)
         return (
             f"The entrypoint in app.yaml starts {program}, which was not found: "
@@ -86,10 +82,9 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
 
 
 def _place(traceback: str, folder: Path) -> str:
-    """Return the last line of the app's own that a traceback names, for a reader."""
-    own = (folder, folder.resolve())
+    """Return the last line of the app itself in a traceback; "": there is none."""
     for file, line in reversed(_PLACE.findall(traceback)):
-        for parent in own:
+        for parent in (folder, folder.resolve()):
             if Path(file).is_relative_to(parent):
                 return f"{Path(file).relative_to(parent)}, line {line}: "
     return ""

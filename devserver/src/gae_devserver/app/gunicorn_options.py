@@ -1,55 +1,55 @@
-"""Where a gunicorn listens: what an entrypoint says of it, and how that is changed."""
+"""Where gunicorn listens: what an entrypoint says, and how to change it."""
 
 import re
 import shlex
 from pathlib import Path
 
-# the program, which may stand behind another: "env A=b gunicorn", "sh -c 'gunicorn"
+# another program may start it: "env A=b gunicorn …", "sh -c 'gunicorn …'"
 _GUNICORN = re.compile(r"""(?:^|[\s/"'])gunicorn(?=\s)""")
-# The option that says where to listen, and the address if it is in the same word. Short
-# options can be written as one ("-Rb"), and long ones can be cut ("--bi").
+# --bind in one word of the options, with the address if it is in the same word. Short
+# options can be joined ("-Rb"), and long ones can be abbreviated ("--bi").
 _BIND = re.compile(r"(?:(-[DR]*)b|--bi(?:nd?)?(?=$|=))=?(.*)", re.DOTALL)
-# the same in a line for the shell, up to the address
+# --bind in a shell command, up to the address
 _BIND_TO = r"""((?:^|\s)["']?-(?:-bi(?:nd?)?[=\s]|[DR]*b=?)\s*["']*(?:tcp://)?["']*)"""
 # every address of the machine
 _ALL_ADDRESSES = re.compile(
     _BIND_TO + r"""(?:0\.0\.0\.0|0|\[::0?\]|\*)?(?=["']*:["']*[$\d])"""
 )
-# on App Engine, $PORT is always this; in quotes, the shell might not see a $
+# App Engine's $PORT is 8080. Only unquoted: in single quotes, $PORT is not expanded.
 _APP_ENGINES_PORT = re.compile(_BIND_TO + r"""([^\s"']*:)8080(?=\s|$)""")
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 
 
-def options_of(entrypoint: str) -> list[str] | None:
-    """Return what stands after gunicorn; None: the entrypoint is something else."""
+def addresses(entrypoint: str) -> list[str] | None:
+    """Return where the options of an entrypoint have gunicorn listen.
+
+    An empty list: they do not say. None: the entrypoint is something else.
+    """
     try:
         words = shlex.split(entrypoint)
     except ValueError:
         return None
     if words[1:3] == ["-m", "gunicorn"]:
         words = words[2:]
-    return words[1:] if words and Path(words[0]).name == "gunicorn" else None
+    if not words or Path(words[0]).name != "gunicorn":
+        return None
+    return _take_bind(words[1:])[1]
 
 
-def has_bind(options: list[str]) -> bool:
-    """Say whether options tell gunicorn where to listen."""
-    return bool(_take_bind(options)[1])
+def is_on_loopback(addresses: list[str]) -> bool:
+    """Return whether only this machine can reach all of these addresses."""
+    return all(map(_LOOPBACK.match, addresses))
 
 
-def is_on_loopback(options: list[str]) -> bool:
-    """Say whether all addresses that options name are this machine's alone."""
-    return all(map(_LOOPBACK.match, _take_bind(options)[1]))
-
-
-def is_on_port(options: list[str]) -> bool:
-    """Say whether one of the addresses that options name has $PORT."""
-    return any(re.search(r"\$\{?PORT\b", x) for x in _take_bind(options)[1])
+def is_on_port(addresses: list[str]) -> bool:
+    """Return whether one of these addresses has $PORT."""
+    return any(re.search(r"\$\{?PORT\b", address) for address in addresses)
 
 
 def on_loopback(entrypoint: str) -> str:
     """Return an entrypoint whose gunicorn does not listen on all addresses.
 
-    One that listens on App Engine's port gets $PORT, which is another one here.
+    8080, the port on App Engine, becomes $PORT, which is another one here.
     """
     program = _GUNICORN.search(entrypoint)
     if program is None:
@@ -60,22 +60,22 @@ def on_loopback(entrypoint: str) -> str:
 
 
 def with_bind(arguments: str, address: str) -> str:
-    """Return GUNICORN_CMD_ARGS with this one address, whatever it had.
+    """Return GUNICORN_CMD_ARGS with this address in place of all others.
 
-    It wins over a configuration file, but among its own addresses none wins: gunicorn
-    would listen on all of them.
+    gunicorn listens on every address in GUNICORN_CMD_ARGS, and ignores those of its
+    configuration file.
     """
     try:
         others, _ = _take_bind(shlex.split(arguments))
     except ValueError:
-        # gunicorn cannot read it either, and says so
+        # gunicorn reports that it cannot read them
         return arguments
     return shlex.join([*others, "--bind", address])
 
 
 def _take_bind(options: list[str]) -> tuple[list[str], list[str]]:
-    """Return the options that say nothing of where to listen, and the addresses."""
-    others, addresses = [], []
+    """Return the options without --bind, and the addresses of --bind."""
+    others, found = [], []
     words = iter(options)
     for word in words:
         match = _BIND.match(word)
@@ -85,5 +85,5 @@ def _take_bind(options: list[str]) -> tuple[list[str], list[str]]:
         if match[1] and match[1] != "-":
             others.append(match[1])
         in_word = match[2] or word.endswith("=")
-        addresses.append(match[2] if in_word else next(words, ""))
-    return others, addresses
+        found.append(match[2] if in_word else next(words, ""))
+    return others, found

@@ -1,4 +1,4 @@
-"""Advice that the program starting the server adds to error messages."""
+"""What the program that starts the server adds to advice about a broken app."""
 
 import sys
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Hints:
-    """Advice for the user of an app that does not start."""
+    """Advice for an app that does not start."""
 
     install: str | None = None
-    """Who installs what requirements.txt names, as a sentence; None: the user does."""
+    """A sentence about who installs requirements.txt; None: the user does."""
     modules: Mapping[str, str] = field(default_factory=dict)
-    """The top-level name of a module -> what to do if it is missing, as a sentence."""
+    """A module's top-level name -> a sentence about what to do if it is missing."""
 
     def add_package(self, package: str, requirements: object) -> str:
         """Return how to add a package to an app's requirements, and install it."""

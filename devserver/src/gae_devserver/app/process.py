@@ -1,6 +1,7 @@
-"""One process of the app: how it is started, the environment it gets, its end."""
+"""One process of the app: how it starts, the environment it gets, how it ends."""
 
 import contextlib
+import dataclasses
 import os
 import secrets
 import shutil
@@ -10,78 +11,72 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.config.warnings import RESERVED_VARIABLES
+from gae_devserver.config.reserved import is_reserved
 
 # what App Engine runs when app.yaml has no entrypoint:
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
 DEFAULT_ENTRYPOINT = "gunicorn main:app"
+STOP_SECONDS = 2.0
+"""How long the app may take to end after SIGTERM; then it gets SIGKILL."""
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
-# a socket's path may have 104 bytes on macOS, 108 on Linux
+# the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
 
 
-def environment(
-    config: AppConfig,
-    *,
-    project: str,
-    version: str,
-    api_port: int,
-    datastore_port: int,
-    port: int,
-) -> dict[str, str]:
-    """Return the environment of the app's process.
+@dataclasses.dataclass(frozen=True)
+class LaunchSettings:
+    """What all processes of the app have in common, whatever app.yaml says."""
 
-    Args:
-        config: the app's app.yaml.
-        project: the project's name; the app id is "dev~" and this.
-        version: GAE_VERSION.
-        api_port: the port on 127.0.0.1 that takes API calls.
-        datastore_port: the port on 127.0.0.1 for Cloud NDB.
-        port: what goes into PORT.
-    """
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
-    }
-    # the log lines of a crash would otherwise be lost in a buffer
+    project: str
+    """The project ID; the app id is "dev~" and this."""
+    version: str
+    """GAE_VERSION."""
+    api_port: int
+    """The port on 127.0.0.1 for API calls."""
+    datastore_port: int
+    """The port on 127.0.0.1 for Cloud NDB."""
+
+
+def environment(
+    config: AppConfig, launch: LaunchSettings, *, port: int
+) -> dict[str, str]:
+    """Return the environment of a process of the app that listens on `port`."""
+    variables = _without_reserved(os.environ)
+    # otherwise the last log lines of a crash are lost in a buffer
     variables["PYTHONUNBUFFERED"] = "1"
-    # before app.yaml's variables: whoever names another emulator there means it
-    variables["DATASTORE_EMULATOR_HOST"] = f"127.0.0.1:{datastore_port}"
-    variables |= {
-        name: value
-        for name, value in config.env_variables.items()
-        if name not in RESERVED_VARIABLES and not name.startswith("GAE_")
-    }
-    # exclude loopback from proxies: gRPC honours proxy variables for it too
+    # app.yaml may replace it, to use another emulator
+    variables["DATASTORE_EMULATOR_HOST"] = f"127.0.0.1:{launch.datastore_port}"
+    variables |= _without_reserved(config.env_variables)
+    # Exclude loopback from proxies: gRPC honors proxy variables for it too. Programs
+    # read only one of the two variables, so each gets the exceptions of the other.
     exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
     for name, value in exceptions.items():
-        # where both are there, programs read but one of them
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
-    # the gunicorn of a virtual environment that nobody activated
+    # finds the gunicorn of a virtual environment that is not activated
     bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)
+    app_id = f"dev~{launch.project}"
     return variables | {
         "API_HOST": "127.0.0.1",
-        "API_PORT": str(api_port),
-        "APPLICATION_ID": f"dev~{project}",
-        "GAE_APPLICATION": f"dev~{project}",
+        "API_PORT": str(launch.api_port),
+        "APPLICATION_ID": app_id,
+        "GAE_APPLICATION": app_id,
         "GAE_ENV": "localdev",
         "GAE_INSTANCE": secrets.token_hex(16),
         "GAE_MEMORY_MB": str(config.memory_mb),
         "GAE_RUNTIME": config.runtime,
         "GAE_SERVICE": config.service,
-        "GAE_VERSION": version,
-        "GOOGLE_CLOUD_PROJECT": project,
+        "GAE_VERSION": launch.version,
+        "GOOGLE_CLOUD_PROJECT": launch.project,
         "PATH": f"{bin_folder}{os.pathsep}{path}",
         "PORT": str(port),
     }
@@ -93,13 +88,11 @@ class AppProcess:
     def __init__(
         self,
         config: AppConfig,
+        launch: LaunchSettings,
         *,
-        project: str,
-        version: str,
-        api_port: int,
-        datastore_port: int,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        """Start the app; `environment` has the arguments.
+        """Start the app.
 
         Raises:
             OSError: the process cannot be started.
@@ -107,40 +100,32 @@ class AppProcess:
         entrypoint = gunicorn_options.on_loopback(
             config.entrypoint or DEFAULT_ENTRYPOINT
         )
+        addresses = gunicorn_options.addresses(entrypoint)
         self.port = _free_port()
-        self.socket_path: str | None = None
+        self.socket_path = _make_socket_path() if addresses == [] else None
         self.exit_status: int | None = None
-        variables = environment(
-            config,
-            project=project,
-            version=version,
-            api_port=api_port,
-            datastore_port=datastore_port,
-            port=self.port,
+        self.is_gunicorn = addresses is not None
+        """Whether the entrypoint starts gunicorn directly."""
+        self.notice = _notice(addresses)
+        """A warning about the app's own port, if it has one."""
+        variables = environment(config, launch, port=self.port)
+        # a gunicorn that another program starts would listen on all addresses
+        bind = (
+            f"unix:{self.socket_path}" if self.socket_path else f"127.0.0.1:{self.port}"
         )
-        options = gunicorn_options.options_of(entrypoint)
-        self.is_gunicorn = options is not None
-        """Whether nothing else stands between this process and gunicorn."""
-        # for a gunicorn behind something else, which would listen on all addresses
-        bind = f"127.0.0.1:{self.port}"
-        if options is not None and not gunicorn_options.has_bind(options):
-            self.socket_path = _make_socket_path()
-            bind = f"unix:{self.socket_path}"
         variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
             variables.get("GUNICORN_CMD_ARGS", ""), bind
         )
-        self.notice = _notice(options, self.socket_path)
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._exited = threading.Event()
         self._on_exit: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         watched_end, self._held_end = os.pipe()
+        command = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
+        command += [str(stop_seconds), self.socket_path or "", entrypoint]
         try:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", str(_WATCHDOG)),
-                    *(str(watched_end), self.socket_path or "", entrypoint),
-                ],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -169,14 +154,14 @@ class AppProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        """Begin to end the app: SIGTERM, and SIGKILL after two seconds."""
+        """Begin to end the app: SIGTERM, and later SIGKILL."""
         with self._lock:
             if self._held_end >= 0:
                 os.close(self._held_end)
                 self._held_end = -1
 
     def wait(self, timeout: float) -> bool:
-        """Wait in this thread until the app has ended; say whether it has."""
+        """Block until the app has ended; return whether it has."""
         return self._exited.wait(timeout)
 
     def when_exited(self, call: Callable[[], object]) -> None:
@@ -192,18 +177,18 @@ class AppProcess:
         return b"".join(self._tail.copy()).decode("utf-8", "replace")
 
     def _copy_output(self, source: BinaryIO) -> None:
-        """Copy what the app prints to the terminal, and keep the end of it."""
+        """Copy what the app prints to the terminal, and keep the last lines."""
         with source:
             while line := source.readline(65536):
                 self._tail.append(line)
-                # the app would block on a full pipe if nobody read on
+                # keep reading if the terminal is gone: the app blocks on a full pipe
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(line)
                     sys.stderr.buffer.flush()
 
     def _wait(self, copier: threading.Thread) -> None:
         status = self._process.wait()
-        # something that left the app's process group may still hold the pipe
+        # a process that left the app's process group may still hold the pipe
         copier.join(0.5)
         self._remove_socket()
         with self._lock:
@@ -212,45 +197,52 @@ class AppProcess:
         self._exited.set()
         self.stop()
         for call in calls:
-            # an event loop that was to hear of it may be closed by now
+            # the event loop that waits for the call may be closed
             with contextlib.suppress(RuntimeError):
                 call()
 
     def _remove_socket(self) -> None:
-        # the watchdog does so too, for the case that this process is gone
+        # the watchdog does this too, in case this process is killed
         if self.socket_path is not None:
             shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
 
 
-def _notice(options: list[str] | None, socket_path: str | None) -> str | None:
-    """Return what to know about the app's own port, where it has one."""
-    if socket_path is not None:
+def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in variables.items() if not is_reserved(name)}
+
+
+def _notice(addresses: list[str] | None) -> str | None:
+    """Return a warning about the app's own port; None: it has none.
+
+    Args:
+        addresses: where the entrypoint has gunicorn listen; None: it is another server.
+    """
+    if addresses == []:
         return None
-    if options is not None:
-        network = "" if gunicorn_options.is_on_loopback(options) else "and its network "
-        elsewhere = (
-            "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
-            "Engine. Also, "
-        )
-        if gunicorn_options.is_on_port(options):
-            elsewhere = ""
+    if addresses is None:
         return (
-            f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
-            f"machine {network}can reach the app's own port and forge App Engine's "
-            "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
-            "App Engine, and here on a socket that only you can open."
+            "the app listens on a port of its own, so every user of this machine can "
+            "reach it and forge App Engine's headers. Other machines can too, unless "
+            "the app listens only on 127.0.0.1."
         )
+    elsewhere = (
+        "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
+        "Engine. Also, "
+    )
+    if gunicorn_options.is_on_port(addresses):
+        elsewhere = ""
+    network = "" if gunicorn_options.is_on_loopback(addresses) else "and its network "
     return (
-        "the app listens on a port of its own, so every user of this machine can reach "
-        "it and forge App Engine's headers. Other machines can too, unless the app "
-        "listens only on 127.0.0.1."
+        f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
+        f"machine {network}can reach the app's own port and forge App Engine's "
+        "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
+        "App Engine, and here on a socket that only you can open."
     )
 
 
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        return server.getsockname()[1]
 
 
 def _make_socket_path() -> str:

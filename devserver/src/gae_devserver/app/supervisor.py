@@ -1,53 +1,68 @@
-"""Keep the app running: readiness, reload, restart after a crash."""
+"""Keeps the app running: readiness, restart after a change or a crash."""
 
 import asyncio
+import dataclasses
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from gae_devserver.app.process import AppProcess
 
 logger = logging.getLogger("gae_devserver.app")
 
-_PROBE_SECONDS = 0.01
-# a server that does not close a connection on which nothing was asked is taken for
-# ready after this time
-_PATIENCE_SECONDS = 5.0
-_SLOW_START_SECONDS = 10.0
-# what files end in that an app writes while it runs
-WRITTEN_BY_APPS = ("log", "pid", "sock", "tmp", "db", "sqlite", "sqlite3")
-_FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Times in seconds."""
+
+    probe: float = 0.01
+    """How often to look whether the app is ready."""
+    patience: float = 5.0
+    """A server that keeps an unused connection open for this long counts as ready."""
+    slow_start: float = 10.0
+    """When to log that the app is not ready yet."""
+    first_delay: float = 1.0
+    """How long to wait after the first crash; each further crash doubles it."""
+    longest_delay: float = 30.0
+    """The limit for that; an app that ran for longer gets `first_delay` again."""
 
 
-class AppUnavailable(Exception):  # noqa: N818 - a state, no mistake
-    """The app is not running: nothing was sent to it; the text gives the reason."""
+DEFAULT_LIMITS = Limits()
+
+
+class AppUnavailable(Exception):  # noqa: N818 - a state, not a mistake
+    """The app is not running, so nothing was sent to it; the message is the reason."""
 
 
 class Supervisor:
     """Replaces the app's process when it has changed or died.
 
-    An app that dies while it starts is not started again before the next change: it
-    would die again. One that dies later by itself is started again after 1 s, then
-    2, 4 … up to 30 s, and after 1 s again once it has run for 30 s.
+    An app that dies while it starts is started again only after the next change: it
+    would die again. One that dies later is started again after 1 s, then 2 s, 4 s …
+    up to 30 s, and after 1 s again once it has run for 30 s.
     """
 
     def __init__(
         self,
         start: Callable[[], AppProcess],
+        *,
         what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
+        warm_up: Callable[[AppProcess], Awaitable[None]] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Supervise the processes that `start` makes.
 
         Args:
             start: starts the app.
-            what_to_do: returns how to go on when the app has ended before it was ready,
+            what_to_do: returns advice when the app has ended before it was ready,
                 from the reason and whether it had been ready before.
+            warm_up: called with each process before it counts as ready.
+            limits: how long to wait.
         """
         self._start = start
         self._what_to_do = what_to_do
-        self.warm_up: Callable[[AppProcess], Awaitable[None]] | None = None
+        self._warm_up = warm_up
+        self._limits = limits
         self._process: AppProcess | None = None
         self._ending: set[AppProcess] = set()
         self._ready = False
@@ -57,7 +72,7 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, process: AppProcess) -> None:
-        """Take over a process that was just started; return when it is ready.
+        """Supervise a process that was just started; return when it is ready.
 
         Raises:
             AppUnavailable: it has died.
@@ -69,14 +84,14 @@ class Supervisor:
         """Return the process that is ready; wait for it while it starts.
 
         Raises:
-            AppUnavailable: it has died, and waiting may take for ever.
+            AppUnavailable: it has died.
         """
         while not self._ready and self._failure is None:
             await self._changed.wait()
         return self.ready_process()
 
     def ready_process(self) -> AppProcess:
-        """Return the process that is ready, without waiting for it.
+        """Return the process that is ready, without waiting.
 
         Raises:
             AppUnavailable: it is starting, or has died.
@@ -87,7 +102,7 @@ class Supervisor:
         return self._process
 
     def restart(self) -> None:
-        """Start a new process, and end the old one meanwhile."""
+        """Start a new process, and end the old one at the same time."""
         self._supervise(None)
 
     async def stop(self) -> None:
@@ -113,18 +128,18 @@ class Supervisor:
 
     def _set(self, *, ready: bool = False, failure: str | None = None) -> None:
         self._ready, self._failure = ready, failure
-        # an Event wakes all that wait now; who comes later waits for the next one
+        # wake all that wait now; a later call waits for the next event
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _keep_running(self, process: AppProcess | None) -> None:
-        delay = _FIRST_DELAY
+        delay = self._limits.first_delay
         restarts = False
         while True:
             try:
                 self._process = process = process or self._start()
                 await self._until_ready(process)
-            except Exception as error:  # noqa: BLE001 - requests wait until this ends
+            except Exception as error:  # noqa: BLE001 - requests wait for a result
                 reason = str(error) or type(error).__name__
                 if isinstance(error, OSError):
                     reason = f"The server cannot start the app: {reason}."
@@ -142,8 +157,8 @@ class Supervisor:
                 began = time.monotonic()
                 await _exit(process)
                 reason = _end_of(process, "after it was ready")
-                if time.monotonic() - began > _LONGEST_DELAY:
-                    delay = _FIRST_DELAY
+                if time.monotonic() - began > self._limits.longest_delay:
+                    delay = self._limits.first_delay
             process = None
             what = f"in {delay:g} s" if restarts else "when one of its files changes"
             next_start = f"The app restarts {what}."
@@ -152,7 +167,7 @@ class Supervisor:
             if not restarts:
                 return
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, self._limits.longest_delay)
             self._set()
 
     async def _until_ready(self, process: AppProcess) -> None:
@@ -170,45 +185,43 @@ class Supervisor:
             exited.cancel()
 
     async def _become_ready(self, process: AppProcess) -> None:
-        where = process.socket_path or f"port {process.port} ($PORT)"
         slow = asyncio.get_running_loop().call_later(
-            _SLOW_START_SECONDS,
-            lambda: logger.warning(
-                "the app is not listening on %s yet; still waiting",
-                where,
-            ),
+            self._limits.slow_start,
+            logger.warning,
+            "the app is not listening on %s yet; still waiting",
+            process.socket_path or f"port {process.port} ($PORT)",
         )
         try:
-            # looked at again and again: no event tells that a port is open
-            while not await _answers(process):  # noqa: ASYNC110
-                await asyncio.sleep(_PROBE_SECONDS)
-            if self.warm_up is not None:
-                await self.warm_up(process)
+            # poll: an open port causes no event
+            while not await self._answers(process):  # noqa: ASYNC110
+                await asyncio.sleep(self._limits.probe)
+            if self._warm_up is not None:
+                await self._warm_up(process)
         finally:
             slow.cancel()
 
+    async def _answers(self, process: AppProcess) -> bool:
+        """Return whether a worker of the app takes connections.
 
-async def _answers(process: AppProcess) -> bool:
-    """Say whether a worker of the app takes connections.
-
-    gunicorn listens before it has loaded the app, so an open port tells nothing. A
-    worker that finds a connection closed for writing closes it; no request is made,
-    which the app would see. Of another server it is not known that it does.
-    """
-    writer = None
-    try:
-        reader, writer = await connect(process)
-        writer.write_eof()
-        async with asyncio.timeout(None if process.is_gunicorn else _PATIENCE_SECONDS):
-            await reader.read()
-    except TimeoutError:
+        An open port proves nothing: gunicorn listens before it has loaded the app. But
+        its workers close a connection that is closed for writing, and the app sees no
+        request. Other servers may keep it open.
+        """
+        writer = None
+        patience = None if process.is_gunicorn else self._limits.patience
+        try:
+            reader, writer = await connect(process)
+            writer.write_eof()
+            async with asyncio.timeout(patience):
+                await reader.read()
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        finally:
+            if writer is not None:
+                writer.close()
         return True
-    except OSError:
-        return False
-    finally:
-        if writer is not None:
-            writer.close()
-    return True
 
 
 async def connect(
@@ -238,41 +251,3 @@ def _end_of(process: AppProcess, when: str) -> str:
 def _with_advice(reason: str, advice: str) -> str:
     summary, _, printed = reason.partition("\n")
     return f"{summary} {advice}".rstrip() + f"\n{printed}".rstrip()
-
-
-async def changes(folder: Path) -> AsyncIterator[set[Path]]:
-    """Yield the files of the app that were changed, added or deleted, in batches."""
-    import watchfiles
-
-    class Filter(watchfiles.DefaultFilter):
-        """What watchfiles leaves out, and what an app writes while it runs."""
-
-        ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, "venv", "env")
-        ignore_entity_patterns = (
-            *watchfiles.DefaultFilter.ignore_entity_patterns,
-            # also with what SQLite appends
-            rf"\.({'|'.join(WRITTEN_BY_APPS)})(-\w+)?$",
-        )
-
-    async for batch in watchfiles.awatch(
-        *watched_folders(folder, Filter.ignore_dirs),
-        watch_filter=Filter(),
-        ignore_permission_denied=True,
-    ):
-        # some systems report a linked folder by the link, some by its real name
-        files = [Path(path) for _, path in batch]
-        yield {file.parent.resolve() / file.name for file in files}
-
-
-def watched_folders(folder: Path, ignored: Sequence[str]) -> set[Path]:
-    """Return the folders to watch, and with them all in them.
-
-    Folders that are links are watched where they really are: with `lib` a link to
-    ../lib, editing ../lib/x.py is an edit of the app's lib/x.py.
-    """
-    folders = {folder.resolve()}
-    for parent, names, _ in os.walk(folder):
-        names[:] = [name for name in names if name not in ignored]
-        links = (Path(parent, name) for name in names)
-        folders |= {link.resolve() for link in links if link.is_symlink()}
-    return folders

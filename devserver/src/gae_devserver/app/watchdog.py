@@ -1,9 +1,10 @@
-"""Run the app, and end it when the dev server has ended, however that came about.
+"""Runs the app, and ends it when the dev server has ended in any way.
 
-A script of its own, without imports from here: the dev server starts it as
-`python -I -S watchdog.py PIPE SOCKET ENTRYPOINT`. PIPE is the number of a file
-descriptor whose other end the server keeps open; when the server has died, even by
-SIGKILL, the pipe reads as ended. That works on Linux and on macOS.
+The dev server starts this script, which imports nothing else of the package, with
+`python -I -S watchdog.py PIPE SECONDS SOCKET ENTRYPOINT`. PIPE is the number of a file
+descriptor whose other end the server keeps open: the pipe ends when the server ends,
+even by SIGKILL. The app has SECONDS to end; then it gets SIGKILL. This works on Linux
+and macOS.
 """
 
 # pathlib would double the time that this script takes to start
@@ -16,18 +17,15 @@ import signal
 import sys
 import time
 
-# the server itself promises to be gone within 3 seconds of a signal
-_GRACE_SECONDS = 2.0
 
-
-def main(pipe: int, socket_path: str, entrypoint: str) -> int | None:
-    """Return the app's exit status, as a shell gives it: 128 and more for a signal."""
+def main(pipe: int, seconds: float, socket_path: str, entrypoint: str) -> int | None:
+    """Run the app; return its exit status as a shell does: 128 + N for signal N."""
     wakeup, wakeup_write = os.pipe()
     for end in (wakeup, wakeup_write):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
-    # the handlers only wake up select; a signal to this process must not leave the
-    # app behind, and an ignored signal would be inherited by the app
+    # The handlers do nothing but wake up select: a signal must not end this process
+    # before the app. The app would inherit an ignored signal, but not a handler.
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
@@ -35,7 +33,7 @@ def main(pipe: int, socket_path: str, entrypoint: str) -> int | None:
     if app == 0:
         _become_app(entrypoint)
     with contextlib.suppress(OSError):
-        # both sides do it: neither knows which of them comes first
+        # the app does this too: either process may run first
         os.setpgid(app, app)
     status = None
     while status is None:
@@ -45,7 +43,7 @@ def main(pipe: int, socket_path: str, entrypoint: str) -> int | None:
             break
         with contextlib.suppress(BlockingIOError):
             os.read(wakeup, 512)
-    status = _end_group(app, status)
+    status = _end_group(app, status, seconds)
     if socket_path:
         with contextlib.suppress(OSError):
             os.unlink(socket_path)
@@ -56,9 +54,9 @@ def main(pipe: int, socket_path: str, entrypoint: str) -> int | None:
 
 def _become_app(entrypoint: str) -> None:
     try:
-        # a group of its own: all that the app starts can be signalled at once
+        # in a group of its own, the app gets signals with all that it starts
         os.setpgid(0, 0)
-        # Python ignores it, and a program would inherit that
+        # Python ignores it, and the app would inherit this
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execv("/bin/sh", ["sh", "-c", "exec " + entrypoint])
     finally:
@@ -73,14 +71,14 @@ def _exit_status(app: int, wait: bool = False) -> int | None:
     return code if code >= 0 else 128 - code
 
 
-def _end_group(app: int, status: int | None) -> int | None:
-    """End what is left of the app's process group, by force after a while."""
+def _end_group(app: int, status: int | None, seconds: float) -> int | None:
+    """End what is left of the app's process group: SIGTERM, after a while SIGKILL."""
     _signal_group(app, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if status is None:
             status = _exit_status(app)
-        # signal 0 only asks whether a process of the group is left
+        # signal 0 has no effect, but fails if no process of the group is left
         elif not _signal_group(app, 0):
             return status
         time.sleep(0.01)
@@ -98,4 +96,4 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4]))

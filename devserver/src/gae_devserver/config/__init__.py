@@ -1,1 +1,1 @@
-"""What app.yaml and queue.yaml say. Imports no other folder."""
+"""What app.yaml and queue.yaml say, and cannot say. Imports no other folder."""

@@ -16,28 +16,28 @@ from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_que
 
 @dataclasses.dataclass(frozen=True)
 class StaticHandler:
-    """One entry of `handlers`: which URLs, and the file or folder behind them.
+    """One entry of `handlers`: a pattern of URLs, and the file or folder behind them.
 
-    Without `file_template` it is a `script` entry: its URLs go to the app, and no
-    entry after it is asked.
+    Without `file_template`, it is a `script` entry: its URLs go to the app, and later
+    entries do not apply to them.
     """
 
     url: re.Pattern[str]
     folder: str = ""
-    """Where the files are, from the app's folder on; no request gets out of it."""
+    """Where the files are, relative to the app's folder; no request leaves it."""
     file_template: str | None = None
     """The file's path in `folder`, with the groups of `url` as \\1."""
     upload: re.Pattern[str] | None = None
     mime_type: str | None = None
     max_age: int | None = None
-    """Seconds that a browser may keep the file; None: nothing is configured."""
+    """Seconds that a browser may cache the file; None: not configured."""
     http_headers: tuple[tuple[str, str], ...] = ()
     require_matching_file: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class AppConfig:
-    """An app's configuration, as far as a dev server can honour it."""
+    """An app's configuration, as far as this server uses it."""
 
     folder: Path
     runtime: str
@@ -49,7 +49,7 @@ class AppConfig:
     static_handlers: tuple[StaticHandler, ...]
     queues: tuple[QueueConfig, ...]
     warnings: tuple[str, ...]
-    """What the files ask for and this server does not emulate, a sentence each."""
+    """A sentence for each setting or file that has no effect on this server."""
     version: str | None = None
     memory_mb: int = 384
 
@@ -64,14 +64,14 @@ def load(folder: Path) -> AppConfig:
     """Read app.yaml and queue.yaml.
 
     Raises:
-        ConfigError: a file is missing, cannot be parsed or asks for the impossible.
+        ConfigError: a file is missing, or this server cannot use it.
     """
     app = load_app_yaml(folder)
     return dataclasses.replace(app, queues=load_queue_yaml(folder))
 
 
 def load_app_yaml(folder: Path) -> AppConfig:
-    """Read app.yaml alone: all that is needed to start the app."""
+    """Read app.yaml alone, which is enough to start the app."""
     path = app_yaml_in(folder)
     text = read(path)
     info = parse(appinfo.LoadSingleAppInfo, text, path)
@@ -86,7 +86,6 @@ def load_app_yaml(folder: Path) -> AppConfig:
             "environment with a Python 3 runtime, for example runtime: python313."
             f"{more}"
         )
-    inbound_services: list[str] = info.inbound_services or []
     return AppConfig(
         folder=folder,
         runtime=info.runtime,
@@ -95,7 +94,7 @@ def load_app_yaml(folder: Path) -> AppConfig:
         entrypoint=info.entrypoint and re.sub(r"^exec\s+", "", info.entrypoint),
         env_variables=dict(info.env_variables or {}),
         app_engine_apis=bool(info.app_engine_apis),
-        warmup="warmup" in inbound_services,
+        warmup="warmup" in (info.inbound_services or ()),
         static_handlers=tuple(_static_handlers(info, path)),
         queues=(DEFAULT_QUEUE,),
         warnings=tuple(warnings.about(info, path, text)),
@@ -123,7 +122,7 @@ def app_yaml_in(folder: Path) -> Path:
 
 
 def _static_handlers(info: Any, path: Path) -> Iterator[StaticHandler]:
-    """Yield the entries of `handlers` in their order, which decides."""
+    """Yield the entries of `handlers` in order: the first that matches is used."""
     for handler in info.handlers or []:
         kind = handler.GetHandlerType()
         url, folder, template, upload = handler.url or "", "", None, None
@@ -133,7 +132,7 @@ def _static_handlers(info: Any, path: Path) -> Iterator[StaticHandler]:
             template = r"\g<file_in_static_dir>"
         elif kind == appinfo.HANDLER_STATIC_FILES:
             upload = handler.upload
-            # the part before the first group, which no URL can change
+            # the part before the first group is the same for all URLs
             folder = posixpath.dirname(handler.static_files.partition("\\")[0])
             template = handler.static_files.removeprefix(folder).lstrip("/")
         if folder.startswith("/") or ".." in folder.split("/"):

@@ -1,4 +1,4 @@
-"""Reads a configuration file; a mistake in it becomes one line that says where."""
+"""Reads a configuration file, and reports a mistake in one line that says where."""
 
 import difflib
 import re
@@ -7,27 +7,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from google.appengine.api import appinfo_errors, yaml_errors
+from google.appengine.api import yaml_errors
 
 
 class ConfigError(Exception):
     """The app's configuration cannot be used; the message is for the user."""
 
 
-# replaces messages of the parser that do not say what to do
-_REASONS: Mapping[type, str] = {
-    appinfo_errors.EmptyConfigurationFile: "the file is empty. Add: runtime: python313",
-    appinfo_errors.MissingRuntimeError: "runtime is missing. Add: runtime: python313",
-    appinfo_errors.RuntimeDoesNotSupportLibraries: "App Engine refuses libraries for a "
+# The parser's messages -> messages that say what to do: first those about the whole
+# file, then those about the line where the parser stopped.
+_ABOUT_FILE: Mapping[str, str] = {
+    r"EmptyConfigurationFile": "the file is empty. Add: runtime: python313",
+    r"Empty queue configuration\.": "the file is empty. Delete it, or add a queue.",
+    r'You must specify a "runtime" .*': "runtime is missing. Add: runtime: python313",
+    r"libraries entries are only supported .*": "App Engine refuses libraries for a "
     "Python 3 runtime. Delete it, and list the packages in requirements.txt.",
 }
-# the same, by text: the parser's message, and what to say with its groups
-_SENTENCES: Mapping[str, str] = {
+_ABOUT_LINE: Mapping[str, str] = {
     r"Unexpected attribute '(.*)' for object of type \w+\.": "App Engine does not know "
     r"the setting '\1'.",
     r"Unable to assign .* Value '(.*)' for rate does not match .*": r"'\1' is not a "
     "rate. Write for example 5/s, 10/m or 0.",
-    r"Empty queue configuration\.": "the file is empty. Delete it, or add a queue.",
     r"Unable to assign value '(.*)' to attribute '(\w+)':.*": r"'\1' is not a valid "
     r"value of '\2'.",
     r"Duplicate attribute '(\w+)'.*": r"the setting '\1' occurs twice. Delete one.",
@@ -44,10 +44,14 @@ def read(path: Path) -> str:
 
 
 def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
-    """Call one of the SDK's parsers; say in which line it failed."""
+    """Call one of the SDK's parsers.
+
+    Raises:
+        ConfigError: it failed; the message has the line.
+    """
     try:
         return parser(text)
-    # the SDK and ruamel.yaml raise a dozen unrelated types for what a user can write
+    # the SDK and ruamel.yaml raise a dozen unrelated types for a user's mistakes
     except Exception as error:
         cause = getattr(error, "cause", error)
         mark = getattr(cause, "problem_mark", None)
@@ -58,23 +62,21 @@ def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
         reason = lines[0] if lines else type(cause).__name__
         if reason.endswith(":") and len(lines) > 1:
             reason += " " + lines[1].strip()
-        # the innermost cause is the SDK's own error
-        meant = type(getattr(cause, "cause", cause))
-        if meant is appinfo_errors.MissingRuntimeError:
-            where = ""  # it is noticed at the end of the file
         if isinstance(error, yaml_errors.EventListenerYAMLError):
             fix = "" if mark is None else " Fix this line or the one above it."
             reason = f"the file is not valid YAML: {reason}.{fix}"
         suggestion = _suggestion(reason, parser)
-        for pattern, sentence in _SENTENCES.items():
+        for pattern, sentence in _ABOUT_FILE.items():
+            if re.fullmatch(pattern, reason):
+                where, reason = "", sentence
+        for pattern, sentence in _ABOUT_LINE.items():
             if match := re.fullmatch(pattern, reason):
                 reason = match.expand(sentence)
-        reason = _REASONS.get(meant, reason) + suggestion
-        raise ConfigError(f"{path}{where}: {reason}") from error
+        raise ConfigError(f"{path}{where}: {reason}{suggestion}") from error
 
 
 def _suggestion(reason: str, parser: Callable[[str], Any]) -> str:
-    """Return what to do about a setting that does not exist; "": it is not that."""
+    """Return what to do about an unknown setting; "" for another mistake."""
     unknown = re.match(r"Unexpected attribute '(.*)' for object of type (\w+)", reason)
     if unknown is None:
         return ""

@@ -17,7 +17,7 @@ class QueueConfig:
     name: str
     mode: Literal["push", "pull"] = "push"
     rate: float | None = None
-    """Tasks per second; None: no limit; 0.0 holds the queue."""
+    """Tasks per second; None: no limit; 0.0: no task runs."""
     rate_text: str | None = None
     bucket_size: int = 5
     max_concurrent_requests: int | None = None
@@ -30,12 +30,11 @@ DEFAULT_QUEUE = QueueConfig("default")
 
 
 def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
-    """Read queue.yaml; without one there is the default queue."""
+    """Read queue.yaml; without one, there is only the default queue."""
     path = folder / "queue.yaml"
     if not path.exists():
         return (DEFAULT_QUEUE,)
-    # imported here because it brings in the whole of taskqueue, which takes longer
-    # to import than the rest of the server's start
+    # a slow import: it includes the whole of taskqueue, and the app starts first
     from google.appengine.api import queueinfo
 
     info = parse(queueinfo.LoadSingleQueue, read(path), path)
@@ -49,7 +48,7 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
             )
         for name in ("bucket_size", "max_concurrent_requests"):
             if (getattr(entry, name) or 0) < 0:
-                # the SDK's parser lets it through, and no task would ever run
+                # the SDK's parser accepts it, but no task would ever run
                 raise ConfigError(
                     f"{path}: queue {entry.name}: {name} is {getattr(entry, name)}, "
                     "but it must not be negative."
@@ -58,7 +57,7 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
             rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
             if entry.retry_parameters is not None:
                 queueinfo.TranslateRetryParameters(entry.retry_parameters)
-        # ValueError: a number that the message of the task queue has no room for
+        # ValueError: the number is too large for the task queue's messages
         except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
             raise ConfigError(f"{path}: queue {entry.name}: {error}") from error
         queues[entry.name] = QueueConfig(

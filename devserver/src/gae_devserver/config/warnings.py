@@ -1,4 +1,4 @@
-"""What app.yaml may ask for and this server does not emulate, and how it says so."""
+"""Warnings about what app.yaml asks for without effect on this server."""
 
 import re
 import sys
@@ -8,24 +8,32 @@ from typing import Any
 
 from google.appengine.api import appinfo
 
-# The server sets these for the app, or the SDK would go astray by them: with a
-# DATASTORE_… the bundled NDB does not find its app id, APPENGINE_USE_… sends tasks to
-# Cloud Tasks. Names that begin with GAE_ are reserved too.
-RESERVED_VARIABLES = frozenset(
-    [
-        *("API_HOST", "API_PORT", "APPLICATION_ID", "GOOGLE_CLOUD_PROJECT", "PORT"),
-        *("DATASTORE_APP_ID", "DATASTORE_PROJECT_ID", "SERVER_SOFTWARE"),
-        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
-    ]
-)
+from gae_devserver.config.reserved import is_reserved
+
 GUIDE = "docs/python2-to-python3.md in gae-devserver's repository"
-"""What to read about an app of Python 2."""
+"""Where to read about apps for Python 2."""
 SETTINGS = (
-    *("automatic_scaling", "manual_scaling", "basic_scaling", "vpc_access_connector"),
-    *("error_handlers", "includes", "api_config", "backends"),
-    *("network", "resources", "beta_settings", "vm_settings", "standard_websocket"),
-    *("endpoints_api_service", "health_check", "liveness_check", "readiness_check"),
-    *("service_account", "build_env_variables", "runtime_config", "main"),
+    "api_config",
+    "automatic_scaling",
+    "backends",
+    "basic_scaling",
+    "beta_settings",
+    "build_env_variables",
+    "endpoints_api_service",
+    "error_handlers",
+    "health_check",
+    "includes",
+    "liveness_check",
+    "main",
+    "manual_scaling",
+    "network",
+    "readiness_check",
+    "resources",
+    "runtime_config",
+    "service_account",
+    "standard_websocket",
+    "vm_settings",
+    "vpc_access_connector",
 )
 FILES = {
     "dispatch.yaml": "all requests go to this service",
@@ -36,14 +44,14 @@ _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
 def about(info: Any, path: Path, text: str) -> Iterator[str]:
-    """Yield what app.yaml asks for and does not get, a sentence each.
+    """Yield a sentence for each.
 
     Args:
         info: app.yaml, as the SDK's parser returns it.
-        path: its path; other files beside it count too.
-        text: its text, for what the parser changes.
+        path: its path; the files beside it are checked too.
+        text: its text: the parser changes the entrypoint.
     """
-    here = "Python {}.{}".format(*sys.version_info[:2])
+    here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
     if wanted not in (here, "Python 3."):
         yield (
@@ -82,7 +90,7 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     for name in info.env_variables or {}:
         if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
             yield f"env_variables: {name} is not set: Cloud Tasks is not emulated."
-        elif name in RESERVED_VARIABLES or name.startswith("GAE_"):
+        elif is_reserved(name):
             yield f"env_variables: {name} is not set: the server reserves this name."
     for handler in info.handlers or []:
         if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
@@ -98,8 +106,9 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     for service in info.inbound_services or []:
         if service != "warmup":
             yield f"inbound_services: {service} is not emulated."
-    for entry in sorted(path.parent.glob("[!.]*")):  # hidden ones are editors' locks
-        if _leads_nowhere(entry):  # cp -r makes such links
+    # cp -r makes broken links; hidden ones are locks of editors
+    for entry in sorted(path.parent.glob("[!.]*")):
+        if _is_broken_link(entry):
             yield f"{entry} is a broken link. Copy the app again with cp -RL."
     for name, consequence in FILES.items():
         if (path.parent / name).exists():
@@ -112,17 +121,17 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
 
 
 def _uses_sdk(folder: Path) -> bool:
-    """Say whether requirements.txt or a module names App Engine's SDK."""
+    """Return whether requirements.txt or a module names App Engine's SDK."""
     files = (folder / "requirements.txt", *folder.glob("*.py"))
     texts = (x.read_text("utf-8", "replace") for x in files if x.is_file())
     return any(re.search(r"google\.appengine|appengine-python", text) for text in texts)
 
 
-def _leads_nowhere(entry: Path) -> bool:
+def _is_broken_link(entry: Path) -> bool:
     try:
         entry.stat()
     except FileNotFoundError:
         return entry.is_symlink()
-    except OSError:  # there is something, which this user may not look at
+    except OSError:  # it exists, but this user has no access
         return False
     return False

@@ -44,12 +44,12 @@ class Front:
         """Serve one app.
 
         Args:
-            config: its app.yaml; assign `config` anew when that has changed.
+            config: its app.yaml.
             app: sends requests to its process.
             requests: gets the ticket of every request that runs.
             hostname: "host:port" of this server.
         """
-        self.config = config
+        self._config = config
         self._app = app
         self._requests = requests
         self._hostname = hostname
@@ -69,6 +69,10 @@ class Front:
             "X-Appengine-User-Organization": "",
         }
         self._server: HttpServer | None = None
+
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed app.yaml."""
+        self._config = config
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
@@ -198,7 +202,7 @@ class Front:
         try:
             check_host(request)
             match = static_files.find(
-                self.config.static_handlers, self.config.folder, target
+                self._config.static_handlers, self._config.folder, target
             )
             if match is not None:
                 return None, static_files.response(match, request.method)

@@ -47,6 +47,7 @@ class Services:
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
+        when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the services.
 
@@ -60,6 +61,7 @@ class Services:
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
+            when_cleared: called after `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
         full_app_id.put(self.app_id)
@@ -90,8 +92,7 @@ class Services:
         )
         self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
-        self.when_cleared: Callable[[], None] = lambda: None
-        """Called when all is forgotten, for what is kept elsewhere."""
+        self._when_cleared = when_cleared
         requests.on_end(self.datastore.request_ended)
 
     def stub(self, service: str) -> Any:
@@ -172,7 +173,7 @@ class Services:
         """Delete entities, tasks and what every other service keeps."""
         self.datastore.clear()
         self.taskqueue.clear()
-        self.when_cleared()
+        self._when_cleared()
         if self._storage is not None:
             self._storage.clear()
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:

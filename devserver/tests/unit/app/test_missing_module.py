@@ -1,6 +1,5 @@
-"""What is said of a module that the app does not find."""
+"""What to do about a module that the app does not find."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,7 +9,12 @@ from gae_devserver.app import missing_module
 from gae_devserver.app.hints import Hints
 
 ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"
-NO_HINTS = Hints()
+HINTS = Hints(
+    install="The start script installs it.",
+    modules={"common": "Copy the links.", "parts": "Copy the links."},
+)
+GUIDE = "docs/python2-to-python3.md"
+HERE = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture
@@ -22,20 +26,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def say(
-    folder: Path, name: str, entrypoint: str = ENTRYPOINT, hints: Hints = NO_HINTS
-) -> str:
-    """Return what is said of a module of this name."""
-    printed = f"  import {name}\nModuleNotFoundError: No module named '{name}'\n"
-    return missing_module.advice(printed, folder, entrypoint, hints) or ""
+def advice(
+    folder: Path, printed: str, entrypoint: str = ENTRYPOINT, hints: Hints | None = None
+) -> str | None:
+    """Return what to do about an app that has printed this."""
+    return missing_module.advice(printed, folder, entrypoint, hints or Hints())
+
+
+def missing(name: str) -> str:
+    """Return what Python prints about a module that it does not find."""
+    return f"  import {name}\nModuleNotFoundError: No module named '{name}'\n"
 
 
 @pytest.mark.parametrize("name", ["parts.two", "parts.two.three", "main.two"])
 def test_a_submodule_of_the_app(folder: Path, name: str) -> None:
-    """What begins with a name in the app's folder is the app's own."""
-    message = say(folder, name)
+    """A module below a name in the app's folder is the app's own, despite a hint."""
+    message = advice(folder, missing(name), hints=HINTS) or ""
     assert f" {name} in {folder}." in message
     assert "requirements.txt" not in message
+    assert "Copy the links." not in message
 
 
 @pytest.mark.parametrize(
@@ -47,158 +56,85 @@ def test_a_submodule_of_the_app(folder: Path, name: str) -> None:
     ],
 )
 def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) -> None:
-    """The entrypoint names what is the app's own, too, and is shown."""
-    message = say(folder, name, entrypoint)
+    """A module that the entrypoint names is the app's own, too."""
+    message = advice(folder, missing(name), entrypoint) or ""
     assert f" {name} in {folder}," in message
     assert message.endswith(entrypoint)
 
 
 @pytest.mark.parametrize("name", ["common", "common.text"])
 def test_a_module_that_a_hint_names(folder: Path, name: str) -> None:
-    """The hint replaces the general advice, for the modules below that name too."""
-    hints = Hints(modules={"common": "Copy the app with its links."})
-    message = say(folder, name, hints=hints)
-    assert message.endswith(f" {name} in {folder}. Copy the app with its links.")
-    assert "Copy the app" not in say(folder, name)
-
-
-def test_the_app_comes_before_a_hint(folder: Path) -> None:
-    """A hint is for a module that is missing as a whole, not for a part of it."""
-    hints = Hints(modules={"parts": "Copy the app with its links."})
-    assert "Copy the app" not in say(folder, "parts.two", hints=hints)
-
-
-def test_a_hint_says_who_installs_packages(folder: Path) -> None:
-    """Without one, the user installs them, in the environment that the app runs in."""
-    hints = Hints(install="The start script installs it.")
-    message = say(folder, "flask", hints=hints)
-    assert message.endswith(" The start script installs it.")
-    assert sys.executable not in message
-
-    message = say(folder, "flask")
-    assert f"{sys.executable} -m pip install -r " in message
-
-
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("urllib2", " urllib.request."),
-        ("email.MIMEText", " email.mime.text."),
-        ("sets", "Python {}.{} has no".format(*sys.version_info)),
-    ],
-)
-def test_a_module_of_python_2(folder: Path, name: str, instead: str) -> None:
-    """The message has what there is today, warns of packages, and names the guide."""
-    message = say(folder, name)
-    assert message.startswith(f"{name} ")
-    assert instead in message
-    assert "package" in message
-    assert "docs/python2-to-python3.md" in message
-
-
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("imp", " importlib."),
-        ("distutils", "Python {}.{} has no".format(*sys.version_info)),
-    ],
-)
-def test_a_module_of_an_earlier_python_3(folder: Path, name: str, instead: str) -> None:
-    """The same, without the guide, which is about Python 2."""
-    message = say(folder, name)
-    assert message.startswith(f"{name} ")
-    assert instead in message
-    assert "package" in message
-    assert "docs/" not in message
-
-
-@pytest.mark.parametrize(
-    "table", [missing_module.OF_PYTHON_2, missing_module.OF_EARLIER_PYTHON_3]
-)
-def test_what_there_is_instead(table: dict[str, str]) -> None:
-    """Each module that a table offers is one of Python's own."""
-    for name in filter(None, table.values()):
-        assert importlib.util.find_spec(name), name
-
-
-@pytest.mark.parametrize(
-    "name", ["webapp2", "webapp2_extras.json", "google.appengine.ext.webapp"]
-)
-def test_a_module_of_the_sdk_of_python_2(folder: Path, name: str) -> None:
-    """The guide is named, and no package."""
-    message = say(folder, name)
-    assert name in message
-    assert "docs/python2-to-python3.md" in message
-
-
-def test_a_part_of_the_sdk_of_python_2(folder: Path) -> None:
-    """What is imported from a package that is there is treated as a module."""
-    printed = "ImportError: cannot import name 'webapp' from 'google.appengine.ext' (x)"
-    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
-    assert message is not None
-    assert " google.appengine.ext.webapp" in message
-    assert "docs/python2-to-python3.md" in message
-
-
-@pytest.mark.parametrize(
-    "printed",
-    [
-        "ImportError: cannot import name 'ndb' from 'google.cloud' (unknown location)",
-        "ModuleNotFoundError: No module named 'google.cloud.ndb'",
-    ],
-)
-def test_no_cloud_ndb(folder: Path, printed: str) -> None:
-    """Its package is named."""
-    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
-    assert message is not None
-    assert f"add google-cloud-ndb to {folder / 'requirements.txt'}" in message
-
-
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("runtime_version", "google.protobuf"),  # of another version
-        ("Clint", "google.cloud.ndb"),  # misspelt
-        ("IntProperty", "google.appengine.ext.ndb"),
-    ],
-)
-def test_a_name_that_a_package_lacks(folder: Path, name: str, package: str) -> None:
-    """It is no module that is missing: the error itself says more."""
-    printed = f"ImportError: cannot import name '{name}' from '{package}' (x.py)"
-    assert missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS) is None
+    """The hint replaces the general advice, also for modules below that name."""
+    message = advice(folder, missing(name), hints=HINTS) or ""
+    assert message.endswith(f" {name} in {folder}. Copy the links.")
 
 
 @pytest.mark.parametrize("name", ["tasks", "yaml", "google.cloud.storage"])
 def test_any_other_module(folder: Path, name: str) -> None:
-    """It may be the app's or of a package: both ways are told, and where to name it."""
-    message = say(folder, name)
+    """It may be the app's or a package's, which the user or a script installs."""
+    message = advice(folder, missing(name)) or ""
     assert f" {name} in {folder} " in message
-    assert str(folder / "requirements.txt") in message
+    assert f"{sys.executable} -m pip install -r {folder}/requirements.txt" in message
 
-
-def test_the_last_one_counts(folder: Path) -> None:
-    """One that the app has caught is not what it has died of."""
-    printed = "ModuleNotFoundError: No module named 'first'\n"
-    printed += "ModuleNotFoundError: No module named 'second'\n"
-    message = missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS)
-    assert message is not None
-    assert "second" in message
-    assert "first" not in message
+    message = advice(folder, missing(name), hints=HINTS) or ""
+    assert f"{folder}/requirements.txt" in message
+    assert message.endswith(" The start script installs it.")
+    assert sys.executable not in message
 
 
 @pytest.mark.parametrize(
-    "printed",
+    ("name", "facts", "has_guide"),
     [
-        "/usr/bin/python3.13: No module named nowhere",
-        "python: Error while ... (ModuleNotFoundError: No module named 'nowhere')",
-        "ModuleNotFoundError: No module named 'nowhere'; 'nowhere' is not a package",
+        ("urllib2", [" urllib.request.", "not install a package"], True),
+        ("email.MIMEText", [" email.mime.text.", "not install a package"], True),
+        ("sets", [f"{HERE} has no", "not install a package"], True),
+        ("imp", [" importlib.", "not install a package"], False),
+        ("distutils", [f"{HERE} has no", "not install a package"], False),
+        ("webapp2", [], True),
+        ("webapp2_extras.json", [], True),
+        ("google.appengine.ext.webapp", [], True),
     ],
 )
-def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
-    """What python -m prints is understood as a traceback is."""
-    message = missing_module.advice(f"{printed}\n", folder, ENTRYPOINT, NO_HINTS)
-    assert message is not None
-    assert " nowhere " in message
+def test_a_module_that_python_3_lacks(
+    folder: Path, name: str, facts: list[str], has_guide: bool
+) -> None:
+    """The message has the replacement, and the guide if the module is of Python 2."""
+    message = advice(folder, missing(name)) or ""
+    assert name in message
+    assert all(fact in message for fact in facts)
+    assert (GUIDE in message) is has_guide
+    assert "requirements.txt" not in message
+
+
+@pytest.mark.parametrize(
+    ("printed", "fact"),
+    [
+        # part of a namespace package
+        (
+            "ImportError: cannot import name 'webapp' from 'google.appengine.ext' (x)",
+            " google.appengine.ext.webapp",
+        ),
+        (
+            "ImportError: cannot import name 'ndb' from 'google.cloud' (unknown)",
+            "add google-cloud-ndb to ",
+        ),
+        (missing("google.cloud.ndb"), "add google-cloud-ndb to "),
+        # only the last error ended the app
+        (missing("first") + missing("second"), " second "),
+        ("/usr/bin/python3.13: No module named nowhere\n", " nowhere "),
+        (
+            "python: Error … (ModuleNotFoundError: No module named 'nowhere')",
+            " nowhere ",
+        ),
+        (
+            "ModuleNotFoundError: No module named 'nowhere'; it is not a package",
+            " nowhere ",
+        ),
+    ],
+)
+def test_ways_to_say_it(folder: Path, printed: str, fact: str) -> None:
+    """Python reports a missing module in several ways."""
+    assert fact in (advice(folder, printed) or "")
 
 
 @pytest.mark.parametrize(
@@ -207,9 +143,14 @@ def test_other_ways_to_say_it(folder: Path, printed: str) -> None:
         "",
         "SyntaxError: invalid syntax\n",
         "Tip: No module named 'speedups', going on\n",
-        "ModuleNotFoundError: No module named 'parts.one'\n",
+        # the app has it
+        missing("parts.one"),
+        # the package exists, but of another version, or the name is misspelled
+        "ImportError: cannot import name 'runtime' from 'google.protobuf' (x.py)",
+        "ImportError: cannot import name 'Clint' from 'google.cloud.ndb' (x.py)",
+        "ImportError: cannot import name 'Int' from 'google.appengine.ext.ndb' (x.py)",
     ],
 )
 def test_something_else(folder: Path, printed: str) -> None:
-    """Where no module is missing, or the app has it, nothing is said."""
-    assert missing_module.advice(printed, folder, ENTRYPOINT, NO_HINTS) is None
+    """Another error ended the app, so there is no advice about a module."""
+    assert advice(folder, printed) is None

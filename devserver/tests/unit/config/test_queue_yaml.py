@@ -1,5 +1,6 @@
-"""What is read in queue.yaml, and how a mistake there is reported."""
+"""What the server reads in queue.yaml, and how it reports a mistake."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.helpers.config_files import HERE, error_of, loaded
 
 
 def test_queue_yaml(tmp_path: Path) -> None:
-    """All settings of a queue arrive, and the default queue is there beside it."""
+    """The server reads all settings of a queue, and adds the default queue."""
     app = loaded(
         tmp_path,
         f"runtime: {HERE}\n",
@@ -32,23 +33,26 @@ queue:
   rate: 0
 """,
     )
-    queues = {queue.name: queue for queue in app.queues}
-    assert list(queues) == ["slow", "pulled", "held", "default"]
-    slow = queues["slow"]
-    assert (slow.mode, slow.rate, slow.rate_text) == ("push", 0.5, "30/m")
-    assert (slow.bucket_size, slow.max_concurrent_requests) == (2, 1)
-    assert slow.target == "v2.worker"
+    slow, pulled, held, default = app.queues
+    assert dataclasses.replace(slow, retry_parameters=None) == QueueConfig(
+        "slow",
+        rate=0.5,
+        rate_text="30/m",
+        bucket_size=2,
+        max_concurrent_requests=1,
+        target="v2.worker",
+    )
     assert slow.retry_parameters is not None
     assert slow.retry_parameters.task_retry_limit == 7
     assert slow.retry_parameters.task_age_limit == "2d"
-    assert queues["pulled"].mode == "pull"
-    assert queues["pulled"].acl == ("a@example.com", "b@example.com")
-    assert queues["held"].rate == 0.0
-    assert queues["default"] == QueueConfig("default")
+    acl = ("a@example.com", "b@example.com")
+    assert pulled == QueueConfig("pulled", mode="pull", acl=acl)
+    assert (held.name, held.rate) == ("held", 0.0)
+    assert default == QueueConfig("default")
 
 
 def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
-    """The default queue is not there twice."""
+    """The server does not add a second default queue."""
     queue_yaml = "queue:\n- name: default\n  rate: 5/s\n"
     (queue,) = loaded(tmp_path, f"runtime: {HERE}\n", queue_yaml).queues
     assert (queue.name, queue.rate) == ("default", 5.0)
@@ -83,7 +87,7 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
 def test_a_queue_yaml_that_cannot_be_used(
     tmp_path: Path, queue_yaml: str, reason: str
 ) -> None:
-    """The message has the file and what is wrong."""
+    """The message has the file and the reason."""
     message = error_of(tmp_path, f"runtime: {HERE}\n", queue_yaml)
     assert str(tmp_path / "queue.yaml") in message
     assert reason in message

@@ -1,4 +1,4 @@
-"""What app.yaml asks for in vain, and what else the user should know of the folder."""
+"""Warnings about settings without effect, and about files in the app's folder."""
 
 import sys
 from pathlib import Path
@@ -9,10 +9,10 @@ from tests.helpers.config_files import HERE, loaded
 
 
 def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
-    """The app is run on this Python, with one line that says so."""
+    """A warning says that the app runs on this Python."""
     (notice,) = loaded(tmp_path, "runtime: python37\n").warnings
     assert "python37" in notice
-    assert "Python {}.{}".format(*sys.version_info) in notice
+    assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in notice
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
         ("builtins:\n- deferred: on", "use_deferred=True"),
     ],
 )
-def test_what_is_not_emulated_is_said(tmp_path: Path, app_yaml: str, text: str) -> None:
-    """One line for each setting that has no effect here."""
+def test_settings_without_effect(tmp_path: Path, app_yaml: str, text: str) -> None:
+    """Each setting without effect causes one warning."""
     (warning,) = loaded(tmp_path, f"runtime: {HERE}\n{app_yaml}\n").warnings
     assert text in warning
 
@@ -55,7 +55,7 @@ def test_what_is_not_emulated_is_said(tmp_path: Path, app_yaml: str, text: str) 
 def test_an_app_that_forgets_app_engine_apis(
     tmp_path: Path, file: str, text: str
 ) -> None:
-    """Without the setting, an app that uses the SDK gets the line to add."""
+    """If an app uses the SDK without the setting, a warning has the line to add."""
     (tmp_path / file).write_text(text)
     (warning,) = loaded(tmp_path, f"runtime: {HERE}\n").warnings
     assert "'app_engine_apis: true'" in warning
@@ -63,8 +63,8 @@ def test_an_app_that_forgets_app_engine_apis(
     assert loaded(tmp_path, f"runtime: {HERE}\n{setting}").warnings == ()
 
 
-def test_files_that_are_not_emulated_are_said(tmp_path: Path) -> None:
-    """dispatch.yaml, cron.yaml and the other services each get one line."""
+def test_files_without_effect(tmp_path: Path) -> None:
+    """dispatch.yaml, cron.yaml and each other service cause one warning."""
     (tmp_path / "backend").mkdir()
     (tmp_path / "backend" / "app.yaml").write_text("runtime: python313\n")
     (tmp_path / "worker.yaml").write_text("service: worker\nruntime: python313\n")
@@ -80,10 +80,10 @@ def test_files_that_are_not_emulated_are_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_link_to_nowhere_is_said(tmp_path: Path) -> None:
-    """A copy without -L leaves such links; those of editors, which are hidden, do too.
+def test_a_broken_link(tmp_path: Path) -> None:
+    """A copy without -L has broken links. Hidden links of editors are ignored.
 
-    Links that lead somewhere, and all that is further down, are the app's own business.
+    So are links to existing files, and all links in folders below.
     """
     (tmp_path / "below").mkdir()
     for place in ("common", ".#main.py", "below/common"):

@@ -1,0 +1,53 @@
+"""Which files of the app have changed, for --reload."""
+
+import os
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import watchfiles
+
+_IGNORED_FOLDERS = ("venv", "env")
+# endings of files that an app writes while it runs, and what SQLite appends: app.db-wal
+_WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
+
+
+async def changes(folder: Path) -> AsyncIterator[set[Path]]:
+    """Yield the files of the app that change, appear or disappear, in batches."""
+    import watchfiles
+
+    ignored = (*watchfiles.DefaultFilter.ignore_dirs, *_IGNORED_FOLDERS)
+    async for batch in watchfiles.awatch(
+        *watched_folders(folder, ignored),
+        watch_filter=edits(),
+        ignore_permission_denied=True,
+    ):
+        # some systems report a linked folder by the link, others by its real name
+        files = [Path(path) for _, path in batch]
+        yield {file.parent.resolve() / file.name for file in files}
+
+
+def edits() -> "watchfiles.DefaultFilter":
+    """Return a filter without caches, environments, and files that an app writes."""
+    import watchfiles
+
+    default = watchfiles.DefaultFilter
+    return default(
+        ignore_dirs=(*default.ignore_dirs, *_IGNORED_FOLDERS),
+        ignore_entity_patterns=(*default.ignore_entity_patterns, _WRITTEN_BY_APPS),
+    )
+
+
+def watched_folders(folder: Path, ignored: Collection[str]) -> set[Path]:
+    """Return the folders to watch with everything below them.
+
+    Not every system reports changes behind a link, so the list has the target of each
+    link in the app.
+    """
+    folders = {folder.resolve()}
+    for parent, names, _ in os.walk(folder):
+        names[:] = [name for name in names if name not in ignored]
+        links = (Path(parent, name) for name in names)
+        folders |= {link.resolve() for link in links if link.is_symlink()}
+    return folders

@@ -1,0 +1,22 @@
+"""Environment variables that only the server sets for the app."""
+
+# With a DATASTORE_… of these, the bundled NDB does not find its app id; with
+# APPENGINE_USE_…, the SDK sends tasks to Cloud Tasks.
+_NAMES = frozenset(
+    (
+        "API_HOST",
+        "API_PORT",
+        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
+        "APPLICATION_ID",
+        "DATASTORE_APP_ID",
+        "DATASTORE_PROJECT_ID",
+        "GOOGLE_CLOUD_PROJECT",
+        "PORT",
+        "SERVER_SOFTWARE",
+    )
+)
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether neither the shell nor app.yaml can set this variable."""
+    return name in _NAMES or name.startswith("GAE_")

@@ -1,0 +1,107 @@
+"""The environment variables that the app gets."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from gae_devserver.app.process import LaunchSettings, environment
+from tests.helpers.calls import app_config
+
+LAUNCH = LaunchSettings(
+    project="my-project", version="v7", api_port=1234, datastore_port=4321
+)
+
+
+def variables(**app_yaml: object) -> dict[str, str]:
+    """Return the environment that an app with such an app.yaml gets."""
+    return environment(app_config(**app_yaml), LAUNCH, port=5678)
+
+
+def test_it_is_app_engines() -> None:
+    """The app finds the variables that it has on App Engine, and the API server."""
+    given = variables(runtime="python311", service="worker", memory_mb=768)
+    expected = {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": "1234",
+        "APPLICATION_ID": "dev~my-project",
+        "GAE_APPLICATION": "dev~my-project",
+        "GAE_ENV": "localdev",
+        "GAE_MEMORY_MB": "768",
+        "GAE_RUNTIME": "python311",
+        "GAE_SERVICE": "worker",
+        "GAE_VERSION": "v7",
+        "GOOGLE_CLOUD_PROJECT": "my-project",
+        "PORT": "5678",
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert given | expected == given
+    assert given["GAE_INSTANCE"] != variables()["GAE_INSTANCE"]
+
+
+def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that would mislead the SDK, or name another emulator, are dropped."""
+    bad = {
+        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
+        "DATASTORE_APP_ID",
+        "DATASTORE_PROJECT_ID",
+        "GAE_DEPLOYMENT_ID",
+        "SERVER_SOFTWARE",
+    }
+    for name in (*bad, "DATASTORE_EMULATOR_HOST", "COLOR"):
+        monkeypatch.setenv(name, "x")
+    given = variables()
+    assert not given.keys() & bad
+    assert given["DATASTORE_EMULATOR_HOST"] == "127.0.0.1:4321"
+    assert given["COLOR"] == "x"
+
+
+def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They win over the shell's and the server's, but not over App Engine's."""
+    monkeypatch.setenv("COLOR", "of the shell")
+    own = {
+        "COLOR": "blue",
+        "DATASTORE_EMULATOR_HOST": "127.0.0.1:99",
+        "PYTHONUNBUFFERED": "",
+    }
+    reserved = {
+        "API_PORT": "2",
+        "DATASTORE_PROJECT_ID": "p",
+        "GAE_ENV": "x",
+        "PORT": "1",
+    }
+    given = variables(env_variables=own | reserved)
+    assert given | own == given
+    assert not given.items() & reserved.items()
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected_lower", "expected_upper"),
+    [
+        ("", "", "", ""),
+        ("intern.test", "", "intern.test,", "intern.test,"),
+        ("", "intern.test", "intern.test,", "intern.test,"),
+        ("intern.test", "other.test", "intern.test,", "other.test,"),
+    ],
+)
+def test_no_proxy_for_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+    lower: str,
+    upper: str,
+    expected_lower: str,
+    expected_upper: str,
+) -> None:
+    """No proxy is asked for the server's own ports; the user's exceptions stay."""
+    monkeypatch.setenv("no_proxy", lower)
+    monkeypatch.setenv("NO_PROXY", upper)
+    given = variables()
+    assert given["no_proxy"] == expected_lower + "localhost,127.0.0.1,::1"
+    assert given["NO_PROXY"] == expected_upper + "localhost,127.0.0.1,::1"
+
+
+def test_programs_of_this_python_are_found_first() -> None:
+    """The gunicorn beside this Python runs, even if no environment is activated."""
+    own, *others = variables()["PATH"].split(os.pathsep)
+    assert own == str(Path(sys.executable).parent)
+    assert others == os.environ["PATH"].split(os.pathsep)
