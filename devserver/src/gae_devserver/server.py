@@ -26,6 +26,7 @@ from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
+from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.api_server import ApiServer
@@ -94,16 +95,18 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{settings.port}"
         clock, requests = Clock(), RunningRequests()
+        self._client = AppClient()
+        sender = AppSender(self._client, requests, hostname=hostname)
         self._app = supervisor.Supervisor(
             lambda: settings.start_app(self._config),
             lambda reason, reloading: advice.what_to_do(
                 reason, self._config, settings.hints, reloading=reloading
             ),
         )
-        self._client = AppClient(self._app)
-        self._front = Front(config, self._client, requests, hostname=hostname)
+        self._front = Front(config, self._app, sender)
+        self._warm_up = sender.warm_up
         if config.warmup:
-            self._app.warm_up = self._front.warm_up
+            self._app.warm_up = self._warm_up
         self._services = Services(
             config,
             settings.project,
@@ -231,10 +234,11 @@ class Server:
         except ConfigError as error:
             logger.error("the previous settings stay in effect: %s", error)
             return
-        self._config = self._front.config = config
+        self._config = config
+        self._front.apply(config)
         if new_app:
             self._api.app_engine_apis = config.app_engine_apis
-            self._app.warm_up = self._front.warm_up if config.warmup else None
+            self._app.warm_up = self._warm_up if config.warmup else None
             terminal.log_warnings(config)
         if new_queues:
             self._services.update_queues(config.queues)

@@ -6,7 +6,7 @@ from tests.fuzz import echo
 from tests.fuzz.bodies import BROKEN_CHUNKS
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.drawing import with_one_byte
-from tests.fuzz.echo import FILE, LONG, Client, Reply, headers_of
+from tests.fuzz.echo import FILE, Client, Reply, headers_of
 from tests.fuzz.requests import (
     LAST,
     NONE,
@@ -44,6 +44,11 @@ def check_static(method: bytes, reply: Reply) -> None:
     assert b"entrypoint" not in reply.body
     if reply.status == 200 and method == b"GET":
         assert reply.body == FILE
+
+
+def without_host(got: Recorded) -> list[bytes]:
+    """Return the client's headers, but for the one that names the front."""
+    return [line for line in got.from_outside if not line.startswith(b"Host:")]
 
 
 def test_any_bytes(client: Client, fuzz: Fuzz) -> None:
@@ -120,7 +125,7 @@ def test_two_packets(client: Client, fuzz: Fuzz) -> None:
         whole = client.send(data)
         if any(reply.status == 408 for reply in whole):
             return {"unfinished"}
-        late = client.send(data[:place], data[place:], seconds=LONG)
+        late = client.send_in_two(data, place)
         assert [reply.status for reply in late if reply.status == 408] == []
         if whole[0].got is None:
             # who is refused by the head may hear so before the body is there
@@ -129,7 +134,7 @@ def test_two_packets(client: Client, fuzz: Fuzz) -> None:
         for one, other in zip(whole, late, strict=True):
             assert one.got is not None
             assert other.got is not None
-            assert one.got.from_outside == other.got.from_outside
+            assert without_host(one.got) == without_host(other.got)
             assert one.got.body == other.got.body
         return {"app"}
 
