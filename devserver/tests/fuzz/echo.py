@@ -1,4 +1,4 @@
-"""A front with an app that tells what it got, and a client that looks at that."""
+"""A front with an app that returns what it got, and a client that checks it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.helpers.http_messages import Answer, Recorded
 from tests.helpers.site import Site, running
 from tests.helpers.waiting import PATIENCE, settled, until
 
-# Answers each request with its bytes, in a header: an answer to HEAD has nothing else.
+# Answers each request with its bytes in a header, which an answer to HEAD has too.
 _ECHO = """\
 import os, socket, threading
 
@@ -55,7 +55,7 @@ handlers:
   static_dir: s
 """
 FILE = b"static"
-"""What is in the one file that the front serves by itself."""
+"""The content of the only file that the front serves itself."""
 
 _HASTY = Limits(
     head_seconds=0.05, body_seconds=0.05, lingering_seconds=0.05, idle_seconds=3.0
@@ -64,7 +64,7 @@ _HASTY = Limits(
 _PATIENT = dataclasses.replace(_HASTY, head_seconds=3.0, body_seconds=3.0)
 """For requests of which another packet follows, however loaded the machine is."""
 
-# App Engine's, with another value in each request
+# App Engine's headers whose values differ in each request
 _VARYING = {
     *(b"x-appengine-api-ticket", b"x-appengine-request-log-id"),
     b"x-appengine-request-id-hash",
@@ -72,7 +72,7 @@ _VARYING = {
 
 
 class Reply(Answer):
-    """An answer, and the request that the app got if it is the app's."""
+    """An answer, and the request that the app got; None: it is not the app's."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -138,7 +138,7 @@ class Client:
         return data.replace(b":%d" % self.port, b":%d" % self._patient_port)
 
     def check_alive(self) -> None:
-        """Check that a usual request is answered as ever."""
+        """Check that a valid request is still answered."""
         assert dict(_of_app_engine(self._last())).keys() == self._own.keys()
 
     def check_got(self, got: Recorded) -> None:
@@ -162,7 +162,7 @@ class Client:
         return reply.got
 
     def _check_the_rest(self) -> None:
-        """Check that nothing is left, and nothing in the log to look into."""
+        """Check that no request is left, and that no error was logged."""
         bad = [r for r in self._caplog.records if r.levelno >= logging.ERROR]
         assert [record.exc_text or record.getMessage() for record in bad] == []
         assert len(self._site.requests) == 0
@@ -194,7 +194,7 @@ def _of_app_engine(got: Recorded) -> list[Header]:
 async def _read_all(reader: asyncio.StreamReader) -> bytes:
     answer = b""
     with contextlib.suppress(ConnectionError):
-        # in pieces: what came before a reset counts
+        # in pieces, to keep what comes before a reset
         while chunk := await reader.read(65536):
             answer += chunk
     return answer

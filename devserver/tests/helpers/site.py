@@ -56,7 +56,7 @@ class Site:
         assert len(self.requests) == 0
 
     async def send(self, request: bytes, host: str = "127.0.0.1") -> bytes:
-        """Send bytes, and return all that comes until the front hangs up."""
+        """Send bytes; return everything until the front closes the connection."""
         reader, writer = await asyncio.open_connection(host, self.port)
         try:
             async with asyncio.timeout(PATIENCE):

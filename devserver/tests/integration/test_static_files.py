@@ -1,5 +1,6 @@
 """The static_dir and static_files handlers of app.yaml, and what they never serve."""
 
+import dataclasses
 import gzip
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,7 @@ from tests.helpers.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Says that the app was asked, and for what.
+# Answers with the target of the request.
 APP = """\
 def app(environ, start_response):
     body = b"app " + environ["RAW_URI"].encode()
@@ -196,7 +197,7 @@ async def test_no_file_from_outside(site: Site, target: str) -> None:
 
 
 async def test_an_absolute_path_is_not_one(site: Site) -> None:
-    """A name that begins with a slash is not a file of the system."""
+    """A name that begins with a slash is not an absolute path."""
     for target in (f"/static/{site.folder}/main.css", f"/everything/{site.folder}/a"):
         answer = await site.get(target.replace("//", "/%2f"))
         assert answer.status == 404
@@ -238,13 +239,13 @@ async def test_a_file_that_the_browser_has(site: Site) -> None:
 
 
 async def test_a_part_of_a_file(site: Site) -> None:
-    """Players of videos ask for parts."""
+    """Video players request parts."""
     answer = await site.get("/static/a.css", "Range: bytes=1-3")
     assert (answer.status, answer.body) == (206, b"ody")
 
 
 async def test_a_compressed_file_beside_it_is_another_file(site: Site) -> None:
-    """a.css.gz is not sent for a.css, though the client would take it."""
+    """a.css.gz is not sent for a.css, even if the client accepts gzip."""
     answer = await site.get("/static/a.css", "Accept-Encoding: gzip")
     assert answer.body == b"body {}"
     assert answer.all("Content-Encoding") == []
@@ -259,14 +260,14 @@ async def test_head(site: Site) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_other_methods(site: Site, method: str) -> None:
-    """A file can only be read."""
+    """A file is read-only."""
     answer = await site.get("/static/a.css", method=method)
     assert answer.status == 405
     assert answer.all("Allow") == ["GET, HEAD"]
 
 
 def find(folder: Path, handlers: str, target: str) -> static_files.Match | None:
-    """Return what a target leads to in an app with these handlers."""
+    """Return the match of a target in an app with these handlers."""
     folder.mkdir(exist_ok=True)
     (folder / "app.yaml").write_text(f"runtime: python311\nhandlers:\n{handlers}")
     app = load_app_yaml(folder)
@@ -317,7 +318,7 @@ async def test_a_file_that_app_yaml_names_may_be_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["If-Modified-Since", "Range", "X-Mine"])
 async def test_bytes_that_are_no_text(site: Site, name: str) -> None:
-    """A header that nothing can be made of is left out; the file is served."""
+    """A header that is not UTF-8 is ignored; the file is served."""
     head = "GET /static/a.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     answer = await site.send(f"{head}{name}: ".encode() + b"\x80\r\n\r\n")
     assert Answer(answer).status == 200
@@ -335,6 +336,15 @@ async def test_a_client_that_reads_nothing(
             writer.write(head.encode())
             # the line of a request is logged at its end
             await until(lambda: target in caplog.text)
+
+
+async def test_other_settings(site: Site) -> None:
+    """They apply to the next request, without a restart."""
+    config = load_app_yaml(site.folder)
+    site.front.apply(dataclasses.replace(config, static_handlers=()))
+    assert (await site.get("/static/a.css")).body == b"app /static/a.css"
+    site.front.apply(config)
+    assert (await site.get("/static/a.css")).body == b"body {}"
 
 
 async def test_without_an_app(site: Site) -> None:

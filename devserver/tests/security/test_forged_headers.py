@@ -71,7 +71,7 @@ AROUND = {
 
 
 def everywhere(name: str) -> list[str]:
-    """Return header lines that forge one name, in every way that HTTP lets through."""
+    """Return header lines that forge one name, in every way that HTTP allows."""
     lines = [f"{spell(name)}: {FORGED}" for spell in SPELLINGS.values()]
     lines += [f"{name}:{form.format(FORGED)}" for form in AROUND.values()]
     # twice, and in two spellings at once
