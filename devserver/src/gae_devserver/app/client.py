@@ -1,6 +1,7 @@
 """HTTP requests to the app's process: sent unchanged, and only once."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
@@ -24,6 +25,18 @@ _MAX_HEADER_LINE = 64 * 2**10
 _REFUSED_SECONDS = 5.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request to the app, sent with exactly these headers."""
+
+    method: str
+    target: str
+    """The request target; it is sent byte for byte."""
+    headers: CIMultiDict[str]
+    """A body requires its Content-Length among them."""
+    body: bytes | None = None
+
+
 class AppClient:
     """Sends requests to the app, over connections that it keeps."""
 
@@ -34,21 +47,15 @@ class AppClient:
     async def send(
         self,
         find: FindProcess,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
+        request: Request,
         *,
         deadline: float | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request with exactly these headers.
+        """Send a request.
 
         Args:
             find: returns the process to ask; called again if that one has just ended.
-            method: the HTTP method.
-            target: the request target; it is sent byte for byte.
-            headers: all headers; a body requires its Content-Length among them.
-            body: the body, or None where the request has none.
+            request: the request.
             deadline: seconds from sending to the end of the answer's body.
 
         Raises:
@@ -66,15 +73,15 @@ class AppClient:
                 scheme="http",
                 host="127.0.0.1",
                 port=current.port,
-                path=target,
+                path=request.target,
                 encoded=True,
             )
             try:
                 return await self._session_with(current).request(
-                    method,
+                    request.method,
                     url,
-                    headers=headers,
-                    data=body,
+                    headers=request.headers,
+                    data=request.body,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=deadline),
                 )

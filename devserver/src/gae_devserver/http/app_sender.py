@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-from gae_devserver.app.client import AppClient, FindProcess
+from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.http.forwarding import reason_of
 from gae_devserver.http.running_requests import RunningRequests
@@ -54,30 +54,25 @@ class AppSender:
     async def send(
         self,
         find: FindProcess,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
+        request: Request,
         *,
         ip: str,
         deadline: float | None = None,
     ) -> tuple[str, aiohttp.ClientResponse]:
-        """Add App Engine's headers, and send a request; errors as `AppClient.send`.
+        """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
         Args:
             find: returns the process to ask.
-            method: the HTTP method.
-            target: the request target, with its query.
-            headers: the headers of the request, with the length of its body.
-            body: the body, or None where the request has none.
+            request: the request.
             ip: the address that the app sees as the client's.
             deadline: seconds from sending to the end of the answer's body.
 
         Returns:
             The ticket, to be ended when the answer has been read, and the answer.
         """
+        headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
-        ticket = self._requests.begin(f"http://{host}{target}")
+        ticket = self._requests.begin(f"http://{host}{request.target}")
         log_id = secrets.token_hex(16)
         headers.update(self._constant_headers)
         headers["X-Appengine-User-IP"] = ip
@@ -87,9 +82,7 @@ class AppSender:
         # made as in the SDK: google/appengine/runtime/middlewares.py
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
-            answer = await self._client.send(
-                find, method, target, headers, body, deadline=deadline
-            )
+            answer = await self._client.send(find, request, deadline=deadline)
         except BaseException:
             self._requests.end(ticket)
             raise
@@ -100,15 +93,7 @@ class AppSender:
         self._requests.end(ticket)
 
     async def status_of(
-        self,
-        find: FindProcess,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
-        *,
-        ip: str,
-        deadline: float,
+        self, find: FindProcess, request: Request, *, ip: str, deadline: float
     ) -> int:
         """Send a request of App Engine's; return the status after the whole answer.
 
@@ -118,9 +103,7 @@ class AppSender:
             TimeoutError: there was no answer within `deadline` seconds.
         """
         try:
-            ticket, answer = await self.send(
-                find, method, target, headers, body, ip=ip, deadline=deadline
-            )
+            ticket, answer = await self.send(find, request, ip=ip, deadline=deadline)
             try:
                 async with answer:
                     # the app may still be working while it sends the body
@@ -140,17 +123,11 @@ class AppSender:
         async def find() -> AppProcess:
             return process
 
-        target = "/_ah/warmup"
+        request = Request("GET", "/_ah/warmup", CIMultiDict())
         try:
             status = await self.status_of(
-                find,
-                "GET",
-                target,
-                CIMultiDict(),
-                None,
-                ip=_WARMUP_IP,
-                deadline=_WARMUP_SECONDS,
+                find, request, ip=_WARMUP_IP, deadline=_WARMUP_SECONDS
             )
-            logger.info("GET %s %d", target, status)
+            logger.info("GET %s %d", request.target, status)
         except OSError as error:
-            logger.warning("GET %s failed: %s", target, reason_of(error))
+            logger.warning("GET %s failed: %s", request.target, reason_of(error))

@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from gae_devserver.app.client import Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.config.app_yaml import AppConfig
@@ -90,10 +91,7 @@ class Front:
         own[hdrs.CONTENT_LENGTH] = str(len(body))
         return await self._sender.status_of(
             self._ready_process,
-            method,
-            target,
-            own,
-            body,
+            Request(method, target, own, body),
             ip=_TASK_IP,
             deadline=deadline,
         )
@@ -147,10 +145,7 @@ class Front:
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
             ticket, answer = await self._sender.send(
                 self._app.process,
-                request.method,
-                target,
-                headers,
-                body,
+                Request(request.method, target, headers, body),
                 ip=request.remote or "",
             )
             return ticket, Answer(answer)
