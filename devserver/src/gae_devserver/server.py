@@ -28,6 +28,7 @@ from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
+from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.api_server import ApiCall, ApiServer
@@ -74,6 +75,8 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
         clock, requests = Clock(), RunningRequests()
+        self._client = AppClient()
+        self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
             lambda: AppProcess(self._config, settings.launch),
             what_to_do=lambda reason, reloading: advice.what_to_do(
@@ -81,8 +84,7 @@ class Server:
             ),
             warm_up=self._warm_up,
         )
-        self._client = AppClient(self._app)
-        self._front = Front(config, self._client, requests, hostname=hostname)
+        self._front = Front(config, self._app, self._sender)
         self._services = Services(
             config,
             settings.launch.project,
@@ -118,7 +120,7 @@ class Server:
 
     async def _warm_up(self, process: AppProcess) -> None:
         if self._config.warmup:
-            await self._front.warm_up(process)
+            await self._sender.warm_up(process)
 
     def _when_cleared(self) -> None:
         """Clear what only Cloud NDB has: transactions and named databases."""

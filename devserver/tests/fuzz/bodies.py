@@ -1,4 +1,4 @@
-"""Bodies of requests, with what says where they end: right, broken, or in doubt."""
+"""Bodies of requests with the headers for their length: valid, broken, ambiguous."""
 
 import dataclasses
 
@@ -11,12 +11,12 @@ from tests.fuzz.headers import Header
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A body, and the headers that say where it ends."""
+    """A body, and the headers for its length."""
 
     headers: tuple[Header, ...] = ()
     data: bytes = b""
     content: bytes = b""
-    """What the app is to get, if the body is right."""
+    """What the app must get of a valid body."""
 
 
 CONTENTS = st.one_of(
@@ -80,9 +80,9 @@ BROKEN_CHUNKS = st.one_of(
         )
     ),
 )
-"""Bodies in chunks that end too early, or are not in order; a few still are."""
+"""Chunked bodies that end too early or are malformed; a few are still valid."""
 
-# Content-Length and Transfer-Encoding, in doubt
+# ambiguous or invalid
 _ODD_FRAMINGS = [
     *[[("Content-Length", value)] for value in ("-1", "+5", "0x5", "5, 5", "5,6")],
     *[[("Content-Length", value)] for value in ("", "5 5", "9", "3", "9" * 20, "²")],

@@ -1,4 +1,4 @@
-"""The fixture that makes inputs, as many as --fuzz-inputs says."""
+"""The fixture that makes as many inputs as --fuzz-inputs says."""
 
 import asyncio
 import collections
@@ -30,11 +30,11 @@ SHARES = {
     "datastore_v1: messages": 10,
     "datastore_v1: methods": 1,
 }
-"""How many of a hundred inputs each part gets."""
+"""Each part's percentage of the inputs."""
 assert sum(SHARES.values()) == 100
 
 _ENOUGH = 40
-"""Inputs from which on the share that gets somewhere is no chance."""
+"""From so many inputs on, it is no accident how far they get."""
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -43,7 +43,7 @@ class Fuzz:
     """Calls a check with one input after another."""
 
     inputs: int
-    """How many there are, over all tests of this folder."""
+    """The number for all tests of this folder."""
     seed: int
 
     def __call__(
@@ -55,9 +55,9 @@ class Fuzz:
     ) -> None:
         """Call `check` with inputs of these kinds, as many as `part` gets.
 
-        `check` returns how far an input got. A test of which hardly any input gets to
-        the code that it is for would pass whatever that does: so at least these shares
-        of them have to get there. They are far below what is usual.
+        `check` returns how far an input got. A test whose inputs hardly ever reach the
+        code under test would always pass. So at least these shares of the inputs must
+        reach it; they are far below the usual ones.
         """
         count = max(1, round(self.inputs * SHARES[part] / 100))
         reached: collections.Counter[str] = collections.Counter()
@@ -70,7 +70,7 @@ class Fuzz:
 
         test = given(st.tuples(*strategies))(call)
         test = settings(
-            # by the seed alone: what an earlier run has found is an example of its own
+            # only the seed decides, not what an earlier run has found
             database=None,
             deadline=None,
             derandomize=False,
@@ -88,7 +88,7 @@ class Fuzz:
 
 @pytest.fixture(scope="session")
 def fuzz(pytestconfig: pytest.Config) -> Fuzz:
-    """What makes inputs; the seed is in the report's head and repeats a run."""
+    """Makes the inputs; the seed in the report's header repeats a run."""
     return Fuzz(
         pytestconfig.getoption("--fuzz-inputs"), pytestconfig.getoption("--fuzz-seed")
     )
@@ -96,6 +96,6 @@ def fuzz(pytestconfig: pytest.Config) -> Fuzz:
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.Runner]:
-    """An event loop that a check can run parts of itself in."""
+    """An event loop in which a check can run coroutines."""
     with asyncio.Runner() as runner:
         yield runner

@@ -1,4 +1,4 @@
-"""Ways to draw values that hypothesis does not have."""
+"""Strategies that hypothesis does not have."""
 
 from typing import TypeVar
 
@@ -10,9 +10,9 @@ Value = TypeVar("Value")
 def weighted(
     *choices: tuple[int, st.SearchStrategy[Value]],
 ) -> st.SearchStrategy[Value]:
-    """Return values of these strategies, of the heavier ones more often.
+    """Return values of these strategies, more often of those with a higher weight.
 
-    one_of would leave out a strategy that it was given before.
+    one_of ignores a strategy that it gets a second time.
     """
     spread = [strategy for weight, strategy in choices for _ in range(weight)]
     return st.integers(0, len(spread) - 1).flatmap(lambda place: spread[place])
@@ -20,9 +20,9 @@ def weighted(
 
 @st.composite
 def with_one_byte(draw: st.DrawFn, data: bytes) -> bytes:
-    """Draw the same bytes with one more, one less, or one that is another.
+    """Draw the same bytes with one inserted, removed or replaced.
 
-    Nothing is put in behind them: that would be the start of the next request.
+    No byte is added at the end: that would be the start of the next request.
     """
     place = draw(st.integers(0, len(data) - 1))
     byte = draw(

@@ -1,22 +1,26 @@
-"""A front with an app that tells what it got, and a client that looks at that."""
+"""A front with an app that returns what it got, and a client that checks it."""
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from gae_devserver.http import server as http_server
+from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.http.front import Front
+from gae_devserver.http.limits import Limits
+from gae_devserver.http.sockets import listen_on
 from tests.fuzz.headers import FORGED, Header
 from tests.fuzz.requests import HOP_BY_HOP, LAST, folded, is_app_engines
 from tests.helpers.http_messages import Answer, Recorded
 from tests.helpers.site import Site, running
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.waiting import PATIENCE, settled, until
 
-# Answers each request with its bytes, in a header: an answer to HEAD has nothing else.
+# Answers each request with its bytes in a header, which an answer to HEAD has too.
 _ECHO = """\
 import os, socket, threading
 
@@ -51,14 +55,16 @@ handlers:
   static_dir: s
 """
 FILE = b"static"
-"""What is in the one file that the front serves by itself."""
+"""The content of the only file that the front serves itself."""
 
-SHORT = 0.05
-"""Seconds that a client may take. What comes in one packet takes none."""
-LONG = 3.0
-"""Seconds where a packet follows, however loaded the machine is."""
+_HASTY = Limits(
+    head_seconds=0.05, body_seconds=0.05, lingering_seconds=0.05, idle_seconds=3.0
+)
+"""For requests that arrive in one packet, which takes no time."""
+_PATIENT = dataclasses.replace(_HASTY, head_seconds=3.0, body_seconds=3.0)
+"""For requests of which another packet follows, however loaded the machine is."""
 
-# App Engine's, with another value in each request
+# App Engine's headers whose values differ in each request
 _VARYING = {
     *(b"x-appengine-api-ticket", b"x-appengine-request-log-id"),
     b"x-appengine-request-id-hash",
@@ -66,7 +72,7 @@ _VARYING = {
 
 
 class Reply(Answer):
-    """An answer, and the request that the app got if it is the app's."""
+    """An answer, and the request that the app got; None: it is not the app's."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -80,24 +86,45 @@ def headers_of(got: Recorded) -> list[Header]:
 
 
 class Client:
-    """Sends bytes to a front, and checks what holds for every answer."""
+    """Sends bytes to a front, and checks what holds for every answer.
+
+    The same app has two fronts. The one at `port` is hasty, the other one patient.
+    """
 
     def __init__(
-        self, site: Site, loop: asyncio.Runner, caplog: pytest.LogCaptureFixture
+        self,
+        site: Site,
+        patient_port: int,
+        loop: asyncio.Runner,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         self.port = site.port
-        self.received = 0
-        """Bytes that the front has taken; the last packet's are taken off."""
+        self._patient_port = patient_port
         self._site = site
         self._loop = loop
         self._caplog = caplog
         self._own: dict[bytes, bytes] = {}
         self._own = dict(_of_app_engine(self._last()))
 
-    def send(self, *packets: bytes, seconds: float = SHORT) -> list[Reply]:
-        """Send a packet after the other; return the answers when the front hangs up."""
-        http_server.HEAD_SECONDS = http_server.BODY_SECONDS = seconds
-        data = self._loop.run(self._exchange(packets))
+    def send(self, data: bytes) -> list[Reply]:
+        """Send a packet; return the answers when the front hangs up."""
+        return self._replies(self._exchange(self.port, [data]))
+
+    def send_in_two(self, data: bytes, place: int) -> list[Reply]:
+        """Send the bytes before and after `place` one after the other, patiently."""
+        data = self._to_patient(data)
+        packets = [data[:place], data[place:]]
+        return self._replies(self._exchange(self._patient_port, packets))
+
+    def go(self, data: bytes) -> None:
+        """Send bytes and hang up; return when the front has closed the connection."""
+        data = self._to_patient(data)
+        self._loop.run(self._exchange(self._patient_port, [data], stays=False))
+        self._loop.run(until(lambda: not self._site.requests))
+        self._check_the_rest()
+
+    def _replies(self, exchange: Coroutine[None, None, bytes]) -> list[Reply]:
+        data = self._loop.run(exchange)
         parts = re.split(rb"(?=HTTP/\d\.\d \d{3} )", data)
         assert parts[0] == b"", data
         replies = [Reply(part) for part in parts[1:]]
@@ -107,14 +134,11 @@ class Client:
         self._check_the_rest()
         return [reply for reply in replies if reply.status != 100]
 
-    def go(self, data: bytes) -> None:
-        """Send bytes and hang up; return when the front has noticed."""
-        http_server.HEAD_SECONDS = http_server.BODY_SECONDS = LONG
-        self._loop.run(self._exchange([data], stays=False))
-        self._check_the_rest()
+    def _to_patient(self, data: bytes) -> bytes:
+        return data.replace(b":%d" % self.port, b":%d" % self._patient_port)
 
     def check_alive(self) -> None:
-        """Check that a usual request is answered as ever."""
+        """Check that a valid request is still answered."""
         assert dict(_of_app_engine(self._last())).keys() == self._own.keys()
 
     def check_got(self, got: Recorded) -> None:
@@ -138,35 +162,27 @@ class Client:
         return reply.got
 
     def _check_the_rest(self) -> None:
-        """Check that nothing is left, and nothing in the log to look into."""
+        """Check that no request is left, and that no error was logged."""
         bad = [r for r in self._caplog.records if r.levelno >= logging.ERROR]
         assert [record.exc_text or record.getMessage() for record in bad] == []
         assert len(self._site.requests) == 0
 
-    async def _exchange(self, packets: Sequence[bytes], stays: bool = True) -> bytes:
+    async def _exchange(
+        self, port: int, packets: Sequence[bytes], stays: bool = True
+    ) -> bytes:
         self._caplog.clear()
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        answer = asyncio.create_task(_read_all(reader))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             async with asyncio.timeout(PATIENCE):
                 for packet in packets:
-                    self.received = -len(packet)
                     writer.write(packet)
-                    # else the next one might come with it
-                    await _until(lambda: self.received >= 0 or answer.done())
+                    # the front takes it before the next one comes
+                    await settled()
                 if not stays:
-                    writer.transport.abort()
-                    await _until(lambda: not self._connections())
-                return await answer
+                    writer.write_eof()
+                return await _read_all(reader)
         finally:
-            answer.cancel()
             writer.close()
-
-    def _connections(self) -> int:
-        assert self._site.front._server is not None
-        server = self._site.front._server._runner.server
-        assert server is not None
-        return len(server.connections)
 
 
 def _of_app_engine(got: Recorded) -> list[Header]:
@@ -175,15 +191,10 @@ def _of_app_engine(got: Recorded) -> list[Header]:
     ]
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(0)
-
-
 async def _read_all(reader: asyncio.StreamReader) -> bytes:
     answer = b""
     with contextlib.suppress(ConnectionError):
-        # in pieces: what came before a reset counts
+        # in pieces, to keep what comes before a reset
         while chunk := await reader.read(65536):
             answer += chunk
     return answer
@@ -191,31 +202,26 @@ async def _read_all(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.fixture
 def client(
-    loop: asyncio.Runner,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    loop: asyncio.Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Client]:
-    """A client of a front that has little patience."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS", "_LINGERING_SECONDS"):
-        monkeypatch.setattr(http_server, name, SHORT)
-    monkeypatch.setattr(http_server, "_IDLE_SECONDS", LONG)
+    """A client of an app with two fronts."""
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "a.txt").write_bytes(FILE)
     stack = contextlib.AsyncExitStack()
 
-    async def start() -> Site:
-        app = running(tmp_path, _ECHO, _HANDLERS, entrypoint="python main.py")
-        return await stack.enter_async_context(app)
+    async def start() -> tuple[Site, int]:
+        site = await stack.enter_async_context(
+            running(tmp_path, _ECHO, _HANDLERS, "python main.py", limits=_HASTY)
+        )
+        config = load_app_yaml(tmp_path)
+        patient = Front(config, site.supervisor, site.sender, limits=_PATIENT)
+        sock = listen_on("127.0.0.1", 0)
+        await patient.start(sock)
+        stack.push_async_callback(patient.stop)
+        return site, sock.getsockname()[1]
 
-    made = Client(loop.run(start()), loop, caplog)
-    take = http_server._Connection.data_received
-
-    def count(connection: http_server._Connection, data: bytes) -> None:
-        take(connection, data)
-        made.received += len(data)
-
-    monkeypatch.setattr(http_server._Connection, "data_received", count)
+    site, patient_port = loop.run(start())
+    made = Client(site, patient_port, loop, caplog)
     yield made
     made.check_alive()
     loop.run(stack.aclose())

@@ -1,4 +1,4 @@
-"""Headers as they should be, forged ones, and odd ones."""
+"""Headers: valid, forged and odd ones."""
 
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ _PLAIN = [
     *("Origin", "Authorization", "X-Forwarded-Proto", "Cache-Control"),
     *("X-AppEngin", "XAppEngine-TaskName", "!#$%&'*+.^_`|~0"),
 ]
-# what one end of a connection or the app acts on, with a value as it should be
+# headers that a server or the app acts on, with valid values
 _SPECIAL = [
     *[("Connection", "X-Mine"), ("Connection", "x_mine , TE"), ("Connection", "host")],
     *[("connection", "X-AppEngine-User-IP,x_appengine_api_ticket"), ("Te", "trailers")],
@@ -45,7 +45,7 @@ _ODD_VALUES = [
 
 @st.composite
 def _spelled(draw: st.DrawFn, name: str) -> bytes:
-    """Draw a spelling of a name that WSGI takes for the same one."""
+    """Draw a spelling that WSGI maps to the same name."""
     spellings = [name, name.lower(), name.upper(), name.swapcase()]
     spelled: str = draw(st.sampled_from(spellings))
     dashes = st.sampled_from("--_")
@@ -64,7 +64,7 @@ VALUES = st.one_of(
 """Values that any header may have."""
 
 FORGED_NAMES = st.sampled_from(_OF_APP_ENGINE).flatmap(_spelled)
-"""Headers that only App Engine may set, in all spellings that HTTP lets through."""
+"""Headers that only App Engine may set, in all spellings that HTTP allows."""
 FORGERIES = st.tuples(FORGED_NAMES, st.just(FORGED))
 
 GOOD = weighted(
@@ -72,7 +72,7 @@ GOOD = weighted(
     (1, st.sampled_from(_encoded(*_SPECIAL))),
     (2, FORGERIES),
 )
-"""Headers that no server need refuse."""
+"""Headers that a server has no reason to refuse."""
 
 _NAMES = sorted({*(name for name, _ in _encoded(*_SPECIAL)), b"X-A", b"x-mine"})
 ODD = st.one_of(
@@ -88,4 +88,4 @@ ODD = st.one_of(
     st.tuples(st.sampled_from([name.encode() for name in _ODD_NAMES]), VALUES),
     st.tuples(st.binary(max_size=8), st.just(FORGED)),
 )
-"""Headers that many a server refuses."""
+"""Headers that many servers refuse."""

@@ -1,4 +1,4 @@
-"""Requests that are right, or right but for one or two parts."""
+"""Requests that are valid, or invalid in one or two parts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from tests.fuzz.drawing import weighted
 from tests.fuzz.headers import Header
 
 STATIC = b"/s/a.txt"
-"""A file that the front serves by itself."""
+"""A file that the front serves itself."""
 OWN_HOSTS = {b"localhost", b"127.0.0.1", b"[::1]"}
 
-# what RFC 9110 and its predecessors have between two ends of a connection only
+# headers that apply to one connection, by RFC 9110 and its predecessors
 HOP_BY_HOP = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer"),
     *(b"upgrade", b"proxy-authenticate", b"proxy-authorization", b"transfer-encoding"),
@@ -24,17 +24,17 @@ _NOT_SENT_ON = HOP_BY_HOP | {b"content-length", b"expect"}
 
 
 def folded(name: bytes) -> bytes:
-    """Return a header's name as WSGI sees it, with dashes."""
+    """Return the name to which WSGI maps a header's name, with dashes."""
     return name.strip().lower().replace(b"_", b"-")
 
 
 def is_app_engines(name: bytes) -> bool:
-    """Tell whether only App Engine may set this header."""
+    """Return whether only App Engine may set this header."""
     return folded(name).startswith((b"x-appengine-", b"x-google-"))
 
 
 def arriving(sent: Sequence[Header]) -> list[Header]:
-    """Return what the app is to get of a client's headers, with the names folded."""
+    """Return what the app must get of a client's headers, with folded names."""
     dropped = set(_NOT_SENT_ON)
     for name, value in sent:
         if folded(name) == b"connection":
@@ -58,7 +58,7 @@ class Request:
     body: Body
     odd: frozenset[str]
     stays: bool
-    """It does not ask to hang up."""
+    """It does not ask the server to close the connection."""
 
     @property
     def head(self) -> bytes:
@@ -74,7 +74,7 @@ class Request:
 
     @property
     def has_one_head(self) -> bool:
-        """Whether no line of a header could be taken for the last one."""
+        """Whether no header could be mistaken for the end of the head."""
         return not any(b"\n" in name + value for name, value in self.headers)
 
     def hosts(self) -> list[bytes]:
@@ -131,7 +131,7 @@ _ODD: dict[str, st.SearchStrategy[Any]] = {
         lambda pair: [*pair[0], pair[1]]
     ),
 }
-# a parser refuses most that is odd in the others
+# the parser refuses most odd values of the other parts
 _ODD_PARTS = st.sampled_from(
     ["headers"] * 3 + ["body", "target"] * 2 + ["method", "hosts", "version"]
 )
@@ -139,10 +139,10 @@ NONE: frozenset[str] = frozenset()
 UP_TO_TWO = st.sampled_from([0] * 6 + [1] * 3 + [2]).flatmap(
     lambda count: st.frozensets(_ODD_PARTS, min_size=count, max_size=count)
 )
-"""Which parts are odd: mostly none."""
+"""The parts that are odd: mostly none."""
 
 LAST = b"GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-"""What follows a request that does not ask to hang up."""
+"""The request after one that keeps the connection open."""
 
 
 @st.composite

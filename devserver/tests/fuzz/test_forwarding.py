@@ -1,4 +1,4 @@
-"""The filter of headers alone, to which a parser lets only some of this through."""
+"""The filter of headers without the parser, which refuses most odd headers first."""
 
 import re
 
@@ -17,7 +17,7 @@ CONTROLS = [bytes([code]) for code in range(128) if _CONTROL.match(bytes([code])
 
 
 def is_right(header: Header) -> bool:
-    """Tell whether HTTP allows a header, and the app can get it."""
+    """Return whether HTTP allows a header and aiohttp can send it."""
     name, value = header
     return bool(
         _TOKEN.fullmatch(name)
@@ -27,7 +27,7 @@ def is_right(header: Header) -> bool:
 
 
 def test_any_headers(fuzz: Fuzz) -> None:
-    """What HTTP allows and is not App Engine's goes on; else there is a ValueError."""
+    """Valid headers pass unless they are App Engine's; others raise ValueError."""
 
     def check(sent: list[Header]) -> set[str]:
         sent = [(name, value.strip(b" \t")) for name, value in sent]

@@ -1,8 +1,8 @@
-"""Requests and answers, taken apart byte by byte."""
+"""Requests and answers, parsed without losing a byte."""
 
 
 class Answer:
-    """An answer, taken apart."""
+    """An answer."""
 
     def __init__(self, data: bytes) -> None:
         self.raw_head, _, self.body = data.partition(b"\r\n\r\n")

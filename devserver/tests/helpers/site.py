@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
+from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.running_requests import RunningRequests
 from tests.helpers.app_folder import LAUNCH, make_app
 from tests.helpers.http_messages import Answer, Recorded
@@ -20,32 +22,26 @@ from tests.helpers.waiting import PATIENCE
 class Site:
     """A front with an app behind it, and a client in front of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.requests = RunningRequests()
         self.supervisor = Supervisor(self._start)
-        self.client = AppClient(self.supervisor)
         self._sockets = [socket.create_server(("127.0.0.1", 0))]
         self.port: int = self._sockets[0].getsockname()[1]
         with contextlib.suppress(OSError):
             address = ("::1", self.port)
             self._sockets.append(socket.create_server(address, family=socket.AF_INET6))
-        app = load_app_yaml(folder)
+        self.has_ipv6 = len(self._sockets) == 2
+        self._client = AppClient()
+        hostname = f"localhost:{self.port}"
+        self.sender = AppSender(self._client, self.requests, hostname=hostname)
         self.front = Front(
-            app, self.client, self.requests, hostname=f"localhost:{self.port}"
+            load_app_yaml(folder), self.supervisor, self.sender, limits=limits
         )
 
     def _start(self) -> AppProcess:
         app = load_app_yaml(self.folder)
         return AppProcess(app, LAUNCH)
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected to the front."""
-        server = self.front._server
-        assert server is not None
-        assert server._runner.server is not None
-        return len(server._runner.server.connections)
 
     async def start(self) -> None:
         """Start both; return when the app is ready."""
@@ -56,11 +52,11 @@ class Site:
     async def stop(self) -> None:
         """Stop both."""
         await asyncio.gather(self.supervisor.stop(), self.front.stop())
-        await self.client.close()
+        await self._client.close()
         assert len(self.requests) == 0
 
     async def send(self, request: bytes, host: str = "127.0.0.1") -> bytes:
-        """Send bytes, and return all that comes until the front hangs up."""
+        """Send bytes; return everything until the front closes the connection."""
         reader, writer = await asyncio.open_connection(host, self.port)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -77,6 +73,35 @@ class Site:
         head = "\r\n".join([*lines, *headers, "", ""]).encode()
         return Answer(await self.send(head + body))
 
+    @contextlib.asynccontextmanager
+    async def connected(
+        self,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Give a connection to the front, for as long as a test may take."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield reader, writer
+        finally:
+            writer.close()
+
+    async def dispatch(
+        self,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        deadline: float = PATIENCE,
+    ) -> int:
+        """Send a task to the app; return the status of the answer."""
+        return await self.front.dispatch_task(
+            "POST", target, headers, body, deadline=deadline
+        )
+
+    def is_unasked(self) -> bool:
+        """Say whether the recorder has got no request since the last one was read."""
+        return not list(self.folder.glob("request-*"))
+
     async def recorded(self) -> Recorded:
         """Return the request that the recorder got, which must be the only one."""
         files: list[Path] = []
@@ -92,10 +117,14 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, main: str, app_yaml: str = "", entrypoint: str | None = None
+    folder: Path,
+    main: str,
+    app_yaml: str = "",
+    entrypoint: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncIterator[Site]:
     """Start a front with an app behind it."""
-    site = Site(make_app(folder, main, app_yaml, entrypoint))
+    site = Site(make_app(folder, main, app_yaml, entrypoint), limits)
     try:
         await site.start()
         yield site

@@ -1,4 +1,4 @@
-"""Which TCP ports a process and its children listen on, as Linux tells it."""
+"""The TCP ports on which a process and its children listen, on Linux."""
 
 import ipaddress
 import os
@@ -17,7 +17,7 @@ Address = tuple[str, int]
 def listening_tcp_sockets(pid: int) -> tuple[list[Address], list[Address]]:
     """Return the addresses that a process listens on, and those of its descendants."""
     if not pathlib.Path("/proc/net/tcp").exists():
-        pytest.skip("only Linux tells which process has a socket, in /proc")
+        pytest.skip("only Linux has /proc, which lists the sockets of a process")
     addresses = _listening()
     children = descendants(pid)
     assert children, "the app has no process"
@@ -44,7 +44,7 @@ def _listening() -> dict[str, Address]:
 
 
 def _address(text: str) -> str:
-    """Return an address that stands in words of four bytes, each in native order."""
+    """Parse an address: words of four bytes, each in native byte order."""
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
     if sys.byteorder == "little":
         words = [word[::-1] for word in words]
@@ -56,9 +56,9 @@ def _sockets(pid: int) -> set[str]:
     inodes = set()
     for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         try:
-            target = os.readlink(link)  # noqa: PTH115 - it is no path
+            target = os.readlink(link)  # noqa: PTH115 - not a path
         except FileNotFoundError:
-            continue  # closed meanwhile
+            continue  # closed in the meantime
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
     return inodes

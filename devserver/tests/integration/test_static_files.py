@@ -1,6 +1,6 @@
 """The static_dir and static_files handlers of app.yaml, and what they never serve."""
 
-import asyncio
+import dataclasses
 import gzip
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
@@ -10,15 +10,15 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.config.app_yaml import load_app_yaml
-from gae_devserver.http import server as http_server
 from gae_devserver.http import static_files
+from gae_devserver.http.limits import Limits
 from tests.helpers.http_messages import Answer
 from tests.helpers.site import Site, running
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Says that the app was asked, and for what.
+# Answers with the target of the request.
 APP = """\
 def app(environ, start_response):
     body = b"app " + environ["RAW_URI"].encode()
@@ -85,11 +85,14 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         folder / "secret.css": SECRET,
     }.items():
         file.write_bytes(content)
+    with (static / "large").open("wb") as large:
+        large.truncate(2**25)
     (folder / "secret.css").rename(folder / "main.css")
     (static / "link.css").symlink_to("../secret.css")
     (static / "loop").symlink_to("loop")
     (folder / "linked").symlink_to("../elsewhere")
-    async with running(folder, APP, HANDLERS) as site:
+    limits = Limits(stalled_seconds=0.1)
+    async with running(folder, APP, HANDLERS, limits=limits) as site:
         yield site
 
 
@@ -102,6 +105,11 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         ("/static/no-type", b"\x00", "application/octet-stream"),
         ("/typed/a.css", b"body {}", "text/x-mine"),
         ("/x.png", b"png", "image/png"),
+        ("/x.png?", b"png", "image/png"),
+        ("http://localhost/static/a.css?version=2", b"body {}", "text/css"),
+        # `upload` is matched against the whole path, from the app's folder on
+        ("/everything/main.css", SECRET, "text/css"),
+        ("/everything/assets/static/a.css", b"body {}", "text/css"),
         ("/favicon.ico", b"icon", None),
         ("/maybe/a.css", b"body {}", "text/css"),
         ("/linked/a.css", b"linked {}", "text/css"),
@@ -110,7 +118,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 async def test_files_are_served(
     site: Site, target: str, body: bytes, kind: str | None
 ) -> None:
-    """By folder and by pattern, with the type that fits or that app.yaml says."""
+    """By folder and by pattern, with the type that is guessed or set in app.yaml."""
     answer = await site.get(target)
     assert (answer.status, answer.body) == (200, body)
     assert kind is None or answer.all("Content-Type") == [kind]
@@ -127,16 +135,14 @@ async def test_files_are_served(
         "/maybe/missing.css",
         "//static/a.css",
         "/x.jpg",
-        "/x.png?",
+        "http://localhost",
+        "http://localhost?x=/static/a.css",
     ],
 )
-async def test_the_first_handler_that_fits_decides(site: Site, target: str) -> None:
-    """`script: auto` hides what comes after it; the rest is the app's."""
+async def test_the_first_handler_that_matches_decides(site: Site, target: str) -> None:
+    """`script: auto` hides later handlers; the app answers where none matches."""
     answer = await site.get(target)
-    if target == "/x.png?":
-        assert answer.body == b"png"
-    else:
-        assert (answer.status, answer.body) == (200, b"app " + target.encode())
+    assert (answer.status, answer.body) == (200, b"app " + target.encode())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ async def test_the_first_handler_that_fits_decides(site: Site, target: str) -> N
     ],
 )
 async def test_a_file_that_is_not_there(site: Site, target: str) -> None:
-    """It is 404 and does not go to the app; a folder is no file."""
+    """It is 404, and the app is not asked; a folder is not a file."""
     answer = await site.get(target)
     assert answer.status == 404
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
@@ -184,50 +190,43 @@ async def test_a_file_that_is_not_there(site: Site, target: str) -> None:
     ],
 )
 async def test_no_file_from_outside(site: Site, target: str) -> None:
-    """Neither dots nor links lead out of the folder, nor to what is not uploaded."""
+    """Dots and links do not lead out of the folder, or to a file not in `upload`."""
     answer = await site.get(target)
     assert answer.status == 404
     assert SECRET not in answer.body
 
 
 async def test_an_absolute_path_is_not_one(site: Site) -> None:
-    """A name that begins with a slash is not a file of the system."""
+    """A name that begins with a slash is not an absolute path."""
     for target in (f"/static/{site.folder}/main.css", f"/everything/{site.folder}/a"):
         answer = await site.get(target.replace("//", "/%2f"))
         assert answer.status == 404
         assert SECRET not in answer.body
 
 
-async def test_what_upload_names_is_served(site: Site) -> None:
-    """The pattern is asked for the whole path, from the app's folder on."""
-    assert (await site.get("/everything/main.css")).body == SECRET
-    assert (await site.get("/everything/assets/static/a.css")).status == 200
+@pytest.mark.parametrize(
+    ("target", "cache_control", "seconds"),
+    [
+        ("/static/a.css", "public, max-age=600", 600),
+        ("/typed/a.css", "private", 93600),
+    ],
+)
+async def test_expiration(
+    site: Site, target: str, cache_control: str, seconds: int
+) -> None:
+    """The handler's own, or the default; http_headers of app.yaml override it."""
+    answer = await site.get(target)
+    assert answer.all("Cache-Control") == [cache_control]
+    date, expires = (
+        parsedate_to_datetime(answer.all(name)[0]) for name in ("Date", "Expires")
+    )
+    # the two are taken one after the other
+    assert seconds - PATIENCE <= (expires - date).total_seconds() <= seconds + 1
 
 
-async def test_expiration(site: Site) -> None:
-    """The handler's own, or the default; a header of app.yaml wins over both."""
-    answer = await site.get("/static/a.css")
-    assert answer.all("Cache-Control") == ["public, max-age=600"]
-    date, expires = (answer.all(name)[0] for name in ("Date", "Expires"))
-    lasts = parsedate_to_datetime(expires) - parsedate_to_datetime(date)
-    assert 598 <= lasts.total_seconds() <= 602
-    answer = await site.get("/typed/a.css")
-    assert answer.all("Cache-Control") == ["private"]
-    assert answer.all("X-Mine") == ["yes"]
-    date, expires = (answer.all(name)[0] for name in ("Date", "Expires"))
-    lasts = parsedate_to_datetime(expires) - parsedate_to_datetime(date)
-    assert 93598 <= lasts.total_seconds() <= 93602
-
-
-async def test_without_expiration_an_edit_is_seen(tmp_path: Path) -> None:
-    """The browser has to ask each time: App Engine's ten minutes would hide edits."""
-    (tmp_path / "static").mkdir()
-    (tmp_path / "static" / "a.css").touch()
-    app_yaml = "handlers:\n- url: /static\n  static_dir: static\n"
-    async with running(tmp_path, APP, app_yaml) as plain:
-        answer = await plain.get("/static/a.css")
-        assert answer.all("Cache-Control") == ["no-cache"]
-        assert answer.all("Expires") == []
+async def test_http_headers(site: Site) -> None:
+    """A handler's http_headers are sent."""
+    assert (await site.get("/typed/a.css")).all("X-Mine") == ["yes"]
 
 
 async def test_a_file_that_the_browser_has(site: Site) -> None:
@@ -240,13 +239,13 @@ async def test_a_file_that_the_browser_has(site: Site) -> None:
 
 
 async def test_a_part_of_a_file(site: Site) -> None:
-    """Players of videos ask for parts."""
+    """Video players request parts."""
     answer = await site.get("/static/a.css", "Range: bytes=1-3")
     assert (answer.status, answer.body) == (206, b"ody")
 
 
 async def test_a_compressed_file_beside_it_is_another_file(site: Site) -> None:
-    """a.css.gz is not sent for a.css, though the client would take it."""
+    """a.css.gz is not sent for a.css, even if the client accepts gzip."""
     answer = await site.get("/static/a.css", "Accept-Encoding: gzip")
     assert answer.body == b"body {}"
     assert answer.all("Content-Encoding") == []
@@ -261,26 +260,14 @@ async def test_head(site: Site) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_other_methods(site: Site, method: str) -> None:
-    """A file can only be read."""
+    """A file is read-only."""
     answer = await site.get("/static/a.css", method=method)
     assert answer.status == 405
     assert answer.all("Allow") == ["GET, HEAD"]
 
 
-async def test_files_are_served_without_the_app(tmp_path: Path) -> None:
-    """An app that does not run has its files served all the same."""
-    (tmp_path / "static").mkdir()
-    (tmp_path / "static" / "a.css").write_text("x")
-    app_yaml = "handlers:\n- url: /static\n  static_dir: static\n"
-    async with running(tmp_path, APP, app_yaml) as site:
-        (tmp_path / "main.py").write_text("raise RuntimeError")
-        site.supervisor.restart()
-        assert (await site.get("/")).status == 503
-        assert (await site.get("/static/a.css")).status == 200
-
-
 def find(folder: Path, handlers: str, target: str) -> static_files.Match | None:
-    """Return what a target leads to in an app with these handlers."""
+    """Return the match of a target in an app with these handlers."""
     folder.mkdir(exist_ok=True)
     (folder / "app.yaml").write_text(f"runtime: python311\nhandlers:\n{handlers}")
     app = load_app_yaml(folder)
@@ -288,20 +275,27 @@ def find(folder: Path, handlers: str, target: str) -> static_files.Match | None:
 
 
 async def test_the_root_can_be_a_folder(tmp_path: Path) -> None:
-    """A static_dir at "/" serves what is in it; what is missing is 404."""
+    """A static_dir at "/" serves the files in it, and 404 for others.
+
+    Without an expiration the browser asks each time: App Engine's default of ten
+    minutes would hide edits.
+    """
     (tmp_path / "public").mkdir()
     (tmp_path / "public" / "index.html").touch()
     handlers = "- url: /\n  static_dir: public\n"
     match = find(tmp_path, handlers, "/index.html")
     assert match
     assert match.file == tmp_path / "public" / "index.html"
+    headers = static_files.response(match, "GET").headers
+    assert headers["Cache-Control"] == "no-cache"
+    assert "Expires" not in headers
     missing = find(tmp_path, handlers, "/missing")
     assert missing
     assert missing.file is None
 
 
-async def test_a_group_that_takes_no_part(tmp_path: Path) -> None:
-    """A group that matched nothing is empty text, not an error."""
+async def test_a_group_that_matches_nothing(tmp_path: Path) -> None:
+    """It is the empty text, not an error."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "-x").touch()
     handlers = "- url: /(a)?(x)\n  static_files: files/\\1-\\2\n  upload: files/.*\n"
@@ -311,7 +305,7 @@ async def test_a_group_that_takes_no_part(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_app_yaml_names_may_be_a_link(tmp_path: Path) -> None:
-    """A deploy follows it too, and no URL can change where it leads."""
+    """A deployment follows it too, and no URL can change its target."""
     (tmp_path / "robots.txt").touch()
     app = tmp_path / "app"
     app.mkdir()
@@ -324,37 +318,39 @@ async def test_a_file_that_app_yaml_names_may_be_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["If-Modified-Since", "Range", "X-Mine"])
 async def test_bytes_that_are_no_text(site: Site, name: str) -> None:
-    """A header that nothing can be made of is left out; the file is served."""
+    """A header that is not UTF-8 is ignored; the file is served."""
     head = "GET /static/a.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     answer = await site.send(f"{head}{name}: ".encode() + b"\x80\r\n\r\n")
     assert Answer(answer).status == 200
     assert Answer(answer).body == b"body {}"
 
 
-async def test_a_target_with_a_host(site: Site) -> None:
-    """`GET http://HOST/path` is the same as `GET /path`, as HTTP has it."""
-    answer = await site.get("http://localhost/static/a.css?version=2")
-    assert answer.body == b"body {}"
-    for target in ("http://localhost", "http://localhost?x=/static/a.css"):
-        assert (await site.get(target)).body == f"app {target}".encode()
-
-
-async def test_a_client_that_takes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_client_that_reads_nothing(
+    site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its connection is cut after a while, also in the middle of a file."""
-    monkeypatch.setattr(http_server, "STALLED_SECONDS", 0.1)
-    handlers = "handlers:\n- url: /static\n  static_dir: static\n"
-    (tmp_path / "static").mkdir()
-    (tmp_path / "static" / "large").write_bytes(bytes(32 * 2**20))
-    async with running(tmp_path, APP, handlers) as site:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", site.port, limit=2**16
-        )
-        writer.write(b"GET /static/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        # the rest of the file waits in the buffers of this machine, and no more comes
-        async with asyncio.timeout(PATIENCE):
-            while site.connections:  # noqa: ASYNC110 - no event tells of it
-                await asyncio.sleep(0.01)
-        writer.close()
+    target = "/static/large"
+    with caplog.at_level("INFO", "gae_devserver.request"):
+        async with site.connected() as (_, writer):
+            head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            writer.write(head.encode())
+            # the line of a request is logged at its end
+            await until(lambda: target in caplog.text)
+
+
+async def test_other_settings(site: Site) -> None:
+    """They apply to the next request, without a restart."""
+    config = load_app_yaml(site.folder)
+    site.front.apply(dataclasses.replace(config, static_handlers=()))
+    assert (await site.get("/static/a.css")).body == b"app /static/a.css"
+    site.front.apply(config)
+    assert (await site.get("/static/a.css")).body == b"body {}"
+
+
+async def test_without_an_app(site: Site) -> None:
+    """Files are served while the app does not run."""
+    await site.supervisor.stop()
+    assert (await site.get("/")).status == 503
+    assert (await site.get("/static/a.css")).status == 200
+    site.supervisor.restart()
+    await site.supervisor.process()

@@ -1,1 +1,1 @@
-"""What must stay closed to anything from outside."""
+"""What the outside must not reach."""

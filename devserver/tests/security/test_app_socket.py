@@ -1,4 +1,4 @@
-"""Nothing but this user's processes reaches the app past the server."""
+"""Only this user's processes can bypass the server."""
 
 import os
 import re
@@ -21,12 +21,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
 
 
 def test_only_this_user_can_open_the_socket(server: DevServer) -> None:
-    """It is in a folder of this user's that other users cannot enter."""
+    """It is in a folder that other users cannot enter."""
     socket = Path(server.wait_for_log(r"Listening at: unix:(\S+)")[1])
     folder = socket.parent.stat()
     assert folder.st_mode & 0o777 == 0o700
     assert folder.st_uid == os.getuid()
-    # macOS has room for 103 bytes
+    # the limit is 103 bytes on macOS
     assert len(os.fsencode(socket)) < 100
 
 
@@ -34,7 +34,7 @@ def test_no_tcp_port_of_the_app(server: DevServer) -> None:
     """The app's processes listen on no TCP port; the server on loopback only."""
     of_server, of_app = listening_tcp_sockets(server.pid)
     assert of_app == []
-    # gRPC asks for 127.0.0.1 in the form that IPv6 has for it
+    # gRPC uses the IPv6 form of 127.0.0.1
     loopback = {"127.0.0.1", "::1", "::ffff:7f00:1"}
     assert {address for address, _ in of_server} <= loopback
     port = re.fullmatch(r"http://127\.0\.0\.1:(\d+)", server.url)

@@ -1,7 +1,9 @@
-"""Requests to the app's process: sent as they are, once, when it is ready."""
+"""HTTP requests to the app's process: sent unchanged, and only once."""
 
 import asyncio
+import dataclasses
 import time
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import hdrs
@@ -9,79 +11,82 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gae_devserver.app.process import AppProcess
-from gae_devserver.app.supervisor import Supervisor
 
-# gunicorn closes a connection that has been idle for 2 seconds; a request that is
-# sent on it in that moment is lost
+FindProcess = Callable[[], Awaitable[AppProcess]]
+"""Returns the process of the app to ask, or raises AppUnavailable."""
+
+# gunicorn closes a connection that is idle for 2 seconds; a request sent at that
+# moment is lost
 _KEEP_ALIVE_SECONDS = 1.0
 _MAX_CONNECTIONS = 512
-# bytes that one line of an answer's head may have
+# bytes in a line of an answer's head
 _MAX_HEADER_LINE = 64 * 2**10
-# how long to believe that a process which refuses connections is about to end
+# a process that refuses connections for longer than this has not just ended
 _REFUSED_SECONDS = 5.0
 
 
-class AppClient:
-    """Sends requests to whichever process of the app is the current one."""
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request to the app, sent with exactly these headers."""
 
-    def __init__(self, app: Supervisor) -> None:
-        self._app = app
+    method: str
+    target: str
+    """The request target; it is sent byte for byte."""
+    headers: CIMultiDict[str]
+    """A body requires its Content-Length among them."""
+    body: bytes | None = None
+
+
+class AppClient:
+    """Sends requests to the app, over connections that it keeps."""
+
+    def __init__(self) -> None:
         self._process: AppProcess | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
         self,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
+        find: FindProcess,
+        request: Request,
         *,
         deadline: float | None = None,
-        process: AppProcess | None = None,
-        waits: bool = True,
     ) -> aiohttp.ClientResponse:
-        """Send a request with exactly these headers.
+        """Send a request.
 
         Args:
-            method: the HTTP method.
-            target: the request target; it is sent byte for byte.
-            headers: all headers; a body needs its Content-Length among them.
-            body: the body, or None where the request has none.
+            find: returns the process to ask; called again if that one has just ended.
+            request: the request.
             deadline: seconds from sending to the end of the answer's body.
-            process: ask this one, which need not be ready yet.
-            waits: wait while the app starts, or say that it is not running.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
-            aiohttp.ClientError: the connection broke; the app may have run it.
+            aiohttp.ClientError: the connection broke; the app may have run the request.
             TimeoutError: `deadline` is over.
             ValueError: the request cannot be written as HTTP.
         """
         began = time.monotonic()
         while True:
-            current = process or (
-                await self._app.process() if waits else self._app.ready_process()
-            )
-            # nothing of an encoded URL is parsed: the whole target as its path comes
-            # out as it went in, also with "?" at its end or "#" inside
+            current = await find()
+            # yarl parses no part of an encoded URL: with the whole target as its path,
+            # a final "?" and a "#" arrive too
             url = URL.build(
                 scheme="http",
                 host="127.0.0.1",
                 port=current.port,
-                path=target,
+                path=request.target,
                 encoded=True,
             )
             try:
                 return await self._session_with(current).request(
-                    method,
+                    request.method,
                     url,
-                    headers=headers,
-                    data=body,
+                    headers=request.headers,
+                    data=request.body,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=deadline),
                 )
             except aiohttp.ClientConnectorError:
-                # it has just ended, which the supervisor will notice
+                # the process has just ended, and the supervisor will notice
                 if time.monotonic() - began > _REFUSED_SECONDS:
                     raise
                 await asyncio.sleep(0.02)
@@ -113,11 +118,13 @@ class AppClient:
             max_line_size=_MAX_HEADER_LINE,
             middlewares=(_send_once,),
             skip_auto_headers=(
-                *(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
-                *(hdrs.CONTENT_TYPE, hdrs.USER_AGENT),
+                hdrs.ACCEPT,
+                hdrs.ACCEPT_ENCODING,
+                hdrs.CONTENT_TYPE,
+                hdrs.USER_AGENT,
             ),
         )
-        # not when the next process is there: this one may still be answering
+        # only then: the old process may still be answering when the next one is ready
         loop = asyncio.get_running_loop()
         process.when_exited(
             lambda: loop.call_soon_threadsafe(lambda: loop.create_task(session.close()))
@@ -129,16 +136,16 @@ class AppClient:
 async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET again after its connection broke.
+    """Keep aiohttp from repeating a GET after its connection broke.
 
-    The app may have run it by then, and a GET may add tasks.
+    The app may already have run it, and a GET may add tasks.
     """
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        # aiohttp repeats the request after those two only
+        # aiohttp repeats a request only after these two errors
         raise ConnectionResetError(
             None, "the app closed the connection before it answered"
         ) from error

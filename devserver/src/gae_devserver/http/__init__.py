@@ -1,1 +1,1 @@
-"""What arrives: limits, the public port, headers, files. Imports app, config."""
+"""Incoming requests: limits, the public port, headers, files. Imports app, config."""

@@ -1,4 +1,4 @@
-"""What of a request and of its answer is sent on, and in which form."""
+"""What is forwarded of a request and its answer, and in which form."""
 
 import asyncio
 import functools
@@ -17,26 +17,33 @@ logger = logging.getLogger("gae_devserver.request")
 
 _HOP_BY_HOP = frozenset(
     [
-        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
-        *("proxy-authenticate", "proxy-authorization", "transfer-encoding"),
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
     ]
 )
-# gunicorn trusts these headers on its Unix socket: a proxy sets them to say where the
-# app is mounted. The SDK keeps them in os.environ, and later requests would fail.
+# With these headers, a proxy tells gunicorn where the app is mounted. gunicorn trusts
+# any client of its Unix socket, and the SDK would keep the values for later requests.
 _OF_A_PROXY = frozenset(["script-name", "path-info"])
-# the front has read the whole body before it sends it on
+# the front reads the whole body first, so these two no longer apply
 NOT_FORWARDED = _HOP_BY_HOP | _OF_A_PROXY | {"content-length", "expect"}
-"""Headers that never go on to the app, in lower case and with `_` as `-`."""
+"""Headers that are never forwarded, in lower case and with `_` as `-`."""
 _APP_ENGINES_OWN = ("x-appengine-", "x-google-")
-# what HTTP allows, checked here too: a parser may allow more
+# what HTTP allows; the parser may allow more
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Answer(web.StreamResponse):
-    """The app's answer, sent on with the status line and headers as they came.
+    """The app's answer, forwarded with its status line and headers unchanged.
 
-    aiohttp would add a Content-Type, and would leave out what is not UTF-8.
+    aiohttp would add a Content-Type, and drop values that are not UTF-8.
     """
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
@@ -47,19 +54,19 @@ class Answer(web.StreamResponse):
 
     @property
     def prepared(self) -> bool:
-        """Whether the answer has begun to be sent."""
+        """Whether sending has begun."""
         return self._sent
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection can take another request."""
+        """Whether another request can follow on the connection."""
         return self._keep_open
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: `prepare` has sent all."""
+        """Do nothing: `prepare` sends everything."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send all of it."""
+        """Send the whole answer."""
         if not self._sent:
             self._sent = True
             async with self._answer:
@@ -91,7 +98,7 @@ class Answer(web.StreamResponse):
         data = b"\r\n".join([*head, b"", b""])
         try:
             if has_body and not chunked:
-                # in most cases this is all of the body: one packet in place of two
+                # mostly this is the whole body: one packet instead of two
                 data += await answer.content.readany()
             await writer.write(data)
             if has_body:
@@ -101,7 +108,7 @@ class Answer(web.StreamResponse):
             if chunked:
                 await writer.write(b"0\r\n\r\n")
         except ConnectionError:
-            # the client has gone
+            # the client disconnected
             raise
         except aiohttp.ClientError as error:
             logger.warning("the app did not complete its answer: %s", reason_of(error))
@@ -110,7 +117,7 @@ class Answer(web.StreamResponse):
 
 
 def _reset(transport: asyncio.Transport | None) -> None:
-    """Tell the client that this is not all: the end of a connection may be one."""
+    """Reset the connection: its normal end may be the end of the answer."""
     if transport is not None:
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -119,18 +126,18 @@ def _reset(transport: asyncio.Transport | None) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def _folded(name: bytes) -> str:
-    """Return a header's name as WSGI sees it: one for a hundred spellings."""
+    """Return the name to which WSGI maps all spellings of a header's name."""
     return name.decode("latin-1").strip().lower().replace("_", "-")
 
 
 def headers_from_outside(
     raw_headers: Sequence[tuple[bytes, bytes]],
 ) -> CIMultiDict[str]:
-    """Return the headers that a request from outside may carry into the app.
+    """Return the headers of a request from outside that the app gets.
 
     Raises:
-        ValueError: a header is not as HTTP has it, or its value is not UTF-8, and
-            aiohttp can send no other.
+        ValueError: HTTP does not allow a header, or its value is not UTF-8, so that
+            aiohttp cannot send it.
     """
     dropped = set(NOT_FORWARDED)
     for name, value in raw_headers:
@@ -144,14 +151,14 @@ def headers_from_outside(
     for name, value in raw_headers:
         folded = _folded(name)
         if folded not in dropped and not folded.startswith(_APP_ENGINES_OWN):
-            # aiohttp would lose one of two that differ only in case
+            # aiohttp drops one of two names that differ only in case
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
             headers.add(spelled, value.decode("utf-8"))
     return headers
 
 
 def reason_of(error: Exception) -> str:
-    """Return an error's text without the noise that aiohttp puts around it."""
+    """Return an error's text without what aiohttp adds to it."""
     if isinstance(error, aiohttp.ClientOSError):
         return error.strerror or str(error)
     return str(error) or type(error).__name__

@@ -1,88 +1,65 @@
-"""The public port: request headers, static handlers, task dispatch into the app."""
+"""The public port: sends requests and tasks to the app, and serves static files."""
 
 import logging
-import secrets
 import socket
 import time
-import zlib
 from collections.abc import Sequence
 
 import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gae_devserver.app.client import AppClient
+from gae_devserver.app.client import Request
 from gae_devserver.app.process import AppProcess
-from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http import static_files
+from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.forwarding import Answer, headers_from_outside, reason_of
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.request")
 
-TASK_IP = "0.1.0.2"
-"""The SDK takes a request from this address for one of the task queue."""
-WARMUP_IP = "0.1.0.3"
-
-_WARMUP_SECONDS = 60.0
+_TASK_IP = "0.1.0.2"  # by this address, the SDK recognizes the task queue
 
 
 class Front:
-    """Takes requests from outside and from the task queue, and has the app answer."""
+    """Answers requests from outside, and sends tasks to the app."""
 
     def __init__(
         self,
         config: AppConfig,
-        app: AppClient,
-        requests: RunningRequests,
+        app: Supervisor,
+        sender: AppSender,
         *,
-        hostname: str,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve one app.
 
         Args:
-            config: its app.yaml.
-            app: sends requests to its process.
-            requests: gets the ticket of every request that runs.
-            hostname: "host:port" of this server.
+            config: the settings of its app.yaml.
+            app: the app's process.
+            sender: sends requests to the process.
+            limits: what clients may send.
         """
         self._config = config
         self._app = app
-        self._requests = requests
-        self._hostname = hostname
-        name, _, port = hostname.rpartition(":")
-        self._constant_headers = {
-            "X-Appengine-Auth-Domain": "gmail.com",
-            "X-Appengine-Country": "ZZ",
-            "X-Appengine-Default-Version-Hostname": hostname,
-            "X-Appengine-Https": "off",
-            "X-Appengine-Server-Name": name,
-            "X-Appengine-Server-Port": port,
-            "X-Appengine-Server-Protocol": "HTTP/1.1",
-            "X-Appengine-User-Email": "",
-            "X-Appengine-User-Id": "",
-            "X-Appengine-User-Is-Admin": "0",
-            "X-Appengine-User-Nickname": "",
-            "X-Appengine-User-Organization": "",
-        }
-        self._server: HttpServer | None = None
+        self._sender = sender
+        self._server = HttpServer(self._handle, limits)
 
     def apply(self, config: AppConfig) -> None:
-        """Use a changed app.yaml."""
+        """Use a changed app.yaml from the next request on."""
         self._config = config
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
-        self._server = HttpServer(self._handle)
         await self._server.start(*sockets)
 
     async def stop(self) -> None:
         """Close the port."""
-        if self._server is not None:
-            await self._server.stop()
+        await self._server.stop()
 
     async def dispatch_task(
         self,
@@ -110,67 +87,18 @@ class Front:
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
-        own = CIMultiDict((name, _as_utf8(value)) for name, value in headers)
+        own = CIMultiDict(headers)
         own[hdrs.CONTENT_LENGTH] = str(len(body))
-        return await self._ask(method, target, own, body, TASK_IP, deadline)
+        return await self._sender.status_of(
+            self._ready_process,
+            Request(method, target, own, body),
+            ip=_TASK_IP,
+            deadline=deadline,
+        )
 
-    async def warm_up(self, process: AppProcess) -> None:
-        """Send the warm-up request to a process that gets no other request yet."""
-        none: CIMultiDict[str] = CIMultiDict()
-        target, deadline = "/_ah/warmup", _WARMUP_SECONDS
-        try:
-            status = await self._ask(
-                "GET", target, none, None, WARMUP_IP, deadline, process
-            )
-            logger.info("GET %s %d", target, status)
-        except OSError as error:
-            logger.warning("GET %s failed: %s", target, reason_of(error))
-
-    async def _ask(
-        self,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
-        ip: str,
-        deadline: float,
-        process: AppProcess | None = None,
-    ) -> int:
-        """Send a request of App Engine's; return the status when all is answered."""
-        ticket = self._begin(headers, target, ip)
-        try:
-            # a task that waits here could not be held or deleted any more
-            answer = await self._app.send(
-                *(method, target, headers, body),
-                deadline=deadline,
-                process=process,
-                waits=False,
-            )
-            async with answer:
-                # the app may go on working while it sends the body
-                async for _ in answer.content.iter_any():
-                    pass
-                return answer.status
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ConnectionError(reason_of(error)) from error
-        finally:
-            self._requests.end(ticket)
-
-    def _begin(self, headers: CIMultiDict[str], target: str, ip: str) -> str:
-        """Add App Engine's own headers; return the request's ticket."""
-        host = headers.setdefault(hdrs.HOST, self._hostname)
-        ticket = self._requests.begin(f"http://{host}{target}")
-        log_id = secrets.token_hex(16)
-        headers.update(self._constant_headers)
-        headers["X-Appengine-User-IP"] = ip
-        headers["X-Appengine-Remote-Addr"] = ip
-        headers["X-Appengine-Api-Ticket"] = ticket
-        headers["X-Appengine-Request-Log-Id"] = log_id
-        # made as in the SDK: google/appengine/runtime/middlewares.py
-        headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
-        return ticket
+    async def _ready_process(self) -> AppProcess:
+        # a task that waited here could no longer be paused or deleted
+        return self._app.ready_process()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
@@ -179,11 +107,11 @@ class Front:
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
-            # the client has gone; aiohttp closes the connection
+            # the client disconnected; aiohttp closes the connection
             pass
         finally:
             if ticket is not None:
-                self._requests.end(ticket)
+                self._sender.end(ticket)
             logger.info(
                 "%s %s %d %.0f ms",
                 request.method,
@@ -196,9 +124,8 @@ class Front:
     async def _respond(
         self, request: web.BaseRequest
     ) -> tuple[str | None, web.StreamResponse]:
-        """Return the answer, and the ticket to end when it is sent."""
+        """Return the answer, and the ticket to end after it was sent."""
         target = request.raw_path
-        ticket = None
         try:
             check_host(request)
             match = static_files.find(
@@ -213,25 +140,26 @@ class Front:
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
-                # whole: the SDK's handler reads no further than Content-Length
+                # the app gets a Content-Length, which the SDK's handler requires
                 body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
-            ticket = self._begin(headers, target, request.remote or "")
-            answer = await self._app.send(request.method, target, headers, body)
+            ticket, answer = await self._sender.send(
+                self._app.process,
+                Request(request.method, target, headers, body),
+                ip=request.remote or "",
+            )
             return ticket, Answer(answer)
-        except BaseException as error:
-            if ticket is not None:
-                self._requests.end(ticket)
+        except Exception as error:
             response = _response_to(error)
             if response is None:
                 raise
             return None, response
 
 
-def _response_to(error: BaseException) -> web.StreamResponse | None:
-    """Return the answer where the app gives none; None: that is not its fault."""
+def _response_to(error: Exception) -> web.StreamResponse | None:
+    """Return an answer in place of the app's; None: the error is the server's."""
     if isinstance(error, web.HTTPException):
-        # aiohttp warns of an exception that is returned
+        # aiohttp warns if a handler returns an exception
         refusal = web.Response(status=error.status, text=error.text)
         if not error.keep_alive:
             refusal.force_close()
@@ -248,11 +176,3 @@ def _response_to(error: BaseException) -> web.StreamResponse | None:
             status=400, text=f"The server cannot forward this request: {error}.\n"
         )
     return None
-
-
-def _as_utf8(value: str) -> str:
-    """Return text whose bytes were taken for Latin-1 as what they are."""
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except ValueError:
-        return value

@@ -8,7 +8,7 @@ from gae_devserver.terminal import printable
 
 
 def http_logger() -> logging.Logger:
-    """Return aiohttp's logger, but for a bad request it logs a line, not a trace."""
+    """Return a logger for aiohttp; a bad request is one line without a traceback."""
 
     def shorten(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

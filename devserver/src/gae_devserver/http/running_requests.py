@@ -1,11 +1,11 @@
-"""Tickets: which requests the app is handling now."""
+"""Tickets of the requests that the app is handling."""
 
 import secrets
 from collections.abc import Callable
 
 
 class RunningRequests:
-    """Give every request a ticket, and forget it when the request has ended.
+    """Gives every request a ticket, which ends with the request.
 
     The app hands the ticket back with each API call (the SDK takes it from
     X-Appengine-Api-Ticket), so the server knows for which request a call is made.
@@ -16,13 +16,13 @@ class RunningRequests:
         self._listeners: list[Callable[[str], None]] = []
 
     def begin(self, url: str) -> str:
-        """Return a new ticket that nobody can guess."""
+        """Return a new ticket, which cannot be guessed."""
         ticket = secrets.token_hex(16)
         self._urls[ticket] = url
         return ticket
 
     def end(self, ticket: str) -> None:
-        """Forget a ticket and tell every listener; an unknown one is ignored."""
+        """End a ticket and tell every listener; an unknown ticket is ignored."""
         if self._urls.pop(ticket, None) is None:
             return
         for listener in self._listeners:

@@ -5,7 +5,7 @@ import socket
 
 _BACKLOG = 1024
 _FREE_PORT_TRIES = 20
-# every address of a family
+# all addresses of IPv4 or IPv6
 _ALL = ("0.0.0.0", "::")
 
 
@@ -14,15 +14,15 @@ class PortError(Exception):
 
 
 def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
-    """Listen on the loopback addresses, and on one more where that is wanted.
+    """Listen on the loopback addresses, and on `host` if it is given.
 
     Raises:
-        PortError: another program has the port, or it is not for users, or this
+        PortError: another program has the port, this user may not use it, or this
             machine has no such address.
     """
     addresses = ["127.0.0.1", "::1"]
     if host in _ALL:
-        # all of its family hold the loopback address too
+        # 0.0.0.0 and :: already include loopback
         addresses[":" in host] = host
     elif host is not None:
         addresses.append(host)
@@ -35,11 +35,11 @@ def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
             except OSError as error:
                 in_use = error.errno == errno.EADDRINUSE
                 if address == "::1" and not in_use:
-                    # no IPv6 here
+                    # this machine has no IPv6
                     continue
                 for sock in sockets:
                     sock.close()
-                # a browser that takes localhost for ::1 would see the other program
+                # localhost may be ::1 in a browser, which would reach the other program
                 if port or not sockets or not in_use:
                     raise _port_error(port, address, error) from error
                 break
@@ -53,15 +53,15 @@ def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
 
 
 def listen_on(address: str, port: int) -> socket.socket:
-    """Listen on one address; port 0 is any that is free."""
+    """Listen on one address; port 0 means any free port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family, backlog=_BACKLOG)
 
 
 def reserve_port() -> socket.socket:
-    """Return a socket that holds a free port for gRPC, which makes its own.
+    """Return a socket that reserves a free port for gRPC's own socket.
 
-    Two sockets with this option may have the same port, if they are the same user's.
+    With SO_REUSEPORT, two sockets of the same user may have the same port.
     """
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -85,7 +85,7 @@ def _port_error(port: int, address: str, error: OSError) -> PortError:
 
 
 def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
-    """Return the URL of the address that --host has added, if it is a single one."""
+    """Return the URL of the address that --host adds, unless it is all addresses."""
     names = [sock.getsockname()[:2] for sock in sockets]
     return [
         f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -95,7 +95,7 @@ def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
 
 
 def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
-    """Say what it means to listen on one more address."""
+    """Return a warning of who can reach the server with --host."""
     where = "every address of this machine" if host in _ALL else host
     port = sockets[0].getsockname()[1]
     return (

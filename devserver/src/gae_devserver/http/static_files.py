@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO, Any
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -16,16 +15,20 @@ from multidict import CIMultiDict
 
 from gae_devserver.config.app_yaml import StaticHandler
 
-# what decides whether a file is sent, and which part of it
-_ASKED = (
-    *(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_RANGE, hdrs.RANGE),
-    *(hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE),
+# these decide whether a file is sent, and which part of it
+_CONDITIONS = (
+    hdrs.IF_MATCH,
+    hdrs.IF_MODIFIED_SINCE,
+    hdrs.IF_NONE_MATCH,
+    hdrs.IF_RANGE,
+    hdrs.IF_UNMODIFIED_SINCE,
+    hdrs.RANGE,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """A URL that a static handler answers; without a file it is not found."""
+    """The static handler for a URL, and its file; None: there is no such file."""
 
     handler: StaticHandler
     file: Path | None
@@ -35,7 +38,7 @@ def find(handlers: Sequence[StaticHandler], folder: Path, target: str) -> Match 
     """Return the static handler of a request target; None: the app answers."""
     path = target.partition("?")[0]
     if "://" in path and not path.startswith("/"):
-        # a target may name its host too, as for a proxy: http://HOST/path
+        # a target may include the host, as for a proxy: http://HOST/path
         path = "/" + path.partition("://")[2].partition("/")[2]
     path = unquote(path)
     for handler in handlers:
@@ -60,26 +63,26 @@ def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path
     uploaded = f"{handler.folder}/{name}" if handler.folder else name
     if handler.upload is not None and not handler.upload.fullmatch(uploaded):
         return None
-    # a name that the file system would take for another one, or for one elsewhere
+    # such a name would be another file, or a file elsewhere
     if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
         return None
     root = folder / handler.folder
     file = root / name
-    # a link inside the folder could lead out of it; the folder itself may be a link,
-    # and so may a file that app.yaml names in full
+    # A link in the folder must not lead out of it. The folder itself may be a link, and
+    # so may a file whose whole name is in app.yaml.
     try:
         if name == handler.file_template or file.resolve().is_relative_to(
             root.resolve()
         ):
             return file if file.is_file() else None
     except (OSError, RuntimeError):
-        # a name that is too long, a link that leads to itself
+        # the name is too long, or a link leads to itself
         return None
     return None
 
 
 def response(match: Match, method: str) -> web.StreamResponse:
-    """Return the answer: the file, 404, or 405 for what is not GET or HEAD."""
+    """Return the answer: the file, 404, or 405 for other methods than GET and HEAD."""
     if method not in (hdrs.METH_GET, hdrs.METH_HEAD):
         return web.Response(
             status=405, text="Method not allowed.\n", headers={"Allow": "GET, HEAD"}
@@ -96,32 +99,28 @@ def response(match: Match, method: str) -> web.StreamResponse:
         headers.setdefault(hdrs.CACHE_CONTROL, f"public, max-age={max_age}")
         headers.setdefault(hdrs.EXPIRES, formatdate(time.time() + max_age, usegmt=True))
     else:
-        # App Engine lets browsers keep such a file for ten minutes; here an edit
-        # would then seem to have no effect
+        # browsers would cache the file for ten minutes, as on App Engine, and an edit
+        # would seem to have no effect
         headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
-    return _FileResponse(match.file, headers=headers)
+    file_response = _FileResponse(match.file, headers=headers)
+    # aiohttp then sends the file in pieces, uncompressed; sendfile() would never notice
+    # that the client has stopped reading
+    file_response.enable_compression(web.ContentCoding.identity)
+    return file_response
 
 
 class _FileResponse(web.FileResponse):
-    """A file as it is: aiohttp would send FILE.gz instead where one lies beside it."""
+    """A file without encoding: aiohttp would prefer a FILE.gz in the same folder."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self.prepared:
-            # aiohttp asks once more when the handler has returned
+            # aiohttp calls this again after the handler has returned
             return None
-        # no others: their bytes may be such that aiohttp cannot copy them
+        # aiohttp cannot copy headers with arbitrary bytes
         headers = CIMultiDict(
             (name, value)
-            for name in _ASKED
+            for name in _CONDITIONS
             for value in request.headers.getall(name, ())
             if value.isascii()
         )
         return await super().prepare(request.clone(headers=headers))
-
-    async def _sendfile(
-        self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
-    ) -> AbstractStreamWriter:
-        # in pieces: sendfile() would not notice a client that takes none of them
-        writer = await web.StreamResponse.prepare(self, request)
-        assert writer is not None
-        return await self._sendfile_fallback(writer, fobj, offset, count)

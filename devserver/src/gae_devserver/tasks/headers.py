@@ -26,7 +26,7 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
     """
     headers = []
     for header in task.header:
-        name, value = header.key.decode("latin-1"), header.value.decode("latin-1")
+        name, value = header.key.decode("latin-1"), _decoded(header.value)
         folded = name.lower().replace("_", "-")
         # X-AppEngine headers of the task itself are forged, except the namespace
         if folded.startswith("x-appengine-") and folded != _NAMESPACE_HEADER:
@@ -48,3 +48,11 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
         previous = str(task.runlog.response_code)
         headers.append(("X-Appengine-Taskpreviousresponse", previous))
     return headers
+
+
+def _decoded(value: bytes) -> str:
+    """Return the text of a header's value, which is sent in UTF-8."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

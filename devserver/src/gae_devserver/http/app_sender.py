@@ -1,0 +1,133 @@
+"""Requests to the app as App Engine makes them: with its headers and a ticket."""
+
+import logging
+import secrets
+import zlib
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
+from gae_devserver.app.client import AppClient, FindProcess, Request
+from gae_devserver.app.process import AppProcess
+from gae_devserver.http.forwarding import reason_of
+from gae_devserver.http.running_requests import RunningRequests
+
+logger = logging.getLogger("gae_devserver.request")
+
+_WARMUP_IP = "0.1.0.3"
+_WARMUP_SECONDS = 60.0
+
+
+class AppSender:
+    """Sends requests to the app, each with App Engine's headers and a ticket."""
+
+    def __init__(
+        self, client: AppClient, requests: RunningRequests, *, hostname: str
+    ) -> None:
+        """Send requests to one app.
+
+        Args:
+            client: the connections to the app.
+            requests: gets the ticket of every request that runs.
+            hostname: "host:port" of the public port.
+        """
+        self._client = client
+        self._requests = requests
+        self._hostname = hostname
+        name, _, port = hostname.rpartition(":")
+        self._constant_headers = {
+            "X-Appengine-Auth-Domain": "gmail.com",
+            "X-Appengine-Country": "ZZ",
+            "X-Appengine-Default-Version-Hostname": hostname,
+            "X-Appengine-Https": "off",
+            "X-Appengine-Server-Name": name,
+            "X-Appengine-Server-Port": port,
+            "X-Appengine-Server-Protocol": "HTTP/1.1",
+            "X-Appengine-User-Email": "",
+            "X-Appengine-User-Id": "",
+            "X-Appengine-User-Is-Admin": "0",
+            "X-Appengine-User-Nickname": "",
+            "X-Appengine-User-Organization": "",
+        }
+
+    async def send(
+        self,
+        find: FindProcess,
+        request: Request,
+        *,
+        ip: str,
+        deadline: float | None = None,
+    ) -> tuple[str, aiohttp.ClientResponse]:
+        """Add App Engine's headers to a request, and send it as `AppClient.send` does.
+
+        Args:
+            find: returns the process to ask.
+            request: the request.
+            ip: the address that the app sees as the client's.
+            deadline: seconds from sending to the end of the answer's body.
+
+        Returns:
+            The ticket, to be ended when the answer has been read, and the answer.
+        """
+        headers = request.headers
+        host = headers.setdefault(hdrs.HOST, self._hostname)
+        ticket = self._requests.begin(f"http://{host}{request.target}")
+        log_id = secrets.token_hex(16)
+        headers.update(self._constant_headers)
+        headers["X-Appengine-User-IP"] = ip
+        headers["X-Appengine-Remote-Addr"] = ip
+        headers["X-Appengine-Api-Ticket"] = ticket
+        headers["X-Appengine-Request-Log-Id"] = log_id
+        # made as in the SDK: google/appengine/runtime/middlewares.py
+        headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
+        try:
+            answer = await self._client.send(find, request, deadline=deadline)
+        except BaseException:
+            self._requests.end(ticket)
+            raise
+        return ticket, answer
+
+    def end(self, ticket: str) -> None:
+        """End a request."""
+        self._requests.end(ticket)
+
+    async def status_of(
+        self, find: FindProcess, request: Request, *, ip: str, deadline: float
+    ) -> int:
+        """Send a request of App Engine's; return the status after the whole answer.
+
+        Raises:
+            AppUnavailable: the app is not running; nothing was sent.
+            ConnectionError: the connection broke.
+            TimeoutError: there was no answer within `deadline` seconds.
+        """
+        try:
+            ticket, answer = await self.send(find, request, ip=ip, deadline=deadline)
+            try:
+                async with answer:
+                    # the app may still be working while it sends the body
+                    async for _ in answer.content.iter_any():
+                        pass
+                    return answer.status
+            finally:
+                self.end(ticket)
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ConnectionError(reason_of(error)) from error
+
+    async def warm_up(self, process: AppProcess) -> None:
+        """Send the warm-up request to a process before it gets other requests."""
+
+        async def find() -> AppProcess:
+            return process
+
+        request = Request("GET", "/_ah/warmup", CIMultiDict())
+        try:
+            status = await self.status_of(
+                find, request, ip=_WARMUP_IP, deadline=_WARMUP_SECONDS
+            )
+            logger.info("GET %s %d", request.target, status)
+        except OSError as error:
+            logger.warning("GET %s failed: %s", request.target, reason_of(error))

@@ -1,0 +1,161 @@
+"""One client's connection: closed if the client is slow, or one too many."""
+
+import asyncio
+
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.http_exceptions import LineTooLong
+
+from gae_devserver.http.broken_body import take_error
+from gae_devserver.http.limits import Limits
+from gae_devserver.http.log import http_logger
+from gae_devserver.http.unread_answers import UnreadAnswer
+
+_FULL = b"429 Too Many Requests", b"This port has too many connections.\n"
+_SLOW = b"408 Request Timeout", b"The request line and headers took too long.\n"
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection with the limits that aiohttp does not have.
+
+    They are on the number of connections, on the time for the head of a request, and on
+    the time without reading an answer. An error in a body reaches its reader at once.
+    """
+
+    def __init__(self, server: web.Server, limits: Limits) -> None:
+        """Make a connection of `server`."""
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # documented
+            # a megabyte may decompress to a gigabyte and block the event loop
+            auto_decompress=False,
+            keepalive_timeout=limits.idle_seconds,
+            lingering_time=limits.lingering_seconds,
+            logger=http_logger(),
+            max_field_size=limits.line,
+            max_headers=limits.headers,
+            max_line_size=limits.line,
+        )
+        self.limits = limits
+        self._server = server
+        # answers 408 unless the head is complete before
+        self._head_timer: asyncio.TimerHandle | None = None
+        # of the latest request
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._answered = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch a new connection, which may be one too many."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._unread = UnreadAnswer(transport, self.limits.stalled_seconds)
+        super().connection_made(transport)
+        limits = self.limits
+        self._refused = len(self._server.connections) > limits.connections
+        seconds = limits.refused_seconds if self._refused else limits.idle_seconds
+        # aiohttp before 3.14 waits for the first byte without a limit
+        loop = asyncio.get_running_loop()
+        self._first_byte = loop.call_later(seconds, self.force_close)
+
+    def data_received(self, data: bytes) -> None:
+        """Limit the time for a head from its first byte on."""
+        self._first_byte.cancel()
+        if self._refused:
+            # a client that is still sending might never see an earlier answer
+            self._end(*_FULL)
+            return
+        # other data may be the rest of a body, and no head follows it
+        begins_head = bool(data) and self._answered and self._body.is_eof()
+        super().data_received(data)
+        self._fail_broken_body()
+        if begins_head and self._head_timer is None:
+            loop = asyncio.get_running_loop()
+            self._head_timer = loop.call_later(
+                self.limits.head_seconds, self._end, *_SLOW
+            )
+
+    def request_began(self, body: StreamReader) -> None:
+        """Note that a complete head has come, and which body follows it."""
+        self._stop_head_timer()
+        self._body, self._answered = body, False
+        self._fail_broken_body()
+
+    async def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; what comes after that may be the next head."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered = True
+
+    def _fail_broken_body(self) -> None:
+        """Pass an error in the body to the handler that reads it."""
+        if self._answered or self._body.is_eof():
+            return
+        error = take_error(self)
+        if error is not None:
+            self._body.set_exception(web.RequestPayloadError(error))
+            self._body.feed_eof()
+            # where the next request begins is unknown
+            self.close()
+
+    async def start(self) -> None:
+        """Handle requests until the server closes the connection."""
+        await super().start()
+        self._unread.watch_if_closing()
+
+    def force_close(self) -> None:
+        """Close the connection when what is written was sent."""
+        super().force_close()
+        self._unread.watch_if_closing()
+
+    def pause_writing(self) -> None:
+        """Watch whether the client reads its answer."""
+        super().pause_writing()
+        self._unread.watch()
+
+    def resume_writing(self) -> None:
+        """Stop watching: the client has read enough."""
+        self._unread.stop()
+        super().resume_writing()
+        self._unread.watch_if_closing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop all timers."""
+        self._first_byte.cancel()
+        self._stop_head_timer()
+        self._unread.stop()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer 431 to a line that is too long, without repeating it."""
+        if isinstance(exc, LineTooLong):
+            status = 431
+            message = (
+                "The request line or a header is too long. "
+                f"The limit is {self.limits.line} bytes.\n"
+            )
+        return super().handle_error(request, status, exc, message)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end(self, status: bytes, text: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(
+                b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+                % (status, len(text), text)
+            )
+        self.force_close()

@@ -1,0 +1,35 @@
+"""The limits of an HTTP port: what a client may send, and how long it may take."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a client may send to a port, and how long it may take."""
+
+    body: int = 32 * 2**20
+    """Bytes in the body of a request (App Engine's limit)."""
+    line: int = 8190
+    """Bytes in the request line, and in each header."""
+    headers: int = 128
+    """Headers in a request."""
+    connections: int = 512
+    """Connections that a port holds at a time."""
+    head_seconds: float = 20.0
+    """Time to send the request line and headers."""
+    body_seconds: float = 120.0
+    """Time to send the body."""
+    stalled_seconds: float = 60.0
+    """Time without reading any of an answer that waits."""
+    idle_seconds: float = 75.0
+    """Time without a request; browsers keep connections for about a minute."""
+    lingering_seconds: float = 5.0
+    """Time to send the rest of a body after an early answer.
+
+    A client that is still sending when the connection ends may never see the answer.
+    """
+    refused_seconds: float = 2.0
+    """Time until a connection beyond the limit is closed if it sends nothing."""
+
+
+DEFAULT_LIMITS = Limits()
