@@ -1,10 +1,11 @@
-"""What a query on one kind asks for, in terms of the indexes of property_index."""
+"""What a query on one kind asks for, in terms of its indexes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from gae_devserver.datastore.property_index import KEY_PROPERTY, Path, Row, ValueKey
+from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, ValueKey
+from gae_devserver.datastore.property_index import Row
 
 Position = tuple[ValueKey, ...]
 """What a result sorts by: a value for each order. The last one is the key."""

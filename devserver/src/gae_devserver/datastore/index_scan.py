@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice, product
 from typing import Any, NamedTuple
 
+from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, ValueKey
 from gae_devserver.datastore.index_query import (
     KEY_ORDER,
     Conjunction,
@@ -17,15 +18,7 @@ from gae_devserver.datastore.index_query import (
     Range,
     precedes,
 )
-from gae_devserver.datastore.property_index import (
-    KEY_PROPERTY,
-    Entry,
-    KindIndex,
-    Path,
-    Row,
-    ValueKey,
-    value_range,
-)
+from gae_devserver.datastore.property_index import Entry, KindIndex, Row, value_range
 
 _FEW = 500
 """So many candidates are sorted sooner than another index is looked at."""

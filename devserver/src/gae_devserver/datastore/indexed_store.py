@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
+from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
@@ -19,15 +20,7 @@ from gae_devserver.datastore.index_query import (
     Position,
     complete_orders,
 )
-from gae_devserver.datastore.property_index import (
-    KEY,
-    KEY_PROPERTY,
-    KindIndex,
-    Path,
-    Row,
-    path_of,
-    value_key,
-)
+from gae_devserver.datastore.property_index import KindIndex, Row
 
 Kind = tuple[str, str]
 """Namespace and kind."""

@@ -8,8 +8,8 @@ from google.appengine.api import datastore_file_stub
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
+from gae_devserver.datastore.encoding import add_path, path_of
 from gae_devserver.datastore.indexed_store import IndexedStore
-from gae_devserver.datastore.property_index import add_path, path_of
 from gae_devserver.storage.storage import Storage
 
 _COUNTER_ENDS = {

@@ -16,12 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.datastore import index_scan
-from gae_devserver.datastore.index_query import KEY_ORDER, Conjunction, IndexQuery
-from gae_devserver.datastore.indexed_store import IndexedStore
-from gae_devserver.datastore.property_index import (
+from gae_devserver.datastore.encoding import (
     NULL,
-    KindIndex,
-    Row,
     add_path,
     double_of,
     path_of,
@@ -29,6 +25,9 @@ from gae_devserver.datastore.property_index import (
     sortable_double,
     value_key,
 )
+from gae_devserver.datastore.index_query import KEY_ORDER, Conjunction, IndexQuery
+from gae_devserver.datastore.indexed_store import IndexedStore
+from gae_devserver.datastore.property_index import KindIndex, Row
 from gae_devserver.datastore.stub import Datastore
 from tests.helpers.calls import APP_ID, Message, reference
 
