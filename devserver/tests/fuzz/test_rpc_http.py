@@ -84,10 +84,8 @@ class Port:
             response = await self.post(message.SerializeToString())
         finally:
             self.server.end(request)
-        datastore = self.server.services.datastore
-        assert not datastore.stub._txn_map, f"{service}.{method} left a transaction"
-        assert not datastore._owners
-        assert not datastore._locks._locks
+        idle = self.server.services.datastore.is_idle()
+        assert idle, f"{service}.{method} left a transaction or a lock"
         if response.HasField("response"):
             _, response_class = rpc_table.message_classes(service, method)
             response_class.FromString(response.response)

@@ -10,7 +10,7 @@ from typing import Any
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 Path = tuple[str | int, ...]
-"""A key without its namespace: kind, 0, id or kind, 1, name; again for each child."""
+"""A key without its namespace: for each element its kind, and 0, id or 1, name."""
 ValueKey = tuple[Any, ...]
 """The rank of the type, which is its field in PropertyValue, then the value."""
 
@@ -21,8 +21,8 @@ ENTITY_PROTO = entity_pb.Property.ENTITY_PROTO
 INDEXED_ENTITY = "INDEXED"
 """The meaning_uri of an embedded entity whose properties are indexed.
 
-Version 3 keeps embedded entities among the properties without index; version 1 has
-them indexed as "property.subproperty" unless they are excluded.
+Version 3 stores embedded entities with the properties that have no index. Version 1
+indexes them as "property.subproperty" unless they are excluded.
 """
 
 _SIGN = 0x7FFF_FFFF_FFFF_FFFF
@@ -39,6 +39,20 @@ def path_of(elements: Iterable[Any]) -> Path:
     return tuple(flat)
 
 
+def after(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what sorts directly after a path, a value or an entry of an index.
+
+    Only a path can be continued, with a kind, and no kind sorts before "".
+    """
+    return (*key, "")
+
+
+def after_descendants(path: Path) -> Path:
+    """Return what sorts directly after a key and all keys below it."""
+    *above, last = path
+    return (*above, last + 1 if isinstance(last, int) else last + "\0")
+
+
 def add_path(path: Path, elements: Any) -> None:
     """Write a sortable path as the elements of a key of version 3."""
     for kind, named, identifier in zip(path[::3], path[1::3], path[2::3], strict=True):
@@ -50,15 +64,14 @@ def sortable_double(value: float) -> int:
     """Return an integer that sorts as the double does: -0 before 0, NaN at the end."""
     if value != value:
         value = float("nan")
-    bits: int = struct.unpack(">q", struct.pack(">d", value))[0]
+    (bits,) = struct.unpack(">q", struct.pack(">d", value))
     return bits if bits >= 0 else bits ^ _SIGN
 
 
 def double_of(bits: int) -> float:
     """Return the double of a sortable integer."""
     bits = bits if bits >= 0 else bits ^ _SIGN
-    value: float = struct.unpack(">d", struct.pack(">q", bits))[0]
-    return value
+    return struct.unpack(">d", struct.pack(">q", bits))[0]
 
 
 def value_key(value: Any) -> ValueKey:
@@ -113,7 +126,7 @@ def property_value(key: ValueKey, into: Any) -> None:
 
 
 def indexed_values(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKey]]:
-    """Yield the property and the value of what is indexed of an entity."""
+    """Yield the name and the value of each indexed property of an entity."""
     for item in entity.property:
         yield prefix + item.name, value_key(item.value)
     for item in entity.raw_property:

@@ -1,9 +1,9 @@
 """Sorted indexes over the entities of a kind, as the real datastore keeps them."""
 
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable
-from operator import itemgetter
 from typing import Any
+
+from sortedcontainers import SortedList
 
 from gae_devserver.datastore.encoding import (
     KEY_PROPERTY,
@@ -12,12 +12,15 @@ from gae_devserver.datastore.encoding import (
     indexed_values,
 )
 
-Entry = tuple[ValueKey, Path]
-"""A row of a property's index."""
+Entry = tuple[ValueKey, ...]
+"""A line of a property's index: a value and a key. In the index of keys: a key."""
+
+SORT_LIMIT = 500
+"""Up to this many candidates are sorted rather than read from another index."""
 
 
 class Row:
-    """A stored entity and what the indexes say of it."""
+    """A stored entity and its indexed values."""
 
     __slots__ = ("_values", "converted", "path", "record")
 
@@ -26,7 +29,7 @@ class Row:
         self.record = record
         """The stub's EntityRecord; it is never changed, only replaced."""
         self.converted: Any = None
-        """The entity in version 1, once somebody has asked for it."""
+        """The entity in version 1, once it was needed."""
         self._values: dict[str, list[ValueKey]] | None = None
 
     def values(self, name: str) -> list[ValueKey]:
@@ -36,58 +39,52 @@ class Row:
     def properties(self) -> dict[str, list[ValueKey]]:
         """Return all indexed values; the key is the only value of "__key__"."""
         if self._values is None:
-            found: dict[str, set[ValueKey]] = {}
-            for name, key in indexed_values(self.record.entity):
-                found.setdefault(name, set()).add(key)
-            self._values = {name: sorted(keys) for name, keys in found.items()}
-            self._values[KEY_PROPERTY] = [self.path]
+            found: dict[str, set[ValueKey]] = {KEY_PROPERTY: {self.path}}
+            for name, value in indexed_values(self.record.entity):
+                found.setdefault(name, set()).add(value)
+            self._values = {name: sorted(values) for name, values in found.items()}
         return self._values
-
-
-_value = itemgetter(0)
 
 
 class KindIndex:
     """The entities of one kind in one namespace, by key and by property.
 
-    What has a value is known at once. A sorted list is made when it is first asked
-    for and kept in order from then on: most properties never need one.
+    The entities with a value are always known. A sorted list is made when a query
+    first needs it, and kept in order from then on: most properties never need one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sort_limit: int = SORT_LIMIT) -> None:
+        """Make an index without entities."""
+        self.sort_limit = sort_limit
         self.rows: dict[Path, Row] = {}
         self.changes = 0
         """Goes up with each change of an entity."""
         self._equal: dict[str, dict[ValueKey, set[Path]]] = {}
-        self._paths: list[Path] | None = None
-        self._entries: dict[str, list[Entry]] = {}
+        self._entries: dict[str, SortedList[Entry]] = {}
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> "KindIndex":
+    def of(cls, rows: Iterable[Row], sort_limit: int = SORT_LIMIT) -> "KindIndex":
         """Return an index of rows, which may be of several kinds."""
-        index = cls()
+        index = cls(sort_limit)
         for row in rows:
             index.replace(row.path, row)
         return index
-
-    def paths(self) -> list[Path]:
-        """Return all keys in order."""
-        if self._paths is None:
-            self._paths = sorted(self.rows)
-        return self._paths
 
     def equal(self, name: str, value: ValueKey) -> Collection[Path]:
         """Return the keys of the entities that have a value, in no order."""
         return self._equal.get(name, {}).get(value, ())
 
-    def entries(self, name: str) -> list[Entry]:
-        """Return the index of a property: value and key, in order."""
+    def entries(self, name: str) -> "SortedList[Entry]":
+        """Return the index of a property, or of the keys."""
         if name not in self._entries:
-            self._entries[name] = sorted(
+            entries: Iterable[Entry] = (
                 (value, path)
                 for value, paths in self._equal.get(name, {}).items()
                 for path in paths
             )
+            if name == KEY_PROPERTY:
+                entries = ((path,) for path in self.rows)
+            self._entries[name] = SortedList(entries)
         return self._entries[name]
 
     def replace(self, path: Path, row: Row | None) -> Row | None:
@@ -96,11 +93,6 @@ class KindIndex:
         old = self.rows.pop(path, None)
         if row is not None:
             self.rows[path] = row
-        if self._paths is not None and (old is None) != (row is None):
-            if row is not None:
-                insort(self._paths, path)
-            else:
-                del self._paths[bisect_left(self._paths, path)]
         before = old.properties() if old else {}
         after = row.properties() if row else {}
         for name, values in before.items():
@@ -114,37 +106,20 @@ class KindIndex:
         return old
 
     def _add(self, name: str, value: ValueKey, path: Path) -> None:
-        if name == KEY_PROPERTY:
-            return
-        self._equal.setdefault(name, {}).setdefault(value, set()).add(path)
+        if name != KEY_PROPERTY:
+            self._equal.setdefault(name, {}).setdefault(value, set()).add(path)
         if name in self._entries:
-            insort(self._entries[name], (value, path))
+            self._entries[name].add(_entry(name, value, path))
 
     def _remove(self, name: str, value: ValueKey, path: Path) -> None:
-        if name == KEY_PROPERTY:
-            return
-        paths = self._equal[name][value]
-        paths.remove(path)
-        if not paths:
-            del self._equal[name][value]
+        if name != KEY_PROPERTY:
+            paths = self._equal[name][value]
+            paths.remove(path)
+            if not paths:
+                del self._equal[name][value]
         if name in self._entries:
-            entries = self._entries[name]
-            del entries[bisect_left(entries, (value, path))]
+            self._entries[name].remove(_entry(name, value, path))
 
 
-def value_range(
-    entries: list[Entry],
-    low: ValueKey | None,
-    high: ValueKey | None,
-    low_inclusive: bool = True,
-    high_inclusive: bool = True,
-) -> tuple[int, int]:
-    """Return where the entries with values between `low` and `high` begin and end."""
-    start, stop = 0, len(entries)
-    if low is not None:
-        side = bisect_left if low_inclusive else bisect_right
-        start = side(entries, low, key=_value)
-    if high is not None:
-        side = bisect_right if high_inclusive else bisect_left
-        stop = side(entries, high, key=_value)
-    return start, max(start, stop)
+def _entry(name: str, value: ValueKey, path: Path) -> Entry:
+    return (path,) if name == KEY_PROPERTY else (value, path)
