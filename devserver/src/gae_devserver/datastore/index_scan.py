@@ -4,7 +4,7 @@ Version 1 uses it for its results, version 3 to select what the SDK's stub reads
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, product
+from itertools import product
 from typing import Any, NamedTuple
 
 from sortedcontainers import SortedList
@@ -70,17 +70,10 @@ def find(
 
 def _sorted(hits: Iterable[Hit], orders: tuple[Order, ...]) -> list[Hit]:
     found = list(hits)
-    if not any(descending for _, descending in orders):
-        found.sort(key=lambda hit: hit.position)
-        return found
     # Sorting is stable, so the first order is applied last.
     for place, (_, descending) in reversed(list(enumerate(orders))):
-        _sort_by(found, place, descending)
+        found.sort(key=lambda hit: hit.position[place], reverse=descending)
     return found
-
-
-def _sort_by(hits: list[Hit], place: int, descending: bool) -> None:
-    hits.sort(key=lambda hit: hit.position[place], reverse=descending)
 
 
 def _first_of_each(hits: Iterable[Hit], distinct: tuple[str, ...]) -> Iterator[Hit]:
@@ -115,9 +108,7 @@ def _hits(row: Row, conjunction: Conjunction, query: IndexQuery) -> Iterator[Hit
         if position is not None:
             yield Hit(row, position)
         return
-    names = list(
-        dict.fromkeys(chain((name for name, _ in query.orders), query.columns))
-    )
+    names = list(dict.fromkeys([*(name for name, _ in query.orders), *query.columns]))
     for values in product(*(conjunction.accepted(row, name) for name in names)):
         columns = dict(zip(names, values, strict=True))
         yield Hit(row, tuple(columns[name] for name, _ in query.orders), columns)

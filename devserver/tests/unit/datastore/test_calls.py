@@ -429,13 +429,6 @@ async def test_a_commit_costs_the_same_however_much_is_stored(
     assert groups.scans == 0
 
 
-async def test_a_query_sees_what_was_just_written(one: AppRequest) -> None:
-    """Queries are strongly consistent, even those without an ancestor."""
-    for number in range(1, 30):
-        await one.put(reference("Counter", number), number)
-        assert len(await results_of(one, query(count=100))) == number
-
-
 async def test_no_history_of_queries_is_kept(
     datastore: DatastoreCalls, one: AppRequest
 ) -> None:
