@@ -191,8 +191,10 @@ def test_a_write_outside_of_the_stub_makes_its_transactions_fail() -> None:
     get = datastore_pb.GetRequest(key=[key], transaction=transaction)
     call(store, "Get", get, datastore_pb.GetResponse())
     before = store.group_changes(key)
-    store.write([thing(1, a=[2])], [])
+    store.write([], [key])
     assert store.group_changes(key) == before + 1
+    store.write([thing(1, a=[2])], [])
+    assert store.group_changes(key) == before + 2
     late = datastore_pb.PutRequest(transaction=transaction, entity=[thing(1, a=[3])])
     call(store, "Put", late, datastore_pb.PutResponse())
     with pytest.raises(apiproxy_errors.ApplicationError) as error:
