@@ -57,8 +57,9 @@ class EntityGroupLocks:
         lock = self._locks.get(group)
         return lock.holder if lock else None
 
+    @property
     def held(self) -> list[bytes]:
-        """Return the entity groups whose locks are held."""
+        """The entity groups whose locks are held."""
         return list(self._locks)
 
     async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
