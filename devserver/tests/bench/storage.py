@@ -2,8 +2,8 @@
 
     python -m tests.bench.storage [--large 100000] [--calls 5000]
 
-The services are called as the app's requests call them, with their storage on disk and
-without HTTP in between, which would hide the difference.
+It calls the services as the app's requests do, with a storage on disk, but without
+HTTP, which would hide the difference.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from tests.helpers.calls import PROJECT, AppRequest, Server, add_request, refere
 SMALL = 100
 ROUNDS = 25
 PER_CALL = 100
-"""Tasks that one call adds while the storage is filled, the most it may."""
+"""Tasks that one call adds while the storage is filled: the most it may add."""
 
 Call = Callable[[int], Awaitable[object]]
 
 
 async def fill(api: AppRequest, kind: str, number: int) -> None:
-    """Store so many entities and tasks."""
+    """Store `number` entities and tasks."""
     for first in range(0, number, PER_CALL):
         numbers = range(first, min(first + PER_CALL, number))
         for n in numbers:
@@ -37,8 +37,8 @@ async def fill(api: AppRequest, kind: str, number: int) -> None:
 async def cost(calls: Sequence[Call], times: int) -> list[float]:
     """Return the CPU seconds that each call takes: the median of some rounds.
 
-    CPU time, and rounds that alternate: a machine that does other things too would slow
-    down one kind of call and not the other. Nothing here waits for the disk.
+    It takes CPU time, and the rounds alternate, so that other load on the machine does
+    not slow down only one kind of call. Nothing here waits for the disk.
     """
     rounds: list[list[float]] = [[] for _ in calls]
     for number in range(ROUNDS):
@@ -51,7 +51,7 @@ async def cost(calls: Sequence[Call], times: int) -> list[float]:
 
 
 async def measure(folder: Path, large: int, times: int) -> dict[str, list[float]]:
-    """Return what a put and an add cost, with little and with much stored."""
+    """Return the costs of a put and two adds, with little and with much stored."""
     servers = []
     for stored in (SMALL, large):
         server = Server(storage=Storage(folder / str(stored), PROJECT))
@@ -59,12 +59,12 @@ async def measure(folder: Path, large: int, times: int) -> dict[str, list[float]
         servers.append(server)
 
     def put(server: Server) -> Call:
-        # over and over the same ones: the stored number is to stay what it is
+        # Always the same keys, so that the number of entities stays the same.
         api = server.request()
         return lambda n: api.put(reference("Counter", f"stored-{n % SMALL}"), n)
 
     def add_now(server: Server) -> Call:
-        # before all that are stored, under a name that falls anywhere among theirs
+        # Due before all stored tasks; its name sorts anywhere among theirs.
         api = server.request()
         return lambda n: api.add()
 

@@ -1,4 +1,4 @@
-"""The measurement of the storage works. What it measures is for people to read."""
+"""The measurement of the storage runs. Its results are for people to read."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.bench.storage import show
 
 
 def test_storage_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """A row for each, with the cost among few, among many, and their ratio."""
+    """It prints a row for each kind of call: cost among few, among many, and ratio."""
     show(300, 50)
 
     head, *rows = capsys.readouterr().out.splitlines()

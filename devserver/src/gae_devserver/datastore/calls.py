@@ -1,7 +1,5 @@
-"""The bundled datastore API: calls wait for locks, then ask the stub."""
+"""Carries out calls of the bundled datastore API under locks of entity groups."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from google.appengine.datastore import datastore_pb
@@ -18,19 +16,15 @@ READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
 
 
 class DatastoreCalls:
-    """The datastore API as the app calls it: waits for locks, then asks the stub."""
+    """The datastore API as the app calls it: waits for locks, then calls the stub."""
 
     def __init__(self, stub: Datastore, locks: EntityGroupLocks) -> None:
         self.stub = stub
-        self._locks = locks
+        self.locks = locks
         self._owners: dict[int, Owner] = {}
-        # handle -> the request that will end it; also those that take no lock
+        """By handle, the transactions that take locks."""
         self._tickets: dict[int, str] = {}
-
-    @property
-    def locks(self) -> EntityGroupLocks:
-        """The locks of the entity groups."""
-        return self._locks
+        """By handle, the requests that began the open transactions."""
 
     async def call(self, method: str, request: Any, response: Any, ticket: str) -> None:
         """Carry out one call of datastore_v3.
@@ -39,7 +33,10 @@ class DatastoreCalls:
             apiproxy_errors.ApplicationError: the datastore's own errors.
         """
         if method in {"Commit", "Rollback"}:
-            self._end(method, request, response)
+            try:
+                self._ask(method, request, response)
+            finally:
+                self._give_up(request.handle)
             return
         if method == "BeginTransaction" and request.HasField("previous_transaction"):
             self._give_up(request.previous_transaction.handle)
@@ -47,10 +44,13 @@ class DatastoreCalls:
         if groups and request.HasField("transaction"):
             await self._lock_for_transaction(request.transaction.handle, groups)
             self._ask_in_transaction(method, request, response)
-        elif any(self._locks.holder(group) for group in groups):
-            with self._write_owner(ticket) as owner:
+        elif any(self.locks.holder(group) for group in groups):
+            owner = Owner(ticket)
+            try:
                 await self._acquire(owner, groups)
                 self._ask(method, request, response)
+            finally:
+                self.locks.release(owner)
         else:
             self._ask(method, request, response)
         if method == "BeginTransaction" and request.mode != READ_ONLY:
@@ -64,33 +64,19 @@ class DatastoreCalls:
             self._ask(method, request, response)
         except apiproxy_errors.ApplicationError as error:
             if error.application_error == datastore_pb.Error.CONCURRENT_TRANSACTION:
-                # the SDK takes it for ended, and sends no rollback
+                # For the SDK the transaction has ended: it sends no rollback.
                 self.roll_back(request.transaction.handle)
             raise
-
-    def _end(self, method: str, transaction: Any, response: Any) -> None:
-        try:
-            self._ask(method, transaction, response)
-        finally:
-            self._give_up(transaction.handle)
 
     def _give_up(self, handle: int) -> None:
         self._tickets.pop(handle, None)
         owner = self._owners.pop(handle, None)
         if owner is not None:
-            self._locks.release(owner)
-
-    @contextmanager
-    def _write_owner(self, ticket: str) -> Iterator[Owner]:
-        owner = Owner(ticket)
-        try:
-            yield owner
-        finally:
-            self._locks.release(owner)
+            self.locks.release(owner)
 
     async def _acquire(self, owner: Owner, groups: list[bytes]) -> None:
         try:
-            await self._locks.acquire(owner, groups)
+            await self.locks.acquire(owner, groups)
         except ContentionError as error:
             raise apiproxy_errors.ApplicationError(
                 datastore_pb.Error.CONCURRENT_TRANSACTION,
@@ -99,36 +85,40 @@ class DatastoreCalls:
 
     async def _lock_for_transaction(self, handle: int, groups: list[bytes]) -> None:
         owner = self._owners.get(handle)
-        # none: read-only, or unknown, which the stub reports in its own words
         if owner is None:
+            # It is read-only, or unknown, which the stub reports.
             return
         try:
-            # in sorted order two writers of the same groups never wait in a circle
+            # Sorted: two calls with the same groups never wait for each other.
             await self._acquire(owner, sorted(groups))
         except apiproxy_errors.ApplicationError:
             self.roll_back(handle)
             raise
 
     def roll_back(self, handle: int) -> None:
-        """End a transaction whose client may never do so, and free its locks."""
+        """Roll back a transaction, and release its locks."""
         live = self.stub.live_transaction(handle)
         if live is not None:
             live.Rollback()
         self._give_up(handle)
 
     def claim(self, ticket: str) -> None:
-        """Take note that a request has begun the newest transactions."""
+        """Assign the new transactions to the request that began them."""
         while self.stub.begun:
             self._tickets[self.stub.begun.pop()] = ticket
 
     def request_ended(self, ticket: str) -> None:
-        """Roll back what a request left open: nothing else can end it."""
+        """Roll back the transactions that a request left open: nothing else can."""
         for handle, begun_by in list(self._tickets.items()):
             if begun_by == ticket:
                 self.roll_back(handle)
 
+    def is_idle(self) -> bool:
+        """Tell whether no transaction is open and no entity group is locked."""
+        return not (self.stub.open_transactions() or self._owners or self.locks.held)
+
     def clear(self) -> None:
-        """Forget all entities and roll back all transactions."""
+        """Delete all entities and roll back all transactions."""
         for handle in list(self._tickets):
             self.roll_back(handle)
         self.stub.Clear()
@@ -158,7 +148,7 @@ def entity_group(reference: Any) -> bytes | None:
         return None
     root = reference.path.element[0]
     if not (root.id or root.HasField("name")):
-        # the datastore chooses the id later, so no other call can name this group
+        # The datastore chooses the id later, so no other call can name this group.
         return None
     parts = (reference.app, reference.name_space, root.SerializeToString())
     return repr(parts).encode()

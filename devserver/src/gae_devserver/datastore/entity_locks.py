@@ -1,8 +1,8 @@
-"""Makes transactions on the same entity group wait for each other.
+"""Locks of entity groups: transactions on the same group wait for each other.
 
 The SDK's datastore stub is optimistic: of two transactions on an entity group the
-second fails at commit, and its task runs again. Firestore in Datastore mode, what
-App Engine runs on today, has pessimistic locks: the second waits for the first.
+second fails at commit, and its task runs again. Firestore in Datastore mode, which
+App Engine uses today, has pessimistic locks: the second waits for the first.
 https://cloud.google.com/datastore/docs/concepts/transactions
 """
 
@@ -24,12 +24,12 @@ class ContentionError(Exception):
 
 @dataclass(eq=False)
 class Owner:
-    """Who holds or waits for locks: a transaction, or one write outside of any."""
+    """A holder of locks: a transaction, or a single write outside transactions."""
 
     ticket: str
     """The request that made the call."""
     patience: float | None = None
-    """Seconds that others wait for this owner before they take the lock from it."""
+    """Seconds after which a waiter takes the lock from this owner; None: never."""
     groups: set[bytes] = field(default_factory=set)
     waiting_for: bytes | None = None
     released: bool = False
@@ -42,10 +42,10 @@ class _Lock:
 
 
 class EntityGroupLocks:
-    """One exclusive lock an entity group, handed on in the order of arrival.
+    """One exclusive lock per entity group; waiters get it in the order of arrival.
 
-    Also readers take it exclusively: a transaction that reads a counter is about to
-    write it, and two that share a read lock could only end with one of them failing.
+    Readers lock exclusively too: a transaction that reads a counter usually writes it
+    next, and of two that shared a read lock one would fail.
     """
 
     def __init__(self, deadline: float = LOCK_DEADLINE) -> None:
@@ -53,20 +53,25 @@ class EntityGroupLocks:
         self._locks: dict[bytes, _Lock] = {}
 
     def holder(self, group: bytes) -> Owner | None:
-        """Return who holds the lock of an entity group."""
+        """Return the owner of the lock of an entity group."""
         lock = self._locks.get(group)
         return lock.holder if lock else None
+
+    @property
+    def held(self) -> list[bytes]:
+        """The entity groups whose locks are held."""
+        return list(self._locks)
 
     async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
         """Take the locks of `groups` for `owner`, waiting for each where needed.
 
-        A lock that another transaction of the same request holds is not waited for:
-        the request would wait for itself. Then the stub's own check at commit
-        decides, as it does on dev_appserver.py.
+        It skips a lock that another transaction of the same request holds: the request
+        would wait for itself. The stub's own check at commit decides instead, as on
+        dev_appserver.py.
 
         Raises:
-            ContentionError: a deadlock, or the deadline passed. The owner keeps what
-                it has; the caller gives it up with `release`.
+            ContentionError: a deadlock, or the deadline passed. The owner keeps its
+                locks until the caller calls `release`.
         """
         for group in groups:
             if group in owner.groups:
@@ -88,12 +93,12 @@ class EntityGroupLocks:
                 f"another transaction held the entity group for {self._deadline:g} s"
             ) from None
         if lock is None:
-            # freed in the moment in which the patience ended
+            # It was released just when the holder's patience ended.
             self._locks[group] = _Lock(owner)
             owner.groups.add(group)
 
     async def _turn(self, owner: Owner, group: bytes, lock: _Lock) -> bool:
-        """Wait for a lock, or take it from one that stands still; tell whether got."""
+        """Wait for a lock, or take it from an idle holder; tell whether it came."""
         holder = lock.holder
         if self._would_deadlock(owner, holder):
             raise ContentionError("these transactions wait for each other")
@@ -104,16 +109,15 @@ class EntityGroupLocks:
         try:
             async with asyncio.timeout(holder.patience):
                 await turn
-            # even if it has been given up since: the caller finds that out
             return True
         except TimeoutError:
             if owner.released:
                 raise ContentionError("the transaction has ended") from None
             if group not in holder.groups or lock.holder is not holder:
-                # handed on in this moment, to this one or to another
+                # The lock was just handed on, to this owner or to another.
                 return group in owner.groups
-            # It may be of the same thread, or of a process that was killed. The check
-            # at its commit decides; those that wait must not all run at once.
+            # The holder may belong to this very thread, or to a process that was
+            # killed. The check at its commit decides. Only one waiter may go on.
             holder.groups.discard(group)
             lock.holder = owner
             owner.groups.add(group)
@@ -124,18 +128,18 @@ class EntityGroupLocks:
                 lock.waiters.remove(entry)
 
     def _would_deadlock(self, owner: Owner, holder: Owner) -> bool:
-        seen: set[int] = set()
+        seen: set[Owner] = set()
         current: Owner | None = holder
-        while current is not None and id(current) not in seen:
+        while current is not None and current not in seen:
             if current is owner:
                 return True
-            seen.add(id(current))
+            seen.add(current)
             waiting_for = current.waiting_for
             current = self.holder(waiting_for) if waiting_for is not None else None
         return False
 
     def release(self, owner: Owner) -> None:
-        """Give up all that `owner` holds and waits for; harmless when repeated."""
+        """Release all that `owner` holds or waits for; harmless when repeated."""
         owner.released = True
         if lock := self._locks.get(owner.waiting_for or b""):
             for waiter, turn in list(lock.waiters):
@@ -148,7 +152,7 @@ class EntityGroupLocks:
         lock = self._locks[group]
         while lock.waiters:
             owner, turn = lock.waiters.popleft()
-            # done: cancelled or out of time, and about to leave by itself
+            # A wait that was cancelled or has timed out removes itself.
             if not turn.done() and not owner.released:
                 lock.holder = owner
                 owner.groups.add(group)

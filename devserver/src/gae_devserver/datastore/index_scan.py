@@ -1,13 +1,20 @@
-"""Finds what a query asks for in the indexes of a kind.
+"""Finds the results of a query in the indexes of a kind.
 
-Both APIs come here: version 1 for its results, version 3 for a first selection.
+Version 1 uses it for its results, version 3 to select what the SDK's stub reads.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice, product
+from itertools import product
 from typing import Any, NamedTuple
 
+from sortedcontainers import SortedList
+
+from gae_devserver.datastore.encoding import (
+    KEY_PROPERTY,
+    ValueKey,
+    after,
+    after_descendants,
+)
 from gae_devserver.datastore.index_query import (
     KEY_ORDER,
     Conjunction,
@@ -17,18 +24,7 @@ from gae_devserver.datastore.index_query import (
     Range,
     precedes,
 )
-from gae_devserver.datastore.property_index import (
-    KEY_PROPERTY,
-    Entry,
-    KindIndex,
-    Path,
-    Row,
-    ValueKey,
-    value_range,
-)
-
-_FEW = 500
-"""So many candidates are sorted sooner than another index is looked at."""
+from gae_devserver.datastore.property_index import Entry, KindIndex, Row
 
 
 class Hit(NamedTuple):
@@ -50,11 +46,11 @@ def find(
 
     Args:
         index: the entities of the kind.
-        query: what to find.
+        query: the query.
         start: the position after which to begin.
-        inclusive: a result at `start` itself is wanted too.
+        inclusive: include a result at `start` itself.
     """
-    # the first of its kind counts, also where that one comes before the start
+    # A result before the start also hides later ones with the same values.
     begin = None if query.distinct else start
     hits = _scan(index, query, begin, inclusive)
     if hits is None:
@@ -74,17 +70,10 @@ def find(
 
 def _sorted(hits: Iterable[Hit], orders: tuple[Order, ...]) -> list[Hit]:
     found = list(hits)
-    if not any(descending for _, descending in orders):
-        found.sort(key=lambda hit: hit.position)
-        return found
-    # sorting is stable: the last order first, the first order last
+    # Sorting is stable, so the first order is applied last.
     for place, (_, descending) in reversed(list(enumerate(orders))):
-        _sort_by(found, place, descending)
+        found.sort(key=lambda hit: hit.position[place], reverse=descending)
     return found
-
-
-def _sort_by(hits: list[Hit], place: int, descending: bool) -> None:
-    hits.sort(key=lambda hit: hit.position[place], reverse=descending)
 
 
 def _first_of_each(hits: Iterable[Hit], distinct: tuple[str, ...]) -> Iterator[Hit]:
@@ -97,16 +86,14 @@ def _first_of_each(hits: Iterable[Hit], distinct: tuple[str, ...]) -> Iterator[H
 
 
 def _unordered(index: KindIndex, query: IndexQuery) -> Iterable[Hit]:
-    """Look at each candidate and return what passes, each result once."""
+    """Return what passes of all candidates, each result once."""
     found: dict[Any, Hit] = {}
     for conjunction in query.alternatives:
-        for path in _smallest(index, conjunction).paths():
-            row = index.rows[path]
-            if not conjunction.matches(row):
-                continue
+        candidates = _candidates(index, conjunction).scan()
+        for row, _ in _matching(index, conjunction, candidates):
             for hit in _hits(row, conjunction, query):
-                # one entity is one result, unless its values count for themselves
-                same = hit.position if query.columns else path
+                # Without columns an entity is one result, however often it passes.
+                same = hit.position if query.columns else row.path
                 other = found.get(same)
                 if other is None or precedes(
                     hit.position, other.position, query.orders
@@ -121,9 +108,7 @@ def _hits(row: Row, conjunction: Conjunction, query: IndexQuery) -> Iterator[Hit
         if position is not None:
             yield Hit(row, position)
         return
-    names = list(
-        dict.fromkeys(chain((name for name, _ in query.orders), query.columns))
-    )
+    names = list(dict.fromkeys([*(name for name, _ in query.orders), *query.columns]))
     for values in product(*(conjunction.accepted(row, name) for name in names)):
         columns = dict(zip(names, values, strict=True))
         yield Hit(row, tuple(columns[name] for name, _ in query.orders), columns)
@@ -136,36 +121,41 @@ def _position(
     for name, descending in orders:
         values = conjunction.accepted(row, name)
         if not values:
-            return None  # without the property it is not in the index
+            # An entity without the property is not in its index.
+            return None
         position.append(values[-1] if descending else values[0])
     return tuple(position)
 
 
 class _Slice(NamedTuple):
-    """Part of an index that holds all the entities that pass a filter."""
+    """The entries of an index from `low` up to, but without, `high`."""
 
-    items: list[Any]
-    low: int
-    high: int
-    by_key: bool = True
-    """Sorted by key: a list of keys, or entries that all have one value."""
+    entries: "SortedList[Entry]"
+    low: Entry = ()
+    high: Entry | None = None
+    prefix: Entry | None = None
+    """What all entries have before their key, if they are in the order of keys."""
 
-    def paths(self) -> Iterator[Path]:
-        items = islice(self.items, self.low, self.high)
-        return (item[1] if type(item[0]) is tuple else item for item in items)
+    def size(self) -> int:
+        start = self.entries.bisect_left(self.low)
+        if self.high is None:
+            return len(self.entries) - start
+        return max(0, self.entries.bisect_left(self.high) - start)
 
-    def place(self, path: Path, *, behind: bool) -> int:
-        """Return where a key is or would be, or the place behind it."""
-        key: Path | Entry = path
-        if self.low < self.high and type(self.items[self.low][0]) is tuple:
-            key = (self.items[self.low][0], path)
-        side = bisect_right if behind else bisect_left
-        return side(self.items, key, self.low, self.high)
+    def scan(self, *, reverse: bool = False) -> Iterator[Entry]:
+        return self.entries.irange(self.low, self.high, (True, False), reverse)
+
+    def starting_at(self, low: Entry) -> "_Slice":
+        """Return the part that does not come before `low`."""
+        return self._replace(low=max(self.low, low))
+
+    def ending_before(self, high: Entry) -> "_Slice":
+        """Return the part that comes before `high`."""
+        return self._replace(high=high if self.high is None else min(self.high, high))
 
 
-def _smallest(index: KindIndex, conjunction: Conjunction) -> _Slice:
+def _candidates(index: KindIndex, conjunction: Conjunction) -> _Slice:
     """Return a short part of an index that has all that can match."""
-    filtered = {*conjunction.equal, *conjunction.ranges}
     slices = []
     equal = [
         (len(index.equal(name, value)), name, value)
@@ -175,47 +165,37 @@ def _smallest(index: KindIndex, conjunction: Conjunction) -> _Slice:
     ]
     if equal:
         count, name, value = min(equal)
-        if count <= _FEW:
-            return _Slice(sorted(index.equal(name, value)), 0, count)
+        if count <= index.sort_limit:
+            found: Iterator[Entry] = ((path,) for path in index.equal(name, value))
+            return _Slice(SortedList(found), prefix=())
         entries = index.entries(name)
-        slices.append(_Slice(entries, *value_range(entries, value, value)))
+        slices.append(_Slice(entries, (value,), (after(value),), prefix=(value,)))
     slices += [
         _range_slice(index, conjunction, name)
         for name in conjunction.ranges
         if name != KEY_PROPERTY
     ]
+    filtered = {*conjunction.equal, *conjunction.ranges}
     if not slices or conjunction.ancestor or KEY_PROPERTY in filtered:
         slices.append(_key_slice(index, conjunction))
-    return min(slices, key=lambda part: part.high - part.low)
+    return min(slices, key=_Slice.size)
 
 
 def _range_slice(index: KindIndex, conjunction: Conjunction, name: str) -> _Slice:
-    entries = index.entries(name)
     limits = conjunction.ranges.get(name, Range())
-    low, high = value_range(
-        entries, limits.low, limits.high, limits.low_inclusive, limits.high_inclusive
-    )
-    return _Slice(entries, low, high, by_key=False)
+    high = None if limits.high is None else (limits.high,)
+    return _Slice(index.entries(name), (limits.low,), high)
 
 
 def _key_slice(index: KindIndex, conjunction: Conjunction) -> _Slice:
-    if KEY_PROPERTY in conjunction.equal:
-        paths = [path for path in conjunction.equal[KEY_PROPERTY] if path in index.rows]
-        return _Slice(paths, 0, len(paths) if len(paths) == 1 else 0)
-    paths = index.paths()
-    low, high = 0, len(paths)
-    limits = conjunction.ranges.get(KEY_PROPERTY, Range())
-    if limits.low is not None:
-        low = (bisect_left if limits.low_inclusive else bisect_right)(paths, limits.low)
-    if limits.high is not None:
-        side = bisect_right if limits.high_inclusive else bisect_left
-        high = side(paths, limits.high)
+    part = _range_slice(index, conjunction, KEY_PROPERTY)._replace(prefix=())
+    for path in conjunction.equal.get(KEY_PROPERTY, ()):
+        part = part.starting_at((path,)).ending_before((after(path),))
     if (ancestor := conjunction.ancestor) is not None:
-        length = len(ancestor)
-        low = max(low, bisect_left(paths, ancestor))
-        key = lambda path: path[:length]  # noqa: E731 - two calls read it
-        high = min(high, bisect_right(paths, ancestor, key=key))
-    return _Slice(paths, low, max(low, high))
+        part = part.starting_at((ancestor,)).ending_before(
+            (after_descendants(ancestor),)
+        )
+    return part
 
 
 def _scan(
@@ -226,73 +206,70 @@ def _scan(
     if len(query.alternatives) > 1 or query.columns not in ((), (name,)):
         return None
     conjunction = query.alternatives[0]
-    part = _smallest(index, conjunction)
+    part = _candidates(index, conjunction)
     if name == KEY_PROPERTY:
-        if not part.by_key:
+        if part.prefix is None:
             return None
-        return _scan_keys(index, conjunction, part, descending, start, inclusive)
-    if rest != [KEY_ORDER] or part.high - part.low <= _FEW:
+        entries = _by_key(part, part.prefix, descending, start, inclusive)
+        matching = _matching(index, conjunction, entries)
+        return (Hit(row, entry[-1:]) for row, entry in matching)
+    if rest != [KEY_ORDER] or part.size() <= index.sort_limit:
         return None
     ordered = _range_slice(index, conjunction, name)
-    # few candidates are sorted sooner than a long index is searched for them
-    if ordered.high - ordered.low > 8 * (part.high - part.low):
+    # A few candidates are sorted sooner than they are found in a long index.
+    if ordered.size() > 8 * part.size():
         return None
-    entries = _in_order(ordered, descending, start, inclusive)
-    return _scan_values(index, query, entries)
+    return _scan_values(index, query, _by_value(ordered, descending, start, inclusive))
 
 
-def _scan_keys(
-    index: KindIndex,
-    conjunction: Conjunction,
-    part: _Slice,
-    descending: bool,
-    start: Position | None,
-    inclusive: bool,
-) -> Iterator[Hit]:
-    if start is not None:
-        place = part.place(start[0], behind=descending == inclusive)
-        part = part._replace(high=place) if descending else part._replace(low=place)
-    paths: Iterable[Path] = part.paths()
-    for path in reversed(list(paths)) if descending else paths:
-        row = index.rows[path]
+def _matching(
+    index: KindIndex, conjunction: Conjunction, entries: Iterable[Entry]
+) -> Iterator[tuple[Row, Entry]]:
+    for entry in entries:
+        row = index.rows[entry[-1]]
         if conjunction.matches(row):
-            yield Hit(row, (path,))
+            yield row, entry
 
 
 def _scan_values(
-    index: KindIndex, query: IndexQuery, entries: Iterator[Entry]
+    index: KindIndex, query: IndexQuery, entries: Iterable[Entry]
 ) -> Iterator[Hit]:
     (conjunction,) = query.alternatives
     name = query.orders[0][0]
-    for entry in entries:
-        value, path = entry
-        row = index.rows[path]
-        if not conjunction.matches(row):
-            continue
+    for row, entry in _matching(index, conjunction, entries):
         if query.columns:
-            if conjunction.accepts(name, value):
-                yield Hit(row, entry, {name: value, KEY_PROPERTY: path})
+            if conjunction.accepts(name, entry[0]):
+                yield Hit(row, entry, {name: entry[0], KEY_PROPERTY: row.path})
+        # An entity with several values is found at the first of them only.
         elif entry == _position(row, conjunction, query.orders):
-            # else it is an entity with several values, of which another comes first
             yield Hit(row, entry)
 
 
-def _in_order(
+def _by_key(
+    part: _Slice,
+    prefix: Entry,
+    descending: bool,
+    start: Position | None,
+    inclusive: bool,
+) -> Iterator[Entry]:
+    if start is not None:
+        place = (*prefix, *start)
+        bound = after(place) if descending == inclusive else place
+        part = part.ending_before(bound) if descending else part.starting_at(bound)
+    return part.scan(reverse=descending)
+
+
+def _by_value(
     part: _Slice, descending: bool, start: Position | None, inclusive: bool
 ) -> Iterator[Entry]:
-    entries, low, high, _ = part
-    side = bisect_left if inclusive else bisect_right
+    """Yield entries by value, and those with the same value by key."""
+    first = start if start is None or inclusive else after(start)
     if not descending:
-        if start is not None:
-            low = side(entries, start, low, high)
-        yield from islice(entries, low, high)
+        yield from (part if first is None else part.starting_at(first)).scan()
         return
-    while high > low:
-        value = entries[high - 1][0]
-        begin = bisect_left(entries, (value,), low, high)
-        first = begin
-        if start is not None and value >= start[0]:
-            first = side(entries, start, begin, high) if value == start[0] else high
-        # among equal values the keys go up
-        yield from islice(entries, first, high)
-        high = begin
+    if first is not None:
+        yield from part.starting_at(first).ending_before((after(first[0]),)).scan()
+        part = part.ending_before(first[:1])
+    while last := next(part.scan(reverse=True), None):
+        yield from part.starting_at(last[:1]).scan()
+        part = part.ending_before(last[:1])

@@ -1,7 +1,7 @@
 """Gives the SDK's datastore stub indexes, snapshots and writes without a transaction.
 
-The stub looks through all entities of a kind for each query. With this in front it
-looks only at what the indexes find: see `Datastore` in datastore.py.
+For each query the SDK's stub reads all entities of a kind. This one reads only those
+that the indexes find.
 """
 
 import weakref
@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
+from google.appengine.api.datastore_file_stub import DatastoreFileStub
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
+from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
@@ -19,25 +21,24 @@ from gae_devserver.datastore.index_query import (
     Position,
     complete_orders,
 )
-from gae_devserver.datastore.property_index import (
-    KEY,
-    KEY_PROPERTY,
-    KindIndex,
-    Path,
-    Row,
-    path_of,
-    value_key,
-)
+from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
 
 Kind = tuple[str, str]
 """Namespace and kind."""
 
-_OPERATORS = {1: "<", 2: "<=", 3: ">", 4: ">=", 5: "="}
+_Filter = datastore_pb.Query.Filter
+_OPERATORS = {
+    _Filter.LESS_THAN: "<",
+    _Filter.LESS_THAN_OR_EQUAL: "<=",
+    _Filter.GREATER_THAN: ">",
+    _Filter.GREATER_THAN_OR_EQUAL: ">=",
+    _Filter.EQUAL: "=",
+}
 _DESCENDING = datastore_pb.Query.Order.DESCENDING
 
 
 class View(Protocol):
-    """The entities as a query sees them: those of now, or of a snapshot."""
+    """The entities as a query sees them: now, or in a snapshot."""
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
@@ -50,9 +51,9 @@ class View(Protocol):
 
 
 class Snapshot:
-    """The entities at the moment when it was made, for a read-only transaction.
+    """The entities at the time of its creation, for a read-only transaction.
 
-    The store tells what each change has replaced, so only what changes is copied.
+    The store passes on what each change replaces, so only that is kept.
     """
 
     def __init__(self, store: "IndexedStore") -> None:
@@ -61,37 +62,38 @@ class Snapshot:
         self._rebuilt: dict[Kind, KindIndex] = {}
 
     def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
-        """Keep what a key had before its first change."""
+        """Keep the row that a key had before its first change."""
         self._before.setdefault(kind, {}).setdefault(path, row)
 
     def kind(self, kind: Kind) -> KindIndex:
-        """Return the entities of a kind as they were."""
+        """Return the entities of a kind at that time."""
         now = self._store.kind(kind)
         if kind not in self._before:
             return now
         if kind not in self._rebuilt:
             rows = now.rows | self._before[kind]
-            index = KindIndex.of(row for row in rows.values() if row is not None)
-            self._rebuilt[kind] = index
+            self._rebuilt[kind] = KindIndex.of(
+                (row for row in rows.values() if row is not None), now.sort_limit
+            )
         return self._rebuilt[kind]
 
     def kinds(self) -> Iterator[Kind]:
-        """Yield each namespace and kind that had entities."""
+        """Yield each namespace and kind that had entities at that time."""
         seen = dict.fromkeys((*self._store.all_kinds(), *self._before))
         return (kind for kind in seen if self.kind(kind).rows)
 
     def row(self, namespace: str, path: Path) -> Row | None:
-        """Return the entity with a key, as it was."""
+        """Return the entity that a key had at that time."""
         before = self._before.get((namespace, str(path[-3])), {})
         return before[path] if path in before else self._store.row(namespace, path)
 
 
-class IndexedStore:
-    """Goes before DatastoreFileStub among the bases of the datastore."""
+class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
+    """The SDK's datastore stub with an index of each kind."""
 
-    _meta_data: dict[Any, Any]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
+        """Make the stub; `sort_limit` is that of its indexes."""
+        self.sort_limit = sort_limit
         self._kinds: dict[Kind, KindIndex] = {}
         self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
         self.changes = 0
@@ -102,7 +104,7 @@ class IndexedStore:
         """Return the entities of a kind."""
         index = self._kinds.get(kind)
         if index is None:
-            index = self._kinds[kind] = KindIndex()
+            index = self._kinds[kind] = KindIndex(self.sort_limit)
         return index
 
     def all_kinds(self) -> list[Kind]:
@@ -114,7 +116,7 @@ class IndexedStore:
         return (kind for kind, index in self._kinds.items() if index.rows)
 
     def snapshot(self) -> Snapshot:
-        """Return a view of the entities that later changes leave as it is."""
+        """Return a view of the entities that later changes do not affect."""
         snapshot = Snapshot(self)
         self._snapshots.add(snapshot)
         return snapshot
@@ -125,13 +127,12 @@ class IndexedStore:
         return index.rows.get(path) if index else None
 
     def write(self, entities: Iterable[Any], deleted: Iterable[Any]) -> int:
-        """Put entities and delete keys of version 3, all at once; return the version.
+        """Put entities and delete keys of version 3 in one step; return the version.
 
-        The entities are kept as they are: nobody may change them afterwards.
+        The store keeps these objects, so the caller must not change them afterwards.
         Transactions of the stub that have read one of their groups fail at commit.
         """
-        stub: Any = self
-        version: int = stub._IncrementAndGetCommitTimestamp()
+        version: int = self._IncrementAndGetCommitTimestamp()
         for entity in entities:
             self._add_change(entity.key)
             datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
@@ -140,18 +141,17 @@ class IndexedStore:
             namespace, path = entity.key.name_space, path_of(entity.key.path.element)
             old = self.row(namespace, path)
             if old is not None and old.record.entity == entity:
-                # a write that changes nothing makes no new version
+                # A write that changes nothing makes no new version.
                 record.metadata.updated_version = old.record.metadata.updated_version
-            stub._StoreRecord(record)
+            self._StoreRecord(record)
         for key in deleted:
             self._add_change(key)
-            stub._Delete(key)
+            self._Delete(key)
         return version
 
     def group_changes(self, key: Any) -> int:
         """Return a number that goes up with each commit to the key's entity group."""
-        changes: int = self._group(key)._log_pos
-        return changes
+        return self._group(key)._log_pos
 
     def _add_change(self, key: Any) -> None:
         group = self._group(key)
@@ -161,11 +161,10 @@ class IndexedStore:
     def _group(self, key: Any) -> Any:
         root = key.path.element[0]
         name = root.name if root.HasField("name") else root.id
-        # what datastore_types.ReferenceToKeyValue makes of the group's key
+        # The result of datastore_types.ReferenceToKeyValue, without its cost.
         group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
         if group is None:
-            stub: Any = self
-            group = stub._GetMetaData(datastore_stub_util._GetEntityGroup(key))
+            group = self._GetMetaData(datastore_stub_util._GetEntityGroup(key))
         return group
 
     def _changed(self, key: Any, record: Any) -> None:
@@ -184,34 +183,34 @@ class IndexedStore:
             created = metadata.created_version or record.metadata.updated_version
             record.metadata.created_version = created
 
-    # What follows the stub calls.
+    # The methods below override those of the stub.
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
-        super()._StoreRecord(record, insert)  # type: ignore[misc]
+        super()._StoreRecord(record, insert)
         self._changed(record.entity.key, record)
 
     def _Delete(self, key: Any) -> None:
-        super()._Delete(key)  # type: ignore[misc]
+        super()._Delete(key)
         self._changed(key, None)
 
     def _AllocateIds(self, keys: Iterable[Any]) -> list[Any]:
-        """Complete keys, but not with ids at which the app has put entities of its own.
+        """Complete keys with ids, but skip ids that entities already have.
 
-        Each server counts ids from the start. If the app restores entities of an
-        earlier run, these already have the ids that come next.
+        Each server counts ids from the start. Entities that the app restores from an
+        earlier run already have the ids that come next.
         """
         allocated: list[Any] = []
         for key in keys:
-            complete = super()._AllocateIds([key])  # type: ignore[misc]
+            complete = super()._AllocateIds([key])
             while complete and self.row(key.name_space, path_of(key.path.element)):
                 key.path.element[-1].ClearField("id")
-                complete = super()._AllocateIds([key])  # type: ignore[misc]
+                complete = super()._AllocateIds([key])
             allocated += complete
         return allocated
 
     def Clear(self) -> None:
         """Forget all entities."""
-        super().Clear()  # type: ignore[misc]
+        super().Clear()
         self._kinds.clear()
         self.changes += 1
 
@@ -220,9 +219,7 @@ class IndexedStore:
     ) -> Any:
         selected = self._select(query, filters, orders)
         if selected is None:
-            return super()._GetQueryCursor(  # type: ignore[misc]
-                query, filters, orders, index_list
-            )
+            return super()._GetQueryCursor(query, filters, orders, index_list)
         records = [hit.row.record for hit in selected]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list
@@ -231,9 +228,8 @@ class IndexedStore:
     def _select(
         self, query: Any, filters: Any, orders: Any
     ) -> Iterable[index_scan.Hit] | None:
-        """Return what the stub must look at: all that can be among the results."""
-        stub: Any = self
-        if not query.HasField("kind") or query.kind in stub._pseudo_kinds:
+        """Return all that can be among the results, or None: no index knows."""
+        if not query.HasField("kind") or query.kind in self._pseudo_kinds:
             return None
         conjunction = Conjunction()
         for item in filters:
@@ -261,7 +257,8 @@ class IndexedStore:
             *conjunction.ranges,
             *(name for name, _ in complete),
         }
-        # the stub does not see the properties of embedded entities and drops those
+        # The stub cannot read properties of embedded entities and drops such results,
+        # so it may need more of them than the limit.
         every = query.shallow or any("." in name for name in names)
         if every or not query.HasField("limit"):
             return found
@@ -269,7 +266,7 @@ class IndexedStore:
 
 
 def _start(query: Any, orders: tuple[Order, ...]) -> Position | None:
-    """Return where a cursor of the stub begins, or None if that takes a closer look."""
+    """Return the position of the start cursor, or None if it has none for an order."""
     cursor = query.compiled_cursor.postfix_position
     values = {item.property_name: value_key(item.value) for item in cursor.index_value}
     values[KEY_PROPERTY] = path_of(cursor.key.path.element)

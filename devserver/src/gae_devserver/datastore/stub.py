@@ -4,82 +4,73 @@ import itertools
 import secrets
 from typing import Any
 
-from google.appengine.api import datastore_file_stub
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
+from gae_devserver.datastore.encoding import add_path, path_of
 from gae_devserver.datastore.indexed_store import IndexedStore
-from gae_devserver.datastore.property_index import add_path, path_of
+from gae_devserver.datastore.property_index import SORT_LIMIT
 from gae_devserver.storage.storage import Storage
 
 _COUNTER_ENDS = {
     datastore_stub_util.SEQUENTIAL: datastore_stub_util._MAX_SEQUENTIAL_COUNTER,
     datastore_stub_util.SCATTERED: datastore_stub_util._MAX_SCATTERED_COUNTER,
 }
-# so many ids are left for all that is ever stored here
 _NEVER_REACHED = 2**40
+"""The ids that always stay free at the end of a counter's range."""
 
 
-class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
-    """Every commit is seen by every query at once, as in Firestore.
-
-    The stub's own policies either rewrite the whole datastore file with each commit,
-    or look through all entity groups with each query.
-    """
-
-    def _OnCommit(self, txn: Any) -> None:
-        for tracker in txn._GetAllTrackers():
-            with tracker._meta_data._write_lock:
-                tracker._meta_data.CatchUp()
-
-    def _OnGroom(self, meta_data_list: Any) -> None:
-        pass
-
-
-class Datastore(
-    IndexedStore,
-    datastore_file_stub.DatastoreFileStub,  # type: ignore[misc]
-):
+class Datastore(IndexedStore):
     """The SDK's datastore stub, for one event loop."""
 
     _commit_timestamp: int
 
     def __init__(
-        self, app_id: str, storage: Storage | None = None, database: str = ""
+        self,
+        app_id: str,
+        storage: Storage | None = None,
+        database: str = "",
+        *,
+        sort_limit: int = SORT_LIMIT,
     ) -> None:
         """Make the datastore, with what `storage` has of this database."""
-        self._storage: Storage | None = None
+        self._storage = storage
         self._database = database
+        self._handles = itertools.count(secrets.randbelow(2**32) + 1)
         self.begun: list[int] = []
-        """The handles of transactions that nobody has claimed yet."""
+        """The handles of new transactions, until a request claims them."""
         super().__init__(
             app_id,
             datastore_file=None,
-            consistency_policy=_ImmediateConsistency(),
             save_changes=False,
-            # with a folder the stub would rewrite the app's index.yaml
+            # With a folder the stub would rewrite the app's index.yaml.
             root_path=None,
             use_atexit=False,
             auto_id_policy=datastore_stub_util.SCATTERED,
+            sort_limit=sort_limit,
         )
-        self._handles = itertools.count(secrets.randbelow(2**32) + 1)
         if storage is not None:
             self._load(storage)
-            self._storage = storage
 
     def _load(self, storage: Storage) -> None:
         with storage.reading("an entity"):
             for encoded in storage.entities(self._database):
                 entity = entity_pb.EntityProto.FromString(encoded)
                 record = datastore_stub_util._FromStorageEntity(entity)
-                self._StoreRecord(record)
-                # versions go on from the last one
+                super()._StoreRecord(record)
+                # New versions continue after the last stored one.
                 version = record.metadata.updated_version
                 self._commit_timestamp = max(self._commit_timestamp, version)
         for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:
-                self._SetIdCounter(space, counter)
+                super()._SetIdCounter(space, counter)
+
+    def Write(self) -> None:
+        """Do nothing: `storage` keeps each change.
+
+        The stub calls this after each commit, and would go through all entity groups.
+        """
 
     def _counter_name(self, id_space: Any) -> str:
         return f"{self._database}/ids {id_space}"
@@ -98,10 +89,10 @@ class Datastore(
             self._storage.put_entity(self._database, self._row_key(key), None)
 
     def _row_key(self, key: Any) -> bytes:
-        """Return what a key is stored under, the same however it was spelled.
+        """Return one encoding of a key for all messages that mean the same key.
 
-        A namespace that is stated to be empty is none, for example. So the stub takes
-        it, too (datastore_types.ReferenceToKeyValue).
+        An empty namespace means none, for example. The stub compares keys like this
+        too (datastore_types.ReferenceToKeyValue).
         """
         plain = entity_pb.Reference(app=key.app)
         if self._database:
@@ -109,13 +100,12 @@ class Datastore(
         if key.name_space:
             plain.name_space = key.name_space
         add_path(path_of(key.path.element), plain.path.element)
-        row_key: bytes = plain.SerializeToString(deterministic=True)
-        return row_key
+        return plain.SerializeToString(deterministic=True)
 
     def _AllocateSequentialIds(
         self, reference: Any, size: int = 1, max_id: int | None = None
     ) -> Any:
-        """Hand out ids in a row, but not the last of the counter's range."""
+        """Allocate a range of ids, but not at the end of the counter's range."""
         space = datastore_stub_util.SEQUENTIAL
         last = max_id or self._IdCounter(space) + (size or 0)
         limit = _COUNTER_ENDS[space] - _NEVER_REACHED
@@ -125,11 +115,11 @@ class Datastore(
         return super()._AllocateSequentialIds(reference, size, max_id)
 
     def _SetMaxId(self, max_id: int) -> None:
-        """Keep an id that the app chose, or reserved, from being handed out.
+        """Never allocate an id that the app chose or reserved.
 
-        The stub moves its counter behind the id. One at the end of the counter's range
-        would leave nothing to hand out; but so far the counter never comes by itself.
-        Nor does it come below zero, where an app may choose ids too.
+        The stub moves its counter behind the id. Behind an id at the end of the range
+        no ids would be left. The counter itself never gets that far, nor below zero,
+        so such ids need no protection.
         """
         if max_id <= 0:
             return
@@ -143,10 +133,10 @@ class Datastore(
             self._storage.set_counter(self._counter_name(id_space), value)
 
     def BeginTransaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a transaction under a handle that is never used again.
+        """Begin a transaction with a handle that is never reused.
 
-        The stub's handle is the address of an object. Python uses addresses again, and
-        a late rollback then ends a transaction of somebody else.
+        The stub's handle is the address of an object. Python reuses addresses, so a
+        late rollback would end the transaction of another request.
         """
         transaction = super().BeginTransaction(*args, **kwargs)
         live = self._txn_map.pop(transaction.handle)
@@ -156,11 +146,15 @@ class Datastore(
         return transaction
 
     def _RemoveTxn(self, txn: Any) -> None:
-        # transactions that the stub makes for itself have no handle
+        # Transactions that the stub makes for itself have no handle.
         self._txn_map.pop(getattr(txn, "handle", None), None)
 
     def _DatastoreStub__UpdateQueryHistory(self, query: Any) -> None:
-        """Keep no history of queries: it grows for ever and only feeds index.yaml."""
+        """Keep no history of queries: it grows forever and only feeds index.yaml."""
+
+    def open_transactions(self) -> list[int]:
+        """Return the handles of the open transactions."""
+        return list(self._txn_map)
 
     def live_transaction(self, handle: int) -> Any:
         """Return the open transaction with this handle, or None."""

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.entity_locks import Owner
-from gae_devserver.datastore.property_index import Path, Row
+from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages, results
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.entity_writer import entity_to_v3

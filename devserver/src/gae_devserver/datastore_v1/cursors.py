@@ -9,13 +9,13 @@ from typing import NamedTuple
 from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
 
-from gae_devserver.datastore.index_query import Order, Position
-from gae_devserver.datastore.property_index import (
+from gae_devserver.datastore.encoding import (
     KEY_PROPERTY,
     path_of,
     property_value,
     value_key,
 )
+from gae_devserver.datastore.index_query import Order, Position
 from gae_devserver.datastore_v1.errors import InvalidArgumentError
 from gae_devserver.datastore_v1.keys import Partition
 

@@ -8,7 +8,7 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from gae_devserver.datastore.property_index import ENTITY_PROTO, INDEXED_ENTITY, path_of
+from gae_devserver.datastore.encoding import ENTITY_PROTO, INDEXED_ENTITY, path_of
 from gae_devserver.datastore_v1.keys import write_key
 
 PROPERTY = entity_pb.Property

@@ -9,7 +9,7 @@ from typing import Any
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from gae_devserver.datastore.property_index import (
+from gae_devserver.datastore.encoding import (
     ENTITY_PROTO,
     INDEXED_ENTITY,
     add_path,

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
-from gae_devserver.datastore.property_index import Path, add_path
+from gae_devserver.datastore.encoding import Path, add_path
 from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.errors import (
     InvalidArgumentError,

@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, ValueKey, value_key
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
     Order,
     complete_orders,
-)
-from gae_devserver.datastore.property_index import (
-    KEY_PROPERTY,
-    Path,
-    ValueKey,
-    value_key,
 )
 from gae_devserver.datastore_v1 import cursors, messages, metadata
 from gae_devserver.datastore_v1.entity_writer import property_of

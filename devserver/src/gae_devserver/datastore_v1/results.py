@@ -5,8 +5,9 @@ from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
+from gae_devserver.datastore.encoding import property_value
 from gae_devserver.datastore.index_scan import Hit
-from gae_devserver.datastore.property_index import Row, property_value
+from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     INDEX_VALUE,

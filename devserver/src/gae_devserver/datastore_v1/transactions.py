@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
+from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
 from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
-from gae_devserver.datastore.property_index import Path
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.errors import (
     AbortedError,

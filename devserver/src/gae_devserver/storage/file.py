@@ -1,9 +1,10 @@
-"""Opens the file of a storage, or says why it cannot be used."""
+"""Opens the file of a storage, or explains why it cannot be used."""
 
 import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 FILE_NAME = "devserver.sqlite3"
@@ -12,7 +13,7 @@ _FORMAT = "1"
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entities (
-    database TEXT NOT NULL,  -- '': the one of the bundled API
+    database TEXT NOT NULL,  -- '': the default database
     key BLOB NOT NULL,
     entity BLOB NOT NULL,
     PRIMARY KEY (database, key)
@@ -28,21 +29,20 @@ CREATE TABLE tasks (
 """
 
 
+Connect = Callable[..., sqlite3.Connection]
+
+
 class StorageError(Exception):
-    """The storage cannot be used; the message is for the user and names the file."""
+    """The storage cannot be used; the message names the file and is for the user."""
 
 
 class StorageFile:
-    """An SQLite database in a folder, both for one server at a time."""
+    """An SQLite database in a folder; one server at a time uses both."""
 
-    def __init__(self, folder: Path, project: str) -> None:
-        """Open or make the file.
-
-        Raises:
-            StorageError: it belongs to another project, is in use, is damaged, or is
-                no such file at all. Nothing was changed.
-        """
+    def __init__(self, folder: Path, project: str, connect: Connect) -> None:
+        """Open or make the file; see `Storage`."""
         self._folder = folder
+        self._connect = connect
         self.path = folder / FILE_NAME
         with contextlib.ExitStack() as opened:
             try:
@@ -62,7 +62,7 @@ class StorageFile:
             raise StorageError(
                 f"{self._folder} is a file, not a folder. Pass a folder to --storage."
             )
-        # for this user alone: tasks are in it, and who can write tasks can run code
+        # For this user alone: writing a task makes the app run code.
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -75,13 +75,14 @@ class StorageFile:
         self._keep_others_out(lock)
         is_new = self._is_empty() or self._check(project)
         self.path.touch(mode=0o600)
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        db = self._connect(self.path, isolation_level=None, timeout=0)
         opened.callback(db.close)
-        # from tools of SQLite, too
+        # This excludes SQLite's own tools too.
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("PRAGMA synchronous=OFF")
         if is_new:
-            # a kill in the next line would leave a journal, and `_check` cannot read on
+            # A kill during the next statement would leave a rollback journal, and a
+            # connection that can only read cannot open such a file.
             db.execute("PRAGMA journal_mode=MEMORY")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("BEGIN EXCLUSIVE")
@@ -91,7 +92,7 @@ class StorageFile:
             about = [("format", _FORMAT), ("project", project)]
             db.executemany("INSERT INTO about VALUES (?, ?)", about)
         db.execute("COMMIT")
-        # of `_check`; with the exclusive lock nobody uses it
+        # `_check` left it behind; with the exclusive lock SQLite does not use it.
         self._beside("-shm").unlink(missing_ok=True)
         return db
 
@@ -99,22 +100,23 @@ class StorageFile:
         return self.path.with_name(FILE_NAME + suffix)
 
     def _keep_others_out(self, lock: int) -> None:
-        """Lock the folder until the process ends, whatever ends it.
+        """Lock the folder until it is closed or the process ends, even by SIGKILL.
 
-        SQLite's own lock comes too late: two servers that begin at once may each find
-        the other's, and both give up.
+        SQLite's own lock comes too late: two servers that start at the same time may
+        each find the other's lock, and both give up.
         """
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise self._in_use() from None
         except OSError:
-            pass  # not on every network's file system; SQLite's has to do there
+            # Some network file systems have no such lock; SQLite's remains.
+            pass
 
     def _is_empty(self) -> bool:
-        """Tell whether the file is to be made.
+        """Tell whether the file is missing or empty.
 
-        SQLite would take a WAL beside no file for a leftover, and delete it.
+        SQLite deletes a WAL file whose database is missing, so this refuses one.
         """
         if self.path.exists() and self.path.stat().st_size:
             return False
@@ -128,17 +130,17 @@ class StorageFile:
         return True
 
     def _check(self, project: str) -> bool:
-        """Refuse a file that is not ours; return whether there is nothing in it yet.
+        """Refuse a file that is not ours; return whether it has no tables yet.
 
-        Who closes a file last writes the WAL into it, however damaged the file is. So
-        this looks with a connection that can only read.
+        The last connection to close writes the WAL into the file, even into a damaged
+        one. So this uses a connection that can only read.
         """
         uri = f"{self.path.resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as db:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise self.damaged(found.splitlines()[-1])
-            # so it is where a server was killed that had just begun
+            # The server was killed during its first start.
             if not db.execute("PRAGMA schema_version").fetchone()[0]:
                 return True
             tables = db.execute("SELECT name FROM sqlite_master WHERE type='table'")
@@ -163,7 +165,7 @@ class StorageFile:
         return False
 
     def damaged(self, reason: str) -> StorageError:
-        """Return the error for a file that is not as it was written."""
+        """Return the error for a damaged file."""
         return StorageError(
             f"{self.path} is damaged: {reason}. Nothing in it was modified. To start "
             f"with an empty storage, {self._advice()}."
@@ -179,5 +181,5 @@ class StorageFile:
         return f"move the folder {self._folder} away, or pass another one to --storage"
 
     def close(self) -> None:
-        """Close the file and let others use it; harmless when repeated."""
+        """Close the file and unlock the folder; harmless when repeated."""
         self._opened.close()

@@ -1,19 +1,19 @@
 """Keeps entities and tasks in an SQLite file, for --storage.
 
-The stubs keep working in memory. What a call changes is noted here as it happens, and
-written in one SQLite transaction before the call is answered. So what was acknowledged
-survives SIGKILL of the server at any moment, and nothing is ever half there. The
-promise is SIGKILL, not power loss: the file is left to the system's cache.
+The stubs work in memory. A call notes its changes here, and they are written in one
+SQLite transaction before the call is answered. So acknowledged changes survive SIGKILL
+of the server at any moment, and no change is ever stored in part. They may not survive
+a power failure: the system writes the file to disk when it likes.
 """
 
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gae_devserver.storage.file import FILE_NAME, StorageError, StorageFile
+from gae_devserver.storage.file import FILE_NAME, Connect, StorageError, StorageFile
 
 __all__ = ["FILE_NAME", "TOMBSTONE_SECONDS", "Storage", "StorageError"]
 
@@ -29,14 +29,28 @@ Source: "Task names" in App Engine's documentation of push queues: about nine da
 class Storage:
     """The file behind a datastore and a task queue."""
 
-    def __init__(self, folder: Path, project: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        project: str,
+        *,
+        connect: Connect = sqlite3.connect,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """Open or make the file in `folder`.
 
+        Args:
+            folder: where the file is.
+            project: the project whose entities and tasks these are.
+            connect: opens the database.
+            now: the time, by which tombstones expire.
+
         Raises:
-            StorageError: it belongs to another project, is in use, is damaged, or is
-                no such file at all. Nothing was changed.
+            StorageError: the file belongs to another project, is in use, is damaged or
+                is not a storage. Nothing was changed.
         """
-        self._file = StorageFile(folder, project)
+        self._now = now
+        self._file = StorageFile(folder, project, connect)
         self._db = self._file.db
         self._entities: dict[tuple[str, bytes], bytes | None] = {}
         self._tasks: dict[tuple[str, str], bytes | None] = {}
@@ -48,15 +62,15 @@ class Storage:
         """The file."""
         return self._file.path
 
-    # what was stored when the server ended
+    # What the last server has stored.
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Take what goes wrong with `what` was stored for damage of the file.
+        """Report any error while `what` is read as damage of the file.
 
         Raises:
-            StorageError: anything has gone wrong: a byte that has changed can lead to
-                every kind of error, in SQLite, in a message and in the stubs.
+            StorageError: there was an error. One changed byte can lead to any kind, in
+                SQLite, in protocol buffers and in the stubs.
         """
         try:
             yield
@@ -71,7 +85,7 @@ class Storage:
             return [name for (name,) in rows]
 
     def entities(self, database: str) -> Iterator[bytes]:
-        """Yield every entity of a database, as `put_entity` got it."""
+        """Yield every entity of a database, as passed to `put_entity`."""
         rows = self._db.execute(
             "SELECT entity FROM entities WHERE database = ?", (database,)
         )
@@ -79,13 +93,13 @@ class Storage:
             yield entity
 
     def tasks(self) -> Iterator[tuple[str, str, bytes | None]]:
-        """Yield queue, name and task; None in place of a task is a tombstone."""
-        oldest = time.time() - TOMBSTONE_SECONDS
+        """Yield queue, name and task; a task of None means that it is a tombstone."""
+        oldest = self._now() - TOMBSTONE_SECONDS
         yield from self._db.execute(
             "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?",
             (oldest,),
         )
-        # last, as nothing is changed before all could be read
+        # Delete only after every row was read.
         with self._transaction():
             self._db.execute(
                 "DELETE FROM tasks WHERE task IS NULL AND changed <= ?", (oldest,)
@@ -101,14 +115,14 @@ class Storage:
             ).fetchone()
             return None if row is None else int(row[0])
 
-    # what changes, noted until `flush`
+    # What changes; it is noted until `flush`.
 
     def put_entity(self, database: str, key: bytes, entity: bytes | None) -> None:
-        """Note an entity that was written, or deleted (None)."""
+        """Note an entity that was put; None: it was deleted."""
         self._entities[database, key] = entity
 
     def put_task(self, queue: str, name: str, task: bytes | None) -> None:
-        """Note a task that was added or changed; None: only its name stays taken."""
+        """Note a task that was added or changed; None: only its tombstone is left."""
         self._tasks[queue, name] = task
 
     def set_counter(self, name: str, value: int) -> None:
@@ -116,24 +130,24 @@ class Storage:
         self._counters[name] = value
 
     def clear(self) -> None:
-        """Note that entities, tasks and tombstones are forgotten; counters stay.
+        """Note that entities, tasks and tombstones are deleted.
 
-        An id that was handed out is not handed out again, also after this.
+        Counters stay, so ids are not allocated again.
         """
         self._entities.clear()
         self._tasks.clear()
         self._cleared = True
 
     def flush(self) -> None:
-        """Write what was noted, in one transaction; to be called before an answer.
+        """Write the noted changes to the file in one SQLite transaction.
 
         Raises:
-            StorageError: it cannot be written, for example to a full disk. It stays
-                noted, so the next call tries again, and fails too while it cannot.
+            StorageError: they cannot be written, for example to a full disk. They stay
+                noted, so each later call tries again.
         """
         if not (self._entities or self._tasks or self._counters or self._cleared):
             return
-        now = time.time()
+        now = self._now()
         entities = [(*where, entity) for where, entity in self._entities.items()]
         tasks = [(*where, task, now) for where, task in self._tasks.items()]
         many = self._db.executemany
@@ -165,7 +179,7 @@ class Storage:
             yield
             self._db.execute("COMMIT")
         except BaseException as error:
-            # on some errors, such as a full disk, SQLite has done so itself
+            # On some errors, such as a full disk, SQLite itself has rolled back.
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
@@ -176,10 +190,10 @@ class Storage:
             raise
 
     def close(self) -> None:
-        """Write the rest and close the file."""
+        """Write the noted changes and close the file."""
         try:
             self.flush()
         except StorageError as error:
-            # no answer told of it: each call since then has failed
+            # No call acknowledged these changes: each has failed since.
             logger.error("the last changes were not stored: %s", error)
         self._file.close()

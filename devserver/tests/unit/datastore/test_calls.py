@@ -1,11 +1,12 @@
-"""The datastore as the app calls it: transactions that wait, and fixed faults."""
+"""The datastore as the app calls it: transactions that wait, and fixed bugs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
@@ -33,16 +34,30 @@ OTHER = reference("Counter", "y")
 Work = Coroutine[Any, Any, object]
 
 
-def is_idle(datastore: DatastoreCalls) -> bool:
-    """Whether no transaction is open and no lock is held: nothing has leaked."""
-    open_transactions = datastore.stub._txn_map
-    return not (open_transactions or datastore._owners or datastore._locks._locks)
+@pytest_asyncio.fixture
+async def datastore(server: Server) -> AsyncIterator[DatastoreCalls]:
+    """The datastore, in which each test ends all transactions and leaves no lock."""
+    yield server.services.datastore
+    assert server.services.datastore.is_idle()
 
 
-async def begun(work: Work) -> "asyncio.Task[object]":
-    """Begin something, and return when it has ended or waits."""
+@pytest.fixture
+def one(server: Server, datastore: DatastoreCalls) -> AppRequest:
+    """A request that the app is handling."""
+    return server.request()
+
+
+@pytest.fixture
+def two(server: Server) -> AppRequest:
+    """Another request at the same time."""
+    return server.request()
+
+
+async def waiting(work: Work) -> "asyncio.Task[Any]":
+    """Begin something that waits."""
     task = asyncio.create_task(work)
     await settled()
+    assert not task.done()
     return task
 
 
@@ -51,8 +66,7 @@ async def code_of(work: Work) -> int:
     async with asyncio.timeout(10):
         with pytest.raises(apiproxy_errors.ApplicationError) as error:
             await work
-    code: int = error.value.application_error
-    return code
+    return error.value.application_error
 
 
 def query(kind: str = "Counter", **fields: Any) -> Message:
@@ -65,189 +79,172 @@ async def results_of(api: AppRequest, message: Message) -> list[Message]:
     return list((await api.call("datastore_v3", "RunQuery", message)).result)
 
 
-# --- many writers of one entity group ------------------------------------------------
+# --- locks of entity groups ----------------------------------------------------------
 
 
-async def test_a_second_transaction_waits_for_the_first(server: Server) -> None:
-    """Of two that read one counter the second reads what the first has written."""
-    one, two = server.request(), server.request()
+async def test_a_second_transaction_waits_for_the_first(
+    one: AppRequest, two: AppRequest
+) -> None:
+    """Of two that read one counter, the second reads what the first has written."""
     first, second = await one.begin(), await two.begin()
     assert await one.get(KEY, first) is None
-    waiting = await begun(two.get(KEY, second))
-    assert not waiting.done()
+    reading = await waiting(two.get(KEY, second))
     await one.put(KEY, 1, first)
     await one.commit(first)
-    assert await waiting == 1
+    assert await reading == 1
     await two.put(KEY, 2, second)
     await two.commit(second)
     assert await one.get(KEY) == 2
-    assert is_idle(server.services.datastore)
 
 
 async def test_many_increments_at_once_lose_nothing_and_none_fails(
-    server: Server,
+    server: Server, one: AppRequest
 ) -> None:
     """50 transactions on one counter all commit at the first try, and add up."""
-    requests = [server.request() for _ in range(50)]
-    await asyncio.gather(*(request.increment(KEY) for request in requests))
-    assert await requests[0].get(KEY) == 50
-    assert is_idle(server.services.datastore)
+    await asyncio.gather(*(server.request().increment(KEY) for _ in range(50)))
+    assert await one.get(KEY) == 50
 
 
 @pytest.mark.parametrize("method", ["put", "delete"])
-async def test_a_write_outside_a_transaction_waits(server: Server, method: str) -> None:
-    """It comes after the transaction, which would else fail for it."""
-    one, two = server.request(), server.request()
-    await one.put(KEY, 5)
+async def test_a_write_outside_a_transaction_waits(
+    one: AppRequest, two: AppRequest, method: str
+) -> None:
+    """It comes after the transaction, which would otherwise fail."""
     transaction = await one.begin()
     await one.get(KEY, transaction)
-    writing = await begun(two.put(KEY, 100) if method == "put" else two.delete(KEY))
-    assert not writing.done()
+    writing = await waiting(two.put(KEY, 100) if method == "put" else two.delete(KEY))
     await one.put(KEY, 6, transaction)
     await one.commit(transaction)
     await writing
     assert await one.get(KEY) == (100 if method == "put" else None)
-    assert is_idle(server.services.datastore)
 
 
-async def test_a_read_outside_a_transaction_does_not_wait(server: Server) -> None:
-    """It sees what was committed last."""
-    one, two = server.request(), server.request()
+async def test_reads_outside_of_read_write_transactions_do_not_wait(
+    one: AppRequest, two: AppRequest
+) -> None:
+    """They read what was committed last, in a read-only transaction at its begin."""
     await one.put(KEY, 5)
     transaction = await one.begin()
-    await one.get(KEY, transaction)
     await one.put(KEY, 6, transaction)
     async with asyncio.timeout(10):
         assert await two.get(KEY) == 5
         assert len(await results_of(two, query())) == 1
-
-
-async def test_read_only_transactions_do_not_wait(server: Server) -> None:
-    """Neither for a writer nor a writer for them."""
-    writer, reader = server.request(), server.request()
-    await writer.put(KEY, 5)
-    transaction = await writer.begin()
-    await writer.get(KEY, transaction)
-    async with asyncio.timeout(10):
-        snapshot = await reader.begin(mode=READ_ONLY)
-        assert await reader.get(KEY, snapshot) == 5
-        await writer.put(KEY, 6, transaction)
-        await writer.commit(transaction)
-        # still the state of its begin
-        assert await reader.get(KEY, snapshot) == 5
-        await reader.commit(snapshot)
-    assert await reader.get(KEY) == 6
-    assert is_idle(server.services.datastore)
+        snapshot = await two.begin(mode=READ_ONLY)
+        assert await two.get(KEY, snapshot) == 5
+        await one.commit(transaction)
+        assert await two.get(KEY, snapshot) == 5
+        assert await two.get(KEY) == 6
+    await two.commit(snapshot)
 
 
 @pytest.mark.parametrize("service", ["datastore_v3", "datastore_v4"])
 async def test_transactions_without_a_lock_end_with_their_request(
-    server: Server, service: str
+    server: Server,
+    datastore: DatastoreCalls,
+    one: AppRequest,
+    two: AppRequest,
+    service: str,
 ) -> None:
-    """Those that only read too, and those of the datastore's other API."""
-    one, two = server.request(), server.request()
+    """This holds for read-only ones, and for those of the datastore's other API."""
     request_class, _ = rpc_table.message_classes(service, "BeginTransaction")
     fields = {"app": APP_ID, "mode": READ_ONLY} if service == "datastore_v3" else {}
     await one.call(service, "BeginTransaction", request_class(**fields))
     other = await two.begin()
-    assert len(server.services.datastore.stub._txn_map) == 2
     server.end(one)
-    assert list(server.services.datastore.stub._txn_map) == [other.handle]
+    assert datastore.stub.open_transactions() == [other.handle]
     await two.commit(other)
-    assert is_idle(server.services.datastore)
 
 
-async def test_a_child_has_the_lock_of_its_root(server: Server) -> None:
-    """An entity group is a root entity with all that is under it."""
-    one, two = server.request(), server.request()
-    transaction, second = await one.begin(), await two.begin()
-    await one.put(reference("Counter", "x", "Child", 1), 1, transaction)
-    waiting = await begun(two.get(reference("Counter", "x", "Child", 2), second))
-    assert not waiting.done()
-    await one.commit(transaction)
-    assert await waiting is None
-
-
-async def test_an_ancestor_query_takes_the_lock(server: Server) -> None:
-    """A query in a transaction reads the entity group, as a get does."""
-    one, two = server.request(), server.request()
-    transaction, second = await one.begin(), await two.begin()
-    await one.put(KEY, 1, transaction)
-    message = query(transaction=second, ancestor=KEY)
-    waiting = await begun(results_of(two, message))
-    assert not waiting.done()
-    await one.commit(transaction)
-    assert len(await waiting) == 1  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda api, transaction: api.get(
+            reference("Counter", "x", "Child", 2), transaction
+        ),
+        lambda api, transaction: results_of(
+            api, query(transaction=transaction, ancestor=KEY)
+        ),
+    ],
+    ids=["child", "ancestor query"],
+)
+async def test_a_transaction_locks_the_whole_entity_group(
+    one: AppRequest, two: AppRequest, work: Callable[[AppRequest, Message], Work]
+) -> None:
+    """An entity group is a root entity with all entities below it."""
+    first, second = await one.begin(), await two.begin()
+    await one.put(reference("Counter", "x", "Child", 1), 1, first)
+    reading = await waiting(work(two, second))
+    await one.commit(first)
+    await reading
+    await two.commit(second)
 
 
 @pytest.mark.parametrize(
     "other",
     [OTHER, reference("Counter", "x", namespace="n"), reference("Counter", 1)],
 )
-async def test_other_entity_groups_are_not_waited_for(
-    server: Server, other: Message
+async def test_other_entity_groups_do_not_wait(
+    one: AppRequest, two: AppRequest, other: Message
 ) -> None:
     """Another name, namespace or id is another entity group."""
-    one, two = server.request(), server.request()
-    await one.put(KEY, 1, await one.begin())
+    transaction = await one.begin()
+    await one.put(KEY, 1, transaction)
     async with asyncio.timeout(10):
         await two.increment(other)
+    await one.commit(transaction)
 
 
-async def test_nothing_waits_for_a_new_root_entity(server: Server) -> None:
+async def test_nothing_waits_for_a_new_root_entity(
+    one: AppRequest, two: AppRequest
+) -> None:
     """An entity without an id is a group that no other call can name."""
-    one, two = server.request(), server.request()
     new = reference("Counter", None)
     first, second = await one.begin(), await two.begin()
     async with asyncio.timeout(10):
-        mine = await one.put(new, 1, first)
-        yours = await two.put(new, 2, second)
+        mine, yours = await one.put(new, 1, first), await two.put(new, 2, second)
         await one.put(new, 3)
         await one.commit(first)
         await two.commit(second)
     assert mine.path.element[0].id != yours.path.element[0].id
     assert len(await results_of(one, query())) == 3
-    assert is_idle(server.services.datastore)
 
 
-async def test_two_that_lock_in_opposite_order_do_not_both_wait(
-    server: Server,
+async def test_of_a_deadlock_one_fails_at_once(
+    one: AppRequest, two: AppRequest
 ) -> None:
-    """Of a deadlock one fails at once, is rolled back, and the other goes on."""
-    one, two = server.request(), server.request()
+    """It is rolled back, and the other transaction goes on."""
     first = await one.begin(allow_multiple_eg=True)
     second = await two.begin(allow_multiple_eg=True)
     await one.put(KEY, 1, first)
     await two.put(OTHER, 2, second)
-    waiting = await begun(one.put(OTHER, 1, first))
+    putting = await waiting(one.put(OTHER, 1, first))
     assert await code_of(two.put(KEY, 2, second)) == CONCURRENT_TRANSACTION
-    await waiting
+    await putting
     await one.commit(first)
     assert (await one.get(KEY), await one.get(OTHER)) == (1, 1)
     assert await code_of(two.commit(second)) == BAD_REQUEST
-    assert is_idle(server.services.datastore)
 
 
-async def test_one_call_locks_its_groups_in_one_order(server: Server) -> None:
-    """Two that get the same two entities, in any order, never wait in a circle."""
-    requests = [server.request() for _ in range(10)]
+async def test_one_call_locks_its_groups_in_one_order(
+    server: Server, datastore: DatastoreCalls
+) -> None:
+    """Calls that get the same two entities, in any order, never form a deadlock."""
 
-    async def touch(number: int) -> None:
-        api = requests[number]
+    async def touch(*keys: Message) -> None:
+        api = server.request()
         transaction = await api.begin(allow_multiple_eg=True)
-        keys = [KEY, OTHER] if number % 2 else [OTHER, KEY]
         message = datastore_pb.GetRequest(key=keys, transaction=transaction)
         await api.call("datastore_v3", "Get", message)
         await settled(2)
         await api.commit(transaction)
 
-    async with asyncio.timeout(5):
-        await asyncio.gather(*(touch(number) for number in range(10)))
-    assert is_idle(server.services.datastore)
+    async with asyncio.timeout(10):
+        orders = [(KEY, OTHER), (OTHER, KEY)] * 5
+        await asyncio.gather(*(touch(*order) for order in orders))
 
 
 async def test_a_wait_ends_at_the_deadline(make_server: Callable[..., Server]) -> None:
-    """Then the waiter is rolled back with the error that the SDK retries."""
+    """The waiter is rolled back with the error that the SDK retries."""
     server = make_server(lock_deadline=0.02)
     one, two = server.request(), server.request()
     first, second = await one.begin(), await two.begin()
@@ -256,232 +253,189 @@ async def test_a_wait_ends_at_the_deadline(make_server: Callable[..., Server]) -
     assert await code_of(two.put(KEY, 2)) == CONCURRENT_TRANSACTION
     await one.commit(first)
     assert await one.get(KEY) == 1
-    assert is_idle(server.services.datastore)
+    assert server.services.datastore.is_idle()
+
+
+# --- transactions of one request -----------------------------------------------------
 
 
 async def test_a_request_does_not_wait_for_its_own_transaction(
-    server: Server,
+    one: AppRequest, two: AppRequest
 ) -> None:
-    """A write beside the request's own transaction goes through; the commit fails.
+    """A write beside the request's own transaction passes; then the commit fails.
 
-    That is what the stub does on dev_appserver.py. The request would otherwise wait
-    for itself until the deadline.
+    dev_appserver.py does the same. The request would otherwise wait for itself. The
+    failed commit releases the lock.
     """
-    api = server.request()
-    transaction = await api.begin()
-    await api.get(KEY, transaction)
+    transaction = await one.begin()
+    await one.get(KEY, transaction)
     async with asyncio.timeout(10):
-        await api.put(KEY, 7)
-    await api.put(KEY, 1, transaction)
-    assert await code_of(api.commit(transaction)) == CONCURRENT_TRANSACTION
-    assert await api.get(KEY) == 7
-    assert is_idle(server.services.datastore)
+        await one.put(KEY, 7)
+    await one.put(KEY, 1, transaction)
+    incrementing = await waiting(two.increment(KEY))
+    assert await code_of(one.commit(transaction)) == CONCURRENT_TRANSACTION
+    await asyncio.wait_for(incrementing, 10)
+    assert await one.get(KEY) == 8
 
 
-async def test_a_read_that_comes_too_late_ends_the_transaction(server: Server) -> None:
-    """What it has read before has changed; it holds nobody up, as none rolls it back.
+async def test_a_read_that_comes_too_late_ends_the_transaction(
+    one: AppRequest,
+) -> None:
+    """If earlier reads have become invalid, the transaction ends without a rollback.
 
-    The SDK's ndb raises TransactionFailedError then and sends nothing more.
+    The SDK's ndb raises TransactionFailedError and sends nothing more.
     """
-    api, other = server.request(), server.request()
-    transaction = await api.begin(allow_multiple_eg=True)
-    await api.get(KEY, transaction)
-    await api.put(KEY, 7)
-    assert await code_of(api.get(OTHER, transaction)) == CONCURRENT_TRANSACTION
-    assert is_idle(server.services.datastore)
-    async with asyncio.timeout(10):
-        await other.put(KEY, 8)
+    transaction = await one.begin(allow_multiple_eg=True)
+    await one.get(KEY, transaction)
+    await one.put(KEY, 7)
+    assert await code_of(one.get(OTHER, transaction)) == CONCURRENT_TRANSACTION
 
 
-async def test_two_transactions_of_one_request_do_not_wait(server: Server) -> None:
-    """An independent transaction inside another one is not held up by it."""
-    api = server.request()
-    outer, inner = await api.begin(), await api.begin()
-    await api.get(KEY, outer)
+async def test_two_transactions_of_one_request_do_not_wait(one: AppRequest) -> None:
+    """An independent transaction inside another one goes on."""
+    outer, inner = await one.begin(), await one.begin()
+    await one.get(KEY, outer)
     async with asyncio.timeout(10):
-        await api.put(KEY, 3, inner)
-        await api.commit(inner)
-    await api.rollback(outer)
-    assert await api.get(KEY) == 3
-    assert is_idle(server.services.datastore)
+        await one.put(KEY, 3, inner)
+        await one.commit(inner)
+    await one.rollback(outer)
+    assert await one.get(KEY) == 3
 
 
 # --- ends of transactions ------------------------------------------------------------
 
 
 async def test_the_end_of_a_request_rolls_its_transactions_back(
-    server: Server,
+    server: Server, one: AppRequest, two: AppRequest
 ) -> None:
-    """A request that ends or dies in a transaction holds nobody up."""
-    one, two = server.request(), server.request()
-    transaction = await one.begin()
-    await one.put(KEY, 1, transaction)
-    incrementing = await begun(two.increment(KEY, 10))
-    assert not incrementing.done()
+    """It releases their locks, and leaves the transactions of others alone."""
+    first, other = await one.begin(), await two.begin()
+    await one.put(KEY, 1, first)
+    await two.put(OTHER, 2, other)
+    incrementing = await waiting(two.increment(KEY, 10))
     server.end(one)
     await incrementing
-    assert await two.get(KEY) == 10
-    assert await code_of(two.commit(transaction)) == BAD_REQUEST
-    assert is_idle(server.services.datastore)
+    await two.commit(other)
+    assert (await two.get(KEY), await two.get(OTHER)) == (10, 2)
+    assert await code_of(two.commit(first)) == BAD_REQUEST
 
 
-async def test_the_end_of_a_request_leaves_others_alone(server: Server) -> None:
-    """Only the transactions of that request are rolled back."""
-    one, two = server.request(), server.request()
-    first, second = await one.begin(), await two.begin()
-    await one.put(KEY, 1, first)
-    await two.put(OTHER, 2, second)
-    server.end(one)
-    await two.commit(second)
-    assert (await two.get(KEY), await two.get(OTHER)) == (None, 2)
-
-
-async def test_the_end_of_a_request_ends_its_waiting(server: Server) -> None:
+async def test_the_end_of_a_request_ends_its_waiting(
+    server: Server, one: AppRequest, two: AppRequest
+) -> None:
     """A call of a request that has ended does not write, and takes no lock."""
-    one, two = server.request(), server.request()
     first, second = await one.begin(), await two.begin()
     await one.put(KEY, 1, first)
-    waiting = await begun(two.put(KEY, 2, second))
+    putting = await waiting(two.put(KEY, 2, second))
     server.end(two)
-    assert await code_of(asyncio.wait_for(waiting, 10)) == CONCURRENT_TRANSACTION
+    assert await code_of(asyncio.wait_for(putting, 10)) == CONCURRENT_TRANSACTION
     await one.commit(first)
     assert await one.get(KEY) == 1
-    assert is_idle(server.services.datastore)
 
 
-async def test_a_rollback_frees(server: Server) -> None:
-    """A rollback drops what was put and lets the next one in."""
-    one, two = server.request(), server.request()
-    transaction = await one.begin()
+@pytest.mark.parametrize("how", ["rollback", "retry"])
+async def test_a_rollback_releases_the_lock(
+    one: AppRequest, two: AppRequest, how: str
+) -> None:
+    """The next retry rolls back too: it names its `previous_transaction`."""
+    read_write = datastore_pb.BeginTransactionRequest.READ_WRITE
+    transaction = await one.begin(mode=read_write)
     await one.put(KEY, 1, transaction)
-    incrementing = await begun(two.increment(KEY))
-    await one.rollback(transaction)
-    await incrementing
-    assert await two.get(KEY) == 1
-    assert is_idle(server.services.datastore)
-
-
-async def test_a_commit_that_fails_frees(server: Server) -> None:
-    """Also the lock of a transaction that the stub refuses to commit."""
-    one, two = server.request(), server.request()
-    transaction = await one.begin()
-    await one.get(KEY, transaction)
-    await one.put(KEY, 7)
-    await one.put(KEY, 1, transaction)
-    incrementing = await begun(two.increment(KEY))
-    assert await code_of(one.commit(transaction)) == CONCURRENT_TRANSACTION
+    incrementing = await waiting(two.increment(KEY, 10))
+    if how == "rollback":
+        await one.rollback(transaction)
+    else:
+        again = await one.begin(mode=read_write, previous_transaction=transaction)
     await asyncio.wait_for(incrementing, 10)
-    assert await two.get(KEY) == 8
-    assert is_idle(server.services.datastore)
-
-
-async def test_the_next_try_of_a_transaction_frees_the_last(server: Server) -> None:
-    """`previous_transaction`, which a retry names, is rolled back and frees."""
-    one, two = server.request(), server.request()
-    transaction = await one.begin(mode=datastore_pb.BeginTransactionRequest.READ_WRITE)
-    await one.put(KEY, 1, transaction)
-    incrementing = await begun(two.increment(KEY, 10))
-    again = await one.begin(
-        mode=datastore_pb.BeginTransactionRequest.READ_WRITE,
-        previous_transaction=transaction,
-    )
-    await asyncio.wait_for(incrementing, 10)
-    assert again.handle != transaction.handle
-    await one.put(KEY, (await one.get(KEY, again) or 0) + 1, again)
-    await one.commit(again)
-    assert await two.get(KEY) == 11
-    assert is_idle(server.services.datastore)
+    assert await two.get(KEY) == 10
+    if how == "retry":
+        await one.put(KEY, 11, again)
+        await one.commit(again)
+        assert await two.get(KEY) == 11
 
 
 @pytest.mark.parametrize("method", ["commit", "rollback"])
-async def test_a_transaction_ends_once(api: AppRequest, method: str) -> None:
-    """A commit or rollback of what has ended, or never was, is refused."""
-    transaction = await api.begin()
-    await api.rollback(transaction)
-    assert await code_of(getattr(api, method)(transaction)) == BAD_REQUEST
-    assert await code_of(api.get(KEY, transaction)) == BAD_REQUEST
-    assert await code_of(api.put(KEY, 1, transaction)) == BAD_REQUEST
+async def test_a_transaction_ends_once(one: AppRequest, method: str) -> None:
+    """All calls with a transaction that has ended are refused."""
+    transaction = await one.begin()
+    await one.rollback(transaction)
+    assert await code_of(getattr(one, method)(transaction)) == BAD_REQUEST
+    assert await code_of(one.get(KEY, transaction)) == BAD_REQUEST
+    assert await code_of(one.put(KEY, 1, transaction)) == BAD_REQUEST
 
 
-# --- faults of the stub --------------------------------------------------------------
+async def test_clear_forgets_entities_and_ends_transactions(
+    datastore: DatastoreCalls, one: AppRequest, two: AppRequest
+) -> None:
+    """A call that waits for a lock fails; entities are gone."""
+    await one.put(OTHER, 5)
+    first, second = await one.begin(), await two.begin()
+    await one.put(KEY, 1, first)
+    reading = await waiting(two.get(KEY, second))
+    datastore.clear()
+    assert await code_of(asyncio.wait_for(reading, 10)) == BAD_REQUEST
+    assert await code_of(one.commit(first)) == BAD_REQUEST
+    assert await one.get(OTHER) is None
 
 
-async def test_handles_are_never_used_again(server: Server) -> None:
-    """1,000 transactions have 1,000 handles.
+# --- bugs of the stub ----------------------------------------------------------------
 
-    The stub's are addresses of objects, which Python uses again.
-    """
-    api = server.request()
+
+async def test_a_late_rollback_ends_no_other_transaction(
+    one: AppRequest, two: AppRequest
+) -> None:
+    """Handles are never reused. The stub's are addresses, which Python reuses."""
     handles = set()
-    for _ in range(1000):
-        transaction = await api.begin()
-        handles.add(transaction.handle)
-        await api.rollback(transaction)
-    assert len(handles) == 1000
-    assert is_idle(server.services.datastore)
-
-
-async def test_a_late_rollback_hits_nobody(server: Server) -> None:
-    """A rollback after the end of its transaction does not end another one."""
-    one, two = server.request(), server.request()
     for number in range(100):
         late = await one.begin()
         await one.rollback(late)
         transaction = await two.begin()
+        handles |= {late.handle, transaction.handle}
         await two.put(KEY, number, transaction)
         assert await code_of(one.rollback(late)) == BAD_REQUEST
         await two.commit(transaction)
         assert await two.get(KEY) == number
+    assert len(handles) == 200
 
 
 class CountingDict(dict[Any, Any]):
-    """A dictionary that counts how often somebody goes through all of it."""
+    """A dictionary that counts the loops over all of it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.scans = 0
+    scans = 0
 
     def __iter__(self) -> Iterator[Any]:
         self.scans += 1
         yield from super().__iter__()
 
     def values(self) -> Any:
-        """Return the values; it counts when somebody begins to go through them."""
+        """Yield the values, and count that."""
         self.scans += 1
         yield from super().values()
 
 
 async def test_a_commit_costs_the_same_however_much_is_stored(
-    server: Server,
+    datastore: DatastoreCalls, one: AppRequest
 ) -> None:
-    """Neither a commit nor a query goes through all entity groups.
+    """Neither a commit nor a query loops over all entity groups.
 
-    The stub's default policy does with each commit, and writes its file besides; the
-    other one does with each query.
+    The stub's default policy does so in each commit, its other policy in each query.
     """
-    api, stub = server.request(), server.services.datastore.stub
-    groups = stub._meta_data = CountingDict()
+    groups = datastore.stub._meta_data = CountingDict()
     for number in range(1, 20):
-        await api.put(reference("Counter", number), number)
-        await api.increment(KEY)
-    assert len(await results_of(api, query())) == 20
+        await one.put(reference("Counter", number), number)
+        await one.increment(KEY)
+    assert len(await results_of(one, query())) == 20
     assert len(groups) == 20
     assert groups.scans == 0
 
 
-async def test_a_query_sees_what_was_just_written(api: AppRequest) -> None:
-    """Queries are strongly consistent, also those without an ancestor."""
-    for number in range(1, 30):
-        await api.put(reference("Counter", number), number)
-        assert len(await results_of(api, query(count=100))) == number
-
-
-async def test_no_history_of_queries_is_kept(server: Server) -> None:
-    """The stub keeps a copy of each different query for ever."""
-    api = server.request()
+async def test_no_history_of_queries_is_kept(
+    datastore: DatastoreCalls, one: AppRequest
+) -> None:
+    """The stub keeps a copy of each different query forever."""
     for number in range(50):
-        await results_of(api, query(f"Kind{number}"))
-    assert not server.services.datastore.stub.QueryHistory()
+        await results_of(one, query(f"Kind{number}"))
+    assert not datastore.stub.QueryHistory()
 
 
 async def test_index_yaml_is_not_written(
@@ -508,66 +462,25 @@ async def test_index_yaml_is_not_written(
 # --- transactional tasks -------------------------------------------------------------
 
 
-async def test_a_commit_adds_its_tasks(server: Server) -> None:
-    """Tasks of a transaction are queued by its commit, and not before."""
-    api = server.request()
-    transaction = await api.begin()
-    await api.put(KEY, 1, transaction)
-    results = await api.bulk_add(
-        add_request(url=url, transaction=transaction) for url in (b"/a", b"/b")
-    )
-    assert results == [0, 0]
-    assert await api.tasks() == []
-    await api.commit(transaction)
-    assert sorted(task.url for task in await api.tasks()) == [b"/a", b"/b"]
-
-
-async def test_a_transaction_of_tasks_alone_commits(server: Server) -> None:
-    """It needs no entity."""
-    api = server.request()
-    transaction = await api.begin()
-    await api.bulk_add([add_request(transaction=transaction)])
-    await api.commit(transaction)
-    assert len(await api.tasks()) == 1
+async def test_a_commit_adds_its_tasks(one: AppRequest) -> None:
+    """Its commit adds up to five tasks, and refuses a sixth when that is added."""
+    transaction = await one.begin()
+    urls = [b"/a", b"/b", b"/c", b"/d", b"/e"]
+    tasks = [add_request(url=url, transaction=transaction) for url in urls]
+    assert await one.bulk_add(tasks) == [0] * 5
+    await code_of(one.bulk_add([add_request(transaction=transaction)]))
+    assert await one.tasks() == []
+    await one.commit(transaction)
+    assert sorted(task.url for task in await one.tasks()) == urls
 
 
 @pytest.mark.parametrize("end", ["rollback", "end of the request"])
-async def test_no_commit_no_task(server: Server, end: str) -> None:
-    """What a transaction was to add goes with it."""
-    api = server.request()
-    transaction = await api.begin()
-    await api.bulk_add([add_request(transaction=transaction)])
+async def test_no_commit_no_task(server: Server, one: AppRequest, end: str) -> None:
+    """The tasks of a transaction that is rolled back are not added."""
+    transaction = await one.begin()
+    await one.bulk_add([add_request(transaction=transaction)])
     if end == "rollback":
-        await api.rollback(transaction)
+        await one.rollback(transaction)
     else:
-        server.end(api)
-    assert await api.tasks() == []
-    assert is_idle(server.services.datastore)
-
-
-async def test_a_transaction_adds_five_tasks_at_most(server: Server) -> None:
-    """The sixth is refused when it is added."""
-    api = server.request()
-    transaction = await api.begin()
-    for _ in range(5):
-        await api.bulk_add([add_request(transaction=transaction)])
-    await code_of(api.bulk_add([add_request(transaction=transaction)]))
-    await api.commit(transaction)
-    assert len(await api.tasks()) == 5
-
-
-# --- reset ---------------------------------------------------------------------------
-
-
-async def test_clear_forgets_entities_and_ends_transactions(server: Server) -> None:
-    """Who waited for a lock fails; what was put before is gone."""
-    one, two = server.request(), server.request()
-    await one.put(OTHER, 5)
-    first, second = await one.begin(), await two.begin()
-    await one.put(KEY, 1, first)
-    waiting = await begun(two.get(KEY, second))
-    server.services.datastore.clear()
-    assert await code_of(asyncio.wait_for(waiting, 10)) == BAD_REQUEST
-    assert await code_of(one.commit(first)) == BAD_REQUEST
-    assert await one.get(OTHER) is None
-    assert is_idle(server.services.datastore)
+        server.end(one)
+    assert await one.tasks() == []

@@ -1,0 +1,136 @@
+"""Encodes keys and property values as tuples that sort as the datastore sorts.
+
+https://cloud.google.com/datastore/docs/concepts/entities#value_type_ordering
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
+Path = tuple[str | int, ...]
+"""A key without its namespace: for each element its kind, and 0, id or 1, name."""
+ValueKey = tuple[Any, ...]
+"""The rank of the type, which is its field in PropertyValue, then the value."""
+
+NULL: ValueKey = (0,)
+INTEGER, BOOLEAN, STRING, DOUBLE, POINT, USER, KEY = 1, 2, 3, 4, 5, 8, 12
+KEY_PROPERTY = "__key__"
+ENTITY_PROTO = entity_pb.Property.ENTITY_PROTO
+INDEXED_ENTITY = "INDEXED"
+"""The meaning_uri of an embedded entity whose properties are indexed.
+
+Version 3 stores embedded entities with the properties that have no index. Version 1
+indexes them as "property.subproperty" unless they are excluded.
+"""
+
+_SIGN = 0x7FFF_FFFF_FFFF_FFFF
+
+
+def path_of(elements: Iterable[Any]) -> Path:
+    """Return the sortable path of a key; `elements` are those of version 3."""
+    flat: list[str | int] = []
+    for element in elements:
+        if element.HasField("name"):
+            flat += (element.type, 1, element.name)
+        else:
+            flat += (element.type, 0, element.id)
+    return tuple(flat)
+
+
+def after(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what sorts directly after a path, a value or an entry of an index.
+
+    Only a path can be continued, with a kind, and no kind sorts before "".
+    """
+    return (*key, "")
+
+
+def after_descendants(path: Path) -> Path:
+    """Return what sorts directly after a key and all keys below it."""
+    *above, last = path
+    return (*above, last + 1 if isinstance(last, int) else last + "\0")
+
+
+def add_path(path: Path, elements: Any) -> None:
+    """Write a sortable path as the elements of a key of version 3."""
+    for kind, named, identifier in zip(path[::3], path[1::3], path[2::3], strict=True):
+        element = elements.add(type=kind)
+        setattr(element, "name" if named else "id", identifier)
+
+
+def sortable_double(value: float) -> int:
+    """Return an integer that sorts as the double does: -0 before 0, NaN at the end."""
+    if value != value:
+        value = float("nan")
+    (bits,) = struct.unpack(">q", struct.pack(">d", value))
+    return bits if bits >= 0 else bits ^ _SIGN
+
+
+def double_of(bits: int) -> float:
+    """Return the double of a sortable integer."""
+    bits = bits if bits >= 0 else bits ^ _SIGN
+    return struct.unpack(">d", struct.pack(">q", bits))[0]
+
+
+def value_key(value: Any) -> ValueKey:
+    """Return what a PropertyValue sorts by; equal tuples are equal values."""
+    if value.HasField("stringValue"):
+        return (STRING, value.stringValue)
+    if value.HasField("int64Value"):
+        return (INTEGER, value.int64Value)
+    if value.HasField("booleanValue"):
+        return (BOOLEAN, value.booleanValue)
+    if value.HasField("doubleValue"):
+        return (DOUBLE, sortable_double(value.doubleValue))
+    if value.HasField("pointvalue"):
+        return (POINT, value.pointvalue.x, value.pointvalue.y)
+    if value.HasField("uservalue"):
+        user = value.uservalue
+        return (USER, user.email, user.auth_domain, user.obfuscated_gaiaid)
+    if value.HasField("referencevalue"):
+        key = value.referencevalue
+        path = path_of(key.pathelement)
+        return (KEY, key.app, key.database_id, key.name_space, *path)
+    return NULL
+
+
+def property_value(key: ValueKey, into: Any) -> None:
+    """Write the value that sorts by `key` into an empty PropertyValue."""
+    match key:
+        case (0,):
+            pass
+        case (1, value):
+            into.int64Value = value
+        case (2, value):
+            into.booleanValue = value
+        case (3, value):
+            into.stringValue = value
+        case (4, bits):
+            into.doubleValue = double_of(bits)
+        case (5, x, y):
+            into.pointvalue.x, into.pointvalue.y = x, y
+        case (8, email, domain, user_id):
+            user = into.uservalue
+            user.email, user.auth_domain, user.gaiaid = email, domain, 0
+            user.obfuscated_gaiaid = user_id
+        case (12, app, database, namespace, *path):
+            reference = into.referencevalue
+            reference.app = app
+            if database:
+                reference.database_id = database
+            if namespace:
+                reference.name_space = namespace
+            add_path(tuple(path), reference.pathelement)
+
+
+def indexed_values(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKey]]:
+    """Yield the name and the value of each indexed property of an entity."""
+    for item in entity.property:
+        yield prefix + item.name, value_key(item.value)
+    for item in entity.raw_property:
+        if item.meaning == ENTITY_PROTO and item.meaning_uri == INDEXED_ENTITY:
+            embedded = entity_pb.EntityProto()
+            embedded.MergeFromString(item.value.stringValue)
+            yield from indexed_values(embedded, f"{prefix}{item.name}.")

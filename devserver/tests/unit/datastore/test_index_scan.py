@@ -1,0 +1,171 @@
+"""Queries on an index: the same results whichever way they are found, and cheaply."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, path_of
+from gae_devserver.datastore.index_query import (
+    Conjunction,
+    IndexQuery,
+    Order,
+    complete_orders,
+)
+from gae_devserver.datastore.index_scan import Hit, find
+from gae_devserver.datastore.property_index import KindIndex, Row
+from tests.helpers.calls import reference
+from tests.helpers.entities import entity_of
+
+Properties = Mapping[str, list[int]]
+
+
+def row_of(key: tuple[Any, ...], properties: Properties) -> Row:
+    """Return a stored entity whose properties are integers."""
+    entity = entity_of(reference(*key), **properties)
+    return Row(path_of(entity.key.path.element), SimpleNamespace(entity=entity))
+
+
+def index_of(entities: Mapping[tuple[Any, ...], Properties], limit: int) -> KindIndex:
+    """Return an index that sorts up to `limit` candidates."""
+    return KindIndex.of((row_of(*entity) for entity in entities.items()), limit)
+
+
+keys = st.one_of(
+    st.tuples(st.just("A"), st.integers(1, 9) | st.sampled_from(["1", "n"])),
+    st.tuples(st.just("P"), st.integers(1, 2), st.just("A"), st.integers(1, 4)),
+)
+names = st.sampled_from(["a", "b", "c"])
+numbers = st.integers(0, 3)
+some_numbers = st.lists(numbers, min_size=1, max_size=3)
+entity_sets = st.dictionaries(
+    keys,
+    st.fixed_dictionaries({"a": some_numbers}, optional={"b": some_numbers}),
+    min_size=3,
+    max_size=12,
+)
+
+
+@st.composite
+def conjunctions(draw: st.DrawFn) -> Conjunction:
+    """Filters on properties and on the key."""
+    conjunction = Conjunction()
+    operators = st.sampled_from(["=", "<", "<=", ">", ">=", "!="])
+    for operator in draw(st.lists(operators, max_size=2)):
+        name = draw(names | st.just(KEY_PROPERTY))
+        value: Path = (1, draw(numbers))
+        if name == KEY_PROPERTY:
+            value = path_of(reference(*draw(keys)).path.element)
+        conjunction.add(name, operator, value)
+    conjunction.ancestor = draw(st.sampled_from([None, None, ("P", 0, 1), ("P", 0, 2)]))
+    return conjunction
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> IndexQuery:
+    """Half of the queries have an order that an index has."""
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(["a", "a", "b", KEY_PROPERTY]))
+        explicit = [(name, draw(st.booleans()))]
+        projected = draw(st.booleans()) and name != KEY_PROPERTY
+        columns: tuple[str, ...] = (name,) if projected else ()
+        alternatives = [draw(conjunctions())]
+    else:
+        orders = st.tuples(names | st.just(KEY_PROPERTY), st.booleans())
+        explicit = draw(st.lists(orders, max_size=2))
+        columns = tuple(draw(st.lists(names, unique=True, max_size=2)))
+        alternatives = draw(st.lists(conjunctions(), min_size=1, max_size=2))
+    distinct = columns[:1] if draw(st.booleans()) else ()
+    complete = complete_orders(explicit, alternatives, columns)
+    return IndexQuery(alternatives, complete, columns, distinct)
+
+
+def shown(hits: Iterable[Hit]) -> list[Any]:
+    """Return what a caller reads of the results."""
+    return [(hit.row.path, hit.position, dict(hit.columns)) for hit in hits]
+
+
+@given(entity_sets, queries())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_indexes_have_what_sorting_finds(entities: Any, query: IndexQuery) -> None:
+    """A long index gives the results of a sort, in order and after any position."""
+    long, short = index_of(entities, limit=0), index_of(entities, limit=1000)
+    expected = shown(find(short, query))
+    assert shown(find(long, query)) == expected
+    matching = {
+        row.path
+        for row in short.rows.values()
+        if any(one.matches(row) for one in query.alternatives)
+    }
+    assert {path for path, _, _ in expected} <= matching
+    for place, (_, start, _) in enumerate(expected):
+        for index in (long, short):
+            assert shown(find(index, query, start)) == expected[place + 1 :]
+            rest = find(index, query, start, inclusive=True)
+            assert shown(rest) == expected[place:]
+
+
+@pytest.mark.parametrize(
+    ("operator", "passing"),
+    [
+        ("=", [2]),
+        ("<", [1]),
+        ("<=", [1, 2]),
+        (">", [3]),
+        (">=", [2, 3]),
+        ("!=", [1, 3]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "value"), [("a", (1, 2)), (KEY_PROPERTY, ("A", 0, 2))]
+)
+def test_a_filter_finds_what_passes_its_operator(
+    name: str, value: Path, operator: str, passing: list[int]
+) -> None:
+    """Filters compare the values of a property, or keys."""
+    index = index_of({("A", n): {"a": [n]} for n in (1, 2, 3)}, 0)
+    conjunction = Conjunction()
+    conjunction.add(name, operator, value)
+    found = find(index, IndexQuery([conjunction]))
+    assert [hit.row.path for hit in found] == [("A", 0, n) for n in passing]
+
+
+class Counted(Conjunction):
+    """Filters that count how many entities are compared with them."""
+
+    compared = 0
+
+    def matches(self, row: Row) -> bool:
+        """Count an entity and compare it."""
+        self.compared += 1
+        return super().matches(row)
+
+
+@pytest.mark.parametrize(
+    ("filters", "order", "columns", "first"),
+    [
+        ([("a", "=", 7)], None, (), 7),
+        ([], None, (), 0),
+        ([], (KEY_PROPERTY, True), (), 1999),
+        ([("b", ">", 1000)], ("b", True), (), 1999),
+        ([("a", "=", 7), ("b", "<", 900)], ("b", False), (), 7),
+        ([], ("b", False), ("b",), 0),
+    ],
+)
+def test_a_query_compares_only_what_it_finds(
+    filters: Any, order: Order | None, columns: tuple[str, ...], first: int
+) -> None:
+    """Of 2,000 entities, a query for ten compares at most the 20 with one value."""
+    index = index_of({("A", n + 1): {"a": [n % 100], "b": [n]} for n in range(2000)}, 1)
+    conjunction = Counted()
+    for name, operator, value in filters:
+        conjunction.add(name, operator, (1, value))
+    orders = complete_orders([order] if order else [], [conjunction], columns)
+    hits = find(index, IndexQuery([conjunction], orders, columns))
+    found = list(islice(hits, 10 if not filters or order == ("b", True) else None))
+    assert found[0].row.path == ("A", 0, first + 1)
+    assert conjunction.compared <= 20
