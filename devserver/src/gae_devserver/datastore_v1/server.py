@@ -186,7 +186,7 @@ class DatastoreV1:
                 partition.write_key(namespace, path, result.entity.key)
                 result.version = database.store._GetReadTimestamp()
             size += result.ByteSize()
-        _set_now(response.read_time)
+        _set_read_time(database, response.read_time)
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
@@ -213,7 +213,7 @@ class DatastoreV1:
         )
         search = await self._search(request, response, request.query, [])
         search.batch(response.batch, results.mask_of(request))
-        _set_now(response.batch.read_time)
+        _set_read_time(search.database, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -234,7 +234,7 @@ class DatastoreV1:
         found = batch.aggregation_results.add().aggregate_properties
         aggregate(search.within_limits(), asked.aggregations, found)
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
-        _set_now(batch.read_time)
+        _set_read_time(search.database, batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
         database = self._database(request)
@@ -312,6 +312,7 @@ class DatastoreV1:
         )
 
 
-def _set_now(into: Any) -> None:
-    now = time.time_ns()
+def _set_read_time(database: Database, into: Any) -> None:
+    # Each change gets a millisecond of its own, so the last may be ahead of the clock.
+    now = max(time.time_ns(), database.store._GetReadTimestamp() * 10**6)
     into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000

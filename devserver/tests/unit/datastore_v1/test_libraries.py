@@ -1,48 +1,38 @@
-"""One store, two libraries: what one NDB writes the other reads, finds and changes."""
+"""What one NDB library writes, the same or the other one reads, finds and changes."""
 
 # the models of a library without types
 # mypy: disallow-subclassing-any=False, disallow-untyped-decorators=False
 
 import datetime
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from google.appengine.api import users
-from google.appengine.datastore.datastore_stub_util import ToScatteredId
+from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatteredId
 from google.appengine.ext import blobstore
 from google.appengine.ext import ndb as bundled
 from google.appengine.ext.ndb import polymodel
 from google.cloud import ndb as cloud
-from google.cloud.ndb import _retry
 
-from gae_devserver.datastore_v1 import transactions
+from gae_devserver.datastore_v1.limits import Limits
 from tests.helpers.calls import APP_ID, PROJECT
-from tests.helpers.running_datastore import RunningDatastore
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningDatastore]:
-    """A server for all tests of the module."""
-    running = RunningDatastore()
-    yield running
-    running.stop()
+from tests.helpers.running_datastore import IMPATIENT, RunningDatastore
 
 
 @pytest.fixture(autouse=True)
-def _both(running: RunningDatastore, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _both(running: RunningDatastore, client: cloud.Client) -> Iterator[None]:
     """A context of each library on an empty datastore, without caches."""
-    monkeypatch.setattr(_retry, "_DEFAULT_INITIAL_DELAY", 0.001)
-    monkeypatch.setattr(transactions, "PATIENCE", 0.05)
-    running.clear()
-    client = running.client()
     with client.context(cache_policy=False), running.bundled():
-        bundled.get_context().set_cache_policy(False)
-        bundled.get_context().set_memcache_policy(False)
+        without_caches()
         yield
-    client.stub.close()
+
+
+def without_caches() -> None:
+    """Turn off the caches of the bundled library in this thread."""
+    bundled.get_context().set_cache_policy(False)
+    bundled.get_context().set_memcache_policy(False)
 
 
 def models(ndb: Any) -> dict[str, Any]:
@@ -51,6 +41,7 @@ def models(ndb: Any) -> dict[str, Any]:
     class Color(ndb.Model):
         name = ndb.StringProperty()
         value = ndb.IntegerProperty()
+        notes = ndb.TextProperty()
 
     class Everything(ndb.Model):
         integer = ndb.IntegerProperty()
@@ -79,8 +70,13 @@ def models(ndb: Any) -> dict[str, Any]:
         renamed = ndb.StringProperty("other_name")
         integers = ndb.IntegerProperty(repeated=True)
         strings = ndb.StringProperty(repeated=True)
+        keys = ndb.KeyProperty(repeated=True)
+        blobs_zipped = ndb.BlobProperty(repeated=True, compressed=True)
         structures = ndb.StructuredProperty(Color, repeated=True)
         locals = ndb.LocalStructuredProperty(Color, repeated=True)
+        locals_zipped = ndb.LocalStructuredProperty(
+            Color, repeated=True, compressed=True
+        )
 
     class Counter(ndb.Model):
         count = ndb.IntegerProperty(default=0)
@@ -96,26 +92,23 @@ def models(ndb: Any) -> dict[str, Any]:
     class Cat(Animal):
         lives = ndb.IntegerProperty()
 
-    return {
-        "Color": Color,
-        "Everything": Everything,
-        "Counter": Counter,
-        "Loose": Loose,
-        "Animal": Animal,
-        "Cat": Cat,
-    }
+    made = (Color, Everything, Counter, Loose, Animal, Cat)
+    return {model.__name__: model for model in made}
 
 
 MODELS = {bundled: models(bundled), cloud: models(cloud)}
-DIRECTIONS = [(bundled, cloud), (cloud, bundled)]
-DIRECTION_IDS = ["bundled-to-cloud", "cloud-to-bundled"]
+both_directions = pytest.mark.parametrize(
+    ("writer", "reader"),
+    [(bundled, cloud), (cloud, bundled)],
+    ids=["bundled-to-cloud", "cloud-to-bundled"],
+)
 
 
 def make(ndb: Any, content: Any) -> Any:
     """Return a value in the form of one library."""
     match content:
-        case ("color", name, number):
-            return MODELS[ndb]["Color"](name=name, value=number)
+        case ("color", name, number, notes):
+            return MODELS[ndb]["Color"](name=name, value=number, notes=notes)
         case ("point", latitude, longitude):
             return ndb.GeoPt(latitude, longitude)
         case ("user", email, domain):
@@ -130,18 +123,16 @@ def make(ndb: Any, content: Any) -> Any:
 
 
 def plain(content: Any) -> Any:
-    """Return a value in a form that does not tell the library."""
+    """Return a value in a form that does not show the library."""
     match content:
         case list():
             return [plain(item) for item in content]
         case bundled.Model() | cloud.Model():
-            return ("color", content.name, content.value)
-        case bundled.GeoPt() | cloud.GeoPt():
-            return (
-                "point",
-                getattr(content, "latitude", getattr(content, "lat", None)),
-                getattr(content, "longitude", getattr(content, "lon", None)),
-            )
+            return ("color", content.name, content.value, content.notes)
+        case bundled.GeoPt():
+            return ("point", content.lat, content.lon)
+        case cloud.GeoPt():
+            return ("point", content.latitude, content.longitude)
         case users.User() | cloud.User():
             return ("user", content.email(), content.auth_domain())
         case bundled.Key() | cloud.Key():
@@ -151,130 +142,165 @@ def plain(content: Any) -> Any:
     return content
 
 
-VALUES: dict[str, list[Any]] = {
+RED, BLUE = ("color", "red", 1, "n" * 2000), ("color", "blue", None, None)
+SEARCHABLE: dict[str, list[Any]] = {
     "integer": [0, -(2**63), 2**63 - 1],
-    "floating": [0.5, -1e300],
+    "floating": [0.5, -1e300, float("inf")],
     "boolean": [True, False],
     "string": ["", "naïve ☃"],
-    "text": ["long " * 1000],
-    "text_zipped": ["long ☃" * 1000],
-    "blob": [b"\xff" * 5000],
     "blob_indexed": [b"\xff\x00"],
-    "blob_zipped": [b"long " * 1000],
-    "json": [{"a": [1, 2, {"b": None}]}],
-    "json_zipped": [{"a": ["x" * 5000]}],
-    "pickled": [{"a": (1, "x", None)}],
     "point": [("point", 52.5, -13.25)],
-    "user": [("user", "a@example.com", "example.com")],
     "key_property": [("key", "A", 1, "B", "b")],
     "moment": [datetime.datetime(2020, 2, 29, 23, 59, 59, 999999)],
     "day": [datetime.date(1969, 12, 31)],
     "time": [datetime.time(23, 59, 59, 999999)],
     "generic": [5, 1.5, True],
-    "structured": [("color", "red", 1), ("color", None, None)],
-    "local": [("color", "red", 1)],
-    "local_zipped": [("color", "red", 1)],
     "renamed": ["x"],
+}
+VALUES: dict[str, list[Any]] = {
+    **SEARCHABLE,
+    "text": ["long " * 1000],
+    "text_zipped": ["long ☃" * 1000],
+    "blob": [b"\xff" * 5000],
+    "blob_zipped": [b"long " * 1000],
+    "json": [{"a": [1, 2, {"b": None}]}, "x" * 5000],
+    "json_zipped": [{"a": ["x" * 5000]}],
+    "pickled": [{"a": (1, "x", None, {1, 2})}],
+    "user": [("user", "a@example.com", "example.com")],
+    "structured": [("color", None, None, None), RED],
+    "local": [RED],
+    "local_zipped": [RED],
     "integers": [[], [3, 1, 2, 1]],
     "strings": [["b", "", "a"]],
-    "structures": [[], [("color", "red", 1), ("color", "blue", None)]],
-    "locals": [[("color", "red", 1), ("color", "blue", None)]],
+    "keys": [[("key", "A", 1), ("key", "B", "x")]],
+    "blobs_zipped": [[b"one" * 500, b"two" * 500]],
+    "structures": [[], [RED, BLUE]],
+    "locals": [[], [RED, BLUE]],
+    "locals_zipped": [[RED, BLUE]],
 }
-CASES = [(name, content) for name, contents in VALUES.items() for content in contents]
-SEARCHABLE = [
-    (name, content)
-    for name, content in CASES
-    if name
-    in {
-        *("integer", "floating", "boolean", "string", "blob_indexed", "point"),
-        *("key_property", "moment", "day", "time", "generic", "renamed"),
-    }
-]
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
-@pytest.mark.parametrize(("name", "content"), CASES, ids=lambda part: str(part)[:30])
+def each(values: dict[str, list[Any]]) -> pytest.MarkDecorator:
+    """Mark a test of each value of each property."""
+    return pytest.mark.parametrize(
+        ("name", "content"),
+        [(name, content) for name, contents in values.items() for content in contents],
+        ids=lambda part: str(part)[:30],
+    )
+
+
+def check_round_trip(writer: Any, reader: Any, **contents: Any) -> None:
+    """Write an entity, read and write it with another library, and read it again."""
+    made = {name: make(writer, content) for name, content in contents.items()}
+    MODELS[writer]["Everything"](id="x", **made).put()
+    entity = MODELS[reader]["Everything"].get_by_id("x")
+    (found,) = MODELS[reader]["Everything"].query().fetch()
+    entity.put()
+    again = MODELS[writer]["Everything"].get_by_id("x")
+    for read in (entity, found, again):
+        assert {name: plain(getattr(read, name)) for name in contents} == contents
+
+
+@both_directions
+@each(VALUES)
 def test_one_writes_and_the_other_reads(
     writer: Any, reader: Any, name: str, content: Any
 ) -> None:
     """A property of each type has the same value in the other library, and back."""
-    written = MODELS[writer]["Everything"](id="x", **{name: make(writer, content)})
-    written.put()
-    entity = MODELS[reader]["Everything"].get_by_id("x")
-    assert plain(getattr(entity, name)) == content
-    entity.put()
-    again = MODELS[writer]["Everything"].get_by_id("x")
-    assert plain(getattr(again, name)) == content
-    (found,) = MODELS[reader]["Everything"].query().fetch()
-    assert plain(getattr(found, name)) == content
+    check_round_trip(writer, reader, **{name: content})
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
-@pytest.mark.parametrize(
-    ("name", "content"), SEARCHABLE, ids=lambda part: str(part)[:30]
-)
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "embedded"])
+@each(VALUES)
+def test_cloud_ndb_reads_what_it_has_written(
+    client: cloud.Client, legacy: bool, name: str, content: Any
+) -> None:
+    """A property keeps its value with structures in either form of Cloud NDB."""
+    with client.context(cache_policy=False, legacy_data=legacy).use():
+        check_round_trip(cloud, cloud, **{name: content})
+
+
+@both_directions
+def test_all_properties_at_once(writer: Any, reader: Any) -> None:
+    """The properties of one entity do not get in each other's way."""
+    contents = {name: values[-1] for name, values in VALUES.items()}
+    check_round_trip(writer, reader, **contents)
+    assert MODELS[reader]["Everything"].get_by_id("x").computed == "NAÏVE ☃"
+
+
+@both_directions
+@each(SEARCHABLE)
 def test_one_writes_and_the_other_finds(
     writer: Any, reader: Any, name: str, content: Any
 ) -> None:
-    """A query for the value finds what the other library has written, only that."""
+    """A query for the value finds the entity of the other library, and no other one."""
     MODELS[writer]["Everything"](id="x", **{name: make(writer, content)}).put()
     MODELS[writer]["Everything"](id="y").put()
     kind = MODELS[reader]["Everything"]
-    query = kind.query(getattr(kind, name) == make(reader, content))
-    assert [key.id() for key in query.fetch(keys_only=True)] == ["x"]
-    ordered = kind.query().order(getattr(kind, name)).fetch(keys_only=True)
-    assert [key.id() for key in ordered] == ["y", "x"]  # None comes first
-    nothing = kind.query(getattr(kind, name) == None)  # noqa: E711
-    assert [key.id() for key in nothing.fetch(keys_only=True)] == ["y"]
+    own = getattr(kind, name)
+    for query, expected in (
+        (kind.query(own == make(reader, content)), ["x"]),
+        (kind.query().order(own), ["y", "x"]),  # None comes first
+        (kind.query(own == None), ["y"]),  # noqa: E711
+    ):
+        assert [key.id() for key in query.fetch(keys_only=True)] == expected
 
 
-def test_a_bundled_query_finds_a_user_of_cloud_ndb() -> None:
+def test_a_user_without_an_id(running: RunningDatastore) -> None:
     """A user that Cloud NDB stores without an id is the user that a query means."""
     kind = MODELS[bundled]["Everything"]
     user = ("user", "a@example.com", "example.com")
     MODELS[cloud]["Everything"](id="x", user=make(cloud, user)).put()
-    found = kind.query(kind.user == make(bundled, user)).get()
-    assert found.key.id() == "x"
+    assert kind.query(kind.user == make(bundled, user)).get().key.id() == "x"
     assert MODELS[cloud]["Everything"].get_by_id("x").user.user_id() is None
+    known = cloud.User("a@example.com", "example.com", _user_id="77")
+    key = MODELS[cloud]["Everything"](user=known).put()
+    assert key.get().user.user_id() == "77"
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+@both_directions
 def test_lists_and_structures_are_found(writer: Any, reader: Any) -> None:
     """A query for one value of a list, or a part of a structure, finds the entity."""
-    MODELS[writer]["Everything"](
-        id="x",
-        integers=[3, 1],
-        structured=make(writer, ("color", "red", 1)),
-        structures=make(writer, [("color", "blue", 2), ("color", "pink", 3)]),
-    ).put()
+    pink = ("color", "pink", 3, None)
+    contents = {"integers": [3, 1], "structured": RED, "structures": [BLUE, pink]}
+    made = {name: make(writer, content) for name, content in contents.items()}
+    MODELS[writer]["Everything"](id="x", **made).put()
     kind = MODELS[reader]["Everything"]
     for condition in (
         kind.integers == 1,
         kind.structured.name == "red",
         kind.structures.value == 3,
-        kind.structures == make(reader, ("color", "blue", 2)),
+        kind.structures == MODELS[reader]["Color"](name="pink", value=3),
     ):
         assert [found.key.id() for found in kind.query(condition)] == ["x"]
     (found,) = kind.query(kind.integers > 1).fetch(projection=["integers"])
     assert found.integers == [3]
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [(bundled, cloud), (cloud, bundled), (cloud, cloud)],
+    ids=["bundled-to-cloud", "cloud-to-bundled", "cloud-to-cloud"],
+)
 def test_expando_and_polymodel(writer: Any, reader: Any) -> None:
-    """Attributes of no class and classes of classes are known to both."""
+    """Properties outside of the class, and subclasses, are known to both."""
     loose = MODELS[writer]["Loose"](id="x", name="n")
-    loose.size = 5
-    loose.parts = [2, 1.5]
+    loose.size, loose.parts = 5, [2, 1.5]
     loose.put()
     again = MODELS[reader]["Loose"].get_by_id("x")
     assert (again.name, again.size, again.parts) == ("n", 5, [2, 1.5])
+    found = MODELS[reader]["Loose"].query(reader.FilterNode("size", "=", 5)).get()
+    assert found.key.id() == "x"
+    MODELS[writer]["Animal"](name="any").put()
     MODELS[writer]["Cat"](id="c", name="tom", lives=9).put()
-    found = MODELS[reader]["Animal"].query().get()
-    assert (type(found), found.lives) == (MODELS[reader]["Cat"], 9)
+    animal, cat = MODELS[reader]["Animal"], MODELS[reader]["Cat"]
+    found = animal.query(animal.name == "tom").get()
+    assert (type(found), found.lives) == (cat, 9)
+    assert (animal.query().count(), cat.query().count()) == (2, 1)
 
 
 def test_a_blob_key_of_the_bundled_library_can_be_read() -> None:
-    """Cloud NDB has no value for blob keys: it reads and keeps them as text."""
+    """Cloud NDB, which has no type for blob keys, reads and keeps them as text."""
 
     class File(bundled.Model):
         blob = bundled.BlobKeyProperty()
@@ -287,66 +313,62 @@ def test_a_blob_key_of_the_bundled_library_can_be_read() -> None:
     assert File.get_by_id("x").blob == blobstore.BlobKey("some-key")
 
 
-def test_keys_are_the_same() -> None:
+@pytest.mark.parametrize("path", [("A", 1), ("A", "x", "B", 2**53), ("A", 1, "B", "ü")])
+@pytest.mark.parametrize("namespace", ["", "other"])
+def test_keys_are_the_same(path: tuple[Any, ...], namespace: str) -> None:
     """Paths, namespaces and the URL form of older libraries agree."""
-    for path, namespace in itertools.product(
-        (("A", 1), ("A", "x", "B", 2**53), ("A", 1, "B", "ü")), ("", "other")
-    ):
-        ours = bundled.Key(*path, app=APP_ID, namespace=namespace)
-        theirs = cloud.Key(*path, project=PROJECT, namespace=namespace)
-        assert ours.urlsafe() == theirs.to_legacy_urlsafe("dev~")
-        assert cloud.Key(urlsafe=ours.urlsafe()).flat() == path
-        assert bundled.Key(urlsafe=theirs.to_legacy_urlsafe("dev~")) == ours
+    ours = bundled.Key(*path, app=APP_ID, namespace=namespace)
+    theirs = cloud.Key(*path, project=PROJECT, namespace=namespace)
+    assert ours.urlsafe() == theirs.to_legacy_urlsafe("dev~")
+    assert cloud.Key(urlsafe=ours.urlsafe()).flat() == path
+    assert bundled.Key(urlsafe=theirs.to_legacy_urlsafe("dev~")) == ours
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+@both_directions
 def test_ids_and_deletions_are_shared(writer: Any, reader: Any) -> None:
-    """Neither library gives an id that the other has given; what is deleted is gone."""
+    """Neither library gets an id that the other one has; both see deletions."""
     mine = [MODELS[writer]["Counter"](count=n).put() for n in range(20)]
     yours = [MODELS[reader]["Counter"](count=n).put() for n in range(20)]
     assert len({key.id() for key in (*mine, *yours)}) == 40
     mine[0].delete()
-    kind = MODELS[reader]["Counter"]
-    assert kind.get_by_id(mine[0].id()) is None
-    assert kind.query().count() == 39
-    page, cursor, more = kind.query().order(-kind.count).fetch_page(10)
-    assert ([counter.count for counter in page[:3]], more) == ([19, 19, 18], True)
-    page, _, _ = kind.query().order(-kind.count).fetch_page(40, start_cursor=cursor)
-    assert len(page) == 29
+    assert MODELS[reader]["Counter"].get_by_id(mine[0].id()) is None
+    assert MODELS[reader]["Counter"].query().count() == 39
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
-def test_ids_that_the_app_has_chosen_are_not_handed_out(
-    running: RunningDatastore, writer: Any, reader: Any
+def next_ids(count: int) -> list[int]:
+    """Return the ids that would be allocated next."""
+    (key,) = MODELS[cloud]["Counter"].allocate_ids(1)
+    last, _ = IdToCounter(key.id())
+    return [ToScatteredId(last + step) for step in range(1, count + 1)]
+
+
+@both_directions
+def test_ids_that_the_app_has_chosen_are_not_allocated(
+    writer: Any, reader: Any
 ) -> None:
-    """Entities of an earlier server, put back, are at the ids that would come next."""
-    store = running.calls.stub
-    ahead = running.do(lambda: store._IdCounter("scattered"))
-    chosen = [ToScatteredId(count) for count in range(ahead, ahead + 6)]
-    kind, same = MODELS[writer]["Counter"], MODELS[reader]["Counter"]
+    """Restored entities of an earlier server may have the ids that would come next."""
+    chosen = next_ids(6)
+    kind, counter = MODELS[writer]["Counter"], MODELS[cloud]["Counter"]
     writer.put_multi([kind(id=number, count=-1) for number in chosen])
-    found = [same(count=1).put().id() for _ in range(2)]
+    found = [MODELS[reader]["Counter"](count=1).put().id() for _ in range(2)]
     found += [
-        cloud.transaction(lambda: MODELS[cloud]["Counter"](count=1).put().id()),
-        *(key.id() for key in MODELS[cloud]["Counter"].allocate_ids(2)),
+        cloud.transaction(lambda: counter(count=1).put().id()),
+        *(key.id() for key in counter.allocate_ids(2)),
     ]
     assert set(chosen).isdisjoint(found)
     assert [kind.get_by_id(number).count for number in chosen] == [-1] * 6
 
 
-def test_ids_of_the_same_commit_are_not_handed_out(running: RunningDatastore) -> None:
-    """Nor those of entities that are put together with the new ones."""
-    store = running.calls.stub
-    ahead = running.do(lambda: store._IdCounter("scattered"))
-    chosen = [ToScatteredId(count) for count in range(ahead, ahead + 3)]
+def test_ids_of_the_same_commit_are_not_allocated() -> None:
+    """A new entity gets no id of another entity that is put at the same time."""
     counter = MODELS[cloud]["Counter"]
-    entities = [counter(id=number, count=-1) for number in chosen]
+    entities = [counter(id=number, count=-1) for number in next_ids(3)]
     keys = cloud.put_multi([counter(count=1), *entities, counter(count=1)])
     assert len({key.id() for key in keys}) == 5
     assert [key.get().count for key in keys] == [1, -1, -1, -1, 1]
 
 
-@pytest.mark.parametrize(("writer", "reader"), DIRECTIONS, ids=DIRECTION_IDS)
+@both_directions
 def test_a_cursor_of_one_library_fits_the_other(writer: Any, reader: Any) -> None:
     """Pages go on where the other library's page ended, also in reversed order."""
     kind, same = MODELS[writer]["Counter"], MODELS[reader]["Counter"]
@@ -368,63 +390,53 @@ def increment(ndb: Any, amount: int = 1) -> None:
     counter.put()
 
 
-@pytest.mark.parametrize(("first", "second"), DIRECTIONS, ids=DIRECTION_IDS)
+@IMPATIENT
+@both_directions
 @pytest.mark.parametrize("in_transaction", [False, True], ids=["plain", "transaction"])
 def test_a_conflict_between_the_libraries_is_tried_again(
-    first: Any, second: Any, in_transaction: bool
+    writer: Any, reader: Any, in_transaction: bool
 ) -> None:
-    """A change by the other library in the middle makes the transaction run again."""
-    MODELS[first]["Counter"](id="x").put()
+    """A transaction runs again after the other library has overtaken it."""
+    MODELS[writer]["Counter"](id="x").put()
     runs: list[int] = []
 
     def conflict() -> None:
-        counter = MODELS[first]["Counter"].get_by_id("x")
-        if not runs:
-            if in_transaction:
-                second.transaction(lambda: increment(second, 100))
-            else:
-                increment(second, 100)
+        counter = MODELS[writer]["Counter"].get_by_id("x")
         runs.append(1)
+        if len(runs) == 1:
+            overtake = lambda: increment(reader, 100)  # noqa: E731
+            reader.transaction(overtake) if in_transaction else overtake()
         counter.count += 1
         counter.put()
 
-    first.transaction(conflict)
-    assert (len(runs), MODELS[second]["Counter"].get_by_id("x").count) == (2, 101)
+    writer.transaction(conflict)
+    assert (len(runs), MODELS[reader]["Counter"].get_by_id("x").count) == (2, 101)
 
 
-def test_no_update_is_lost_between_the_libraries(
-    running: RunningDatastore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Threads of both libraries add to one counter: each waits, or is run again.
-
-    On a loaded machine one waits too long, and fails at its commit: a queue would send
-    the task once more.
-    """
-    monkeypatch.setattr(transactions, "PATIENCE", 10.0)
+@pytest.mark.parametrize("running", [Limits(patience=10)], ids=[""], indirect=True)
+def test_no_update_is_lost_between_the_libraries(client: cloud.Client) -> None:
+    """Threads of both libraries add to one counter: each waits, or is run again."""
     MODELS[cloud]["Counter"](id="x").put()
-    client = running.client()
 
-    def with_cloud(_: int) -> None:
+    def with_cloud() -> None:
         with client.context(cache_policy=False):
             for _ in range(10):
                 cloud.transaction(lambda: increment(cloud), retries=20)
 
-    def with_bundled(_: int) -> None:
-        bundled.get_context().set_cache_policy(False)
-        bundled.get_context().set_memcache_policy(False)
+    def with_bundled() -> None:
+        without_caches()
         for _ in range(10):
             bundled.transaction(lambda: increment(bundled), retries=20)
 
+    work: list[Callable[[], None]] = [with_cloud, with_bundled] * 2
     with ThreadPoolExecutor(4) as executor:
-        work = [with_cloud, with_bundled, with_cloud, with_bundled]
-        for done in [executor.submit(one, 0) for one in work]:
+        for done in [executor.submit(one) for one in work]:
             done.result(60)
-    client.stub.close()
     assert MODELS[bundled]["Counter"].get_by_id("x").count == 40
 
 
 def test_every_type_of_property_is_compared() -> None:
-    """What both libraries offer is in the models that their tests compare."""
+    """The models above have every type of property that both libraries offer."""
 
     def properties(ndb: Any) -> set[str]:
         return {
@@ -438,9 +450,7 @@ def test_every_type_of_property_is_compared() -> None:
         for model in MODELS[bundled].values()
         for found in model._properties.values()
     }
-
-    # Property is abstract, ModelKey is every model's; a blob key has a test of its own
+    # Property is abstract, and every model has ModelKey; a blob key has its own test.
     without = {"Property", "ModelKey", "BlobKeyProperty"}
-    assert properties(bundled) & properties(cloud) - without == compared - {
-        "_ClassKeyProperty"
-    }
+    common = properties(bundled) & properties(cloud)
+    assert common - without == compared - {"_ClassKeyProperty"}
