@@ -8,7 +8,6 @@ import concurrent.futures
 import datetime
 import os
 import pickle
-import zlib
 from typing import Any
 
 import pytest
@@ -172,7 +171,7 @@ def test_deep_structures(client: ndb.Client, legacy: bool) -> None:
         assert [count("middles.inner.n", n) for n in (1, 3)] == [0, 1]
 
 
-# --- stored data ---------------------------------------------------------------------
+# --- data of older libraries ---------------------------------------------------------
 
 
 class Shade(ndb.Model):
@@ -183,12 +182,11 @@ class Shade(ndb.Model):
 
 
 class Stored(ndb.Model):
-    """Properties with a form in the store that a test looks at."""
+    """Properties that older libraries write in another form."""
 
     structured = ndb.StructuredProperty(Shade)
     structures = ndb.StructuredProperty(Shade, repeated=True)
     pickled = ndb.PickleProperty()
-    blob_zipped = ndb.BlobProperty(compressed=True)
 
 
 def test_data_of_older_libraries_can_be_read(context: Any) -> None:
@@ -209,17 +207,3 @@ def test_data_of_older_libraries_can_be_read(context: Any) -> None:
     structures = [(shade.name, shade.value) for shade in found.structures]
     assert structures == [("one", 1), ("two", None)]
     assert found.pickled == [1]
-
-
-def test_compressed_values_are_stored_compressed(
-    context: Any, running: RunningDatastore
-) -> None:
-    """The store has the bytes of zlib under the mark of version 3."""
-    Stored(id=1, blob_zipped=b"x" * 1000).put()
-    row = running.calls.stub.row("", ("Stored", 0, 1))
-    assert row is not None
-    (stored,) = [
-        item for item in row.record.entity.raw_property if item.name == "blob_zipped"
-    ]
-    assert stored.meaning_uri == "ZLIB"
-    assert zlib.decompress(stored.value.stringValue) == b"x" * 1000
