@@ -20,7 +20,7 @@ from tests.helpers.calls import APP_ID, PROJECT
 IMPATIENT = pytest.mark.parametrize(
     "running", [Limits(patience=0.05)], ids=["impatient"], indirect=True
 )
-"""Marks a test whose calls soon go on without a lock that another one holds."""
+"""Marks a test whose calls soon continue without a lock that another one holds."""
 
 
 class WatchedLocks(EntityGroupLocks):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gae_devserver.datastore.entity_locks import Owner
-from gae_devserver.datastore.property_index import Path, Row
+from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages, results
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.entity_writer import entity_to_v3
@@ -15,7 +15,7 @@ from gae_devserver.datastore_v1.errors import (
     check,
     refuse_if,
 )
-from gae_devserver.datastore_v1.keys import describe
+from gae_devserver.datastore_v1.keys import Address, describe
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
     groups_of,
@@ -39,7 +39,7 @@ class _Change:
     operation: str
     key: Any
     """The key as version 1."""
-    path: Path
+    address: Address
     reference: Any
     """The key as version 3."""
     entity: Any
@@ -49,11 +49,6 @@ class _Change:
     conflicting: bool = False
     conflict: Row | None = None
     """The entity whose version is not the expected one."""
-
-    @property
-    def place(self) -> tuple[str, Path]:
-        """The namespace and path: mutations of one entity have the same."""
-        return self.reference.name_space, self.path
 
 
 @dataclass
@@ -80,16 +75,16 @@ class Commit:
         key = mutation.delete if entity is None else entity.key
         partition = self.database.partition
         complete = True if operation in ("update", "delete") else None
-        path = partition.own_path(key, complete=complete, stored=True)
+        address = partition.address(key, complete=complete, stored=True)
         self._changes.append(
             _Change(
                 mutation=mutation,
                 operation=operation,
                 key=key,
-                path=path,
-                reference=partition.reference(key.partition_id.namespace_id, path),
+                address=address,
+                reference=partition.reference(*address),
                 entity=entity,
-                allocated=path[-1] == 0,
+                allocated=address[1][-1] == 0,
             )
         )
 
@@ -99,33 +94,34 @@ class Commit:
         A new entity never gets the id of another entity in the same commit.
         """
         partition, store = self.database.partition, self.database.store
-        taken = {change.place for change in self._changes}
+        taken = {change.address for change in self._changes}
         for change in self._changes:
             last = change.reference.path.element[-1]
-            while change.allocated and change.place in taken:
+            while change.allocated and change.address in taken:
                 last.ClearField("id")
                 store._AllocateIds([change.reference])
-                change.path = (*change.path[:-1], last.id)
+                namespace, path = change.address
+                change.address = namespace, (*path[:-1], last.id)
             if change.entity is not None:
                 change.entity = entity_to_v3(change.entity, partition, change.reference)
         self._check_sequence()
 
     def _check_sequence(self) -> None:
         """Refuse mutations that cannot follow each other on one entity."""
-        before: dict[tuple[str, Path], str] = {}
+        before: dict[Address, str] = {}
         for change in self._changes:
-            if change.place in before:
+            if change.address in before:
                 check(
                     self.transaction is not None,
                     "A non-transactional commit may not contain multiple mutations"
                     " affecting the same entity.",
                 )
-                pair = (before[change.place], change.operation)
+                pair = (before[change.address], change.operation)
                 check(
                     pair not in _NOT_IN_SEQUENCE,
                     f"Cannot {' then '.join(pair)} an entity in the same request.",
                 )
-            before[change.place] = change.operation
+            before[change.address] = change.operation
 
     async def apply(self, response: Any) -> None:
         """Wait for locks, then carry out everything at once.
@@ -152,11 +148,11 @@ class Commit:
             self.database.locks.release(owner)
 
     def _apply_now(self, response: Any) -> None:
-        final: dict[tuple[str, Path], _Change] = {}
+        final: dict[Address, _Change] = {}
         for change in self._changes:
             self._check_existence(change, final)
             if not change.conflicting:
-                final[change.place] = change
+                final[change.address] = change
         writes = [change for change in final.values() if change.entity is not None]
         deletes = [change for change in final.values() if change.entity is None]
         version = self.database.store.write(
@@ -167,11 +163,9 @@ class Commit:
             self._write_result(change, version, response.mutation_results.add())
         results.set_time(version, response.commit_time)
 
-    def _check_existence(
-        self, change: _Change, final: dict[tuple[str, Path], _Change]
-    ) -> None:
-        row = self.database.store.row(*change.place)
-        earlier = final.get(change.place)
+    def _check_existence(self, change: _Change, final: dict[Address, _Change]) -> None:
+        row = self.database.store.row(*change.address)
+        earlier = final.get(change.address)
         exists = row is not None if earlier is None else earlier.entity is not None
         if change.operation == "insert" and exists:
             raise AlreadyExistsError(f"entity already exists: {describe(change.key)}")
@@ -186,12 +180,12 @@ class Commit:
 
     def _write_result(self, change: _Change, version: int, into: Any) -> None:
         if change.allocated:
-            self.database.partition.write_key(*change.place, into.key)
+            self.database.partition.write_key(*change.address, into.key)
         row = change.conflict
         if change.conflicting:
             into.conflict_detected = True
         else:
-            row = self.database.store.row(*change.place)
+            row = self.database.store.row(*change.address)
         if row is not None:
             metadata = row.record.metadata
             into.version = metadata.updated_version

@@ -10,7 +10,6 @@ from typing import Any
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.datastore.property_index import Path, add_path
-from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
@@ -19,6 +18,9 @@ from gae_devserver.datastore_v1.errors import (
 
 MAX_NAME_BYTES = 1500
 MAX_PATH_LENGTH = 100
+
+Address = tuple[str, Path]
+"""Namespace and path, which identify an entity of a database."""
 
 _NAMESPACE = re.compile(r"[0-9A-Za-z._-]{0,100}")
 _DATABASE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})?")
@@ -142,18 +144,17 @@ class Partition:
         )
         return tuple(flat)
 
-    def own_path(
+    def address(
         self, key: Any, *, complete: bool | None = True, stored: bool = False
-    ) -> Path:
-        """Return the path of a key that must be in this partition."""
+    ) -> Address:
+        """Return the address of a key that must be in this partition."""
         self.check_own(key.partition_id)
-        if stored:
-            namespace = key.partition_id.namespace_id
-            check(
-                not is_reserved(namespace),
-                f'The namespace id "{namespace}" is reserved.',
-            )
-        return self.path(key, complete=complete, stored=stored)
+        namespace = key.partition_id.namespace_id
+        check(
+            not (stored and is_reserved(namespace)),
+            f'The namespace id "{namespace}" is reserved.',
+        )
+        return namespace, self.path(key, complete=complete, stored=stored)
 
     def reference(self, namespace: str, path: Path) -> Any:
         """Return a key of version 3."""
@@ -168,12 +169,6 @@ class Partition:
     def write_key(self, namespace: str, path: Path, into: Any) -> None:
         """Write a key of version 1 into an empty one."""
         write_key(self.project, self.database, namespace, path, into)
-
-    def key(self, namespace: str, path: Path) -> Any:
-        """Return a key of version 1."""
-        key = messages.Key()
-        self.write_key(namespace, path, key)
-        return key
 
 
 def write_key(

@@ -19,7 +19,7 @@ class Limits:
 
     Cloud NDB runs two transactions in one thread and blocks the thread at each call:
     the one that has the lock cannot go on while the other waits for it. A transaction
-    of a killed process never goes on.
+    of a killed process never continues.
     """
     batch_results: int = 1000
     batch_bytes: int = 2 * 2**20
@@ -30,7 +30,7 @@ class Limits:
 
     @property
     def longest_wait(self) -> float:
-        """Seconds after which a transaction goes on without the lock.
+        """Seconds after which a call continues without the lock.
 
         It includes the time that those before it in the queue take.
         """

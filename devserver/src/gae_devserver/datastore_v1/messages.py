@@ -39,10 +39,7 @@ def _message(module: str, name: str) -> Any:
 
 
 Entity = _message("entity", "Entity")
-Key = _message("entity", "Key")
-Value = _message("entity", "Value")
 EntityResult = _message("query", "EntityResult")
-Query = _message("query", "Query")
 PropertyFilter = _message("query", "PropertyFilter")
 CompositeFilter = _message("query", "CompositeFilter")
 PropertyOrder = _message("query", "PropertyOrder")

@@ -287,7 +287,7 @@ class _Filters:
             f"The query namespace is '{self._namespace}' but __key__ filter namespace"
             f" is '{namespace}'.",
         )
-        return self._partition.own_path(key)
+        return self._partition.address(key)[1]
 
     def _check_combination(self) -> None:
         negative = [

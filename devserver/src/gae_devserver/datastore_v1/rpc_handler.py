@@ -15,7 +15,7 @@ from gae_devserver.storage.storage import StorageError
 logger = logging.getLogger("gae_devserver")
 
 SHORTEST_TIME = 0.001
-"""Seconds; gRPC rounds a deadline up to milliseconds."""
+"""Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
 
 Rpc = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response."""

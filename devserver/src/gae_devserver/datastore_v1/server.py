@@ -162,18 +162,13 @@ class DatastoreV1:
         partition = database.partition
         mask = results.mask_of(request)
         # A repeated key has one result.
-        keys = list(
-            dict.fromkeys(
-                (key.partition_id.namespace_id, partition.own_path(key))
-                for key in request.keys
-            )
-        )
+        addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None:
             with self._ended_if_aborted(transaction):
-                await transaction.read_keys(keys)
+                await transaction.read_keys(addresses)
         size = 0
-        for namespace, path in keys:
+        for namespace, path in addresses:
             if size > database.limits.batch_bytes:
                 partition.write_key(namespace, path, response.deferred.add())
                 continue
@@ -280,14 +275,10 @@ class DatastoreV1:
     async def _allocate_ids(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        keys = [
-            (
-                key.partition_id.namespace_id,
-                partition.own_path(key, complete=False, stored=True),
-            )
-            for key in request.keys
+        addresses = [
+            partition.address(key, complete=False, stored=True) for key in request.keys
         ]
-        for namespace, path in keys:
+        for namespace, path in addresses:
             reference = partition.reference(namespace, path)
             reference.path.element[-1].ClearField("id")
             database.store._AllocateIds([reference])
@@ -297,15 +288,12 @@ class DatastoreV1:
     async def _reserve_ids(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        keys = [
-            (key.partition_id.namespace_id, partition.own_path(key, stored=True))
-            for key in request.keys
-        ]
+        addresses = [partition.address(key, stored=True) for key in request.keys]
         # Negative ids are never allocated, so there is no need to reserve them.
         database.store._AllocateIds(
             [
                 partition.reference(namespace, (kind, 0, number))
-                for namespace, path in keys
+                for namespace, path in addresses
                 for kind, named, number in zip(*[iter(path)] * 3, strict=True)
                 if not named and number > 0
             ]

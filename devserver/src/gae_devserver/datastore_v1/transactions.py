@@ -15,7 +15,6 @@ from typing import Any
 from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
 from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
-from gae_devserver.datastore.property_index import Path
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.errors import (
     AbortedError,
@@ -23,6 +22,7 @@ from gae_devserver.datastore_v1.errors import (
     UnimplementedError,
     check,
 )
+from gae_devserver.datastore_v1.keys import Address
 
 _CLOSED = "The referenced transaction has expired or is no longer valid."
 
@@ -55,7 +55,7 @@ class Transaction:
         """The entities that it reads."""
         return self.snapshot or self.database.store
 
-    async def read_keys(self, keys: Iterable[tuple[str, Path]]) -> None:
+    async def read_keys(self, keys: Iterable[Address]) -> None:
         """Lock the entity groups of keys, and record that they were read."""
         if self.snapshot is not None:
             return
@@ -119,7 +119,7 @@ def groups_of(references: Iterable[Any]) -> set[bytes]:
 async def wait_for_locks(
     database: Database, owner: Owner, groups: Iterable[bytes]
 ) -> None:
-    """Take locks for `owner`, or go on without those that take too long."""
+    """Take locks for `owner`, or continue without those that take too long."""
     locks = database.locks
     # In sorted order, two writers of the same groups never wait for each other.
     wanted = sorted(groups)

@@ -377,7 +377,7 @@ def test_ids_of_the_same_commit_are_not_allocated() -> None:
 
 @both_directions
 def test_a_cursor_of_one_library_fits_the_other(writer: Any, reader: Any) -> None:
-    """Pages go on where the other library's page ended, also in reversed order."""
+    """Pages continue where the other library's page ended, also in reversed order."""
     kind, same = MODELS[writer]["Counter"], MODELS[reader]["Counter"]
     writer.put_multi([kind(count=n) for n in range(12)])
     _, cursor, _ = kind.query().order(kind.count).fetch_page(5)

@@ -324,6 +324,14 @@ def test_projections(items: list[Item]) -> None:
     assert keys == [items[n].key for n in (9, 8, 6)]
 
 
+def test_a_projected_user_has_no_other_id(raw: RawClient) -> None:
+    """The index has the id that the bundled API synthesizes for a user without one."""
+    raw.upsert(entity(key("A", 1), u=user("a@b")), entity(key("A", 2), u=user("b@b")))
+    found = raw.run("A", projection=("u",)).entity_results
+    users = [result.entity.properties["u"].entity_value for result in found]
+    assert [sorted(one.properties) for one in users] == [["auth_domain", "email"]] * 2
+
+
 def test_each_value_of_a_list_is_projected_for_itself(items: list[Item]) -> None:
     """A projected list gives a result for each of its values."""
     query = Item.query(Item.n < 2).order(Item.n, Item.tags)
@@ -520,7 +528,7 @@ def test_projected_values_are_in_order(size: int, down: bool) -> None:
 
 
 def test_a_cursor_outlives_its_entity(items: list[Item]) -> None:
-    """A page goes on in the right place after the entity at the cursor was deleted."""
+    """A page continues in the right place after its cursor's entity was deleted."""
     query = Item.query().order(Item.n)
     _, cursor, _ = query.fetch_page(4)
     items[3].key.delete()

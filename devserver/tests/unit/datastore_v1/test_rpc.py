@@ -28,7 +28,7 @@ Status = grpc.StatusCode
 def test_bytes_that_are_no_request_are_refused(
     raw: RawClient, rpc: str, data: bytes
 ) -> None:
-    """Garbage in place of a message is the client's error; the server goes on."""
+    """Garbage in place of a message is the client's error; the server continues."""
     with pytest.raises(grpc.RpcError) as error:
         raw.bytes(rpc, data)
     assert error.value.code() in {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED}

@@ -320,7 +320,7 @@ def test_a_write_waits_for_the_one_that_has_read(
 @IMPATIENT
 @pytest.mark.parametrize("of", [A1, A2], ids=["entity", "missing-entity"])
 def test_a_transaction_does_not_wait_for_ever(raw: RawClient, of: Any) -> None:
-    """It goes on without the lock, and its commit is aborted if another wrote first."""
+    """It continues without the lock; its commit is aborted if another wrote first."""
     first, second = begin(raw), begin(raw)
     assert read(raw, first, of) == read(raw, second, of)
     write(raw, first, 2, of)
