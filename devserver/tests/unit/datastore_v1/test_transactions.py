@@ -445,7 +445,7 @@ def test_how_long_a_transaction_lasts(step: int, lasts: int) -> None:
         database = databases.get(Partition(APP_ID, ""))
         transactions = Transactions()
         transaction = transactions.begin(database, TransactionOptions.pb()())
-        while transactions:
+        while transactions and loop.ahead < 1000:
             transactions.get(database, transaction.id)
             loop.ahead += step
             await settled()
