@@ -1,4 +1,4 @@
-"""Messages of google.datastore.v1 with unforeseen contents, half of them sensible."""
+"""Messages of google.datastore.v1 with random contents, half of them sensible."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from tests.helpers.calls import PROJECT
 _DEPTH = 7
 _TEXTS = ["", "a", "b", "a.b", "__key__", "__kind__", "__a__", "é", "\x00", "x" * 1600]
 _KNOWN: dict[str, list[Any]] = {
-    # nearly always right: else a request would end where this is checked
+    # Nearly always right, so that most requests get past the first checks.
     "project_id": [PROJECT] * 40 + ["", "other", "é"],
     "database_id": [""] * 40 + ["other", "(default)", "Ä"],
     "namespace_id": [""] * 10 + ["n", "a b", "é"],
@@ -26,13 +26,33 @@ _KNOWN: dict[str, list[Any]] = {
     "nanos": [0, 1, 999_999_999, -1, 2**31 - 1],
 }
 _RARE = {
-    *("gql_query", "explain_options", "property_transforms", "property_mask", "mask"),
-    *("read_time", "find_nearest", "base_version", "update_time", "database_id"),
+    "gql_query",
+    "explain_options",
+    "property_transforms",
+    "property_mask",
+    "mask",
+    "read_time",
+    "find_nearest",
+    "base_version",
+    "update_time",
+    "database_id",
 }
-"""Fields that end most requests at once, or that are hardly ever set."""
+"""Fields with which most requests are refused at once, or that are hardly ever set."""
 _USUAL = {
-    *("project_id", "path", "kind", "name", "key", "keys", "op", "property", "value"),
-    *("mutations", "aggregations", "nested_query", "mode", "filters"),
+    "project_id",
+    "path",
+    "kind",
+    "name",
+    "key",
+    "keys",
+    "op",
+    "property",
+    "value",
+    "mutations",
+    "aggregations",
+    "nested_query",
+    "mode",
+    "filters",
 }
 """Fields without which most requests are refused."""
 _NUMBERS = [0, 1, 2, 3, -1, 10, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)]
@@ -40,7 +60,7 @@ _NUMBERS = [0, 1, 2, 3, -1, 10, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)]
 
 @st.composite
 def contents(draw: st.DrawFn, message: Any, depth: int = 0) -> None:
-    """Set some fields of a message, at most one of each oneof."""
+    """Set some fields of a message, and at most one of each oneof."""
     descriptor = message.DESCRIPTOR
     chosen = {oneof.name: _choose(draw, oneof) for oneof in descriptor.oneofs}
     for field in descriptor.fields:
@@ -55,11 +75,10 @@ def contents(draw: st.DrawFn, message: Any, depth: int = 0) -> None:
 
 
 def _choose(draw: st.DrawFn, oneof: Any) -> str | None:
-    """Draw which field of a oneof to set, mostly one that leads further."""
+    """Draw the field of a oneof to set, usually a common one."""
     names = [field.name for field in oneof.fields]
     usual = [name for name in names if name not in _RARE]
-    chosen: str | None = draw(st.sampled_from([*usual * 20, *names, None]))
-    return chosen
+    return draw(st.sampled_from([*usual * 20, *names, None]))
 
 
 def _set(draw: st.DrawFn, message: Any, field: Any, depth: int) -> None:
@@ -77,7 +96,7 @@ def _set(draw: st.DrawFn, message: Any, field: Any, depth: int) -> None:
             part = getattr(message, field.name)[name]
             draw(contents(part, depth + 1))
     elif field.is_repeated:
-        # a query has one kind; anything else has more parts
+        # A query has one kind; other repeated fields may have more parts.
         most = 1 if field.name == "kind" and draw(st.integers(0, 9)) else 2
         for _ in range(draw(st.integers(field.name in _USUAL, most))):
             draw(contents(getattr(message, field.name).add(), depth + 1))
@@ -88,12 +107,12 @@ def _set(draw: st.DrawFn, message: Any, field: Any, depth: int) -> None:
 
 
 def _values(field: Any) -> st.SearchStrategy[Any]:
-    """Return the values that fit a field's type, though perhaps nothing else."""
+    """Return values of a field's type, which may make no sense otherwise."""
     if field.name in _KNOWN:
         return st.sampled_from(_KNOWN[field.name])
     if field.enum_type is not None:
         numbers = [value.number for value in field.enum_type.values]
-        # enums are open: a newer client may send values that are not known here
+        # Enums are open: a newer client may send values that are unknown here.
         return st.sampled_from([*numbers[1:] * 20, *numbers, 99])
     kind = field.cpp_type
     if kind == field.CPPTYPE_STRING:

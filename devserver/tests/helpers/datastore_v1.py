@@ -1,4 +1,4 @@
-"""Calls of Cloud Datastore's API over gRPC, as they are on the wire."""
+"""Calls of Cloud Datastore's API over gRPC, and the messages that they send."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.helpers.calls import PROJECT
 
 
 class RawClient:
-    """Sends requests as they are, so that a test can send wrong ones."""
+    """Sends requests unchecked, so that a test can send invalid ones."""
 
     def __init__(self, host: str) -> None:
         self._channel = grpc.insecure_channel(host)
@@ -22,8 +22,7 @@ class RawClient:
     def bytes(self, rpc: str, data: bytes) -> bytes:
         """Send bytes and return bytes."""
         call: Any = self._channel.unary_unary(f"/google.datastore.v1.Datastore/{rpc}")
-        answer: bytes = call(data, timeout=20)
-        return answer
+        return call(data, timeout=20)
 
     def call(self, rpc: str, **fields: Any) -> Any:
         """Make a call with the fields of its request."""
@@ -33,7 +32,7 @@ class RawClient:
         return getattr(datastore_pb, f"{rpc}Response").deserialize(data)
 
     def error(self, rpc: str, **fields: Any) -> tuple[grpc.StatusCode, str]:
-        """Return the status and text of a call that has to fail."""
+        """Return the status and text of a call that must fail."""
         try:
             answer = self.call(rpc, **fields)
         except grpc.RpcError as error:
@@ -41,7 +40,7 @@ class RawClient:
         raise AssertionError(f"{rpc} answered {answer}")
 
     def commit(self, *mutations: Any, **fields: Any) -> Any:
-        """Commit without a transaction, unless `fields` name one."""
+        """Commit, without a transaction unless `fields` name one."""
         mode = 1 if "transaction" in fields else 2
         return self.call("Commit", **{"mode": mode, "mutations": mutations, **fields})
 
@@ -56,7 +55,7 @@ class RawClient:
     def run_error(
         self, kind: str | None = None, namespace: str = "", **query: Any
     ) -> tuple[grpc.StatusCode, str]:
-        """Return the status and text of a query that has to fail."""
+        """Return the status and text of a query that must fail."""
         return self.error("RunQuery", **query_fields(kind, namespace, **query))
 
 
@@ -70,7 +69,7 @@ def query_fields(
     distinct: tuple[str, ...] = (),
     **query: Any,
 ) -> dict[str, Any]:
-    """Return the fields of a RunQueryRequest; "-a" orders by a, largest first."""
+    """Return the fields of a RunQueryRequest; the order "-a" is descending."""
     if kind is not None:
         query["kind"] = [{"name": kind}]
     query["order"] = [
@@ -89,7 +88,7 @@ def query_fields(
 
 
 def key(*path: Any, namespace: str = "", database: str = "") -> Any:
-    """Return a key; a path that ends with a kind is incomplete."""
+    """Return a key, which is incomplete if its path ends with a kind."""
     elements = []
     for place in range(0, len(path), 2):
         element = {"kind": path[place]}
@@ -107,7 +106,7 @@ def key(*path: Any, namespace: str = "", database: str = "") -> Any:
 
 
 def value(content: Any, **fields: Any) -> Any:
-    """Return a value of the type that fits."""
+    """Return a value of the type of `content`."""
     match content:
         case entity_pb.Value():
             return content
@@ -133,8 +132,30 @@ def value(content: Any, **fields: Any) -> Any:
     raise TypeError(content)
 
 
+def timestamp(seconds: int, nanos: int = 0, **fields: Any) -> Any:
+    """Return a timestamp value."""
+    content = {"seconds": seconds, "nanos": nanos}
+    return entity_pb.Value(timestamp_value=content, **fields)
+
+
+def point(latitude: float, longitude: float) -> Any:
+    """Return a value with a geographical point."""
+    content = {"latitude": latitude, "longitude": longitude}
+    return entity_pb.Value(geo_point_value=content)
+
+
+def user(email: str, **properties: str) -> Any:
+    """Return a user value; its only other property is user_id."""
+    properties |= {"email": email, "auth_domain": email.partition("@")[2]}
+    unindexed = {
+        name: value(content, exclude_from_indexes=True)
+        for name, content in properties.items()
+    }
+    return value(entity(None, **unindexed), meaning=20)
+
+
 def entity(of: Any = None, **properties: Any) -> Any:
-    """Return an entity."""
+    """Return an entity with a key, or an embedded one."""
     values = {name: value(content) for name, content in properties.items()}
     return entity_pb.Entity(key=of, properties=values)
 

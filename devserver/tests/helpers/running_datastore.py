@@ -1,38 +1,73 @@
-"""A datastore for both libraries: Cloud NDB by gRPC, the bundled NDB by calls."""
+"""A datastore for both libraries: Cloud NDB over gRPC, the bundled NDB by calls."""
 
 import asyncio
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from google.appengine.api import apiproxy_rpc, apiproxy_stub_map
 from google.cloud import ndb
 
+from gae_devserver.datastore.entity_locks import EntityGroupLocks, Owner
+from gae_devserver.datastore_v1.limits import Limits
+from gae_devserver.testing import wait_until
 from gae_devserver.testing.datastore import DatastoreThread
 from tests.helpers.calls import APP_ID, PROJECT
+
+IMPATIENT = pytest.mark.parametrize(
+    "running", [Limits(patience=0.05)], ids=["impatient"], indirect=True
+)
+"""Marks a test whose calls soon continue without a lock that another one holds."""
+
+
+class WatchedLocks(EntityGroupLocks):
+    """Locks that show how many calls wait for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = 0
+
+    async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
+        """Take locks."""
+        self.waiting += 1
+        try:
+            await super().acquire(owner, groups)
+        finally:
+            self.waiting -= 1
 
 
 class RunningDatastore(DatastoreThread):
     """A datastore on a free port, with clients of both kinds."""
 
     def __init__(self, **options: Any) -> None:
-        """Start it; `options` are those of `DatastoreV1`."""
+        """Start it with options of `DatastoreV1`."""
         self._tickets = itertools.count()
-        super().__init__(PROJECT, **options)
+        self.locks = WatchedLocks()
+        super().__init__(PROJECT, locks=self.locks, **options)
+
+    def is_idle(self) -> bool:
+        """Return whether no transaction is open and no lock is held."""
+        return self.do(lambda: not (self.server.open_transactions or self.locks.held))
+
+    def wait_for_waiter(self) -> None:
+        """Return as soon as a call waits for a lock."""
+        wait_until(lambda: self.do(lambda: self.locks.waiting), "a call that waits")
 
     def client(self, **options: Any) -> ndb.Client:
-        """Return a Cloud NDB client, which only needs the address."""
+        """Return a Cloud NDB client, which needs only the address."""
         os.environ["DATASTORE_EMULATOR_HOST"] = self.host
         return ndb.Client(project=PROJECT, **options)
 
     @contextmanager
     def bundled(self) -> Iterator[None]:
-        """Let `google.appengine.ext.ndb` of this thread use the same store."""
-        ticket = f"request{next(self._tickets)}"
+        """Let `google.appengine.ext.ndb` of this process use the same store."""
         before = apiproxy_stub_map.apiproxy
-        apiproxy_stub_map.apiproxy = _StubMap(self, ticket)
+        apiproxy_stub_map.apiproxy = apiproxy_stub_map.APIProxyStubMap(
+            _Stub(self, f"request{next(self._tickets)}")
+        )
         os.environ["GAE_APPLICATION"] = os.environ["APPLICATION_ID"] = APP_ID
         try:
             yield
@@ -40,15 +75,9 @@ class RunningDatastore(DatastoreThread):
             apiproxy_stub_map.apiproxy = before
 
 
-class _StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
-    """Hands calls of one request to the server's loop."""
-
-    def __init__(self, running: RunningDatastore, ticket: str) -> None:
-        super().__init__()
-        self.GetStub = lambda service: _Stub(running, ticket)
-
-
 class _Stub:
+    """Hands the calls of one request to the datastore's loop."""
+
     def __init__(self, running: RunningDatastore, ticket: str) -> None:
         self._running = running
         self._ticket = ticket

@@ -53,7 +53,7 @@ def aggregated_properties(aggregations: Any) -> list[str]:
 
 
 def aggregate(hits: Iterator[Hit], aggregations: Any, into: Any) -> None:
-    """Write the results of aggregations over `hits`, by their aliases."""
+    """Write the results of aggregations over `hits` into a map from alias to value."""
     found = list(hits)
     unnamed = 0
     for item in aggregations:
@@ -98,7 +98,7 @@ def _write_average(numbers: list[int | float], into: Any) -> None:
 
 
 def _total(numbers: list[int | float]) -> int | float:
-    # as doubles, the integers would lose what the largest of them differ in
+    # Add integers as integers: as doubles, the largest ones would lose digits.
     integers = sum(number for number in numbers if isinstance(number, int))
     doubles = [number for number in numbers if isinstance(number, float)]
     if not doubles:
@@ -106,5 +106,5 @@ def _total(numbers: list[int | float]) -> int | float:
     try:
         return math.fsum([*doubles, integers])
     except (OverflowError, ValueError):
-        # too large for a double, or infinities of both signs
+        # The sum is too large for a double, or has infinities of both signs.
         return sum(doubles, float(integers))

@@ -1,9 +1,8 @@
-"""Carries out mutations: all of a commit, or none."""
+"""Carries out the mutations of a commit: all of them or none."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.entity_locks import Owner
 from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages, results
@@ -16,7 +15,7 @@ from gae_devserver.datastore_v1.errors import (
     check,
     refuse_if,
 )
-from gae_devserver.datastore_v1.keys import describe
+from gae_devserver.datastore_v1.keys import Address, describe
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
     groups_of,
@@ -34,37 +33,38 @@ _NOT_IN_SEQUENCE = {
 
 @dataclass
 class _Change:
-    """One mutation, translated."""
+    """One mutation, checked and converted."""
 
     mutation: Any
     operation: str
     key: Any
-    """Of version 1."""
-    namespace: str
-    path: Path
+    """The key as version 1."""
+    address: Address
     reference: Any
-    """The key of version 3."""
+    """The key as version 3."""
     entity: Any
-    """Of version 1, and then, for the store, of version 3; None to delete."""
+    """The entity as version 1, after `prepare` as version 3; None to delete."""
     allocated: bool
-    conflict: Row | None = None
+    """Whether the dev server chooses the id."""
     conflicting: bool = False
+    conflict: Row | None = None
+    """The entity whose version is not the expected one."""
 
 
 @dataclass
 class Commit:
-    """A commit: made from a request, then applied once the locks are there."""
+    """The mutations of one commit, added one by one, then applied at once."""
 
     database: Database
     transaction: Transaction | None
     _changes: list[_Change] = field(default_factory=list)
 
     def add(self, mutation: Any) -> None:
-        """Take a mutation, checked and translated.
+        """Check and convert a mutation.
 
         Raises:
-            InvalidArgumentError: it can never be carried out.
-            UnimplementedError: it has a part that is missing here.
+            InvalidArgumentError: the mutation can never be carried out.
+            UnimplementedError: it uses a part of the API that the dev server lacks.
         """
         refuse_if(mutation.property_transforms, "property_transforms")
         refuse_if(mutation.HasField("property_mask"), "property_mask of a mutation")
@@ -75,58 +75,61 @@ class Commit:
         key = mutation.delete if entity is None else entity.key
         partition = self.database.partition
         complete = True if operation in ("update", "delete") else None
-        path = partition.own_path(key, complete=complete, stored=True)
-        namespace = key.partition_id.namespace_id
-        reference = partition.reference(namespace, path)
+        address = partition.address(key, complete=complete, stored=True)
         self._changes.append(
             _Change(
-                *(mutation, operation, key, namespace, path),
-                *(reference, entity, path[-1] == 0),
+                mutation=mutation,
+                operation=operation,
+                key=key,
+                address=address,
+                reference=partition.reference(*address),
+                entity=entity,
+                allocated=address[1][-1] == 0,
             )
         )
 
     def prepare(self) -> None:
-        """Complete the keys, once all mutations are taken, and translate the entities.
+        """Allocate ids after all mutations were added, and convert the entities.
 
-        A new entity gets no id that an entity of the same commit brings along.
+        A new entity never gets the id of another entity in the same commit.
         """
         partition, store = self.database.partition, self.database.store
-        taken = {(change.namespace, change.path) for change in self._changes}
+        taken = {change.address for change in self._changes}
         for change in self._changes:
             last = change.reference.path.element[-1]
-            while change.allocated and (change.namespace, change.path) in taken:
+            while change.allocated and change.address in taken:
                 last.ClearField("id")
                 store._AllocateIds([change.reference])
-                change.path = (*change.path[:-1], last.id)
+                namespace, path = change.address
+                change.address = namespace, (*path[:-1], last.id)
             if change.entity is not None:
                 change.entity = entity_to_v3(change.entity, partition, change.reference)
         self._check_sequence()
 
     def _check_sequence(self) -> None:
         """Refuse mutations that cannot follow each other on one entity."""
-        before: dict[tuple[str, Path], str] = {}
+        before: dict[Address, str] = {}
         for change in self._changes:
-            key = (change.namespace, change.path)
-            if key in before:
+            if change.address in before:
                 check(
                     self.transaction is not None,
                     "A non-transactional commit may not contain multiple mutations"
                     " affecting the same entity.",
                 )
-                pair = (before[key], change.operation)
+                pair = (before[change.address], change.operation)
                 check(
                     pair not in _NOT_IN_SEQUENCE,
                     f"Cannot {' then '.join(pair)} an entity in the same request.",
                 )
-            before[key] = change.operation
+            before[change.address] = change.operation
 
     async def apply(self, response: Any) -> None:
         """Wait for locks, then carry out everything at once.
 
         Raises:
-            AbortedError: what the transaction has read has changed.
-            AlreadyExistsError: an insert found an entity.
-            NotFoundError: an update found none.
+            AbortedError: entities that the transaction read have changed.
+            AlreadyExistsError: the entity of an insert exists.
+            NotFoundError: the entity of an update does not exist.
         """
         if self.transaction is not None:
             await self.transaction.lock(change.reference for change in self._changes)
@@ -145,11 +148,11 @@ class Commit:
             self.database.locks.release(owner)
 
     def _apply_now(self, response: Any) -> None:
-        final: dict[tuple[str, Path], _Change] = {}
+        final: dict[Address, _Change] = {}
         for change in self._changes:
             self._check_existence(change, final)
             if not change.conflicting:
-                final[change.namespace, change.path] = change
+                final[change.address] = change
         writes = [change for change in final.values() if change.entity is not None]
         deletes = [change for change in final.values() if change.entity is None]
         version = self.database.store.write(
@@ -160,17 +163,15 @@ class Commit:
             self._write_result(change, version, response.mutation_results.add())
         results.set_time(version, response.commit_time)
 
-    def _check_existence(
-        self, change: _Change, final: dict[tuple[str, Path], _Change]
-    ) -> None:
-        key = (change.namespace, change.path)
-        row = self.database.store.row(*key)
-        exists = final[key].entity is not None if key in final else row is not None
+    def _check_existence(self, change: _Change, final: dict[Address, _Change]) -> None:
+        row = self.database.store.row(*change.address)
+        earlier = final.get(change.address)
+        exists = row is not None if earlier is None else earlier.entity is not None
         if change.operation == "insert" and exists:
             raise AlreadyExistsError(f"entity already exists: {describe(change.key)}")
         if change.operation == "update" and not exists:
             raise NotFoundError(f"no entity to update: {describe(change.key)}")
-        if key not in final and _conflicts(change.mutation, row):
+        if earlier is None and _conflicts(change.mutation, row):
             if change.mutation.conflict_resolution_strategy == _FAIL:
                 raise AbortedError(
                     f"the entity has another version: {describe(change.key)}"
@@ -178,14 +179,13 @@ class Commit:
             change.conflicting, change.conflict = True, row
 
     def _write_result(self, change: _Change, version: int, into: Any) -> None:
-        partition = self.database.partition
         if change.allocated:
-            partition.write_key(change.namespace, change.path, into.key)
+            self.database.partition.write_key(*change.address, into.key)
         row = change.conflict
         if change.conflicting:
             into.conflict_detected = True
         else:
-            row = self.database.store.row(change.namespace, change.path)
+            row = self.database.store.row(*change.address)
         if row is not None:
             metadata = row.record.metadata
             into.version = metadata.updated_version
@@ -196,11 +196,11 @@ class Commit:
 
 
 def _conflicts(mutation: Any, row: Row | None) -> bool:
-    """Tell whether a mutation expects another version than there is."""
+    """Return whether a mutation expects another version than the stored one."""
     match mutation.WhichOneof("conflict_detection_strategy"):
         case "base_version":
             now = row.record.metadata.updated_version if row else 0
-            return bool(mutation.base_version != now)
+            return mutation.base_version != now
         case "update_time":
             expected = mutation.update_time
             stated = expected.seconds * 1000 + expected.nanos // 10**6

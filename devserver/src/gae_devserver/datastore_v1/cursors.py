@@ -1,7 +1,7 @@
-"""Query cursors: where in the order of its results a query goes on.
+"""Query cursors: the place in the order of its results at which a query continues.
 
-A cursor holds the values by which its result was sorted, so it is exact even when
-that entity has changed or gone. The form is that of the bundled API's cursors.
+A cursor holds the values by which its result was sorted, so it stays exact even when
+that entity is changed or deleted. The bundled API's cursors have the same form.
 """
 
 from typing import NamedTuple
@@ -24,19 +24,19 @@ class Place(NamedTuple):
     """A place between two results of a query."""
 
     position: Position
-    """Of the result that the cursor was made at."""
+    """That of the result at which the cursor was made."""
     before: bool
-    """Whether that result comes behind the place."""
+    """Whether the place is before that result, not after it."""
 
 
 def encode(
     position: Position, orders: tuple[Order, ...], namespace: str, partition: Partition
 ) -> bytes:
-    """Return the cursor that points behind a result."""
+    """Return the cursor that points to the place after a result."""
     cursor = datastore_pb.CompiledCursor()
     place = cursor.postfix_position
     place.before = False
-    # behind a result of descending order is before it in ascending order
+    # After a result in descending order is before it in ascending order.
     place.before_ascending = orders[0][1]
     for (name, _), value in zip(orders, position, strict=True):
         if name == KEY_PROPERTY:
@@ -45,18 +45,17 @@ def encode(
             item = place.index_value.add(property_name=name)
             item.value.SetInParent()
             property_value(value, item.value)
-    encoded: bytes = cursor.SerializeToString()
-    return encoded
+    return cursor.SerializeToString()
 
 
 def decode(cursor: bytes, orders: tuple[Order, ...]) -> Place:
     """Return the place that a cursor points to.
 
-    The query may be the one of the cursor in reversed order: the results that came
-    before the place then come behind it.
+    The query may have the reversed order of the cursor's query: the results that came
+    before the place then come after it.
 
     Raises:
-        InvalidArgumentError: it is no cursor, or that of another query.
+        InvalidArgumentError: the bytes are no cursor, or one of another query.
     """
     try:
         place = datastore_pb.CompiledCursor.FromString(cursor).postfix_position

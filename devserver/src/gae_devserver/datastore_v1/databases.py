@@ -1,4 +1,4 @@
-"""The databases of the project: the bundled API's own, and named ones."""
+"""The databases of the project: the default one, for both APIs, and named ones."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.datastore_v1.limits import Limits
 from gae_devserver.storage.storage import Storage
 
 
@@ -16,19 +17,25 @@ class Database:
     partition: Partition
     store: Datastore
     locks: EntityGroupLocks
+    limits: Limits
 
 
 class Databases:
-    """All databases; a named one is made when it is first asked for."""
+    """All databases; a named one is made on first use."""
 
     def __init__(
-        self, calls: DatastoreCalls, app_id: str, storage: Storage | None = None
+        self,
+        calls: DatastoreCalls,
+        app_id: str,
+        limits: Limits,
+        storage: Storage | None,
     ) -> None:
         self._app_id = app_id
+        self._limits = limits
         self._storage = storage
-        default = Database(Partition(app_id, ""), calls.stub, calls.locks)
+        default = Database(Partition(app_id, ""), calls.stub, calls.locks, limits)
         self._databases = {"": default}
-        # now: what cannot be read is to be heard of when the server starts
+        # Read them now, so that an unreadable entity stops the start of the server.
         for name in storage.databases() if storage else ():
             self.get(Partition(app_id, name))
 
@@ -38,13 +45,13 @@ class Databases:
         if name not in self._databases:
             store = Datastore(self._app_id, self._storage, name)
             locks = EntityGroupLocks()
-            self._databases[name] = Database(partition, store, locks)
+            self._databases[name] = Database(partition, store, locks, self._limits)
         return self._databases[name]
 
     def clear(self) -> None:
-        """Forget what named databases hold; the default one is its owner's to clear.
+        """Delete all entities of named databases; the caller clears the default one.
 
-        They stay, as no id is to be handed out again.
+        The databases themselves remain, so that no id is allocated twice.
         """
         for name, database in self._databases.items():
             if name:

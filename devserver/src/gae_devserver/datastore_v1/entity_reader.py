@@ -1,4 +1,4 @@
-"""Reads entities of version 3 as entities of version 1.
+"""Converts entities of version 3 to version 1.
 
 The rules are those of google/appengine/datastore/datastore_pbs.py.
 """
@@ -16,11 +16,11 @@ EMPTY_LIST = PROPERTY.EMPTY_LIST
 TIMESTAMP = PROPERTY.GD_WHEN
 POINT = PROPERTY.GEORSS_POINT
 INDEX_VALUE = PROPERTY.INDEX_VALUE
-# meanings that only version 1 has
+# Only version 1 has these meanings.
 USER, COMPRESSED = 20, 22
 COMPRESSED_URI = "ZLIB"
 NO_USER_ID = "NO_USER_ID"
-"""The meaning_uri of a user without an id; the bundled API needs some id there."""
+"""The meaning_uri of a user without an id: the bundled API always stores some id."""
 USER_FIELDS = {
     "email": "email",
     "auth_domain": "auth_domain",
@@ -95,7 +95,7 @@ def value_to_v1(prop: Any, indexed: bool, into: Any) -> None:
 
 
 def _string_to_v1(prop: Any, indexed: bool, into: Any) -> int:
-    """Write a string, bytes or an embedded entity; return the meaning that remains."""
+    """Write a string, bytes or an embedded entity; return the meaning to keep."""
     data, meaning = prop.value.stringValue, prop.meaning
     if meaning == ENTITY_PROTO:
         embedded = entity_pb.EntityProto()
@@ -110,17 +110,17 @@ def _string_to_v1(prop: Any, indexed: bool, into: Any) -> int:
         return COMPRESSED
     if meaning in (PROPERTY.BLOB, PROPERTY.BYTESTRING):
         into.blob_value = data
-        return 0 if indexed or meaning == PROPERTY.BLOB else int(meaning)
+        return 0 if indexed or meaning == PROPERTY.BLOB else meaning
     try:
         into.string_value = data
     except (UnicodeDecodeError, ValueError):
         into.blob_value = data
-        return int(meaning) if meaning == INDEX_VALUE else 0
-    return int(meaning)
+        return meaning if meaning == INDEX_VALUE else 0
+    return meaning
 
 
-def hide_made_up_id(prop: Any) -> None:
-    """Mark a user of an index whose id is the one that the bundled API makes up."""
+def hide_synthesized_id(prop: Any) -> None:
+    """Mark a user from an index whose id was synthesized by the bundled API."""
     user = prop.value.uservalue
     if prop.value.HasField("uservalue") and user.obfuscated_gaiaid == (
         datastore_stub_util.SynthesizeUserId(user.email)

@@ -1,7 +1,7 @@
-"""Writes entities of version 1 as entities of version 3, and refuses what is wrong.
+"""Converts entities of version 1 to version 3, and refuses invalid ones.
 
-The rules are those of google/appengine/datastore/datastore_pbs.py and, for what is
-refused, cloud_datastore_validator.py, brought up to what Google's emulators do.
+The rules are those of google/appengine/datastore/datastore_pbs.py and, for refusals,
+cloud_datastore_validator.py, updated to what Google's emulators do.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ MAX_INDEXED_BYTES = 1500
 MAX_VALUE_BYTES = 1_048_487
 MAX_DEPTH = 20
 MAX_INDEXED_VALUES = 20_000
-"""Of one entity. Source of these: "Limits" in the documentation of Datastore."""
+"""Of one entity. Source of all five: "Limits" in the documentation of Datastore."""
 
 _MEANINGS = {
     "string_value": {*range(1, 7), 8, *range(10, 13), 15, 17},
@@ -49,10 +49,10 @@ _ONLY_UNINDEXED = {PROPERTY.TEXT, COMPRESSED}
 
 
 def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
-    """Return an entity of version 3 that can be stored under a key of version 3.
+    """Return an entity as version 3, with a key of version 3.
 
     Raises:
-        InvalidArgumentError: something in it cannot be stored.
+        InvalidArgumentError: part of it cannot be stored.
     """
     size = entity.ByteSize()
     if size > MAX_ENTITY_BYTES:
@@ -64,7 +64,7 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     proto.key.CopyFrom(reference)
     proto.entity_group.element.append(reference.path.element[0])
     _Writer(partition).properties(entity, proto, 0)
-    # each takes a byte and more: only a large entity needs to be looked through
+    # Every value takes at least a byte, so only a large entity can have too many.
     if size > MAX_INDEXED_VALUES:
         count = sum(1 for _ in indexed_values(proto))
         check(count <= MAX_INDEXED_VALUES, "Too many indexed properties")
@@ -84,7 +84,7 @@ def property_of(value: Any, partition: Partition, name: str) -> Any:
 
 
 class _Writer:
-    """Translates to version 3, and refuses what cannot be stored."""
+    """Converts properties and values to version 3."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
@@ -95,7 +95,7 @@ class _Writer:
             depth <= MAX_DEPTH,
             f"At most {MAX_DEPTH} nested entity values are supported.",
         )
-        # in order, so that equal entities are equal messages
+        # Sorted, so that equal entities are equal messages.
         for name, value in sorted(entity.properties.items()):
             check_name(name, "property.name")
             if name[:2] == "__" and is_reserved(name):
@@ -126,7 +126,7 @@ class _Writer:
     ) -> None:
         indexed = not value.exclude_from_indexes
         embedded = value.HasField("entity_value") and value.meaning != USER
-        # version 3 has no index of embedded entities: the mark is for ours
+        # Version 3 does not index embedded entities: meaning_uri marks indexed ones.
         into = proto.property if indexed and not embedded else proto.raw_property
         prop = into.add(name=name, multiple=multiple)
         self.value(value, prop, name, indexed=indexed, depth=depth)
@@ -136,7 +136,7 @@ class _Writer:
     def value(
         self, value: Any, prop: Any, name: str, *, indexed: bool, depth: int
     ) -> None:
-        """Write one value, which is no array, as a property."""
+        """Write one value, which must not be an array, into a property."""
         kind = value.WhichOneof("value_type")
         check(kind, f'The value "{name}" does not contain a value.')
         meaning = value.meaning
@@ -188,23 +188,20 @@ class _Writer:
             )
 
     def _key(self, key: Any, into: Any) -> None:
-        partition = key.partition_id
-        project = partition.project_id or self._partition.project
-        into.app = self._app_prefix + project
-        if partition.database_id:
-            into.database_id = partition.database_id
-        self._partition.check_namespace(partition.namespace_id)
-        if partition.namespace_id:
-            into.name_space = partition.namespace_id
+        self._partition.check_namespace(key.partition_id.namespace_id)
+        self._write_partition(key.partition_id, into)
         add_path(self._partition.path(key), into.pathelement)
 
-    def _embedded_key(self, key: Any, into: Any) -> None:
-        partition = key.partition_id
+    def _write_partition(self, partition: Any, into: Any) -> None:
         into.app = self._app_prefix + (partition.project_id or self._partition.project)
         if partition.database_id:
             into.database_id = partition.database_id
         if partition.namespace_id:
             into.name_space = partition.namespace_id
+
+    def _embedded_key(self, key: Any, into: Any) -> None:
+        """Write the key of an embedded entity, which may be incomplete."""
+        self._write_partition(key.partition_id, into)
         for element in key.path:
             into.path.element.add(type=element.kind)
             if field := element.WhichOneof("id_type"):
@@ -234,8 +231,7 @@ def _microseconds(timestamp: Any) -> int:
         and 0 <= timestamp.nanos < 10**9,
         "Timestamp is outside of the range of years 1 to 9999.",
     )
-    microseconds: int = timestamp.seconds * 10**6 + timestamp.nanos // 1000
-    return microseconds
+    return timestamp.seconds * 10**6 + timestamp.nanos // 1000
 
 
 def _point(point: Any, into: Any) -> None:

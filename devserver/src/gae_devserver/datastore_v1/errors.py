@@ -1,16 +1,16 @@
-"""What goes wrong with a request, with the status code that the service gives it."""
+"""The errors of a request, with the status codes that the service gives them."""
 
 from grpc import StatusCode
 
 
 class RpcError(Exception):
-    """A request that ends with a status; str() is the text that the client sees."""
+    """An error that the client sees as a status; str() is its text."""
 
     code = StatusCode.INTERNAL
 
 
 class InvalidArgumentError(RpcError):
-    """The request makes no sense, whatever is stored."""
+    """The request is invalid, whatever is stored."""
 
     code = StatusCode.INVALID_ARGUMENT
 
@@ -28,25 +28,25 @@ class AlreadyExistsError(RpcError):
 
 
 class AbortedError(RpcError):
-    """Somebody else was first; the client may try again."""
+    """Another request was first; the client may try again."""
 
     code = StatusCode.ABORTED
 
 
 class PermissionDeniedError(RpcError):
-    """The project is not the one that is served."""
+    """The request is for another project than the one that is served."""
 
     code = StatusCode.PERMISSION_DENIED
 
 
 class UnavailableError(RpcError):
-    """The answer is lost; the work may be done."""
+    """The answer is lost; the request may have been carried out."""
 
     code = StatusCode.UNAVAILABLE
 
 
 class UnimplementedError(RpcError):
-    """A part of the API that is missing here."""
+    """The request uses a part of the API that the dev server lacks."""
 
     code = StatusCode.UNIMPLEMENTED
 
@@ -62,7 +62,7 @@ def check(condition: object, message: str) -> None:
 
 
 def refuse_if(present: object, name: str) -> None:
-    """Refuse a part of the API that is missing here.
+    """Refuse a part of the API that the dev server lacks.
 
     Raises:
         UnimplementedError: the request has it.

@@ -1,6 +1,6 @@
-"""Keys of version 1 and of version 3, and the checks that they pass.
+"""Checks keys of version 1, and converts them to and from version 3.
 
-The limits and texts are those of the service as Google's emulators show them.
+The limits and messages are those of Google's emulators.
 """
 
 import re
@@ -10,7 +10,6 @@ from typing import Any
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.datastore.encoding import Path, add_path
-from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
@@ -20,6 +19,9 @@ from gae_devserver.datastore_v1.errors import (
 MAX_NAME_BYTES = 1500
 MAX_PATH_LENGTH = 100
 
+Address = tuple[str, Path]
+"""Namespace and path, which identify an entity of a database."""
+
 _NAMESPACE = re.compile(r"[0-9A-Za-z._-]{0,100}")
 _DATABASE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})?")
 _PROJECT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9:.-]*")
@@ -27,12 +29,12 @@ _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether only the datastore itself may use a name."""
+    """Return whether only the datastore itself may use a name."""
     return _RESERVED.fullmatch(name) is not None
 
 
 def check_name(name: str, what: str) -> None:
-    """Check a kind, the name in a key or a property's name."""
+    """Check a kind, a name in a key, or the name of a property."""
     check(name, f"The {what} is the empty string.")
     check(
         len(name) * 4 <= MAX_NAME_BYTES or len(name.encode()) <= MAX_NAME_BYTES,
@@ -42,7 +44,7 @@ def check_name(name: str, what: str) -> None:
 
 @dataclass(frozen=True)
 class Partition:
-    """The project and database that a request names, and what version 3 calls them."""
+    """The project and database of a request."""
 
     app_id: str
     database: str
@@ -57,8 +59,8 @@ class Partition:
         """Return the partition of a request.
 
         Raises:
-            PermissionDeniedError: another project than the one that is served.
-            InvalidArgumentError: there can be no such project or database.
+            PermissionDeniedError: this server serves another project.
+            InvalidArgumentError: no project or database can have such a name.
         """
         database = request.database_id
         project = request.project_id
@@ -73,7 +75,7 @@ class Partition:
         return partition
 
     def check_own(self, partition: Any) -> None:
-        """Check that the partition_id of a key or query is that of the request."""
+        """Check that the partition_id of a key or query is in this partition."""
         if partition.project_id not in ("", self.project) or (
             partition.project_id and partition.database_id != self.database
         ):
@@ -98,10 +100,10 @@ class Partition:
 
         Args:
             key: a key of version 1.
-            complete: whether the last element must have an id or name; None where it
-                may lack them. The path then ends in 0.
-            stored: an entity is to have the key, so it may not use reserved names
-                (source: `Key` in google/datastore/v1/entity.proto).
+            complete: True if the last element must have an id or name, False if it must
+                have neither, None if either will do. An incomplete path ends in 0.
+            stored: the key is one to store an entity under, so reserved names are
+                refused (source: `Key` in google/datastore/v1/entity.proto).
         """
         elements = key.path
         check(elements, "Key path is empty.")
@@ -142,18 +144,17 @@ class Partition:
         )
         return tuple(flat)
 
-    def own_path(
+    def address(
         self, key: Any, *, complete: bool | None = True, stored: bool = False
-    ) -> Path:
-        """Return the path of a key that has to be of this request's partition."""
+    ) -> Address:
+        """Return the address of a key that must be in this partition."""
         self.check_own(key.partition_id)
-        if stored:
-            namespace = key.partition_id.namespace_id
-            check(
-                not is_reserved(namespace),
-                f'The namespace id "{namespace}" is reserved.',
-            )
-        return self.path(key, complete=complete, stored=stored)
+        namespace = key.partition_id.namespace_id
+        check(
+            not (stored and is_reserved(namespace)),
+            f'The namespace id "{namespace}" is reserved.',
+        )
+        return namespace, self.path(key, complete=complete, stored=stored)
 
     def reference(self, namespace: str, path: Path) -> Any:
         """Return a key of version 3."""
@@ -168,12 +169,6 @@ class Partition:
     def write_key(self, namespace: str, path: Path, into: Any) -> None:
         """Write a key of version 1 into an empty one."""
         write_key(self.project, self.database, namespace, path, into)
-
-    def key(self, namespace: str, path: Path) -> Any:
-        """Return a key of version 1."""
-        key = messages.Key()
-        self.write_key(namespace, path, key)
-        return key
 
 
 def write_key(
@@ -197,7 +192,7 @@ def write_key(
 
 
 def describe(key: Any) -> str:
-    """Return a key's path for an error."""
+    """Return a key's path as text, for an error message."""
     elements = (
         f"{element.kind}: {element.id or element.name or ''}" for element in key.path
     )

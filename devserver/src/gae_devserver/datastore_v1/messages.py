@@ -1,7 +1,7 @@
-"""The messages of google.datastore.v1, without the client library around them.
+"""The messages of google.datastore.v1, without the rest of the client library.
 
-Importing `google.cloud.datastore_v1` as usual takes more than half a second, nearly
-all of it for clients and credentials that a server has no use for.
+A plain import of `google.cloud.datastore_v1` takes more than half a second, nearly all
+of it for clients and credentials, which a server does not need.
 """
 
 import importlib.util
@@ -20,12 +20,12 @@ def _import_types() -> Any:
             "the dev server needs google-cloud-datastore, which is not installed."
             " Run: pip install google-cloud-datastore"
         )
-    # the package is there, so that its types are found, but does not run
+    # Register the package without running its __init__, so that its types are found.
     sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
     try:
         return importlib.import_module(f"{_PACKAGE}.types")
     finally:
-        # who wants the clients in this process gets them
+        # A later import in this process gets the whole package.
         del sys.modules[_PACKAGE]
 
 
@@ -39,10 +39,7 @@ def _message(module: str, name: str) -> Any:
 
 
 Entity = _message("entity", "Entity")
-Key = _message("entity", "Key")
-Value = _message("entity", "Value")
 EntityResult = _message("query", "EntityResult")
-Query = _message("query", "Query")
 PropertyFilter = _message("query", "PropertyFilter")
 CompositeFilter = _message("query", "CompositeFilter")
 PropertyOrder = _message("query", "PropertyOrder")

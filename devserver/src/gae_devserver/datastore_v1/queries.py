@@ -1,7 +1,7 @@
-"""Translates queries of version 1 into questions to the indexes, and checks them.
+"""Checks queries of version 1, and converts them to queries of the indexes.
 
-The rules are those of the service as Google's Firestore emulator in Datastore mode
-shows them: any number of inequalities, OR, IN, NOT_IN and != in one query.
+The rules are those of Google's Firestore emulator in Datastore mode: one query may have
+any number of inequalities, OR, IN, NOT_IN and !=.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from gae_devserver.datastore.index_query import (
     Order,
     complete_orders,
 )
-from gae_devserver.datastore_v1 import cursors, messages, metadata
+from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds
 from gae_devserver.datastore_v1.entity_writer import property_of
 from gae_devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
@@ -25,7 +25,7 @@ MAX_ALTERNATIVES = 30
 MAX_NOT_IN = 10
 MAX_INEQUAL_PROPERTIES = 10
 MAX_CONDITIONS = 100
-"""Different filters, once IN and OR are written out, and orders.
+"""Distinct filters, after IN and OR are expanded, plus orders.
 
 Source: Google's Firestore emulator in Datastore mode.
 """
@@ -49,37 +49,37 @@ Atom = tuple[str, str, ValueKey]
 
 @dataclass
 class ParsedQuery:
-    """A query of version 1 with all that it asks for."""
+    """A query of version 1, checked and converted."""
 
     namespace: str
     kind: str
-    """Empty: entities of every kind."""
+    """Empty for entities of every kind."""
     search: IndexQuery
     keys_only: bool
     projection: tuple[str, ...]
-    """Empty: whole entities."""
+    """Empty for whole entities."""
     ancestor: Path | None
     limit: int | None
     offset: int
     start_cursor: bytes
     start: cursors.Place | None
-    """Where the start cursor points."""
+    """The place that `start_cursor` points to."""
     end: cursors.Place | None
 
 
 def parse(
     query: Any, namespace: str, partition: Partition, aggregated: Iterable[str] = ()
 ) -> ParsedQuery:
-    """Translate a query.
+    """Check and convert a query.
 
     Args:
         query: the query of version 1.
-        namespace: where to search.
+        namespace: the namespace to search.
         partition: the project and database.
         aggregated: properties that an aggregation reads.
 
     Raises:
-        InvalidArgumentError: the service would refuse it, too.
+        InvalidArgumentError: the service would refuse the query too.
     """
     refuse_if(query.HasField("find_nearest"), "find_nearest (vector search)")
     check(len(query.kind) <= 1, "multiple kinds not supported")
@@ -117,7 +117,7 @@ def parse(
     columns = tuple(dict.fromkeys((*projection, *distinct, *aggregated)))
     orders = complete_orders(explicit, alternatives, columns)
     search = IndexQuery(alternatives, orders, columns, distinct)
-    metadata.check_query(kind, search)
+    metadata_kinds.check_query(kind, search)
     start, end = query.start_cursor, query.end_cursor
     return ParsedQuery(
         namespace,
@@ -175,7 +175,7 @@ def _check_kindless(alternatives: list[Conjunction], orders: list[Order]) -> Non
 
 
 class _Filters:
-    """Turns a tree of filters into alternatives, of which an entity must pass one."""
+    """Expands a tree of filters into alternatives; an entity must match one of them."""
 
     def __init__(self, namespace: str, partition: Partition) -> None:
         self._namespace = namespace
@@ -243,7 +243,7 @@ class _Filters:
         for part in parts[1:]:
             found = [one + other for one, other in product(found, part)]
             if len(found) > MAX_ALTERNATIVES:
-                break  # and be refused, before it grows beyond all bounds
+                break  # _expand refuses it; the whole product could be huge
         return found
 
     def _property_filter(self, node: Any) -> list[list[Atom]]:
@@ -282,7 +282,7 @@ class _Filters:
             f"The query namespace is '{self._namespace}' but __key__ filter namespace"
             f" is '{namespace}'.",
         )
-        return self._partition.own_path(key)
+        return self._partition.address(key)[1]
 
     def _check_combination(self) -> None:
         negative = [

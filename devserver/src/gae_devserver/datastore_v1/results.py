@@ -1,4 +1,4 @@
-"""Writes entities and their versions as results of version 1."""
+"""Writes entities and their versions as version 1."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,20 +12,20 @@ from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     INDEX_VALUE,
     entity_to_v1,
-    hide_made_up_id,
+    hide_synthesized_id,
     value_to_v1,
 )
 from gae_devserver.datastore_v1.errors import check
 
 
 def set_time(version: int, into: Any) -> None:
-    """Write the time of a version: the stub counts milliseconds since the epoch."""
+    """Write the time of a version, which is in milliseconds since the epoch."""
     seconds, rest = divmod(version, 1000)
     into.seconds, into.nanos = seconds, rest * 10**6
 
 
 def entity_of(row: Row) -> Any:
-    """Return the entity of version 1; it is shared, so nobody may change it."""
+    """Return the entity as version 1; it is shared, so do not change it."""
     if row.converted is None:
         row.converted = messages.Entity()
         entity_to_v1(row.record.entity, row.converted)
@@ -33,7 +33,7 @@ def entity_of(row: Row) -> Any:
 
 
 def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> None:
-    """Write a whole entity, or the properties of a mask, as an EntityResult."""
+    """Write an entity, or only the properties in `mask`, into an EntityResult."""
     if mask is None:
         into.entity.CopyFrom(entity_of(row))
     else:
@@ -46,16 +46,16 @@ def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> No
 
 
 def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
-    """Write the projected values of a result into an entity that has its key."""
+    """Write the projected values of a result into an entity."""
     for name in names:
         prop = entity_pb.Property(name=name, meaning=INDEX_VALUE)
         property_value(hit.columns[name], prop.value)
-        hide_made_up_id(prop)
+        hide_synthesized_id(prop)
         value_to_v1(prop, True, into.properties[name])
 
 
 def mask_of(request: Any) -> list[list[str]] | None:
-    """Return the paths of a request's property_mask, or None if there is none."""
+    """Return the paths of a request's property_mask; None without a mask."""
     if not request.HasField("property_mask"):
         return None
     return [_split(path) for path in request.property_mask.paths]

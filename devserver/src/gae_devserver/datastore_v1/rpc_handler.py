@@ -1,6 +1,5 @@
-"""One RPC as gRPC calls it: bytes in, bytes out, errors as status codes."""
+"""Wraps an RPC for gRPC: bytes in, bytes out, errors as status codes."""
 
-import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from gae_devserver.storage.storage import StorageError
 logger = logging.getLogger("gae_devserver")
 
 SHORTEST_TIME = 0.001
-"""Seconds: gRPC rounds a deadline up to milliseconds. The service never is so fast."""
+"""Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
 
 Rpc = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response."""
@@ -28,31 +27,30 @@ def rpc_handler(
     before_answer: Callable[[str], None],
     abandon: Callable[[Any], None],
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    """Return what gRPC is to call for an RPC.
+    """Return the function that gRPC calls for an RPC.
 
     Args:
         name: the RPC's name, such as "Lookup".
-        rpc: carries it out; raises RpcError for what the client is to see.
-        before_answer: called with the name when it was carried out.
-        abandon: called with the unfinished response when it was not.
+        rpc: carries it out; raises RpcError for errors that the client sees.
+        before_answer: called with the name after the RPC succeeded.
+        abandon: called with the unfinished response after the RPC failed.
     """
     request_class = getattr(messages.datastore, f"{name}Request").pb()
     response_class = getattr(messages.datastore, f"{name}Response").pb()
 
-    @functools.wraps(rpc)
     async def handle(data: bytes, context: Any) -> bytes:
         response = response_class()
         began = time.perf_counter()
         left = context.time_remaining()
         if left is not None and left < SHORTEST_TIME:
-            # a client so near may else get an answer that it does not wait for
+            # A client on the same machine could still get an answer past its deadline.
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")
         try:
             request = request_class.FromString(data)
             try:
                 await rpc(request, response)
             except BaseException:
-                # also if the client has hung up
+                # BaseException: a client that hangs up cancels the call.
                 abandon(response)
                 raise
             before_answer(name)
@@ -74,7 +72,6 @@ def rpc_handler(
         finally:
             took = time.perf_counter() - began
             logger.debug("API call Datastore.%s %.1f ms", name, took * 1e3)
-        serialized: bytes = response.SerializeToString()
-        return serialized
+        return response.SerializeToString()
 
     return handle

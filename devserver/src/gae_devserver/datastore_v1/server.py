@@ -1,4 +1,4 @@
-"""The gRPC port: which RPC goes where."""
+"""Serves the RPCs of google.datastore.v1.Datastore on a gRPC port."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +15,10 @@ from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.errors import AbortedError, check, refuse_if
 from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
-from gae_devserver.datastore_v1.run_query import MAX_BATCH_BYTES, Search
+from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import (
-    IDLE_SECONDS,
-    TOTAL_SECONDS,
     Transaction,
     Transactions,
     check_read_time,
@@ -43,38 +42,36 @@ class DatastoreV1:
         calls: DatastoreCalls,
         app_id: str,
         *,
-        idle_seconds: float = IDLE_SECONDS,
-        total_seconds: float = TOTAL_SECONDS,
+        limits: Limits = DEFAULT_LIMITS,
         storage: Storage | None = None,
         before_answer: Callable[[str], None] = lambda rpc: None,
     ) -> None:
-        """Serve the datastore of the bundled API.
+        """Prepare to serve the datastore of the bundled API.
 
         Args:
             calls: the default database.
-            app_id: "dev~" and the project, which is the only one that is served.
-            idle_seconds: a transaction that nobody uses for so long expires.
-            total_seconds: no transaction lasts longer.
-            storage: where named databases are kept.
-            before_answer: called with the name of each RPC that was carried out.
+            app_id: "dev~" and the project; requests for other projects are refused.
+            limits: limits of transactions and of answers.
+            storage: keeps named databases.
+            before_answer: called with the name of each RPC that succeeded.
         """
         self._app_id = app_id
-        self._databases = Databases(calls, app_id, storage)
+        self._databases = Databases(calls, app_id, limits, storage)
         self._before_answer = before_answer
-        self._transactions = Transactions(idle_seconds, total_seconds)
+        self._transactions = Transactions()
         self._server: grpc.aio.Server | None = None
 
     async def start(self, port: int = 0, *, reserved: bool = False) -> int:
         """Serve on a port of the loopback interface; return the port.
 
         Args:
-            port: 0 takes a free one.
-            reserved: a socket with SO_REUSEPORT holds the port, for this server.
+            port: the port; 0 takes a free one.
+            reserved: whether a socket with SO_REUSEPORT keeps the port for this server.
 
         Raises:
             OSError: the port is taken.
         """
-        # else two servers could share a port, and each would get some of the calls
+        # With SO_REUSEPORT, two servers could share a port and split the calls.
         options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
         server = grpc.aio.server(options=options)
         rpcs: dict[str, Rpc] = {
@@ -101,7 +98,7 @@ class DatastoreV1:
         except RuntimeError as error:
             raise OSError(f"cannot listen on port {port}: {error}") from None
         await server.start()
-        # a server that nobody refers to stops by itself
+        # A server stops when nothing refers to it.
         self._server = server
         return bound
 
@@ -113,9 +110,14 @@ class DatastoreV1:
             self._server = None
 
     def clear(self) -> None:
-        """Forget transactions and named databases; the default one is not ours."""
+        """End all transactions and empty named databases; not the default one."""
         self._transactions.clear()
         self._databases.clear()
+
+    @property
+    def open_transactions(self) -> int:
+        """The number of transactions that have not ended."""
+        return len(self._transactions)
 
     def _database(self, request: Any) -> Database:
         return self._databases.get(Partition.of(request, self._app_id))
@@ -123,7 +125,7 @@ class DatastoreV1:
     def _reading(
         self, database: Database, options: Any, response: Any
     ) -> tuple[View, Transaction | None]:
-        """Return what ReadOptions let a request see, and its transaction."""
+        """Return the view that ReadOptions choose, and its transaction."""
         transaction = None
         match options.WhichOneof("consistency_type"):
             case "transaction":
@@ -139,10 +141,10 @@ class DatastoreV1:
 
     @contextmanager
     def _ended_if_aborted(self, transaction: Transaction) -> Iterator[None]:
-        """End a transaction with the read that finds it to have lost.
+        """End the transaction if a read is aborted.
 
-        Cloud NDB sends an aborted read again, three times in vain, and then fails. Only
-        when it hears that there is no such transaction does it begin a new one.
+        Cloud NDB sends an aborted read three more times and then fails. It begins a new
+        transaction only after the server answers that the old one does not exist.
         """
         try:
             yield
@@ -151,7 +153,7 @@ class DatastoreV1:
             raise
 
     def _abandon(self, response: Any) -> None:
-        """End the transaction that a failed request has begun: nobody knows its id."""
+        """End the transaction that a failed request has begun: no client has its id."""
         if identifier := getattr(response, "transaction", b""):
             self._transactions.forget(identifier)
 
@@ -159,20 +161,15 @@ class DatastoreV1:
         database = self._database(request)
         partition = database.partition
         mask = results.mask_of(request)
-        # the same key twice is one result
-        keys = list(
-            dict.fromkeys(
-                (key.partition_id.namespace_id, partition.own_path(key))
-                for key in request.keys
-            )
-        )
+        # A repeated key has one result.
+        addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None:
             with self._ended_if_aborted(transaction):
-                await transaction.read_keys(keys)
+                await transaction.read_keys(addresses)
         size = 0
-        for namespace, path in keys:
-            if size > MAX_BATCH_BYTES:
+        for namespace, path in addresses:
+            if size > database.limits.batch_bytes:
                 partition.write_key(namespace, path, response.deferred.add())
                 continue
             row = view.row(namespace, path)
@@ -184,11 +181,11 @@ class DatastoreV1:
                 partition.write_key(namespace, path, result.entity.key)
                 result.version = database.store._GetReadTimestamp()
             size += result.ByteSize()
-        _set_now(response.read_time)
+        _set_read_time(database, response.read_time)
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
-    ) -> tuple[Search, queries.ParsedQuery]:
+    ) -> Search:
         database = self._database(request)
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
@@ -200,7 +197,7 @@ class DatastoreV1:
                     await transaction.read_keys([(namespace, parsed.ancestor)])
                 else:
                     transaction.read_kind((namespace, parsed.kind))
-        return Search(view, parsed, database.partition), parsed
+        return Search(view, parsed, database)
 
     async def _run_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -209,9 +206,9 @@ class DatastoreV1:
             request.HasField("query"),
             "one of fields Query.query and Query.gql_query must be set",
         )
-        search, _ = await self._search(request, response, request.query, [])
+        search = await self._search(request, response, request.query, [])
         search.batch(response.batch, results.mask_of(request))
-        _set_now(response.batch.read_time)
+        _set_read_time(search.database, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -222,9 +219,9 @@ class DatastoreV1:
         )
         asked = request.aggregation_query
         names = aggregated_properties(asked.aggregations)
-        search, query = await self._search(request, response, asked.nested_query, names)
+        search = await self._search(request, response, asked.nested_query, names)
         check(
-            not (query.keys_only and names),
+            not (search.query.keys_only and names),
             "Aggregation over non-key properties is not supported for base query that"
             " only returns keys.",
         )
@@ -232,7 +229,7 @@ class DatastoreV1:
         found = batch.aggregation_results.add().aggregate_properties
         aggregate(search.within_limits(), asked.aggregations, found)
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
-        _set_now(batch.read_time)
+        _set_read_time(search.database, batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
         database = self._database(request)
@@ -278,14 +275,10 @@ class DatastoreV1:
     async def _allocate_ids(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        keys = [
-            (
-                key.partition_id.namespace_id,
-                partition.own_path(key, complete=False, stored=True),
-            )
-            for key in request.keys
+        addresses = [
+            partition.address(key, complete=False, stored=True) for key in request.keys
         ]
-        for namespace, path in keys:
+        for namespace, path in addresses:
             reference = partition.reference(namespace, path)
             reference.path.element[-1].ClearField("id")
             database.store._AllocateIds([reference])
@@ -295,21 +288,19 @@ class DatastoreV1:
     async def _reserve_ids(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        keys = [
-            (key.partition_id.namespace_id, partition.own_path(key, stored=True))
-            for key in request.keys
-        ]
-        # negative ids are never handed out, so there is nothing to reserve
+        addresses = [partition.address(key, stored=True) for key in request.keys]
+        # Negative ids are never allocated, so there is no need to reserve them.
         database.store._AllocateIds(
             [
                 partition.reference(namespace, (kind, 0, number))
-                for namespace, path in keys
+                for namespace, path in addresses
                 for kind, named, number in zip(*[iter(path)] * 3, strict=True)
                 if not named and number > 0
             ]
         )
 
 
-def _set_now(into: Any) -> None:
-    now = time.time_ns()
+def _set_read_time(database: Database, into: Any) -> None:
+    # Each change gets a millisecond of its own, so the last may be ahead of the clock.
+    now = max(time.time_ns(), database.store._GetReadTimestamp() * 10**6)
     into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000

@@ -1,12 +1,11 @@
 """Transactions of version 1: what they have read, what they lock, when they expire.
 
-Nothing is written before the commit, and at the commit what was read must be as it
-was. So no update is lost, whatever becomes of locks. The locks are those of the
-bundled API: they make a second transaction wait instead of failing at its commit.
+Nothing is written before the commit, and the commit fails if anything that was read has
+changed. So no update is lost, even without locks. The locks, which the bundled API
+shares, only make a second transaction wait instead of failing at its commit.
 """
 
 import asyncio
-import itertools
 import secrets
 import time
 from collections.abc import Iterable
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
-from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
 from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
@@ -24,19 +22,7 @@ from gae_devserver.datastore_v1.errors import (
     UnimplementedError,
     check,
 )
-
-IDLE_SECONDS = 60.0
-TOTAL_SECONDS = 270.0
-"""Source: "Transactions" in the documentation of Firestore in Datastore mode."""
-PATIENCE = 1.0
-"""Seconds that a transaction may keep a lock that others wait for.
-
-Cloud NDB runs two transactions in one thread and stops the thread at each call: the
-one that has the lock cannot go on while the other waits for it. Nor can one whose
-process was killed.
-"""
-_LONGEST_WAIT = 2 * PATIENCE
-"""Seconds to wait for a lock, and for those that wait already, before going on."""
+from gae_devserver.datastore_v1.keys import Address
 
 _CLOSED = "The referenced transaction has expired or is no longer valid."
 
@@ -50,18 +36,18 @@ class Transaction:
     started: float
     used: float
     snapshot: Snapshot | None
-    """Of a read-only transaction: all that it can see."""
+    """Everything that a read-only transaction can see; None for another one."""
     owner: Owner
     open: bool = True
     timer: asyncio.TimerHandle | None = None
-    """Looks after it when it may have expired."""
+    """Checks whether the transaction has expired."""
     _groups: dict[bytes, tuple[Any, int]] = field(default_factory=dict)
     _kinds: dict[Kind, int] = field(default_factory=dict)
     _all_changes: int | None = None
 
     @property
     def id(self) -> bytes:
-        """What the client calls it."""
+        """The name by which the client knows it."""
         return str(self.number).encode()
 
     @property
@@ -69,8 +55,8 @@ class Transaction:
         """The entities that it reads."""
         return self.snapshot or self.database.store
 
-    async def read_keys(self, keys: Iterable[tuple[str, Path]]) -> None:
-        """Lock the entity groups of keys, and remember that they were read."""
+    async def read_keys(self, keys: Iterable[Address]) -> None:
+        """Lock the entity groups of keys, and record that they were read."""
         if self.snapshot is not None:
             return
         partition = self.database.partition
@@ -84,7 +70,7 @@ class Transaction:
         self.check_unchanged()
 
     def read_kind(self, kind: Kind) -> None:
-        """Remember that a query has read all entities of a kind."""
+        """Record that a query has read all entities of a kind."""
         store = self.database.store
         if not kind[1] or kind[1].startswith("__"):
             self._all_changes = store.changes
@@ -98,14 +84,14 @@ class Transaction:
         self.check_open()
 
     def check_open(self) -> None:
-        """Refuse to go on if the transaction has ended in the meantime."""
+        """Refuse to continue a transaction that has ended in the meantime."""
         check(self.open, _CLOSED)
 
     def check_unchanged(self) -> None:
-        """Refuse to go on if what was read is not so any more.
+        """Refuse to continue after anything that was read has changed.
 
         Raises:
-            AbortedError: another one has committed.
+            AbortedError: another request has changed it.
         """
         store = self.database.store
         if (
@@ -133,33 +119,30 @@ def groups_of(references: Iterable[Any]) -> set[bytes]:
 async def wait_for_locks(
     database: Database, owner: Owner, groups: Iterable[bytes]
 ) -> None:
-    """Take locks for `owner`, or go on without those that are not to be had soon."""
+    """Take locks for `owner`, or continue without those that take too long."""
     locks = database.locks
-    # in sorted order two writers of the same groups never wait in a circle
+    # In sorted order, two writers of the same groups never wait for each other.
     wanted = sorted(groups)
     if all(locks.holder(group) in (None, owner) for group in wanted):
         await locks.acquire(owner, wanted)
         return
     try:
-        async with asyncio.timeout(_LONGEST_WAIT):
+        async with asyncio.timeout(database.limits.longest_wait):
             await locks.acquire(owner, wanted)
     except (TimeoutError, ContentionError):
-        pass  # what was read is checked at the commit
+        pass  # the commit checks whether anything that was read has changed
 
 
 class Transactions:
     """All open transactions."""
 
-    def __init__(
-        self, idle_seconds: float = IDLE_SECONDS, total_seconds: float = TOTAL_SECONDS
-    ) -> None:
-        self._idle_seconds = idle_seconds
-        self._total_seconds = total_seconds
+    def __init__(self) -> None:
         self._open: dict[int, Transaction] = {}
-        # numbers of an earlier server must not be taken for this one's
-        self._first = secrets.randbelow(2**48) + 1
-        self._numbers = itertools.count(self._first)
-        self._last = self._first - 1
+        # Start at random, so that a number of an earlier server is not valid here.
+        self._first = self._next = secrets.randbelow(2**48) + 1
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def begin(self, database: Database, options: Any) -> Transaction:
         """Begin a transaction with a request's TransactionOptions."""
@@ -168,7 +151,8 @@ class Transactions:
             check_read_time(database, options.read_only)
         elif previous := options.read_write.previous_transaction:
             self.roll_back(database, previous)
-        number = self._last = next(self._numbers)
+        number = self._next
+        self._next += 1
         now = asyncio.get_running_loop().time()
         transaction = Transaction(
             database,
@@ -176,17 +160,17 @@ class Transactions:
             started=now,
             used=now,
             snapshot=database.store.snapshot() if read_only else None,
-            owner=Owner(f"v1:{number}", patience=PATIENCE),
+            owner=Owner(f"v1:{number}", patience=database.limits.patience),
         )
         self._open[number] = transaction
-        self._expire_in(transaction, self._idle_seconds)
+        self._end_if_expired(transaction)
         return transaction
 
     def get(self, database: Database, identifier: bytes) -> Transaction:
-        """Return an open transaction, which is in use now.
+        """Return an open transaction, and record that it is in use.
 
         Raises:
-            InvalidArgumentError: it has ended, or there never was one.
+            InvalidArgumentError: the transaction has ended or never existed.
         """
         transaction = self._open.get(self._number(identifier))
         if transaction is None or transaction.database is not database:
@@ -195,26 +179,25 @@ class Transactions:
         return transaction
 
     def roll_back(self, database: Database, identifier: bytes) -> None:
-        """End a transaction; one that has ended already is no error.
+        """End a transaction; do nothing if it has ended already.
 
         Raises:
-            InvalidArgumentError: there never was such a transaction.
+            InvalidArgumentError: the transaction never existed.
         """
-        number = self._number(identifier)
-        transaction = self._open.get(number)
+        transaction = self._open.get(self._number(identifier))
         if transaction is not None and transaction.database is database:
             self.end(transaction)
 
     def forget(self, identifier: bytes) -> None:
-        """End a transaction, if it has not ended, whose client does not know of it."""
+        """End a transaction whose id its client never received, unless it has ended."""
         if transaction := self._open.get(int(identifier)):
             self.end(transaction)
 
     def end(self, transaction: Transaction) -> None:
-        """Forget a transaction and free its locks."""
+        """Drop a transaction and release its locks."""
         transaction.open = False
         if transaction.timer is not None:
-            # it would keep the snapshot, which every write has to look at
+            # The timer would keep the snapshot, which slows down every write.
             transaction.timer.cancel()
         self._open.pop(transaction.number, None)
         transaction.database.locks.release(transaction.owner)
@@ -227,37 +210,36 @@ class Transactions:
     def _number(self, identifier: bytes) -> int:
         check(identifier, "transaction required")
         number = int(identifier) if identifier.isdigit() else 0
-        check(self._first <= number <= self._last, "Invalid transaction.")
+        check(self._first <= number < self._next, "Invalid transaction.")
         return number
 
-    def _expire_in(self, transaction: Transaction, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        transaction.timer = loop.call_later(seconds, self._expire, transaction)
-
-    def _expire(self, transaction: Transaction) -> None:
+    def _end_if_expired(self, transaction: Transaction) -> None:
+        """End a transaction if it has expired; otherwise check again later."""
+        limits = transaction.database.limits
         end = min(
-            transaction.used + self._idle_seconds,
-            transaction.started + self._total_seconds,
+            transaction.used + limits.idle_seconds,
+            transaction.started + limits.total_seconds,
         )
-        left = end - asyncio.get_running_loop().time()
-        if left > 0:
-            self._expire_in(transaction, left)
+        loop = asyncio.get_running_loop()
+        if end > loop.time():
+            transaction.timer = loop.call_at(end, self._end_if_expired, transaction)
         else:
             self.end(transaction)
 
 
 def check_read_time(database: Database, options: Any) -> None:
-    """Refuse to read as of a time, unless nothing has changed since then.
+    """Refuse to read as of a time before the last change.
 
     Raises:
-        InvalidArgumentError: that time has not come.
-        UnimplementedError: older states of entities are not kept.
+        InvalidArgumentError: the time is in the future.
+        UnimplementedError: the time is before the last change; the dev server does
+            not keep older versions of entities.
     """
     if not options.HasField("read_time"):
         return
     read_time = options.read_time.seconds * 1000 + options.read_time.nanos // 10**6
     last_change = database.store._GetReadTimestamp()
-    # many changes in one millisecond are counted on ahead of the clock
+    # Each change gets a millisecond of its own, so the last may be ahead of the clock.
     check(
         read_time <= max(time.time() * 1000, last_change),
         "The requested 'read_time' cannot be in the future.",

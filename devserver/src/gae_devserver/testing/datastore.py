@@ -3,7 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from gae_devserver.datastore.entity_locks import EntityGroupLocks
 
 T = TypeVar("T")
 
@@ -14,14 +17,18 @@ class DatastoreThread:
     The thread has an event loop of its own, because the client blocks the test.
     """
 
-    def __init__(self, project: str, **options: Any) -> None:
+    def __init__(
+        self, project: str, *, locks: "EntityGroupLocks | None" = None, **options: Any
+    ) -> None:
         """Serve an empty datastore on a free port.
 
         Args:
             project: the project that the client names.
+            locks: the locks of the default database.
             options: those of `gae_devserver.datastore_v1.server.DatastoreV1`.
         """
         self.app_id = f"dev~{project}"
+        self._locks = locks
         self._options = options
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
@@ -37,7 +44,8 @@ class DatastoreThread:
 
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self.calls = DatastoreCalls(Datastore(self.app_id), EntityGroupLocks())
+        locks = self._locks or EntityGroupLocks()
+        self.calls = DatastoreCalls(Datastore(self.app_id), locks)
         self.server = DatastoreV1(self.calls, self.app_id, **self._options)
         self.port = await self.server.start()
         self._ready.set()

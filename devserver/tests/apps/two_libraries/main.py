@@ -20,7 +20,7 @@ RETRIES = 20
 
 client = cloud.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
 CONTEXTS: dict[str, Callable[[], Any]] = {
-    "bundled": nullcontext,  # wrap_wsgi_app has made one
+    "bundled": nullcontext,  # wrap_wsgi_app makes one for each request
     "cloud": client.context,
 }
 
@@ -28,7 +28,7 @@ CONTEXTS: dict[str, Callable[[], Any]] = {
 class BundledCounter(bundled.Model):
     """The counter of google.appengine.ext.ndb."""
 
-    _use_memcache = False  # Cloud NDB writes past it
+    _use_memcache = False  # a write of Cloud NDB does not change the cache
     count = bundled.IntegerProperty()
 
     @classmethod
@@ -74,12 +74,11 @@ def add(library: str, amount: str) -> None:
 def count(library: str) -> int:
     """Return the count as one library reads it."""
     with CONTEXTS[library]():
-        found: int = COUNTERS[library].get_by_id(KEY).count
-        return found
+        return COUNTERS[library].get_by_id(KEY).count
 
 
 def overtake(library: str, other: str) -> int:
-    """Let another library's transaction commit in the middle; return the attempts."""
+    """Let the other library commit during a transaction; return the attempts."""
     attempts = 0
 
     def in_between() -> None:
@@ -93,24 +92,8 @@ def overtake(library: str, other: str) -> int:
     return attempts
 
 
-def query(library: str, at_least: str) -> list[str]:
-    """Return the names of the counters that a query of one library finds."""
-    counter = COUNTERS[library]
-    with CONTEXTS[library]():
-        keys = counter.query(counter.count >= int(at_least)).fetch(keys_only=True)
-        return [key.id() for key in keys]
-
-
-def urlsafe_keys() -> list[str]:
-    """Return the counter's key in its form for URLs, of each library."""
-    with client.context():
-        own = cloud.Key("Counter", KEY).to_legacy_urlsafe(location_prefix="dev~")
-    return [bundled.Key("Counter", KEY).urlsafe().decode(), own.decode()]
-
-
 ROUTES: dict[str, Callable[..., Any]] = {
-    f"/{function.__name__}": function
-    for function in (add, count, overtake, query, urlsafe_keys)
+    f"/{function.__name__}": function for function in (add, count, overtake)
 }
 
 

@@ -1,10 +1,9 @@
-"""The kinds that tell what is stored: __namespace__, __kind__ and __property__.
+"""Metadata kinds __namespace__, __kind__ and __property__, which list what is stored.
 
 https://cloud.google.com/datastore/docs/concepts/metadataqueries
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
@@ -20,7 +19,7 @@ _EMPTY_NAMESPACE_ID = 1
 _REPRESENTATIONS = datastore_stub_util._PROPERTY_TYPE_NAMES
 
 Found = Iterator[tuple[Path, list[str]]]
-"""Keys, and the values of property_representation."""
+"""Keys, each with its values of property_representation."""
 
 
 def _namespaces(view: View, _: str) -> Found:
@@ -56,10 +55,10 @@ _KINDS: dict[str, Callable[[View, str], Found]] = {
 
 
 def check_query(kind: str, search: IndexQuery) -> None:
-    """Refuse to ask a metadata kind for more than a range of keys.
+    """Refuse a query of a metadata kind that asks for more than a range of keys.
 
     The rules are those of ParseKeyFilteredQuery and its callers in the SDK's
-    datastore_stub_util.py, which Google's Datastore emulator has, too.
+    datastore_stub_util.py. Google's Datastore emulator has them too.
     """
     if kind not in _KINDS:
         return
@@ -91,6 +90,5 @@ def find(
         for name in representations:
             item = entity.property.add(name="property_representation", multiple=True)
             item.value.stringValue = name.encode()
-        record: Any = datastore_stub_util.EntityRecord(entity)
-        rows.append(Row(path, record))
+        rows.append(Row(path, datastore_stub_util.EntityRecord(entity)))
     return KindIndex.of(rows)

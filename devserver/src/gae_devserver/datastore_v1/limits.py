@@ -1,0 +1,40 @@
+"""The times and sizes that the service documents, which a test may shorten."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of transactions and of answers."""
+
+    idle_seconds: float = 60.0
+    """A transaction that is not used for this long expires."""
+    total_seconds: float = 270.0
+    """No transaction lasts longer.
+
+    Source of both: "Transactions" in the documentation of Firestore in Datastore mode.
+    """
+    patience: float = 1.0
+    """Seconds for which a transaction may keep a lock that others wait for.
+
+    Cloud NDB runs two transactions in one thread and blocks the thread at each call:
+    the one that has the lock cannot go on while the other waits for it. A transaction
+    of a killed process never continues.
+    """
+    batch_results: int = 1000
+    batch_bytes: int = 2 * 2**20
+    """With one more result of 1 MiB, an answer still fits into gRPC's usual 4 MiB.
+
+    The rest comes with the next batch of a query, or is a deferred key of a lookup.
+    """
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a call continues without the lock.
+
+        It includes the time that those before it in the queue take.
+        """
+        return 2 * self.patience
+
+
+DEFAULT_LIMITS = Limits()
