@@ -1,0 +1,174 @@
+"""Which route answers what to whom: on a dev server, on gunicorn alone, and deployed.
+
+A test module takes the classes that hold for its servers as bases of one class, and its
+conftest.py has the fixture `site`.
+"""
+
+import pytest
+
+from tests.servers.base import Site
+
+DEFERRED = "/_ah/queue/deferred"
+CUSTOM = "/custom/path"
+HANDLERS = (DEFERRED, CUSTOM)
+COUNTERS = ("/counter/get", "/counter/increment")
+
+Headers = list[tuple[str, str]]
+
+NO_TASK = b"no pickle"
+"""What no queue sends; from a queue it would be a 200, because the task is dropped."""
+
+TASK = [("X-AppEngine-TaskName", "forged"), ("X-AppEngine-QueueName", "default")]
+USER_IP = ("X-AppEngine-User-IP", "0.1.0.2")
+REMOTE_ADDR = ("X-AppEngine-Remote-Addr", "0.1.0.2")
+FORGERIES: dict[str, Headers] = {
+    "no header": [],
+    "a task's name": TASK,
+    "an internal User-IP": [*TASK, USER_IP],
+    "an internal Remote-Addr": [*TASK, REMOTE_ADDR],
+    "all headers of a task": [
+        *TASK,
+        USER_IP,
+        REMOTE_ADDR,
+        ("X-AppEngine-TaskRetryCount", "0"),
+        ("X-AppEngine-TaskExecutionCount", "0"),
+        ("X-AppEngine-TaskETA", "1700000000.000000"),
+        ("X-AppEngine-Fake-Is-Admin", "1"),
+        ("X-Forwarded-For", "0.1.0.2"),
+        ("User-Agent", "AppEngine-Google; (+http://code.google.com/appengine)"),
+    ],
+}
+
+
+class Routes:
+    """Methods and paths. Each request pretends to be a task."""
+
+    @pytest.fixture
+    def posted(self) -> tuple[Headers, bytes]:
+        """The headers and the body of such a request."""
+        return TASK, NO_TASK
+
+    @pytest.mark.parametrize("path", HANDLERS)
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
+    def test_handlers_take_post_only(
+        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+    ) -> None:
+        """Any other method gets 405; Allow names POST and none of those refused."""
+        answer = site.request(method, path, *only_headers(posted, method))
+
+        assert answer.status == 405
+        assert "POST" in answer.allow
+        assert not answer.allow & {"GET", "HEAD", "PUT", "PATCH", "DELETE"}
+
+    @pytest.mark.parametrize("path", COUNTERS)
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    def test_counter_is_read_only(
+        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+    ) -> None:
+        """A method that writes gets 405, or 403 from Django's CSRF protection."""
+        answer = site.request(method, path, *posted)
+
+        if answer.status == 403:
+            assert "CSRF" in answer.text
+        else:
+            assert answer.status == 405
+            assert "GET" in answer.allow
+            assert method not in answer.allow
+
+    def test_head_never_defers(self, site: Site) -> None:
+        """HEAD, which must change nothing, is refused where GET defers."""
+        answer = site.request("HEAD", "/counter/increment")
+
+        assert answer.status == 405
+        assert "GET" in answer.allow
+        assert "HEAD" not in answer.allow
+
+    @pytest.mark.parametrize("path", [*COUNTERS, *HANDLERS])
+    def test_options_never_runs_a_view(
+        self, site: Site, path: str, posted: tuple[Headers, bytes]
+    ) -> None:
+        """OPTIONS is refused, or returns what is allowed; it does nothing else."""
+        answer = site.request("OPTIONS", path, *posted)
+
+        assert answer.status in (200, 405)
+        assert answer.allow & {"GET", "POST"}
+        assert b"Deferred counter increment" not in answer.body
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/",
+            "/counter",
+            "/xcounter/get",
+            "/counter/getter",
+            "/counter/get/",
+            "/counter/increment/",
+            "/COUNTER/get",
+            "/custom",
+            "/custom/path/",
+            "/custom/path/x",
+            "/evil/custom/path",
+            "/evil/custom/path/x",
+            "/shared/counter.py",
+            "/main.py",
+            "/app.yaml",
+        ],
+    )
+    def test_anything_else_is_not_found(
+        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+    ) -> None:
+        """Routes are exact: a path that only resembles one gets 404."""
+        answer = site.request(method, path, *only_headers(posted, method))
+
+        assert answer.status == 404
+
+
+class UnusualPaths:
+    """Paths that a server in front of a deployed app may change or keep to itself."""
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/_ah/queue",
+            "/_ah/queue/deferred/",
+            "/_ah/queue/deferred/x",
+            "/_ah/queue/deferredx",
+            "/counter/get%0A",
+            "/counter%2Fget/x",
+            "/evil/%2e%2e/custom/path",
+            pytest.param("/evil/../custom/path", marks=pytest.mark.differs("dots")),
+            pytest.param("/evil/.." + DEFERRED, marks=pytest.mark.differs("dots")),
+        ],
+    )
+    def test_unusual_path_is_not_found(
+        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+    ) -> None:
+        """No path is resolved or shortened to one of the routes."""
+        answer = site.request(method, path, *only_headers(posted, method))
+
+        assert answer.status == 404
+
+
+class FromOutside:
+    """Requests that reach the app as those of a visitor do."""
+
+    @pytest.mark.parametrize("path", HANDLERS)
+    @pytest.mark.parametrize("headers", FORGERIES.values(), ids=FORGERIES)
+    def test_only_the_queue_may_run_a_task(
+        self, site: Site, path: str, headers: Headers, posted: tuple[Headers, bytes]
+    ) -> None:
+        """A visitor's POST gets 403 in plain text, whatever headers it forges."""
+        answer = site.post(path, posted[1], headers)
+
+        assert answer.status == 403
+        assert answer.content_type == "text/plain"
+
+
+def only_headers(
+    posted: tuple[Headers, bytes], method: str
+) -> tuple[Headers, bytes | None]:
+    """Leave out the body if the method has none."""
+    headers, body = posted
+    return headers, None if method in ("GET", "HEAD") else body
