@@ -1,4 +1,4 @@
-"""The app under test, as the contract sees it: cases to call and runs to look at."""
+"""The app as the contract sees it: cases to call, and runs of tasks to look at."""
 
 import json
 import pathlib
@@ -13,9 +13,9 @@ from tests.servers.base import Server
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a task, as the task itself wrote it down.
+    """One run of a task, as the task itself recorded it.
 
-    `headers` are App Engine's, in lower case and without X-AppEngine-; `own` are all
+    `headers` are App Engine's, in lower case and without X-AppEngine-; `own` are the
     others.
     """
 
@@ -33,10 +33,9 @@ class CaseError(Exception):
     """A case raised; `kind` is the name of its exception's class."""
 
     def __init__(self, kind: str, text: str) -> None:
-        """Keep both parts apart for the tests."""
+        """Show both in the error."""
         super().__init__(f"{kind}: {text}")
         self.kind = kind
-        self.text = text
 
 
 class ContractApp:
@@ -50,7 +49,7 @@ class ContractApp:
         self._logged = 0
 
     def reset(self) -> None:
-        """Begin anew: server, runs, and what `hold` waits for."""
+        """Reset the server, forget the runs, and let `hold` wait again."""
         self.release()
         self.server.reset()
         self._runs.write_bytes(b"")
@@ -58,7 +57,7 @@ class ContractApp:
         self._logged = len(self.server.log())
 
     def release(self) -> None:
-        """Let the tasks that hold return."""
+        """Let the tasks that run `hold` return."""
         self._release.touch()
 
     def call(self, case: str, *args: Any, **options: Any) -> Any:
@@ -73,14 +72,13 @@ class ContractApp:
 
     def defer(self, function: str, *args: Any, **options: Any) -> str:
         """Defer a function of contract_tasks; return the task's name."""
-        name: str = self.call("defer", function, *args, **options)
-        return name
+        return str(self.call("defer", function, *args, **options))
 
     def runs(self, label: str | None = None) -> list[Run]:
-        """Return the runs so far, those named `label` if given, the first one first."""
+        """Return the runs so far, in order, or only those with this label."""
         found = []
-        # A task may be writing: what follows the last line end is not a line yet. Even
-        # of one write(), Linux shows what lies before a page's end first.
+        # A task may be writing, so the text after the last line end is not a line yet:
+        # even of one write(), Linux shows what lies before a page's end first.
         *lines, _ = self._runs.read_bytes().split(b"\n")
         for line in lines:
             extra = json.loads(line)
@@ -95,7 +93,7 @@ class ContractApp:
     def wait_for_log(self, pattern: str) -> str:
         """Return the part of the log that matches, once there is one.
 
-        Only what this test logged counts. A line may come after its request's answer.
+        Only lines of this test count. A line may come after its request's answer.
         """
 
         def look() -> str | None:
@@ -105,5 +103,5 @@ class ContractApp:
         return wait_until(look, f"{pattern!r} in the log") or ""
 
     def count(self) -> int:
-        """Return what the page of the counter shows."""
+        """Return what /counter/get shows."""
         return int(self.server.get("/counter/get").text)

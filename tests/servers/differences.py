@@ -1,4 +1,4 @@
-"""Where the two dev servers differ, and why. No other place tells them apart.
+"""Where the two dev servers differ, and why. No other module tells them apart.
 
 A fault of the embedded server does not belong here: fix it instead.
 """
