@@ -3,7 +3,6 @@
 import contextlib
 import contextvars
 import datetime
-import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -13,7 +12,7 @@ import pytest
 from gae_devserver.testing.datastore import DatastoreThread
 from google.api_core.exceptions import RetryError
 from google.appengine.api import datastore_errors, namespace_manager
-from google.appengine.ext import deferred, ndb, testbed
+from google.appengine.ext import ndb, testbed
 from google.cloud import ndb as cloud_ndb
 
 from shared import counter as with_bundled_ndb
@@ -236,16 +235,6 @@ def test_nothing_is_indexed() -> None:
 
 
 # --- names and keys ---
-
-
-def test_is_pickled_by_name(services: testbed.Testbed) -> None:
-    """A payload names shared.counter.do_something_later, not main and no wrapper."""
-    function = with_bundled_ndb.do_something_later
-    payload = deferred.serialize(function, "key", 10)
-
-    assert pickle.loads(payload)[0] is function
-    assert b"shared.counter" in payload
-    assert b"do_something_later" in payload
 
 
 @pytest.mark.parametrize("module", ["counter", "counter_cloud_ndb"])

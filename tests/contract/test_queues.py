@@ -37,7 +37,7 @@ def test_purge_is_of_one_queue(app: ContractApp) -> None:
 
 
 def test_statistics_count_the_tasks(app: ContractApp) -> None:
-    """The task queue API tells how many tasks wait."""
+    """The task queue API returns how many tasks wait."""
     for _ in range(3):
         app.defer("note", "waiting", _countdown=60)
 
@@ -47,12 +47,12 @@ def test_statistics_count_the_tasks(app: ContractApp) -> None:
 
 @pytest.mark.differs("statistics")
 def test_statistics_count_the_runs(app: ContractApp) -> None:
-    """The task queue API tells how many tasks have run, and how many run just now."""
+    """The task queue API returns how many tasks have run, and how many are running."""
     for _ in range(3):
         app.defer("note", "done")
     app.server.run_due()
 
-    # more than once: a number that means nothing may be the right one
+    # more than once: a random number may be the right one
     for _ in range(5):
         names = ("executed_last_minute", "in_flight")
         assert app.call("statistics", "default", *names) == [3, 0]
@@ -62,7 +62,7 @@ def test_many_tasks_lose_no_update(app: ContractApp) -> None:
     """Two hundred increments of one counter, added in bulk, all count."""
     app.call("enqueue_increments", 200, 10)
     app.server.run_due()
-    # a transaction that lost against another is a failed attempt
+    # if a transaction loses against others, the task is retried
     app.server.advance(3600)
 
     assert app.count() == 2000
@@ -84,10 +84,10 @@ def test_tasks_run_at_once(app: ContractApp) -> None:
 
 @pytest.mark.differs("one at a time")
 def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
-    """As many as run at once get their page, and hold up nobody who asks for one."""
+    """Sixteen at once get their page, and a visitor gets one meanwhile."""
     for _ in range(16):
         app.defer("fetch_together", "fetched", 16)
-    # not == 16: the first one may have its page before this looks again
+    # not == 16: the first one may already have its page
     wait_until(lambda: len(app.runs("fetched")) >= 16, "sixteen tasks run at once")
     assert app.server.get("/counter/get").text == "0"
     app.server.run_due()
@@ -98,7 +98,7 @@ def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
 
 @pytest.mark.differs("one at a time")
 def test_max_concurrent_requests(app: ContractApp) -> None:
-    """A queue runs no more tasks at once than queue.yaml allows, but that many."""
+    """A queue runs as many tasks at once as queue.yaml allows, and no more."""
     for _ in range(5):
         app.defer("hold", "held", _queue="pair")
 
@@ -167,7 +167,7 @@ def test_paused_queue_waits(app: ContractApp, embedded: Embedded) -> None:
 
 @pytest.mark.differs("failing purge")
 def test_task_that_purges_its_queue_and_fails(app: ContractApp) -> None:
-    """Whatever a task does to its own queue, other tasks are run after it."""
+    """After such a task, other tasks still run."""
     app.defer("purge_own_queue", "purging", "default")
     app.server.run_due()
     app.defer("note", "after")
@@ -177,65 +177,25 @@ def test_task_that_purges_its_queue_and_fails(app: ContractApp) -> None:
     assert app.server.tasks() == []
 
 
-def test_task_of_a_pull_queue_waits_for_a_worker(app: ContractApp) -> None:
-    """A pull queue sends nothing; a worker leases a task once at a time."""
+def test_worker_leases_from_a_pull_queue(app: ContractApp) -> None:
+    """A pull queue sends nothing; a leased task returns until its worker deletes it."""
     app.call("pull_add", "work")
     app.server.run_due()
-    assert len(app.server.tasks("pull")) == 1
-
-    ((_, payload, _),) = app.call("pull_lease", 60, 10)
+    ((name, payload, first),) = app.call("lease", "pull", 60)
     assert payload == "work"
-    assert app.call("pull_lease", 60, 10) == []
 
-
-def test_leased_task_is_deleted_when_done(app: ContractApp) -> None:
-    """A worker deletes what it has done."""
-    app.call("pull_add", "work")
-    ((name, _, _),) = app.call("pull_lease", 60, 1)
-
-    app.call("pull_delete", name)
-
-    assert app.server.tasks("pull") == []
-
-
-def test_lease_that_ends_gives_the_task_back(app: ContractApp) -> None:
-    """A task whose lease has run out can be leased again, and counts the leases."""
-    app.call("pull_add", "work")
-    ((name, _, first),) = app.call("pull_lease", 60, 1)
     app.server.advance(50)
-    assert app.call("pull_lease", 60, 1) == []
-
+    assert app.call("lease", "pull", 60) == []
     app.server.advance(15)
+    assert app.call("lease", "pull", 60) == [[name, "work", first + 1]]
 
-    ((again, _, second),) = app.call("pull_lease", 60, 1)
-    assert again == name
-    assert second == first + 1
-
-
-def test_lease_can_be_made_longer(app: ContractApp) -> None:
-    """A worker that needs more time keeps its task."""
-    app.call("pull_add", "work")
-    app.call("pull_renew", 60, 600)
-
-    app.server.advance(300)
-    assert app.call("pull_lease", 60, 1) == []
-    app.server.advance(400)
-    assert len(app.call("pull_lease", 60, 1)) == 1
-
-
-def test_lease_by_tag(app: ContractApp) -> None:
-    """A worker can ask for the tasks of one tag."""
-    for number, tag in enumerate(["red", "blue", "red"]):
-        app.call("pull_add", str(number), tag)
-
-    leased = app.call("pull_lease", 60, 10, "red")
-
-    assert sorted(payload for _, payload, _ in leased) == ["0", "2"]
+    app.call("delete", "pull", name)
+    assert app.server.tasks("pull") == []
 
 
 def test_push_queue_cannot_be_leased_from(app: ContractApp) -> None:
     """Leasing is for pull queues."""
     with pytest.raises(CaseError) as error:
-        app.call("pull_lease_push_queue")
+        app.call("lease", "default", 60)
 
     assert error.value.kind == "InvalidQueueModeError"
