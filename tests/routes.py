@@ -5,6 +5,7 @@ conftest.py has the fixture `site`.
 """
 
 import pytest
+from gae_devserver.testing import Response
 
 from tests.servers.base import Site
 
@@ -40,21 +41,31 @@ FORGERIES: dict[str, Headers] = {
 }
 
 
+Posted = tuple[Headers, bytes]
+
+
+def ask(site: Site, method: str, path: str, posted: Posted) -> Response:
+    """Send a request with these headers, and with the body if the method has one."""
+    headers, body = posted
+    has_body = method in ("POST", "PUT", "PATCH")
+    return site.request(method, path, headers, body if has_body else None)
+
+
 class Routes:
     """Methods and paths. Each request pretends to be a task."""
 
     @pytest.fixture
-    def posted(self) -> tuple[Headers, bytes]:
-        """The headers and the body of such a request."""
+    def posted(self) -> Posted:
+        """The headers and the body that it has if its method has one."""
         return TASK, NO_TASK
 
     @pytest.mark.parametrize("path", HANDLERS)
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
     def test_handlers_take_post_only(
-        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, method: str, posted: Posted
     ) -> None:
         """Any other method gets 405; Allow names POST and none of those refused."""
-        answer = site.request(method, path, *only_headers(posted, method))
+        answer = ask(site, method, path, posted)
 
         assert answer.status == 405
         assert "POST" in answer.allow
@@ -63,10 +74,10 @@ class Routes:
     @pytest.mark.parametrize("path", COUNTERS)
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
     def test_counter_is_read_only(
-        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, method: str, posted: Posted
     ) -> None:
         """A method that writes gets 405, or 403 from Django's CSRF protection."""
-        answer = site.request(method, path, *posted)
+        answer = ask(site, method, path, posted)
 
         if answer.status == 403:
             assert "CSRF" in answer.text
@@ -85,10 +96,10 @@ class Routes:
 
     @pytest.mark.parametrize("path", [*COUNTERS, *HANDLERS])
     def test_options_never_runs_a_view(
-        self, site: Site, path: str, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, posted: Posted
     ) -> None:
         """OPTIONS is refused, or returns what is allowed; it does nothing else."""
-        answer = site.request("OPTIONS", path, *posted)
+        answer = ask(site, "OPTIONS", path, posted)
 
         assert answer.status in (200, 405)
         assert answer.allow & {"GET", "POST"}
@@ -116,12 +127,15 @@ class Routes:
         ],
     )
     def test_anything_else_is_not_found(
-        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, method: str, posted: Posted
     ) -> None:
         """Routes are exact: a path that only resembles one gets 404."""
-        answer = site.request(method, path, *only_headers(posted, method))
+        answer = ask(site, method, path, posted)
 
         assert answer.status == 404
+
+
+DOTS = pytest.mark.differs("dots")
 
 
 class UnusualPaths:
@@ -137,16 +151,16 @@ class UnusualPaths:
             "/_ah/queue/deferredx",
             "/counter/get%0A",
             "/counter%2Fget/x",
-            "/evil/%2e%2e/custom/path",
-            pytest.param("/evil/../custom/path", marks=pytest.mark.differs("dots")),
-            pytest.param("/evil/.." + DEFERRED, marks=pytest.mark.differs("dots")),
+            pytest.param("/evil/%2e%2e/custom/path", marks=DOTS),
+            pytest.param("/evil/../custom/path", marks=DOTS),
+            pytest.param("/evil/.." + DEFERRED, marks=DOTS),
         ],
     )
     def test_unusual_path_is_not_found(
-        self, site: Site, path: str, method: str, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, method: str, posted: Posted
     ) -> None:
         """No path is resolved or shortened to one of the routes."""
-        answer = site.request(method, path, *only_headers(posted, method))
+        answer = ask(site, method, path, posted)
 
         assert answer.status == 404
 
@@ -157,18 +171,10 @@ class FromOutside:
     @pytest.mark.parametrize("path", HANDLERS)
     @pytest.mark.parametrize("headers", FORGERIES.values(), ids=FORGERIES)
     def test_only_the_queue_may_run_a_task(
-        self, site: Site, path: str, headers: Headers, posted: tuple[Headers, bytes]
+        self, site: Site, path: str, headers: Headers, posted: Posted
     ) -> None:
         """A visitor's POST gets 403 in plain text, whatever headers it forges."""
         answer = site.post(path, posted[1], headers)
 
         assert answer.status == 403
         assert answer.content_type == "text/plain"
-
-
-def only_headers(
-    posted: tuple[Headers, bytes], method: str
-) -> tuple[Headers, bytes | None]:
-    """Leave out the body if the method has none."""
-    headers, body = posted
-    return headers, None if method in ("GET", "HEAD") else body

@@ -9,7 +9,7 @@ import pytest
 
 from tests.apps.payloads import QUEUE_IP, call, sent, trap
 from tests.apps.plain_gunicorn import PlainGunicorn
-from tests.routes import COUNTERS, HANDLERS, Headers, Routes, UnusualPaths
+from tests.routes import COUNTERS, HANDLERS, Posted, Routes, UnusualPaths
 from tests.servers.base import Site
 
 
@@ -23,7 +23,7 @@ class TestRoutes(Routes, UnusualPaths):
         assert not (tmp_path / "ran").exists()
 
     @pytest.fixture
-    def posted(self, tmp_path: pathlib.Path) -> tuple[Headers, bytes]:
+    def posted(self, tmp_path: pathlib.Path) -> Posted:
         """The request of a real task."""
         return sent(), trap(tmp_path / "ran")
 

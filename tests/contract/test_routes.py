@@ -13,7 +13,7 @@ from tests.routes import (
     TASK,
     USER_IP,
     FromOutside,
-    Headers,
+    Posted,
     Routes,
     UnusualPaths,
 )
@@ -38,9 +38,9 @@ class TestRoutes(Routes, UnusualPaths, FromOutside):
         assert app.count() == 0
 
     @pytest.fixture
-    def posted(self) -> tuple[Headers, bytes]:
-        """A task that a visitor forges."""
-        return [*TASK, USER_IP, REMOTE_ADDR], LOADED
+    def posted(self) -> Posted:
+        """A request in the name of a task, with a payload that could run."""
+        return TASK, LOADED
 
     @pytest.mark.parametrize("path", HANDLERS)
     def test_underscores_forge_no_header(self, site: Server, path: str) -> None:
@@ -52,7 +52,7 @@ class TestRoutes(Routes, UnusualPaths, FromOutside):
 
     @pytest.mark.parametrize("path", ["//custom/path", "//_ah/queue/deferred"])
     def test_extra_slash_runs_no_task(
-        self, site: Server, path: str, posted: tuple[Headers, bytes]
+        self, site: Server, path: str, posted: Posted
     ) -> None:
         """A visitor runs nothing through such a path."""
         headers, body = posted
