@@ -1,12 +1,20 @@
-"""Requests straight to the app's own socket or port, past the dev server."""
+"""Requests byte for byte: to the dev server, or straight to the app's own socket."""
 
 import pathlib
 import re
 import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from tests.servers.base import Server
 
 Address = pathlib.Path | tuple[str, int]
+
+
+def server_address(server: Server) -> Address:
+    """Return host and port of a server's public port."""
+    parts = urlsplit(server.url)
+    return str(parts.hostname), int(parts.port or 0)
 
 
 def app_address(server: Server) -> Address:
@@ -19,30 +27,28 @@ def app_address(server: Server) -> Address:
     return pathlib.Path(path) if path else (host, int(port))
 
 
-def post(
-    address: Address, endpoint: str, headers: dict[str, str], payload: bytes
-) -> int:
-    """POST to the app itself; return the status."""
-    head = {
-        "Host": "localhost",
-        "Connection": "close",
-        "Content-Type": "application/octet-stream",
-        "Content-Length": str(len(payload)),
-        **headers,
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    if isinstance(address, pathlib.Path):
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(str(address))
-    else:
-        client = socket.create_connection(address)
-    with client:
+def send(
+    address: Address,
+    method: str,
+    endpoint: str,
+    fields: Iterable[tuple[bytes, bytes]],
+    payload: bytes,
+) -> bytes:
+    """Send a request with these headers; return the answer, with its head.
+
+    Host must be among the headers, but neither Connection nor a length.
+    """
+    lines = [f"{method} {endpoint} HTTP/1.1".encode()]
+    lines += [b"%s: %s" % field for field in fields]
+    lines += [b"Content-Length: %d" % len(payload), b"Connection: close"]
+    return exchange(address, b"\r\n".join([*lines, b"", payload]))
+
+
+def exchange(address: Address, request: bytes) -> bytes:
+    """Send a request; return all that comes until the other side closes."""
+    family = socket.AF_UNIX if isinstance(address, pathlib.Path) else socket.AF_INET
+    with socket.socket(family) as client:
         client.settimeout(30)
-        request = f"POST {endpoint} HTTP/1.1\r\n{lines}\r\n".encode() + payload
-        return int(exchange(client, request).split()[1])
-
-
-def exchange(client: socket.socket, request: bytes) -> bytes:
-    """Send a request; return all that comes until the other side hangs up."""
-    client.sendall(request)
-    return b"".join(iter(lambda: client.recv(65536), b""))
+        client.connect(str(address) if isinstance(address, pathlib.Path) else address)
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65536), b""))
