@@ -22,25 +22,6 @@ NO_TASK = b"no pickle"
 TASK = [("X-AppEngine-TaskName", "forged"), ("X-AppEngine-QueueName", "default")]
 USER_IP = ("X-AppEngine-User-IP", "0.1.0.2")
 REMOTE_ADDR = ("X-AppEngine-Remote-Addr", "0.1.0.2")
-FORGERIES: dict[str, Headers] = {
-    "no header": [],
-    "a task's name": TASK,
-    "an internal User-IP": [*TASK, USER_IP],
-    "an internal Remote-Addr": [*TASK, REMOTE_ADDR],
-    "all headers of a task": [
-        *TASK,
-        USER_IP,
-        REMOTE_ADDR,
-        ("X-AppEngine-TaskRetryCount", "0"),
-        ("X-AppEngine-TaskExecutionCount", "0"),
-        ("X-AppEngine-TaskETA", "1700000000.000000"),
-        ("X-AppEngine-Fake-Is-Admin", "1"),
-        ("X-Forwarded-For", "0.1.0.2"),
-        ("User-Agent", "AppEngine-Google; (+http://code.google.com/appengine)"),
-    ],
-}
-
-
 Posted = tuple[Headers, bytes]
 
 
@@ -163,18 +144,3 @@ class UnusualPaths:
         answer = ask(site, method, path, posted)
 
         assert answer.status == 404
-
-
-class FromOutside:
-    """Requests that reach the app as those of a visitor do."""
-
-    @pytest.mark.parametrize("path", HANDLERS)
-    @pytest.mark.parametrize("headers", FORGERIES.values(), ids=FORGERIES)
-    def test_only_the_queue_may_run_a_task(
-        self, site: Site, path: str, headers: Headers, posted: Posted
-    ) -> None:
-        """A visitor's POST gets 403 in plain text, whatever headers it forges."""
-        answer = site.post(path, posted[1], headers)
-
-        assert answer.status == 403
-        assert answer.content_type == "text/plain"

@@ -178,7 +178,6 @@ def measure_running(
     server: Server, app: ContractApp, figures: Figures, runs: int
 ) -> None:
     """Measure a server that runs."""
-    app.release()
     for _ in range(runs):
         # a counter that exists, as on every page but the first
         app.call("enqueue_increments", 1, 10)

@@ -227,7 +227,7 @@ def test_purge_leaves_big_payloads_behind(app: ContractApp) -> None:
     """Purging a queue drops its tasks, but not the entities of big payloads."""
     app.call("defer_big", 200_000, _countdown=60)
 
-    app.server.purge("default")
+    app.call("purge", "default")
 
     assert app.server.tasks() == []
     assert app.call("count_payload_entities") == 1

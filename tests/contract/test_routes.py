@@ -1,6 +1,8 @@
 """The routes that the three apps share, and who may call them."""
 
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +14,6 @@ from tests.routes import (
     REMOTE_ADDR,
     TASK,
     USER_IP,
-    FromOutside,
     Posted,
     Routes,
     UnusualPaths,
@@ -20,12 +21,27 @@ from tests.routes import (
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
+from tests.servers.raw import exchange, server_address
+
+FORGED = [
+    *TASK,
+    USER_IP,
+    REMOTE_ADDR,
+    ("X-AppEngine-Cron", "true"),
+    ("X-AppEngine-Api-Ticket", "0" * 32),
+    ("X-Forwarded-For", "0.1.0.2"),
+]
 
 LOADED = b"ccontract_tasks\nnote\n(Vloaded\ntR."
 """A pickle that calls contract_tasks.note("loaded") as soon as it is loaded."""
 
 
-class TestRoutes(Routes, UnusualPaths, FromOutside):
+def with_underscores(name: str) -> str:
+    """Return a name that is the same one in WSGI."""
+    return name.replace("-", "_")
+
+
+class TestRoutes(Routes, UnusualPaths):
     """What a visitor gets."""
 
     @pytest.fixture
@@ -43,12 +59,32 @@ class TestRoutes(Routes, UnusualPaths, FromOutside):
         return TASK, LOADED
 
     @pytest.mark.parametrize("path", HANDLERS)
-    def test_underscores_forge_no_header(self, site: Server, path: str) -> None:
-        """Nor does a header that WSGI cannot tell from a task's."""
-        forged = [*TASK, USER_IP, REMOTE_ADDR]
-        headers = [(name.replace("-", "_"), value) for name, value in forged]
+    @pytest.mark.parametrize("spelling", [str, str.upper, with_underscores])
+    def test_only_the_queue_may_run_a_task(
+        self, site: Server, path: str, spelling: Callable[[str], str]
+    ) -> None:
+        """A visitor's POST gets 403 in plain text, whatever headers it forges."""
+        for number in range(len(FORGED) + 1):
+            for chosen in itertools.combinations(FORGED, number):
+                headers = [(spelling(name), value) for name, value in chosen]
+                answer = site.post(path, LOADED, headers)
+                assert (answer.status, answer.content_type) == (403, "text/plain"), (
+                    chosen
+                )
 
-        assert site.post(path, LOADED, headers).status == 403
+    @pytest.mark.parametrize("path", HANDLERS)
+    def test_body_in_chunks_runs_no_task(self, site: Server, path: str) -> None:
+        """A chunked body, repeated headers or a trailer do not help either."""
+        lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in FORGED)
+        chunks = b"%x\r\n%s\r\n0\r\n" % (len(LOADED), LOADED)
+        for head, trailer in ((lines * 2, b""), (b"", lines), (lines, lines)):
+            request = (
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                "Transfer-Encoding: chunked\r\n"
+            ).encode()
+            data = request + head + b"\r\n" + chunks + trailer + b"\r\n"
+            answer = exchange(server_address(site), data)
+            assert re.match(rb"HTTP/1\.[01] [45]\d\d ", answer)
 
     @pytest.mark.parametrize("path", ["//custom/path", "//_ah/queue/deferred"])
     def test_extra_slash_runs_no_task(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.routes import HANDLERS
 from tests.security import inputs
 from tests.security.inputs import Header, check_many, often, with_one_byte
-from tests.security.straight import app_address, send, server_address
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
+from tests.servers.raw import app_address, send, server_address
 
 ENDPOINTS = st.sampled_from(HANDLERS)
 QUEUE_IP = "0.1.0.2"

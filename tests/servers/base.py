@@ -65,10 +65,6 @@ class Server(Site, abc.ABC):
         """Let `seconds` of the app's time pass; return once all due by then has run."""
 
     @abc.abstractmethod
-    def purge(self, queue: str) -> None:
-        """Drop every task of `queue`; their names stay taken."""
-
-    @abc.abstractmethod
     def reset(self) -> None:
         """Drop entities, tasks, tombstones and memcache, and set the clock back."""
 

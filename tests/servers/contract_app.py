@@ -45,20 +45,13 @@ class ContractApp:
         """Take the server and the folder that the app writes its runs to."""
         self.server = server
         self._runs = work / "runs.jsonl"
-        self._release = work / "release"
         self._logged = 0
 
     def reset(self) -> None:
-        """Reset the server, forget the runs, and let `hold` wait again."""
-        self.release()
+        """Reset the server, and forget the runs."""
         self.server.reset()
         self._runs.write_bytes(b"")
-        self._release.unlink()
         self._logged = len(self.server.log())
-
-    def release(self) -> None:
-        """Let the tasks that run `hold` return."""
-        self._release.touch()
 
     def call(self, case: str, *args: Any, **options: Any) -> Any:
         """Run a case of contract_cases in a request; return its result."""

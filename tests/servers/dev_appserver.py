@@ -26,17 +26,12 @@ SETTLE_TIME = 60.0
 MARGIN_USEC = 100_000
 """A queue is quiet only when nothing in it becomes due within this time."""
 
-LEASE_CLOCK_AHEAD = 60.0
-"""Seconds by which the clock of leases is ahead. It stands still between two settings,
-and a task that is added meanwhile must not lie in its future."""
-
 
 class DevAppserver(base.Server):
     """dev_appserver.py with one app on it.
 
     Its scheduler uses only the real clock. So this class keeps the app's time, and
     `advance` goes from due time to due time and forces each task to run in its turn.
-    Only the clock of leases can be set.
     """
 
     name = "dev_appserver"
@@ -222,25 +217,6 @@ class DevAppserver(base.Server):
             )
             self.call("ForceRun", request, pb.TaskQueueForceRunResponse())
         self._offset = max(self._offset, target - time.time())
-        self._set_lease_clock()
-
-    def _set_lease_clock(self) -> None:
-        clock = round((self._now() + LEASE_CLOCK_AHEAD) * 1000)
-        self.call(
-            "SetTaskQueueClock",
-            # its own message is not in the pip package; this one has the same form
-            wrappers_pb2.Int64Value(value=clock),
-            api_base_pb2.VoidProto(),
-        )
-
-    def purge(self, queue: str) -> None:
-        """Drop every task of `queue`; their names stay taken.
-
-        Not while one runs: if that one then fails, the scheduler's thread dies.
-        """
-        self._settle()
-        request = pb.TaskQueuePurgeQueueRequest(queue_name=queue.encode())
-        self.call("PurgeQueue", request, pb.TaskQueuePurgeQueueResponse())
 
     def reset(self) -> None:
         """Drop entities, tasks, tombstones and memcache, and set the clock back.
@@ -249,7 +225,7 @@ class DevAppserver(base.Server):
         """
         self._settle()
         for queue in self._queues(pull=True):
-            # its own message is not in the pip package either
+            # its own message is not in the pip package; this one has the same form
             name = wrappers_pb2.StringValue(value=queue)
             self.call("FlushQueue", name, api_base_pb2.VoidProto())
         send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
@@ -257,4 +233,3 @@ class DevAppserver(base.Server):
             self._emulator.reset()
         self._offset = 0.0
         self._due = {}
-        self._set_lease_clock()

@@ -226,19 +226,6 @@ def statistics(queue: str, *names: str) -> list[Any]:
 
 
 @case
-def pull_add(payload: str) -> None:
-    """Add a task for a worker to lease."""
-    taskqueue.Queue("pull").add(taskqueue.Task(payload=payload, method="PULL"))
-
-
-@case
-def lease(queue: str, seconds: int) -> list[list[Any]]:
-    """Lease all tasks; return the name, payload and earlier leases of each."""
-    leased = taskqueue.Queue(queue).lease_tasks(seconds, 100)
-    return [[task.name, task.payload.decode(), task.retry_count] for task in leased]
-
-
-@case
 def counter_library() -> str:
     """Return the module of Counter's first base class."""
     return counter.Counter.__mro__[-2].__module__

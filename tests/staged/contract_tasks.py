@@ -14,11 +14,8 @@ from google.appengine.ext import deferred
 RUNS = pathlib.Path(os.environ["CONTRACT_RUNS"])
 """A file, not an entity: a run is recorded even if no API call works."""
 
-HOLD = RUNS.with_name("release")
-"""While this file is missing, `hold` does not return."""
-
-HOLD_TIME = 20.0
-"""Seconds after which `hold` stops waiting, unless a test chooses others."""
+PATIENCE = 20.0
+"""Seconds that tasks wait for each other."""
 
 PREFIX = "HTTP_X_APPENGINE_"
 
@@ -110,13 +107,10 @@ def purge_own_queue(label: str, queue: str) -> None:
     raise ValueError("the task fails on purpose")
 
 
-def hold(label: str, seconds: float = HOLD_TIME) -> None:
-    """Run until the test releases it, or for `seconds`; record start and end."""
+def hold(label: str, seconds: float) -> None:
+    """Run for so long; record start and end."""
     note(label, at="start")
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not HOLD.exists() and time.monotonic() < deadline:
-        pause.wait(0.01)
+    threading.Event().wait(seconds)
     note(label, at="end")
 
 
@@ -124,13 +118,13 @@ def fetch_together(label: str, number: int) -> None:
     """Fetch a page of this app as soon as this many tasks are at this point."""
     note(label, at="start")
     pause = threading.Event()
-    deadline = time.monotonic() + HOLD_TIME
+    deadline = time.monotonic() + PATIENCE
     while RUNS.read_bytes().count(b'"at": "start"') < number:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{number} tasks do not run at once")
         pause.wait(0.01)
     url = f"http://{os.environ['HTTP_HOST']}/counter/get"
-    answer = urlfetch.fetch(url, deadline=HOLD_TIME)
+    answer = urlfetch.fetch(url, deadline=PATIENCE)
     note(label, at="end", answer=[answer.status_code, answer.content.decode()])
 
 
