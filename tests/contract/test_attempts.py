@@ -189,7 +189,7 @@ def test_headers_of_the_first_attempt(app: ContractApp) -> None:
 
 def test_headers_of_a_request_from_outside(app: ContractApp) -> None:
     """A request that no queue sent has no header of a task."""
-    app.call("note_request", "request")
+    app.call("note", "request")
 
     (run,) = app.runs("request")
     assert not [header for header in run.headers if header.startswith("task")]

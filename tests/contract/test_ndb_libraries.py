@@ -51,11 +51,11 @@ def test_entity_that_bundled_services_wrote(app: ContractApp) -> None:
 
 def test_namespace_of_the_request(app: ContractApp) -> None:
     """A task counts in the namespace that was set when it was deferred."""
-    app.call("increment_in_namespace", "apart", 10)
+    app.call("in_namespace", "apart", "enqueue_increments", 1, 10)
     app.server.run_due()
 
-    assert app.call("stored_count_in_namespace", "apart") == 10
-    assert app.call("stored_count_in_namespace", "other") is None
+    assert app.call("in_namespace", "apart", "stored_count") == 10
+    assert app.call("in_namespace", "other", "stored_count") is None
     assert app.count() == 0
 
 

@@ -80,14 +80,9 @@ def test_rate_and_bucket_size(app: ContractApp) -> None:
     for _ in range(4):
         app.defer("note", "slow", _queue="slow")
 
-    app.server.run_due()
-    assert len(app.runs()) == 2
-    app.server.advance(50)
-    assert len(app.runs()) == 2
-    app.server.advance(15)
-    assert len(app.runs()) == 3
-    app.server.advance(60)
-    assert len(app.runs()) == 4
+    for seconds, runs in ((0, 2), (50, 2), (15, 3), (60, 4)):
+        app.server.advance(seconds)
+        assert len(app.runs()) == runs
 
 
 @pytest.mark.differs("rate")

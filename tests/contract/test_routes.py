@@ -19,7 +19,7 @@ from tests.routes import (
     UnusualPaths,
 )
 from tests.servers.base import Server
-from tests.servers.contract_app import ContractApp
+from tests.servers.contract_app import LOADED, ContractApp
 from tests.servers.embedded import Embedded
 from tests.servers.raw import exchange, server_address
 
@@ -31,9 +31,6 @@ FORGED = [
     ("X-AppEngine-Api-Ticket", "0" * 32),
     ("X-Forwarded-For", "0.1.0.2"),
 ]
-
-LOADED = b"ccontract_tasks\nnote\n(Vloaded\ntR."
-"""A pickle that calls contract_tasks.note("loaded") as soon as it is loaded."""
 
 
 def with_underscores(name: str) -> str:

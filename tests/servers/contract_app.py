@@ -10,6 +10,9 @@ from gae_devserver.testing import wait_until
 
 from tests.servers.base import Server
 
+LOADED = b"ccontract_tasks\nnote\n(Vloaded\ntR."
+"""A pickle that calls contract_tasks.note("loaded") as soon as it is loaded."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -26,6 +29,7 @@ class Run:
     content_type: str
     headers: dict[str, str]
     own: dict[str, str]
+    namespace: str
     extra: dict[str, Any]
 
 

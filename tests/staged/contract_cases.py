@@ -42,44 +42,29 @@ def defer(function: str, *args: Any, **options: Any) -> str | None:
     return deferred.defer(getattr(contract_tasks, function), *args, **options).name
 
 
-@case
-def add_task(label: str) -> None:
-    """Add the task that defer would add, but without the header that defer sends."""
-    payload = deferred.serialize(contract_tasks.note, label)
-    taskqueue.add(url="/_ah/queue/deferred", payload=payload)
+case(contract_tasks.note)  # a request can be recorded like a task
 
 
 @case
-def defer_lambda() -> None:
-    """Defer a lambda, which no pickle can name."""
-    deferred.defer(lambda: None)
+def in_namespace(namespace: str, name: str, *args: Any, **options: Any) -> Any:
+    """Run another case while a namespace is set."""
+    namespace_manager.set_namespace(namespace)
+    return CASES[name](*args, **options)
 
 
 @case
-def defer_nested() -> None:
-    """Defer a function that was defined inside another."""
+def defer_impossible(what: str) -> None:
+    """Defer something that no task can carry."""
 
     def nested() -> None: ...
 
-    deferred.defer(nested)
-
-
-@case
-def defer_unpicklable() -> None:
-    """Defer with an argument that cannot be pickled."""
-    deferred.defer(contract_tasks.keep, "unpicklable", threading.Lock())
-
-
-@case
-def defer_text() -> None:
-    """Defer something that cannot be called."""
-    deferred.defer("contract_tasks.note", "text")
-
-
-@case
-def defer_url_none() -> None:
-    """Defer with the URL that the SDK's docstring names as the default."""
-    deferred.defer(contract_tasks.note, "url none", _url=None)
+    impossible: dict[str, tuple[Any, ...]] = {
+        "a lambda": (lambda: None,),
+        "a nested function": (nested,),
+        "a lock": (contract_tasks.keep, "lock", threading.Lock()),
+        "a text": ("contract_tasks.note", "text"),
+    }
+    deferred.defer(*impossible[what])
 
 
 @case
@@ -114,12 +99,6 @@ def defer_callables() -> None:
 
 
 @case
-def defer_big(size: int, **options: Any) -> None:
-    """Defer with an argument of `size` bytes."""
-    deferred.defer(contract_tasks.weigh, "big", "x" * size, **options)
-
-
-@case
 def count_payload_entities() -> int:
     """Return how many payloads the SDK keeps as entities."""
     return deferred.deferred._DeferredTaskEntity.all(keys_only=True).count()
@@ -133,19 +112,6 @@ def delete_payload_entities() -> None:
 
 
 @case
-def defer_in_namespace(namespace: str) -> None:
-    """Defer a task while a namespace is set."""
-    namespace_manager.set_namespace(namespace)
-    deferred.defer(contract_tasks.note_namespace, "namespace")
-
-
-@case
-def note_request(label: str) -> None:
-    """Record the headers of this request, as a task records its own."""
-    contract_tasks.note(label)
-
-
-@case
 def stored_count() -> int | None:
     """Return the count as it is stored; None if there is no entity."""
     entity = counter.Counter.get_by_id(counter.my_key)
@@ -153,10 +119,9 @@ def stored_count() -> int | None:
 
 
 @case
-def enqueue(url: str, payload: str = "", queue: str = "default", **options: Any) -> Any:
-    """Add a task without defer."""
-    task = taskqueue.Task(url=url, payload=payload.encode(), **options)
-    return task.add(queue).name
+def enqueue(url: str, payload: str) -> None:
+    """Add a task without defer, and so without a Content-Type."""
+    taskqueue.add(url=url, payload=payload.encode())
 
 
 @case
@@ -177,9 +142,8 @@ def commit(label: str, tasks: int = 1, size: int = 1, **options: Any) -> None:
     def work() -> None:
         ContractEntity(id=label).put()
         for _ in range(tasks):
-            argument = "x" * size
             options["_transactional"] = True
-            deferred.defer(contract_tasks.weigh, label, argument, **options)
+            deferred.defer(contract_tasks.keep, label, "x" * size, **options)
 
     ndb.transaction(work)
 
@@ -261,20 +225,6 @@ def write_bundled_counter(count: int) -> None:
     entity = datastore.Entity("Counter", name=counter.my_key)
     entity["count"] = count
     datastore.Put(entity)
-
-
-@case
-def increment_in_namespace(namespace: str, amount: int) -> None:
-    """Defer the app's own function while a namespace is set."""
-    namespace_manager.set_namespace(namespace)
-    deferred.defer(counter.do_something_later, counter.my_key, amount)
-
-
-@case
-def stored_count_in_namespace(namespace: str) -> int | None:
-    """Return the count that is stored in a namespace; None if there is no entity."""
-    namespace_manager.set_namespace(namespace)
-    return stored_count()
 
 
 @case

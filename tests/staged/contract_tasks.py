@@ -46,6 +46,7 @@ def note(label: str, **extra: Any) -> None:
             for name, value in os.environ.items()
             if name.startswith("HTTP_") and not name.startswith(PREFIX)
         },
+        "namespace": namespace_manager.get_namespace(),
         **extra,
     }
     # one write, because tasks in several processes append at the same time
@@ -56,16 +57,6 @@ def note(label: str, **extra: Any) -> None:
 def keep(label: str, value: Any) -> None:
     """Record the argument as it arrived."""
     note(label, value=value)
-
-
-def weigh(label: str, value: str) -> None:
-    """Record only the length of the argument."""
-    note(label, length=len(value))
-
-
-def note_namespace(label: str) -> None:
-    """Record the namespace that the task runs in."""
-    note(label, namespace=namespace_manager.get_namespace())
 
 
 def fail(label: str) -> None:
