@@ -68,7 +68,7 @@ class DevAppserver(base.Server):
                 super().__init__(self._printed(r'"default" running at: (http://\S+)'))
                 self._api = self._printed(r"Starting API server at: (http://\S+)")
                 wait_until(self._answers, "the app answers", dev_appserver.START_TIME)
-                self._push_queues = self._queues()
+                self._queues = self._find_queues()
             except BaseException:
                 self.stop()
                 raise
@@ -122,14 +122,14 @@ class DevAppserver(base.Server):
         response.ParseFromString(result.response)
         return response
 
-    def _queues(self, *, pull: bool = False) -> list[str]:
-        """Return the names of the queues that push, or with `pull` of all."""
+    def _find_queues(self) -> list[str]:
+        """Return the names of the queues that push."""
         request = pb.TaskQueueFetchQueuesRequest(max_rows=1000)
         response = pb.TaskQueueFetchQueuesResponse()
         return [
             queue.queue_name.decode()
             for queue in self.call("FetchQueues", request, response).queue
-            if pull or queue.mode == pb.TaskQueueMode.PUSH
+            if queue.mode == pb.TaskQueueMode.PUSH
         ]
 
     def _raw_tasks(self, queue: str) -> list[Any]:
@@ -140,15 +140,15 @@ class DevAppserver(base.Server):
         return list(self.call("QueryTasks", request, response).task)
 
     def _oldest(self) -> dict[str, int]:
-        """Return each push queue's first ETA (microseconds) where a task waits."""
+        """Return the first ETA (microseconds) of each queue in which a task waits."""
         request = pb.TaskQueueFetchQueueStatsRequest(
-            queue_name=[queue.encode() for queue in self._push_queues]
+            queue_name=[queue.encode() for queue in self._queues]
         )
         response = pb.TaskQueueFetchQueueStatsResponse()
         stats = self.call("FetchQueueStats", request, response).queuestats
         return {
             queue: stat.oldest_eta_usec
-            for queue, stat in zip(self._push_queues, stats, strict=True)
+            for queue, stat in zip(self._queues, stats, strict=True)
             if stat.num_tasks
         }
 
@@ -156,10 +156,7 @@ class DevAppserver(base.Server):
         return time.time() + self._offset
 
     def _schedule(self) -> dict[tuple[str, str, int], float]:
-        """Note when new tasks and new attempts are due; return all that wait.
-
-        Tasks of pull queues do not count: only a worker's lease takes those.
-        """
+        """Note when new tasks and new attempts are due; return all that wait."""
         waiting = {
             (queue, task.task_name.decode(), task.eta_usec)
             for queue in self._oldest()
@@ -188,7 +185,7 @@ class DevAppserver(base.Server):
             Task(
                 queue=queue,
                 name=(name := task.task_name.decode()),
-                method=task.RequestMethod.Name(task.method) if task.url else "",
+                method=task.RequestMethod.Name(task.method),
                 url=task.url.decode(),
                 due_in=due.get((queue, name, task.eta_usec), task.eta_usec / 1e6) - now,
                 retry_count=task.retry_count,
@@ -224,7 +221,7 @@ class DevAppserver(base.Server):
         /clear cannot empty the queues: the scheduler would keep the old ones.
         """
         self._settle()
-        for queue in self._queues(pull=True):
+        for queue in self._queues:
             # its own message is not in the pip package; this one has the same form
             name = wrappers_pb2.StringValue(value=queue)
             self.call("FlushQueue", name, api_base_pb2.VoidProto())
