@@ -99,7 +99,7 @@ def test_rate_0_holds_a_queue(app: ContractApp) -> None:
 
 @pytest.mark.differs("failing purge")
 def test_task_that_purges_its_queue_and_fails(app: ContractApp) -> None:
-    """After such a task, other tasks still run."""
+    """After a task has purged its own queue and failed, other tasks still run."""
     app.defer("purge_own_queue", "purging", "default")
     app.server.run_due()
     app.defer("note", "after")

@@ -44,13 +44,33 @@ Transfer_Encoding: chunked
 If-Match: x
 """.splitlines()
 _ODD_NAMES = [
-    *(b"", b" X-A", b"X-AppEngine-TaskName ", b"X-AppEngine\tTaskName", b"X-A:B"),
-    *(b"X-\x00", b"X-AppEngine-Taskname\x0b", b"X-\xc3\x84", b"\nX-AppEngine-A"),
-    *(b"Transfer-Encoding", b"Content-Length", b"Expect", b"Upgrade", b"Connection"),
+    b"",
+    b" X-A",
+    b"X-AppEngine-TaskName ",
+    b"X-AppEngine\tTaskName",
+    b"X-A:B",
+    b"X-\x00",
+    b"X-AppEngine-Taskname\x0b",
+    b"X-\xc3\x84",
+    b"\nX-AppEngine-A",
+    b"Transfer-Encoding",
+    b"Content-Length",
+    b"Expect",
+    b"Upgrade",
+    b"Connection",
 ]
 _ODD_VALUES = [
-    *(b"0", b"-1", b"5, 6", b"chunked", b"h2c", b"", b"a\x00b", b"x" * 9000, b"a\x7f"),
-    *(b"a\r\nX-AppEngine-TaskName: task1", b"a\n X-AppEngine-TaskName: task1"),
+    b"0",
+    b"-1",
+    b"5, 6",
+    b"chunked",
+    b"h2c",
+    b"",
+    b"a\x00b",
+    b"x" * 9000,
+    b"a\x7f",
+    b"a\r\nX-AppEngine-TaskName: task1",
+    b"a\n X-AppEngine-TaskName: task1",
 ]
 
 

@@ -31,7 +31,12 @@ def command(script: pathlib.Path, address: str, data: pathlib.Path) -> list[str]
 def gcloud_command(address: str, data: pathlib.Path) -> list[str]:
     """Return the documented command line, with its data in `data`."""
     return [
-        *("gcloud", "beta", "emulators", "datastore", "start", "--quiet"),
+        "gcloud",
+        "beta",
+        "emulators",
+        "datastore",
+        "start",
+        "--quiet",
         f"--host-port={address}",
         "--no-store-on-disk",
         "--consistency=1.0",

@@ -61,8 +61,14 @@ def test_contract_is_skipped_with_the_reason() -> None:
     test = "tests/contract/test_routes.py::TestRoutes::test_head_never_defers"
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test),
-            *("--server=dev_appserver", "--ndb=cloud"),
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-pno:cacheprovider",
+            "--server=dev_appserver",
+            "--ndb=cloud",
+            test,
         ],
         cwd=REPOSITORY,
         env={**os.environ, "JAVA": "no-java"},

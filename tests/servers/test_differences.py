@@ -70,9 +70,14 @@ def test_entry_that_is_wrong_is_found(tmp_path: pathlib.Path) -> None:
 
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
-            *("-p", "tests.conftest", "-c", REPOSITORY / "pyproject.toml"),
-            *("--server=dev_appserver", "--ndb=bundled", test),
+            sys.executable,
+            "-m",
+            "pytest",
+            "-pno:cacheprovider",
+            "-ptests.conftest",
+            f"--config-file={REPOSITORY / 'pyproject.toml'}",
+            "--server=dev_appserver",
+            test,
         ],
         cwd=REPOSITORY,
         capture_output=True,
