@@ -1,1 +1,1 @@
-"""The apps alone: under plain gunicorn, and shared with the SDK's testbed."""
+"""The apps alone on gunicorn, and `shared` on the SDK's stubs."""

@@ -6,18 +6,19 @@ import pytest
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.ext import testbed
 
-from tests.apps.plain_gunicorn import APPS, PlainGunicorn, running
+from tests.apps.plain_gunicorn import PlainGunicorn, environment, running, stage
+from tests.servers.staging import APPS
 
 
 @pytest.fixture(scope="session", params=APPS)
 def name(request: pytest.FixtureRequest) -> str:
-    """The name of an app's folder; one for each app."""
+    """The name of each app."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session", params=["standard", "localdev"])
 def gae_env(request: pytest.FixtureRequest) -> str:
-    """Where the app believes to be: on App Engine, and on a dev server."""
+    """GAE_ENV: on App Engine, and on a dev server."""
     return str(request.param)
 
 
@@ -26,7 +27,8 @@ def app(
     name: str, gae_env: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PlainGunicorn]:
     """An app under gunicorn, started once for all tests."""
-    with running(name, tmp_path_factory.mktemp(gae_env), gae_env) as server:
+    staged = stage(name, tmp_path_factory.mktemp(gae_env))
+    with running(staged, environment(gae_env)) as server:
         yield server
 
 

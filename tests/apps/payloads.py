@@ -1,30 +1,44 @@
 """What a test posts in the name of the task queue: payloads and headers."""
 
+import io
 import os
 import pathlib
 import pickle
+from wsgiref.types import WSGIEnvironment
 
-FROM_QUEUE = {
-    "Content-Type": "application/octet-stream",
-    "X-AppEngine-QueueName": "default",
-    "X-AppEngine-TaskName": "task1",
-    "X-AppEngine-TaskRetryCount": "3",
-    "X-AppEngine-User-IP": "0.1.0.2",
-}
-"""The headers of a task, as App Engine sends them."""
+QUEUE_IP = "0.1.0.2"
+"""The address that the task queue's requests come from."""
 
 
-def without(*names: str, **more: str) -> dict[str, str]:
-    """Return the headers of a task without some, and with others (_ stands for -)."""
-    headers = {name: value for name, value in FROM_QUEUE.items() if name not in names}
-    return headers | {name.replace("_", "-"): value for name, value in more.items()}
+def sent(
+    *, task: str | None = "task1", user_ip: str | None = QUEUE_IP, **others: str
+) -> list[tuple[str, str]]:
+    """Return the headers that App Engine sends with a task; None omits one of them.
+
+    `others` are more X-AppEngine headers, with _ for -.
+    """
+    headers = {
+        "QueueName": "default",
+        "TaskName": task,
+        "TaskRetryCount": "3",
+        "User-IP": user_ip,
+        **{name.replace("_", "-"): value for name, value in others.items()},
+    }
+    return [
+        ("Content-Type", "application/octet-stream"),
+        *(
+            (f"X-AppEngine-{key}", value)
+            for key, value in headers.items()
+            if value is not None
+        ),
+    ]
 
 
 def call(function: str) -> bytes:
     """Return the payload of a task that calls a function of staged_tasks.
 
-    Written by hand, for this process cannot import the module beside the staged app:
-    the pickle of the tuple (function, (), {}), protocol 0.
+    It is the pickle of the tuple (function, (), {}) in protocol 0. This process cannot
+    make it, because it cannot import the module beside the staged app.
     """
     return f"(cstaged_tasks\n{function}\n(t(dt.".encode()
 
@@ -37,10 +51,21 @@ class MakesFolder:
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Have the folder made by whoever loads the pickle."""
+        """Make the pickle a call of mkdir."""
         return os.mkdir, (str(self.path),)
 
 
 def trap(path: pathlib.Path) -> bytes:
     """Return a payload that makes a folder as soon as it is unpickled."""
     return pickle.dumps(MakesFolder(path), protocol=0)
+
+
+def request_of(payload: bytes) -> WSGIEnvironment:
+    """Return the WSGI request by which the queue delivers a payload."""
+    return {
+        "SERVER_SOFTWARE": "gunicorn",
+        "REMOTE_ADDR": QUEUE_IP,
+        "HTTP_X_APPENGINE_TASKNAME": "task1",
+        "CONTENT_LENGTH": str(len(payload)),
+        "wsgi.input": io.BytesIO(payload),
+    }

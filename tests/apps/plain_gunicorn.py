@@ -1,7 +1,6 @@
 """Run a staged copy of an app under gunicorn alone, as its app.yaml starts it."""
 
 import contextlib
-import http.client
 import os
 import pathlib
 import re
@@ -11,29 +10,27 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from gae_devserver.testing import Response, wait_until
+from gae_devserver.testing import wait_until
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-APPS = ("flask_app", "django_app", "plain_wsgi_app")
+from tests.servers.base import Site
+from tests.servers.staging import APPS
+from tools.copy_app import copy_app
 
 START_TIME = 30.0
 """Seconds that gunicorn may take on a loaded machine; it takes one on an idle one."""
 
-HOST = {"localdev": "localhost:8080", "standard": "example.appspot.com"}
-"""What a request of each environment (GAE_ENV) has as its Host."""
 
-
-def stage(name: str, folder: pathlib.Path) -> pathlib.Path:
-    """Copy an app into `folder`, links followed, with the tests' tasks beside it."""
-    copy = folder / name
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / name, copy, ignore=ignore)
-    shutil.copy(pathlib.Path(__file__).parent / "staged" / "staged_tasks.py", copy)
+def stage(name: str, folder: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
+    """Copy an app into `folder`, with the tests' modules beside its main.py."""
+    copy = folder / APPS[name]
+    copy_app(name, copy, ndb)
+    for file in (pathlib.Path(__file__).parent / "staged").glob("*.py"):
+        shutil.copy(file, copy)
     return copy
 
 
 def environment(gae_env: str, **more: str) -> dict[str, str]:
-    """Return the variables that an app starts with; no API server is to be had."""
+    """Return the variables that an app starts with; there is no API server."""
     own = {"PATH", "HOME", "TMPDIR", "LANG", "PYTHONWARNINGS", "PYTHONDEVMODE"}
     return {
         **{name: value for name, value in os.environ.items() if name in own},
@@ -47,6 +44,21 @@ def environment(gae_env: str, **more: str) -> dict[str, str]:
     }
 
 
+def run_python(
+    folder: pathlib.Path, variables: Mapping[str, str], *arguments: str
+) -> str:
+    """Run a program in `folder`; return what it prints."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
 def command(app: pathlib.Path) -> list[str]:
     """Return the entrypoint of app.yaml, with this environment's gunicorn."""
     line = re.search(
@@ -56,20 +68,20 @@ def command(app: pathlib.Path) -> list[str]:
     return [sys.executable, "-m", "gunicorn", *line[1].split()]
 
 
-class PlainGunicorn:
+class PlainGunicorn(Site):
     """An app under gunicorn on a free loopback port."""
 
-    def __init__(
-        self, app: pathlib.Path, variables: Mapping[str, str], host: str
-    ) -> None:
+    def __init__(self, app: pathlib.Path, variables: Mapping[str, str]) -> None:
         """Start the app; its log goes beside its folder."""
         self.app = app
-        self.host = host
         self._log = app.with_suffix(".log")
-        loopback = ["--bind", "127.0.0.1:0"]  # whatever GAE_ENV says: this is a test
+        # in a test, App Engine's 0.0.0.0 must not open a port to the network
+        on_loopback = (
+            () if variables.get("GAE_ENV") == "localdev" else ("-b", "127.0.0.1:0")
+        )
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command(app), *loopback],
+            self._process = subprocess.Popen(
+                [*command(app), *on_loopback],
                 cwd=app,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -78,55 +90,34 @@ class PlainGunicorn:
                 start_new_session=True,
             )
         try:
-            self.port = wait_until(self._port, "gunicorn listens", START_TIME) or 0
+            super().__init__(
+                wait_until(self._listens_at, "gunicorn listens", START_TIME) or ""
+            )
         except BaseException:
             self.stop()
             raise
 
-    def _port(self) -> int | None:
-        if self.process.poll() is not None:
+    def _listens_at(self) -> str | None:
+        if self._process.poll() is not None:
             raise RuntimeError(f"gunicorn ended:\n{self.log()}")
-        found = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log())
-        return int(found[1]) if found else None
+        found = re.search(r"Listening at: (http://127\.0\.0\.1:\d+)", self.log())
+        return found[1] if found else None
 
     def log(self) -> str:
         """Return what gunicorn and the app have printed."""
         return self._log.read_text()
 
-    def request(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Response:
-        """Send one request; `target` goes out byte for byte."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.putrequest(method, target, skip_host=True)
-            all_headers = {"Host": self.host, **(headers or {})}
-            if body:
-                all_headers["Content-Length"] = str(len(body))
-            for name, value in all_headers.items():
-                connection.putheader(name, value)
-            connection.endheaders(body or None)
-            answer = connection.getresponse()
-            return Response(answer.status, answer.headers, answer.read())
-
     def stop(self) -> None:
         """Kill gunicorn and its workers: they have nothing to save."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 @contextlib.contextmanager
-def running(
-    name: str, folder: pathlib.Path, gae_env: str, **variables: str
-) -> Iterator[PlainGunicorn]:
-    """Stage the app of this name, and run it while the block lasts."""
-    app = stage(name, folder)
-    server = PlainGunicorn(app, environment(gae_env, **variables), HOST[gae_env])
+def running(app: pathlib.Path, variables: Mapping[str, str]) -> Iterator[PlainGunicorn]:
+    """Run a staged app while the block lasts."""
+    server = PlainGunicorn(app, variables)
     try:
         yield server
     finally:

@@ -1,116 +1,76 @@
-"""shared/deferred_handler.py: what it returns, raises and logs."""
-
-import io
-import logging
-from http import HTTPStatus
-from wsgiref.types import WSGIEnvironment
+"""shared/deferred_handler.py: what it logs, and what it lets through."""
 
 import pytest
+from gae_devserver.testing import wait_until
 from google.appengine.ext import deferred
 
 from shared.deferred_handler import CustomDeferredHandler
-
-PLAIN_TEXT = [("Content-Type", "text/plain")]
-
-ran: list[str] = []
-
-
-def task(how: str) -> None:
-    """Note that the task ran, and end in the way asked for."""
-    ran.append(how)
-    match how:
-        case "for good":
-            raise deferred.PermanentTaskFailure("never again")
-        case "this time":
-            raise deferred.SingularTaskFailure("once more")
-        case "bug":
-            raise ValueError("on purpose")
-
-
-@pytest.fixture(autouse=True)
-def forget() -> None:
-    """Begin each test with no task run."""
-    ran.clear()
-
-
-def request(how: str, **changes: str | None) -> WSGIEnvironment:
-    """Return the request of a task; None takes a variable away."""
-    payload = deferred.serialize(task, how)
-    environ = {
-        "SERVER_SOFTWARE": "gunicorn/27.0.1",
-        "REMOTE_ADDR": "0.1.0.2",
-        "HTTP_X_APPENGINE_TASKNAME": "task1",
-        "HTTP_X_APPENGINE_QUEUENAME": "default",
-        "HTTP_X_APPENGINE_TASKRETRYCOUNT": "2",
-        "CONTENT_LENGTH": str(len(payload)),
-        "wsgi.input": io.BytesIO(payload),
-        **changes,
-    }
-    return {name: value for name, value in environ.items() if value is not None}
+from tests.apps.payloads import call, request_of, sent
+from tests.apps.plain_gunicorn import PlainGunicorn
 
 
 @pytest.mark.parametrize(
-    ("how", "text", "status"),
+    ("function", "outcome"),
     [
-        ("well", "Success", HTTPStatus.OK),
-        ("for good", "PermanentTaskFailure", HTTPStatus.OK),
-        ("this time", "SingularTaskFailure", HTTPStatus.REQUEST_TIMEOUT),
+        ("succeed", "200 Success"),
+        ("fail_for_good", "200 PermanentTaskFailure"),
+        ("fail_this_time", "408 SingularTaskFailure"),
+        ("fail", "failed: ValueError('the task fails on purpose')"),
     ],
 )
-def test_outcome(
-    how: str, text: str, status: HTTPStatus, caplog: pytest.LogCaptureFixture
+def test_custom_handler_logs_before_and_after(
+    app: PlainGunicorn, function: str, outcome: str
 ) -> None:
-    """The task runs once; text, status and headers come back; two lines are logged."""
-    caplog.set_level(logging.INFO)
+    """The log has the task's name, queue and retry count, and then the outcome."""
+    task = f"Task log-{function}, queue default, retry count 3"
 
-    answer = CustomDeferredHandler().post(request(how))
+    app.post("/custom/path", call(function), sent(task=f"log-{function}"))
 
-    assert answer == (text, status, PLAIN_TEXT)
-    assert ran == [how]
-    assert lines(caplog) == [
-        "Task task1, queue default, retry count 2: received",
-        f"Task task1, queue default, retry count 2: {status.value} {text}",
-    ]
+    wait_until(lambda: f"{task}: {outcome}" in app.log(), f"{outcome} is logged")
+    assert app.log().index(f"{task}: received") < app.log().index(f"{task}: {outcome}")
 
 
-def test_any_other_exception(caplog: pytest.LogCaptureFixture) -> None:
-    """It comes through, to be a 500, and is the outcome that is logged."""
-    caplog.set_level(logging.INFO)
+def test_forged_task_is_logged_as_refused(app: PlainGunicorn) -> None:
+    """An attempt to run a task from outside is logged."""
+    headers = [("X-AppEngine-TaskName", "forged")]
 
-    with pytest.raises(ValueError, match="on purpose"):
-        CustomDeferredHandler().post(request("bug"))
+    app.post("/custom/path", call("succeed"), headers)
 
-    assert lines(caplog) == [
-        "Task task1, queue default, retry count 2: received",
-        "Task task1, queue default, retry count 2: failed: ValueError('on purpose')",
-    ]
+    forged = "Task forged, queue unknown, retry count unknown"
+    wait_until(lambda: f"{forged}: 403 " in app.log(), "the refusal is logged")
+
+
+def test_api_ticket_is_not_logged(app: PlainGunicorn) -> None:
+    """The log does not show what lets a request call App Engine's services."""
+    for url in ("/custom/path", "/_ah/queue/deferred"):
+        app.post(url, call("fail_for_good"), sent(Api_Ticket="a-secret-ticket"))
+
+    wait_until(lambda: "Permanent failure" in app.log(), "the failure is logged")
+    assert "a-secret-ticket" not in app.log()
+
+
+def fail_this_time() -> None:
+    """Ask for a retry."""
+    raise deferred.SingularTaskFailure("once more")
+
+
+def fail_for_good() -> None:
+    """Ask to be dropped."""
+    raise deferred.PermanentTaskFailure("never again")
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"HTTP_X_APPENGINE_TASKNAME": None}, {"REMOTE_ADDR": "203.0.113.9"}],
-    ids=["no task name", "another sender"],
+    ("function", "error"),
+    [
+        (fail_this_time, deferred.SingularTaskFailure),
+        (fail_for_good, deferred.PermanentTaskFailure),
+    ],
 )
-def test_refusal(
-    changes: dict[str, str | None], caplog: pytest.LogCaptureFixture
+def test_run_from_request_lets_exceptions_through(
+    function: object, error: type[Exception]
 ) -> None:
-    """What the queue did not send is a 403, does not run, and is logged."""
-    caplog.set_level(logging.INFO)
-
-    text, status, headers = CustomDeferredHandler().post(request("well", **changes))
-
-    assert (status, headers) == (HTTPStatus.FORBIDDEN, PLAIN_TEXT)
-    assert ran == []
-    assert lines(caplog)[-1].endswith(f": 403 {text}")
-
-
-def test_run_from_request_lets_exceptions_through() -> None:
-    """Who overrides run_from_request sees what the task raises."""
-    with pytest.raises(deferred.SingularTaskFailure):
-        CustomDeferredHandler().run_from_request(request("this time"))
-
-
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the handler logged, without the SDK's own lines."""
-    messages = [record.getMessage() for record in caplog.records]
-    return [message for message in messages if message.startswith("Task ")]
+    """A subclass that overrides run_from_request sees what the task raises."""
+    with pytest.raises(error):
+        CustomDeferredHandler().run_from_request(
+            request_of(deferred.serialize(function))
+        )

@@ -2,71 +2,55 @@
 
 import pathlib
 import re
-import subprocess
-import sys
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.apps.plain_gunicorn import APPS, REPOSITORY, environment
+from tests.apps.plain_gunicorn import environment, run_python
+from tests.servers.staging import APPS, REPOSITORY
 
-FRAMEWORK = {"flask_app": {"flask"}, "django_app": {"django"}, "plain_wsgi_app": set()}
+FRAMEWORK = {"flask": {"flask"}, "django": {"django"}, "plain_wsgi": set()}
 SHARED = sorted(path.stem for path in (REPOSITORY / "shared").glob("*.py"))
 
 
 def read(name: str, file: str) -> str:
     """Return the text of an app's file."""
-    return (REPOSITORY / name / file).read_text()
+    return (REPOSITORY / APPS[name] / file).read_text()
 
 
 def test_shared_is_a_relative_link(name: str) -> None:
-    """An app's folder is complete for a program that follows its link, in any clone."""
-    link = (REPOSITORY / name / "shared").readlink()
+    """In any clone, a program that follows the link finds all of an app."""
+    link = (REPOSITORY / APPS[name] / "shared").readlink()
 
     assert link == pathlib.Path("../shared")
 
 
 def test_no_other_files(name: str) -> None:
-    """An app is five things, a page to read in one sitting."""
-    files = {path.name for path in (REPOSITORY / name).iterdir()}
-    # hidden files are those of an editor or the system
+    """An app consists of five files, counting the link."""
+    files = {path.name for path in (REPOSITORY / APPS[name]).iterdir()}
+    # an editor or the system may add hidden files
     seen = {file for file in files if not file.startswith((".", "__"))}
 
-    assert (REPOSITORY / name / ".gcloudignore").is_file()
-    assert seen == {
-        "app.yaml",
-        "main.py",
-        "requirements.txt",
-        "shared",
-    }
+    assert ".gcloudignore" in files
+    assert seen == {"app.yaml", "main.py", "requirements.txt", "shared"}
 
 
 def test_requirements(name: str) -> None:
-    """What the app uses is pinned exactly, and nothing else is in the list."""
-    pins = re.findall(
-        r"^([\w-]+)==(?:\d+\.)+\d+(?:  # .*)?$",
-        read(name, "requirements.txt"),
-        re.MULTILINE,
-    )
+    """The list has exact pins of what the app uses, and nothing else."""
+    lines = read(name, "requirements.txt").splitlines()
+    pins = [re.fullmatch(r"([\w-]+)==(?:\d+\.)+\d+(?:  # .*)?", line) for line in lines]
     own = {"appengine-python-standard", "google-cloud-ndb", "gunicorn"}
 
-    assert set(pins) == own | FRAMEWORK[name]
-    assert len(read(name, "requirements.txt").splitlines()) == len(pins)
-
-
-def app_yaml(name: str) -> dict[str, Any]:
-    """Return an app's app.yaml, parsed."""
-    return dict(YAML(typ="safe", pure=True).load(read(name, "app.yaml")))
+    assert {pin and pin[1] for pin in pins} == own | FRAMEWORK[name]
 
 
 def test_app_yaml(name: str) -> None:
-    """What App Engine needs to know of a sample that uses its bundled services."""
-    settings = app_yaml(name)
+    """app.yaml tells App Engine what an app with bundled services needs."""
+    settings = YAML(typ="safe", pure=True).load(read(name, "app.yaml"))
 
     assert settings["runtime"] == "python313"
     assert settings["app_engine_apis"] is True
-    # App Engine puts exec in front itself, and "exec exec" fails
+    # App Engine adds exec in front, and "exec exec" fails
     assert settings["entrypoint"].split()[0] == "gunicorn"
     assert settings["env_variables"] == {
         "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL": "True",
@@ -75,7 +59,7 @@ def test_app_yaml(name: str) -> None:
 
 @pytest.mark.parametrize("file", ["app.yaml", ".gcloudignore"])
 def test_same_in_all(file: str) -> None:
-    """What need not differ does not."""
+    """The files that do not depend on the framework are the same."""
     assert len({read(name, file) for name in APPS}) == 1
 
 
@@ -83,15 +67,8 @@ def test_same_in_all(file: str) -> None:
 def test_shared_imports_no_framework(module: str) -> None:
     """What is shared works with any framework, and with none."""
     program = f"import sys, shared.{module}; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        env=environment("localdev"),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    printed = run_python(REPOSITORY, environment("localdev"), "-c", program)
 
-    imported = set(result.stdout.split())
+    imported = set(printed.split())
     assert f"shared.{module}" in imported
     assert not imported & {"flask", "django", "gae_devserver"}

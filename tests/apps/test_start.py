@@ -1,28 +1,26 @@
-"""How an app starts and stops: gunicorn's settings, Django's, and errors."""
+"""How an app starts: gunicorn's settings, Django's, and errors."""
 
 import contextlib
 import os
 import pathlib
-import re
 import runpy
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from gae_devserver.testing import wait_until
 
-from tests.apps.payloads import FROM_QUEUE, call
+from tests.apps.payloads import call, sent
 from tests.apps.plain_gunicorn import (
-    REPOSITORY,
     PlainGunicorn,
     command,
     environment,
+    run_python,
     running,
     stage,
 )
-from tools.copy_app import use_cloud_ndb
+from tests.servers.staging import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -37,7 +35,10 @@ from tools.copy_app import use_cloud_ndb
 def test_bind(
     variables: dict[str, str], bind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a dev server only this machine may connect; on App Engine, its front must."""
+    """On a dev server only this machine can connect; on App Engine, its front must.
+
+    That gunicorn reads this file shows in each test that starts an app as `localdev`.
+    """
     for variable in ("GAE_ENV", "PORT"):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in variables.items():
@@ -48,31 +49,12 @@ def test_bind(
     assert settings["bind"] == bind
 
 
-def test_localdev_listens_on_loopback_only(tmp_path: pathlib.Path) -> None:
-    """Gunicorn takes the address from the file that the entrypoint names."""
-    app = stage("plain_wsgi_app", tmp_path)
-    process = subprocess.Popen(
-        command(app),
-        cwd=app,
-        env=environment("localdev"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr
-        lines = (line for line in process.stderr if "Listening at" in line)
-        assert re.search(r"http://127\.0\.0\.1:\d+ ", next(lines))
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-
-
 def test_no_control_socket(name: str, tmp_path: pathlib.Path) -> None:
-    """Gunicorn leaves no socket where other processes could command it."""
+    """Gunicorn leaves no socket through which other processes could control it."""
     own = {"XDG_RUNTIME_DIR": str(tmp_path), "GUNICORN_CMD_ARGS": "--log-level=debug"}
-    with running(name, tmp_path, "localdev", **own) as server:
+    with running(stage(name, tmp_path), environment("localdev", **own)) as server:
         wait_until(
-            lambda: "Control socket disabled" in server.log(), "gunicorn is through"
+            lambda: "Control socket disabled" in server.log(), "gunicorn has started"
         )
 
         assert not [path for path in tmp_path.rglob("*") if path.is_socket()]
@@ -91,25 +73,25 @@ def test_import_starts_no_thread(
     name: str, library: str, tmp_path: pathlib.Path
 ) -> None:
     """The app is imported before gunicorn forks: a thread would be lost, or hang."""
-    app = stage(name, tmp_path)
-    if library == "cloud":
-        use_cloud_ndb(app)
+    app = stage(name, tmp_path, library)
 
-    assert run_python(COUNT_THREADS, app, environment("localdev")) == "1"
+    assert run_python(app, environment("localdev"), "-c", COUNT_THREADS) == "1\n"
 
 
 def test_many_requests_at_once(tmp_path: pathlib.Path) -> None:
     """Requests that wait do not keep others waiting: there are threads."""
+    app = stage("plain_wsgi", tmp_path)
     with (
-        running("plain_wsgi_app", tmp_path, "localdev") as server,
+        running(app, environment("localdev")) as server,
         contextlib.ExitStack() as stack,
     ):
+        address = urlsplit(server.url)
         for _ in range(4):  # more than two workers could take without threads
-            client = socket.create_connection(("127.0.0.1", server.port))
+            client = socket.create_connection((address.hostname, address.port))
             stack.enter_context(client)
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
 
-        assert server.request("GET", "/").status == 404
+        assert server.get("/").status == 404
 
 
 @pytest.mark.parametrize(
@@ -123,7 +105,7 @@ def test_many_requests_at_once(tmp_path: pathlib.Path) -> None:
 def test_broken_app_shows_its_traceback(
     name: str, line: str, error: str, tmp_path: pathlib.Path
 ) -> None:
-    """An app that cannot start ends gunicorn, and its own error can be read."""
+    """If an app cannot start, gunicorn ends and prints the app's own error."""
     app = stage(name, tmp_path)
     with (app / "main.py").open("a") as main:
         main.write(f"\n{line}\n")
@@ -139,67 +121,35 @@ def test_broken_app_shows_its_traceback(
     )
 
     assert ended.returncode != 0
-    assert f"{app / 'main.py'}" in ended.stderr
-    assert line in ended.stderr
-    assert error in ended.stderr
+    for text in (str(app / "main.py"), line, error):
+        assert text in ended.stderr
 
 
 def test_starts_without_any_variable(name: str, tmp_path: pathlib.Path) -> None:
     """A copied app starts where nothing is set up, and still refuses forged tasks."""
-    app = stage(name, tmp_path)
-    variables = {"PATH": os.environ["PATH"]}
-    server = PlainGunicorn(app, variables, "example.appspot.com")
-    try:
-        assert server.request("GET", "/").status == 404
-        assert server.request("POST", "/custom/path").status == 403
-        answer = server.request("POST", "/custom/path", FROM_QUEUE, call("succeed"))
-        assert answer.status == 200
-    finally:
-        server.stop()
+    with running(stage(name, tmp_path), {"PATH": os.environ["PATH"]}) as server:
+        assert server.get("/").status == 404
+        assert server.post("/custom/path").status == 403
+        assert server.post("/custom/path", call("succeed"), sent()).status == 200
 
 
-def test_django_debug(django: dict[str, PlainGunicorn]) -> None:
-    """The page that shows the app's insides is for the dev server only."""
-    assert "DEBUG = True" in django["localdev"].request("GET", "/").text
-    assert "DEBUG = True" not in django["standard"].request("GET", "/").text
+def test_django_debug(app: PlainGunicorn, name: str, gae_env: str) -> None:
+    """Django shows the app's settings on the dev server only."""
+    shown = "DEBUG = True" in app.get("/").text
 
-
-@pytest.fixture(scope="module")
-def django(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, PlainGunicorn]]:
-    """The Django app on App Engine and on a dev server."""
-    with contextlib.ExitStack() as stack:
-        yield {
-            gae_env: stack.enter_context(
-                running("django_app", tmp_path_factory.mktemp(gae_env), gae_env)
-            )
-            for gae_env in ("standard", "localdev")
-        }
+    assert shown == (name == "django" and gae_env == "localdev")
 
 
 def test_django_secret_key(tmp_path: pathlib.Path) -> None:
-    """The secret is what the variable says, else another one for each process."""
-    app = stage("django_app", tmp_path)
+    """The key is the variable's value; without one, each process has its own."""
+    app = stage("django", tmp_path)
 
     def secret(**variables: str) -> str:
         show = "import main; print(main.settings.SECRET_KEY)"
-        return run_python(show, app, environment("standard", **variables))
+        return run_python(app, environment("standard", **variables), "-c", show)
 
     first, second = secret(), secret()
 
     assert len(first) >= 50
     assert first != second
-    assert secret(DJANGO_SECRET_KEY="chosen") == "chosen"
-
-
-def run_python(program: str, folder: pathlib.Path, variables: dict[str, str]) -> str:
-    """Return what a program of a few words prints when it runs in this folder."""
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    assert secret(DJANGO_SECRET_KEY="chosen") == "chosen\n"

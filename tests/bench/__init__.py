@@ -1,1 +1,1 @@
-"""What `nox -s bench` runs: figures for people, never a test."""
+"""Measurements that `nox -s bench` prints for people; not a test."""

@@ -2,10 +2,10 @@
 
     python -m tests.bench [--app flask] [--runs 5]
 
-Google's dev_appserver.py is measured in the same run where it is installed. Each figure
-is the median of the runs: a machine that does other things too makes single ones
-worthless, and so are figures of different days. Memory, and the 10,000 tasks, are
-measured once, at the end. A start is measured from the command that a user types: of
+Google's dev_appserver.py is measured in the same run if it is installed. Each figure is
+the median of the runs, because a busy machine makes single ones worthless. For the same
+reason, do not compare figures of different days. Memory, and the 10,000 tasks, are
+measured once, at the end. A start is measured from the command that a user types; for
 Google's Datastore emulator that is gcloud's.
 """
 
@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,7 @@ LOAD_SECONDS = 2.0
 DRAIN_SECONDS = 300.0
 
 Figures = dict[str, list[float]]
+Start = Callable[[pathlib.Path, pathlib.Path], Server]
 
 ROWS = {
     "start to the first 200": "s",
@@ -65,8 +67,8 @@ ROWS = {
 """What is measured -> its unit."""
 
 
-def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Server]]]:
-    """Yield the servers that are installed, by name."""
+def rivals() -> Iterator[tuple[str, Start]]:
+    """Yield the name of each installed server, and how to start it."""
     yield "embedded", Embedded
     from tests.servers.dev_appserver import DevAppserver
 
@@ -81,12 +83,10 @@ def rivals() -> Iterator[tuple[str, Callable[[pathlib.Path, pathlib.Path], Serve
 def stage(app: str, work: pathlib.Path) -> pathlib.Path:
     """Stage an app with the benchmark's module as its entrypoint."""
     copy = staging.stage(app, work)
-    for file in (pathlib.Path(__file__).parent / "staged").glob("*.py"):
-        (copy / file.name).write_bytes(file.read_bytes())
+    shutil.copy(pathlib.Path(__file__).parent / "staged" / "bench_main.py", copy)
     # only the default queue, and that without limits
     (copy / "queue.yaml").unlink()
-    settings = copy / "app.yaml"
-    settings.write_text(settings.read_text().replace("contract_main:", "bench_main:"))
+    staging.change(copy / "app.yaml", "contract_main:", "bench_main:")
     return copy
 
 
@@ -111,9 +111,8 @@ def gets_per_second(server: Server, connections: int) -> float:
     return float(answer.stdout)
 
 
-def executions(server: Server) -> int:
-    """Return how many tasks the embedded server has executed."""
-    assert isinstance(server, Embedded)
+def executions(server: Embedded) -> int:
+    """Return how many tasks the server has executed."""
     queues = server.state("GET", "/queues")["queues"]
     return int(sum(queue["executed_last_hour"] for queue in queues))
 
@@ -128,7 +127,7 @@ def tasks_per_second(app: ContractApp, case: str, times: int, *args: int) -> flo
 
 
 def memory_mb(root: int) -> tuple[float, float | None]:
-    """Return RSS and PSS of a process and all below it, in MB (PSS: Linux only)."""
+    """Return RSS and PSS, in MB, of a process and its descendants (PSS: Linux only)."""
     table = subprocess.run(
         ["ps", "-axo", "pid=,ppid=,rss="], check=True, capture_output=True, text=True
     )
@@ -150,12 +149,7 @@ def memory_mb(root: int) -> tuple[float, float | None]:
     return rss_mb, pss / 1024
 
 
-def measure(
-    start: Callable[[pathlib.Path, pathlib.Path], Server],
-    app_name: str,
-    runs: int,
-    large: bool,
-) -> Figures:
+def measure(start: Start, app_name: str, runs: int) -> Figures:
     """Start a server once for each run, and measure everything on the last."""
     figures: Figures = defaultdict(list)
     for number in range(runs):
@@ -175,15 +169,6 @@ def measure(
                 figures["start to the first 200"].append(took)
                 if number == runs - 1:
                     measure_running(server, ContractApp(server, work), figures, runs)
-                    if large:
-                        times = 10_000
-                        row = f"no-op tasks, {times:,}"
-                        app = ContractApp(server, work)
-                        speed = tasks_per_second(app, "enqueue_no_ops", times)
-                        figures[row].append(speed)
-                    if isinstance(server, Embedded):
-                        host = server.datastore_host
-                        measure_datastore(host, runs, figures)
             finally:
                 server.stop()
     return figures
@@ -193,28 +178,28 @@ def measure_running(
     server: Server, app: ContractApp, figures: Figures, runs: int
 ) -> None:
     """Measure a server that runs."""
-    app.release()
-    pid = server.pid if isinstance(server, Embedded) else server._leash.pid  # type: ignore[attr-defined]
     for _ in range(runs):
         # a counter that exists, as on every page but the first
         app.call("enqueue_increments", 1, 10)
         drain(server)
-        for connections in (1, 8):
-            plural = "s" if connections > 1 else ""
-            row = f"GET /counter/get, {connections} connection{plural}"
-            figures[row].append(gets_per_second(server, connections))
-        figures["no-op tasks, 1,000"].append(
-            tasks_per_second(app, "enqueue_no_ops", 1000)
-        )
+        for connections, row in ((1, "1 connection"), (8, "8 connections")):
+            gets = gets_per_second(server, connections)
+            figures[f"GET /counter/get, {row}"].append(gets)
+        no_ops = tasks_per_second(app, "enqueue_no_ops", 1000)
+        figures["no-op tasks, 1,000"].append(no_ops)
         increments = tasks_per_second(app, "enqueue_increments", 300, 10)
         figures["increments of one counter"].append(increments)
         assert app.count() == 3000, "an update was lost"
         if isinstance(server, Embedded):
             figures["deliveries per increment"].append(executions(server) / 300)
-    rss, pss = memory_mb(pid)
+    rss, pss = memory_mb(server.pid)
     figures["memory, all processes (RSS)"].append(rss)
     if pss is not None:
         figures["memory, shared pages once (PSS)"].append(pss)
+    if isinstance(server, Embedded):
+        no_ops = tasks_per_second(app, "enqueue_no_ops", 10_000)
+        figures["no-op tasks, 10,000"].append(no_ops)
+        measure_datastore(server.datastore_host, runs, figures)
 
 
 def first_lookup(host: str) -> None:
@@ -224,7 +209,7 @@ def first_lookup(host: str) -> None:
     data = datastore_pb.LookupRequest.serialize(request)
 
     def answers() -> bool:
-        # a channel that has failed would wait for a second before it tries again
+        # with a shared subchannel, gRPC would wait a second after a failure
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(host, options) as channel:
             lookup: Any = channel.unary_unary("/google.datastore.v1.Datastore/Lookup")
@@ -296,8 +281,7 @@ def main() -> None:
     results = {}
     for name, start in rivals():
         if options.server in (None, name):
-            large = name == "embedded"
-            results[name] = measure(start, options.app, options.runs, large)
+            results[name] = measure(start, options.app, options.runs)
     if options.server in (None, "emulator"):
         try:
             results["Datastore emulator"] = measure_emulator(options.runs)

@@ -1,8 +1,8 @@
-"""Send the same GET over and over on kept-alive connections; print how many a second.
+"""Send the same GET again and again on open connections; print how many a second.
 
     python load.py HOST PORT PATH CONNECTIONS SECONDS
 
-A process of its own, so that it does not wait for the interpreter of the one that asks.
+It runs in a process of its own, so that it does not share an interpreter with others.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def _connection(host: str, port: int, path: str, end: float) -> int:
 async def measure(
     host: str, port: int, path: str, connections: int, seconds: float
 ) -> float:
-    """Return how many answers a second came, over all connections."""
+    """Return the answers per second, over all connections."""
     began = time.perf_counter()
     counts = await asyncio.gather(
         *(_connection(host, port, path, began + seconds) for _ in range(connections))
@@ -44,8 +44,7 @@ async def measure(
 
 if __name__ == "__main__":
     target_host, target_port, target, number, duration = sys.argv[1:]
-    print(
-        asyncio.run(
-            measure(target_host, int(target_port), target, int(number), float(duration))
-        )
+    answers_per_second = measure(
+        target_host, int(target_port), target, int(number), float(duration)
     )
+    print(asyncio.run(answers_per_second))

@@ -2,8 +2,8 @@
 
     python ndb_client.py PROJECT SECONDS
 
-Prints a JSON object: what was done -> how often a second, or for a query how many
-milliseconds. A client is a thread with a context of its own, as in the samples.
+Prints a JSON object: what was done -> how often a second; for a query, milliseconds. A
+client is a thread with its own context, as in the samples.
 """
 
 import json
@@ -54,7 +54,7 @@ def transaction(name: str) -> None:
 def rate(
     client: ndb.Client, operation: Callable[[str], None], clients: int, seconds: float
 ) -> float:
-    """Return how often a second `clients` at once do something, each with its own."""
+    """Return operations per second of `clients` at once, each with its own entity."""
     together = threading.Barrier(clients)
 
     def work(number: int) -> tuple[int, float]:
@@ -90,7 +90,7 @@ def query_milliseconds(client: ndb.Client) -> float:
 
 def main(project: str, seconds: float) -> dict[str, float]:
     """Measure everything."""
-    # with the variable set, the client asks for no credentials
+    # with DATASTORE_EMULATOR_HOST set, the client needs no credentials
     client = ndb.Client(project=project)
     figures = {}
     for clients in CLIENTS:

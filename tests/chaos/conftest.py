@@ -9,7 +9,7 @@ SHORT = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what makes a run longer, or repeats one."""
+    """Add options to make a run longer, or to repeat one."""
     group = parser.getgroup("chaos")
     group.addoption("--chaos-calls", type=int, help=f"calls (default: {SHORT})")
     group.addoption("--chaos-seed", type=int, help="the seed that a failed run printed")
@@ -18,14 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def calls(pytestconfig: pytest.Config) -> int:
     """How often the function is deferred."""
-    # None too: where other tests run as well, these options are read too late
+    # None: if pytest starts outside of this folder, it reads these options too late
     return pytestconfig.getoption("--chaos-calls", None) or SHORT
 
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """What chooses the faults and the moments of the kills; a failure shows it."""
-    given: int | None = pytestconfig.getoption("--chaos-seed", None)
+    """The seed of the faults and of the moments of the kills; a failure shows it."""
+    given = pytestconfig.getoption("--chaos-seed", None)
     seed = random.randrange(2**32) if given is None else given
     print(f"seed {seed}; for the same faults again: --chaos-seed {seed}")
     return seed

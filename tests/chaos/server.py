@@ -1,4 +1,4 @@
-"""The dev server with faults, on a storage, killed and started again by the tests."""
+"""The dev server with faults and a storage; tests kill it and start it again."""
 
 import collections
 import http.client
@@ -17,14 +17,14 @@ from tests.servers.staging import APPS, change
 from tools.copy_app import copy_app
 
 FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
-"""What happens all the time; see `gae-devserver --help`."""
+"""The faults and their shares; see `gae-devserver --help`."""
 
 PATIENCE = 300.0
-"""Seconds that one call may take to get through."""
+"""Seconds until one call must have succeeded."""
 
 
 def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
-    """Copy an app, with the route that the driver asks."""
+    """Copy an app, with the route that the driver calls."""
     copy = work / APPS[app]
     copy_app(app, copy, library)
     shutil.copy(pathlib.Path(__file__).parent / "staged" / "chaos_main.py", copy)
@@ -32,17 +32,8 @@ def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Pat
     return copy
 
 
-class Run(Embedded):
-    """One start of the server."""
-
-    def waiting(self, queue: str = "default") -> int:
-        """Return how many tasks wait, at one moment."""
-        queues = self.state("GET", "/queues")["queues"]
-        return sum(len(one["tasks"]) for one in queues if one["name"] == queue)
-
-
 class ChaosServer:
-    """A server that is killed and started again on what it has stored."""
+    """A server that is killed and started again on its storage."""
 
     def __init__(self, app: pathlib.Path, work: pathlib.Path, seed: int) -> None:
         """Start the server; storage and logs go to `work`."""
@@ -53,17 +44,18 @@ class ChaosServer:
         self.starts = 0
         self._run = self._start()
 
-    def _start(self) -> Run:
+    def _start(self) -> Embedded:
         self.starts += 1
-        faults = f"{FAULTS},seed={self._seed + self.starts}"
-        return Run(
-            *(self._app, self._work, "--storage", str(self._storage)),
-            *("--faults", faults),
+        return Embedded(
+            self._app,
+            self._work,
+            f"--storage={self._storage}",
+            f"--faults={FAULTS},seed={self._seed + self.starts}",
             log=f"server-{self.starts}.log",
         )
 
     def kill(self) -> None:
-        """Kill the server with SIGKILL, and start it again."""
+        """Kill the server, and start it again."""
         self._run.kill()
         self._run = self._start()
 
@@ -93,15 +85,16 @@ class ChaosServer:
             self._run.advance(3600)
             return not self.waiting()
         except (OSError, RuntimeError, http.client.HTTPException):
-            # the app is being started again
+            # the app is restarting
             return False
 
     def waiting(self) -> int:
-        """Return how many tasks wait."""
-        return self._run.waiting()
+        """Return how many tasks wait in the default queue, at one moment."""
+        queues = self._run.state("GET", "/queues")["queues"]
+        return sum(len(one["tasks"]) for one in queues if one["name"] == "default")
 
     def count(self) -> int:
-        """Return what the counter's page shows."""
+        """Return what /counter/get shows."""
 
         def look() -> str | None:
             try:
@@ -113,11 +106,11 @@ class ChaosServer:
         return int(wait_until(look, "an answer of /counter/get", PATIENCE) or "")
 
     def acknowledged(self) -> list[str]:
-        """Return the names of the tasks whose add has returned in the app."""
+        """Return the names of the tasks that were acknowledged to the app."""
         return (self._app / "added.txt").read_text().split()
 
     def tasks_ever(self) -> set[str]:
-        """Return the tasks that the storage has seen; the server must have stopped."""
+        """Return all tasks in the storage, done ones too; stop the server before."""
         database = sqlite3.connect(self._storage / FILE_NAME)
         names = {name for (name,) in database.execute("SELECT name FROM tasks")}
         database.close()
@@ -134,6 +127,6 @@ class ChaosServer:
 
 
 def moments(seed: int, kills: int) -> Iterator[float]:
-    """Yield when to kill the server: parts of the work that are done by then."""
+    """Yield when to kill the server, as the part of the work that is done by then."""
     draw = random.Random(seed)
     yield from sorted(draw.uniform(0.05, 0.95) for _ in range(kills))

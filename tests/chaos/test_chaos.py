@@ -39,7 +39,7 @@ def start(tmp_path: pathlib.Path, seed: int) -> Iterator[Callable[..., ChaosServ
 
 
 def skip_in_short_form(calls: int, app: str, library: str, *chosen: str) -> None:
-    """Leave most of it to the long form: all but `chosen`, which are "app library"."""
+    """Leave all but `chosen`, each an "app library", to the long form."""
     if calls <= SHORT and f"{app} {library}" not in chosen:
         pytest.skip("nox -s chaos runs it with every app and library")
 
@@ -47,7 +47,7 @@ def skip_in_short_form(calls: int, app: str, library: str, *chosen: str) -> None
 def drive(
     server: ChaosServer, calls: int, seed: int, call: Callable[[int], object]
 ) -> None:
-    """Make many calls at once, and kill the server again and again meanwhile."""
+    """Make many calls, several at once, and kill the server repeatedly meanwhile."""
     done: list[int] = []
     kills = max(2, calls // 200)
 
@@ -62,13 +62,13 @@ def drive(
             server.kill()
         for result in results:
             result.result()
-    # once more, with tasks that run or wait for their retry
+    # once more, while tasks run or wait for a retry
     server.kill()
     server.drain()
 
 
 def add_all(server: ChaosServer, calls: int, seed: int) -> None:
-    """Defer under distinct names, each until it is acknowledged, half to each URL."""
+    """Defer tasks with distinct names, each until acknowledged, half to each URL."""
 
     def add(number: int) -> None:
         url = URLS[number % len(URLS)]
@@ -86,7 +86,7 @@ def test_each_call_counts_once(
     tmp_path: pathlib.Path,
     start: Callable[..., ChaosServer],
 ) -> None:
-    """What was acknowledged runs, and counts once, whatever fails in between."""
+    """Each acknowledged task counts once, whatever fails meanwhile."""
     skip_in_short_form(calls, app, library, "flask bundled", "flask cloud")
     server = start(stage(app, tmp_path, library))
 
@@ -95,10 +95,10 @@ def test_each_call_counts_once(
     print(f"{app}, {library}: {calls} calls, faults {server.faults()}")
     assert server.count() == 10 * calls
     assert server.waiting() == 0
-    # a run in which nothing failed would prove nothing
+    # without faults, the run would prove nothing
     expected = {"twice", "lost", "error", "server"}
     if calls > SHORT:
-        # rare ones: in one short run of a hundred there is no kill
+        # rare: in one short run of a hundred there is no kill
         expected |= {"kill", "rpc", "slow"}
     assert expected <= server.faults().keys()
 
@@ -112,11 +112,11 @@ def test_each_acknowledged_task_counts(
     tmp_path: pathlib.Path,
     start: Callable[..., ChaosServer],
 ) -> None:
-    """The three adds of /counter/increment are not atomic; each that was done counts.
+    """Each task that /counter/increment added counts, also if the request then failed.
 
-    A request that fails may have added none, some or all of its tasks. Which there were
-    in all, the storage tells: a task leaves its name there. Among them are those that
-    were acknowledged to the app; an answer that was lost may have been for others.
+    A request that fails may have added none, some or all of its three tasks. The
+    storage has the names of all that were added: those acknowledged to the app, and
+    those whose acknowledgment was lost.
     """
     skip_in_short_form(calls, app, library, "django cloud")
     server = start(stage(app, tmp_path, library))
@@ -124,7 +124,7 @@ def test_each_acknowledged_task_counts(
     answers: list[int] = []
 
     def increment(_: int) -> None:
-        # not to a server that is just being started: that would add nothing
+        # a server that is just starting would add nothing
         server.insist("GET", "/counter/get")
         answers.append(server.ask("GET", "/counter/increment"))
 
@@ -152,10 +152,10 @@ def do_something_later(key, amount):
 def test_the_pages_own_function_fails(
     seed: int, tmp_path: pathlib.Path, start: Callable[..., ChaosServer]
 ) -> None:
-    """The read, add and write of Google's page, alone, miscounts in the same run."""
+    """The function on Google's page, without a transaction, miscounts in such a run."""
     copy = stage("plain_wsgi", tmp_path)
     with (copy / "shared" / "counter.py").open("a") as file:
-        file.write(PAGE)  # the later one of a name is what tasks run
+        file.write(PAGE)  # replaces the function of the same name above
     server = start(copy)
 
     add_all(server, SHORT, seed)

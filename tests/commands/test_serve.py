@@ -98,8 +98,7 @@ class Serving:
             found = re.search(self._shows_url, self.log)
             return found[1] if found else None
 
-        site = Site()
-        site.url = wait_until(look, "the server is ready", self._ready) or ""
+        site = Site(wait_until(look, "the server is ready", self._ready) or "")
         answer = site.get("/counter/get")
         assert (answer.status, answer.text) == (200, "0")
 

@@ -1,1 +1,1 @@
-"""The Deferred API's behaviour over HTTP, for any app on any dev server."""
+"""The behavior of the Deferred API over HTTP, for any app on any dev server."""

@@ -1,62 +1,41 @@
-"""Names of tasks: what one name stands for, and for how long."""
+"""Names of tasks: where a name is unique, and for how long."""
+
+from collections.abc import Callable
 
 import pytest
 
 from tests.servers.contract_app import CaseError, ContractApp
 
+EXISTS = "TaskAlreadyExistsError"
+TOMBSTONE = "TombstonedTaskError"
 
-def test_name_that_is_queued_is_taken(app: ContractApp) -> None:
-    """A second task of the same name is refused while the first one waits."""
+
+@pytest.mark.parametrize(
+    ("meanwhile", "error", "runs"),
+    [
+        (lambda app: None, EXISTS, 1),
+        (lambda app: app.server.advance(65), TOMBSTONE, 1),
+        (lambda app: app.call("purge", "default"), TOMBSTONE, 0),
+        (lambda app: app.call("delete", "default", "once"), TOMBSTONE, 0),
+    ],
+    ids=["waits", "has run", "was purged", "was deleted"],
+)
+def test_name_stays_taken(
+    app: ContractApp, meanwhile: Callable[[ContractApp], object], error: str, runs: int
+) -> None:
+    """A name cannot be used again, whatever became of its task."""
     app.defer("note", "first", _name="once", _countdown=60)
+    meanwhile(app)
 
-    with pytest.raises(CaseError) as error:
+    with pytest.raises(CaseError) as refused:
         app.defer("note", "second", _name="once")
 
-    assert error.value.kind == "TaskAlreadyExistsError"
+    assert refused.value.kind == error
     app.server.advance(65)
-    assert [run.label for run in app.runs()] == ["first"]
+    assert [run.label for run in app.runs()] == ["first"] * runs
 
 
-def test_name_stays_taken_after_the_run(app: ContractApp) -> None:
-    """A name leaves a tombstone: it cannot be used again when its task has run."""
-    app.defer("note", "first", _name="once")
-    app.server.run_due()
-
-    with pytest.raises(CaseError) as error:
-        app.defer("note", "second", _name="once")
-
-    assert error.value.kind == "TombstonedTaskError"
-    app.server.run_due()
-    assert [run.label for run in app.runs()] == ["first"]
-
-
-def test_name_stays_taken_after_a_purge(app: ContractApp) -> None:
-    """Purging a queue drops its tasks and keeps their names."""
-    app.defer("note", "first", _name="once", _countdown=60)
-    app.call("purge", "default")
-
-    with pytest.raises(CaseError) as error:
-        app.defer("note", "second", _name="once")
-
-    assert error.value.kind == "TombstonedTaskError"
-    app.server.advance(65)
-    assert app.runs() == []
-
-
-def test_name_stays_taken_after_a_deletion(app: ContractApp) -> None:
-    """A task can be deleted by its name, which stays taken."""
-    app.defer("note", "first", _name="once", _countdown=60)
-    assert app.call("delete", "default", "once") is True
-
-    with pytest.raises(CaseError) as error:
-        app.defer("note", "second", _name="once")
-
-    assert error.value.kind == "TombstonedTaskError"
-    app.server.advance(65)
-    assert app.runs() == []
-
-
-def test_name_is_its_queues_own(app: ContractApp) -> None:
+def test_name_belongs_to_its_queue(app: ContractApp) -> None:
     """Two queues can each have a task of the same name."""
     app.defer("note", "here", _name="twice", _countdown=60)
     app.defer("note", "there", _name="twice", _countdown=60, _queue="other")
@@ -66,7 +45,7 @@ def test_name_is_its_queues_own(app: ContractApp) -> None:
     assert {run.label for run in app.runs()} == {"here", "there"}
 
 
-def test_names_are_chosen_when_none_is_given(app: ContractApp) -> None:
+def test_names_are_chosen_if_none_is_given(app: ContractApp) -> None:
     """Tasks without a name get one each, which the task itself can read."""
     names = [app.defer("note", "unnamed") for _ in range(3)]
     app.server.run_due()

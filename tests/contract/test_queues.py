@@ -1,18 +1,9 @@
-"""Several queues, their limits, and queues that a worker pulls from."""
-
-import itertools
+"""Several queues, and what limits them."""
 
 import pytest
 from gae_devserver.testing import wait_until
 
-from tests.servers.contract_app import CaseError, ContractApp, Run
-from tests.servers.embedded import Embedded
-
-
-def most_at_once(runs: list[Run]) -> int:
-    """Return how many runs of `hold` overlapped at most."""
-    steps = sorted((run.time, 1 if run.extra["at"] == "start" else -1) for run in runs)
-    return max(itertools.accumulate(step for _, step in steps), default=0)
+from tests.servers.contract_app import ContractApp
 
 
 def test_task_runs_from_its_own_queue(app: ContractApp) -> None:
@@ -37,7 +28,7 @@ def test_purge_is_of_one_queue(app: ContractApp) -> None:
 
 
 def test_statistics_count_the_tasks(app: ContractApp) -> None:
-    """The task queue API tells how many tasks wait."""
+    """The task queue API returns how many tasks wait."""
     for _ in range(3):
         app.defer("note", "waiting", _countdown=60)
 
@@ -47,12 +38,12 @@ def test_statistics_count_the_tasks(app: ContractApp) -> None:
 
 @pytest.mark.differs("statistics")
 def test_statistics_count_the_runs(app: ContractApp) -> None:
-    """The task queue API tells how many tasks have run, and how many run just now."""
+    """The task queue API returns how many tasks have run, and how many are running."""
     for _ in range(3):
         app.defer("note", "done")
     app.server.run_due()
 
-    # more than once: a number that means nothing may be the right one
+    # more than once: a random number may be the right one
     for _ in range(5):
         names = ("executed_last_minute", "in_flight")
         assert app.call("statistics", "default", *names) == [3, 0]
@@ -62,7 +53,7 @@ def test_many_tasks_lose_no_update(app: ContractApp) -> None:
     """Two hundred increments of one counter, added in bulk, all count."""
     app.call("enqueue_increments", 200, 10)
     app.server.run_due()
-    # a transaction that lost against another is a failed attempt
+    # if a transaction loses against others, the task is retried
     app.server.advance(3600)
 
     assert app.count() == 2000
@@ -70,24 +61,11 @@ def test_many_tasks_lose_no_update(app: ContractApp) -> None:
 
 
 @pytest.mark.differs("one at a time")
-def test_tasks_run_at_once(app: ContractApp) -> None:
-    """A queue without a limit runs its tasks side by side."""
-    for _ in range(5):
-        app.defer("hold", "held")
-
-    wait_until(lambda: len(app.runs("held")) == 5, "five tasks run at once")
-    app.release()
-    app.server.run_due()
-
-    assert most_at_once(app.runs("held")) == 5
-
-
-@pytest.mark.differs("one at a time")
 def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
-    """As many as run at once get their page, and hold up nobody who asks for one."""
+    """Sixteen at once get their page, and a visitor gets one meanwhile."""
     for _ in range(16):
         app.defer("fetch_together", "fetched", 16)
-    # not == 16: the first one may have its page before this looks again
+    # not == 16: the first one may already have its page
     wait_until(lambda: len(app.runs("fetched")) >= 16, "sixteen tasks run at once")
     assert app.server.get("/counter/get").text == "0"
     app.server.run_due()
@@ -96,48 +74,15 @@ def test_tasks_that_fetch_pages_of_their_own_app(app: ContractApp) -> None:
     assert [end.get("answer") for end in ends] == [[200, "0"]] * 16
 
 
-@pytest.mark.differs("one at a time")
-def test_max_concurrent_requests(app: ContractApp) -> None:
-    """A queue runs no more tasks at once than queue.yaml allows, but that many."""
-    for _ in range(5):
-        app.defer("hold", "held", _queue="pair")
-
-    wait_until(lambda: len(app.runs("held")) == 2, "two tasks run at once")
-    app.release()
-    app.server.run_due()
-
-    assert len(app.runs("held")) == 10
-    assert most_at_once(app.runs("held")) == 2
-
-
-@pytest.mark.differs("one at a time")
-def test_long_task_does_not_hold_up_others(app: ContractApp) -> None:
-    """While one task runs on, tasks of its own and of other queues are run."""
-    app.defer("hold", "long")
-    app.defer("note", "same queue")
-    app.defer("note", "other queue", _queue="other")
-
-    wait_until(lambda: len(app.runs()) == 3, "the short tasks run meanwhile")
-    assert len(app.runs("long")) == 1
-    app.release()
-    app.server.run_due()
-    assert len(app.runs("long")) == 2
-
-
 @pytest.mark.differs("rate")
 def test_rate_and_bucket_size(app: ContractApp) -> None:
     """A queue of one task a minute and a bucket of two runs two, then one a minute."""
     for _ in range(4):
         app.defer("note", "slow", _queue="slow")
 
-    app.server.run_due()
-    assert len(app.runs()) == 2
-    app.server.advance(50)
-    assert len(app.runs()) == 2
-    app.server.advance(15)
-    assert len(app.runs()) == 3
-    app.server.advance(60)
-    assert len(app.runs()) == 4
+    for seconds, runs in ((0, 2), (50, 2), (15, 3), (60, 4)):
+        app.server.advance(seconds)
+        assert len(app.runs()) == runs
 
 
 @pytest.mark.differs("rate")
@@ -152,22 +97,9 @@ def test_rate_0_holds_a_queue(app: ContractApp) -> None:
     assert len(app.server.tasks("held")) == 1
 
 
-@pytest.mark.differs("pause")
-def test_paused_queue_waits(app: ContractApp, embedded: Embedded) -> None:
-    """A paused queue takes tasks and runs none until it is resumed."""
-    embedded.pause("default")
-    app.defer("note", "paused")
-    app.server.advance(60)
-    assert app.runs() == []
-
-    embedded.resume("default")
-    app.server.run_due()
-    assert len(app.runs()) == 1
-
-
 @pytest.mark.differs("failing purge")
 def test_task_that_purges_its_queue_and_fails(app: ContractApp) -> None:
-    """Whatever a task does to its own queue, other tasks are run after it."""
+    """After a task has purged its own queue and failed, other tasks still run."""
     app.defer("purge_own_queue", "purging", "default")
     app.server.run_due()
     app.defer("note", "after")
@@ -175,67 +107,3 @@ def test_task_that_purges_its_queue_and_fails(app: ContractApp) -> None:
 
     assert [run.label for run in app.runs()] == ["purging", "after"]
     assert app.server.tasks() == []
-
-
-def test_task_of_a_pull_queue_waits_for_a_worker(app: ContractApp) -> None:
-    """A pull queue sends nothing; a worker leases a task once at a time."""
-    app.call("pull_add", "work")
-    app.server.run_due()
-    assert len(app.server.tasks("pull")) == 1
-
-    ((_, payload, _),) = app.call("pull_lease", 60, 10)
-    assert payload == "work"
-    assert app.call("pull_lease", 60, 10) == []
-
-
-def test_leased_task_is_deleted_when_done(app: ContractApp) -> None:
-    """A worker deletes what it has done."""
-    app.call("pull_add", "work")
-    ((name, _, _),) = app.call("pull_lease", 60, 1)
-
-    app.call("pull_delete", name)
-
-    assert app.server.tasks("pull") == []
-
-
-def test_lease_that_ends_gives_the_task_back(app: ContractApp) -> None:
-    """A task whose lease has run out can be leased again, and counts the leases."""
-    app.call("pull_add", "work")
-    ((name, _, first),) = app.call("pull_lease", 60, 1)
-    app.server.advance(50)
-    assert app.call("pull_lease", 60, 1) == []
-
-    app.server.advance(15)
-
-    ((again, _, second),) = app.call("pull_lease", 60, 1)
-    assert again == name
-    assert second == first + 1
-
-
-def test_lease_can_be_made_longer(app: ContractApp) -> None:
-    """A worker that needs more time keeps its task."""
-    app.call("pull_add", "work")
-    app.call("pull_renew", 60, 600)
-
-    app.server.advance(300)
-    assert app.call("pull_lease", 60, 1) == []
-    app.server.advance(400)
-    assert len(app.call("pull_lease", 60, 1)) == 1
-
-
-def test_lease_by_tag(app: ContractApp) -> None:
-    """A worker can ask for the tasks of one tag."""
-    for number, tag in enumerate(["red", "blue", "red"]):
-        app.call("pull_add", str(number), tag)
-
-    leased = app.call("pull_lease", 60, 10, "red")
-
-    assert sorted(payload for _, payload, _ in leased) == ["0", "2"]
-
-
-def test_push_queue_cannot_be_leased_from(app: ContractApp) -> None:
-    """Leasing is for pull queues."""
-    with pytest.raises(CaseError) as error:
-        app.call("pull_lease_push_queue")
-
-    assert error.value.kind == "InvalidQueueModeError"

@@ -1,4 +1,4 @@
-"""The documented schedule again, by the clock on the wall."""
+"""The documented schedule in real time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is stored outlives the server: the counter goes on where it was."""
+"""With a storage, entities and tasks survive the end of the server."""
 
 import pathlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Start = Callable[[], Embedded]
 
 @pytest.fixture
 def start(app_name: str, library: str, tmp_path: pathlib.Path) -> Iterator[Start]:
-    """Start the chosen app on a server of its own; each start has the same storage."""
+    """Start the chosen app on a server of its own, each time on the same storage."""
     app = stage(app_name, tmp_path, library)
     servers: list[Embedded] = []
 
@@ -31,7 +31,7 @@ def start(app_name: str, library: str, tmp_path: pathlib.Path) -> Iterator[Start
 
 
 def test_restart_on_stored_entities(start: Start) -> None:
-    """Tasks of before the restart run after it, and new ones count."""
+    """After a restart, old tasks run, and old and new tasks count."""
     server = start()
     server.get("/counter/increment")
     server.advance(60)

@@ -6,21 +6,12 @@ from tests.servers.contract_app import CaseError, ContractApp
 
 
 def test_commit_enqueues(app: ContractApp) -> None:
-    """A transactional task runs once its transaction has committed."""
-    app.call("commit", "together")
+    """A transaction that commits enqueues its tasks, up to five, in any queue."""
+    app.call("commit", "together", 5, _queue="other")
     app.server.run_due()
 
     assert app.call("has_entity", "together") is True
-    assert len(app.runs("together")) == 1
-
-
-def test_rollback_drops(app: ContractApp) -> None:
-    """A transactional task is never queued when its transaction is rolled back."""
-    app.call("roll_back", "never")
-    app.server.advance(3600)
-
-    assert app.call("has_entity", "never") is False
-    assert app.runs() == []
+    assert len(app.runs("together")) == 5
 
 
 def test_countdown_in_a_transaction(app: ContractApp) -> None:
@@ -32,46 +23,34 @@ def test_countdown_in_a_transaction(app: ContractApp) -> None:
     assert len(app.runs("later")) == 1
 
 
-def test_five_tasks_in_a_transaction(app: ContractApp) -> None:
-    """A transaction can hold five tasks, for any queue."""
-    app.call("commit", "five", 5, _queue="other")
-    app.server.run_due()
+def test_rollback_drops(app: ContractApp) -> None:
+    """A transactional task is never queued if its transaction is rolled back."""
+    app.call("roll_back", "never")
+    app.server.advance(3600)
 
-    assert len(app.runs("five")) == 5
-
-
-def test_sixth_task_in_a_transaction(app: ContractApp) -> None:
-    """The sixth is refused, and the whole transaction with it."""
-    with pytest.raises(CaseError, match="maximum allowed 5"):
-        app.call("commit", "six", 6)
-    app.server.run_due()
-
-    assert app.call("has_entity", "six") is False
+    assert app.call("has_entity", "never") is False
     assert app.runs() == []
 
 
-def test_name_in_a_transaction(app: ContractApp) -> None:
-    """A transactional task can have no name."""
-    with pytest.raises(CaseError) as error:
-        app.call("commit", "named", _name="named")
+@pytest.mark.parametrize(
+    ("size", "tasks", "options", "error"),
+    [
+        (1, 6, {}, "JointException"),
+        (1, 1, {"_name": "named"}, "InvalidTaskNameError"),
+        # the SDK stores it with db, in a transaction of ndb
+        (200_000, 1, {}, "AttributeError"),
+    ],
+    ids=["a sixth task", "a name", "a payload over 100 KB"],
+)
+def test_what_a_transaction_refuses(
+    app: ContractApp, size: int, tasks: int, options: dict[str, str], error: str
+) -> None:
+    """Some tasks cannot be transactional; the whole transaction fails with them."""
+    with pytest.raises(CaseError) as refused:
+        app.call("commit", "refused", tasks, size, **options)
+    app.server.run_due()
 
-    assert error.value.kind == "InvalidTaskNameError"
+    assert refused.value.kind == error
+    assert app.call("has_entity", "refused") is False
     assert app.server.tasks() == []
-
-
-def test_big_payload_in_a_transaction(app: ContractApp) -> None:
-    """A payload over 100 KB cannot be deferred in an ndb transaction."""
-    with pytest.raises(CaseError):
-        app.call("commit_big", 200_000)
-    app.server.run_due()
-
-    assert app.call("has_entity", "big") is False
     assert app.runs() == []
-
-
-def test_outside_a_transaction(app: ContractApp) -> None:
-    """A transactional task needs a transaction."""
-    with pytest.raises(CaseError) as error:
-        app.defer("note", "alone", _transactional=True)
-
-    assert error.value.kind == "BadTransactionStateError"

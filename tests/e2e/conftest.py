@@ -9,15 +9,15 @@ from tests.servers.base import Site
 
 @pytest.fixture(scope="session")
 def site(pytestconfig: pytest.Config) -> Site:
-    """The app at the address that is to be tested.
+    """The app at the address to test.
 
-    If there is none, that is the end: all tests would fail, some after a minute each.
+    If the app does not answer, end the run: every test would fail, some of them only
+    after a minute.
     """
     url = pytestconfig.getoption("--base-url")
     if not url:
         pytest.skip("needs the --base-url of a deployed version")
-    site = Site()
-    site.url = url
+    site = Site(url)
     try:
         status = site.get("/counter/get").status
     except (OSError, http.client.HTTPException) as error:

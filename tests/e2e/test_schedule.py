@@ -1,4 +1,4 @@
-"""The documented schedule on a deployed version, where time cannot be hurried."""
+"""The documented schedule on a deployed version, in real time."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.servers.base import Site
 def test_documented_schedule(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """10 are added at once, 20 after 60 s, 30 after 120 s, and then no more.
 
-    To whatever the count was: the version may have been tested before.
+    The count may be any number before: the version may have been tested already.
     """
 
     def show(line: str) -> None:

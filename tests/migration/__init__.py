@@ -1,1 +1,1 @@
-"""Change the NDB library while tasks wait: what docs/cloud-ndb.md walks through."""
+"""From bundled NDB to Cloud NDB and back, while tasks wait: see docs/cloud-ndb.md."""

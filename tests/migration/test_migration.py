@@ -1,4 +1,4 @@
-"""What docs/cloud-ndb.md walks through: from bundled NDB to Cloud NDB, and back."""
+"""The steps of docs/cloud-ndb.md: from bundled NDB to Cloud NDB, and back."""
 
 import json
 import pathlib
@@ -22,10 +22,10 @@ MODULES = {
 
 
 class Migration:
-    """An app that queues and counts while shared/counter.py is replaced."""
+    """An app that defers and counts while shared/counter.py is replaced."""
 
     def __init__(self, app: ContractApp, shared: pathlib.Path) -> None:
-        """Take the app and its folder `shared`."""
+        """Read both counters from the app's folder `shared`."""
         self.app = app
         self.library = "bundled"
         self._file = shared / "counter.py"
@@ -36,7 +36,7 @@ class Migration:
         self._queued: dict[str, str] = {}
 
     def change(self, library: str) -> None:
-        """Replace the file, as a deploy would; return when the new one is in use."""
+        """Replace the file, as a deployment does; return when the new one is in use."""
         self._file.write_text(self._texts[library])
         wait_until(lambda: self._library() == library, f"{library} NDB is in use")
         self.library = library
@@ -49,12 +49,12 @@ class Migration:
         return MODULES[json.loads(answer.body)["result"]]
 
     def queue(self, countdown: float) -> None:
-        """Let the app defer tasks; each adds one."""
+        """Let the app defer tasks that add one each."""
         names = self.app.call("defer_increments", TASKS, countdown)
         self._queued |= dict.fromkeys(names, self.library)
 
     def runs(self) -> Counter[tuple[str, str]]:
-        """Return how many tasks were queued with one library and run with another."""
+        """Count the tasks by the libraries that they were queued and run with."""
         ran = {
             (run.headers["taskname"], MODULES[run.extra["library"]])
             for run in self.app.runs("counted")
@@ -64,7 +64,7 @@ class Migration:
 
 @pytest.fixture
 def migration(tmp_path: pathlib.Path) -> Iterator[Migration]:
-    """The Flask app, after the first step, on a server that restarts it."""
+    """The Flask app after the first step, on a server that reloads it."""
     folder = stage("flask", tmp_path)
     shutil.copy(MAIN, folder)
     change(folder / "app.yaml", "contract_main:app", "migration_main:app")
@@ -83,8 +83,8 @@ def migration(tmp_path: pathlib.Path) -> Iterator[Migration]:
 def test_migration_loses_and_repeats_nothing(migration: Migration) -> None:
     """Tasks queued with one library run with the other, and each counts once.
 
-    The count that the page shows is right after each change: what one library has put
-    into a cache does not hide what the other has written.
+    After each change /counter/get shows the right count: no cache of one library hides
+    what the other has written.
     """
     app = migration.app
     migration.queue(countdown=0)
@@ -99,7 +99,7 @@ def test_migration_loses_and_repeats_nothing(migration: Migration) -> None:
     app.server.advance(65)
     assert app.count() == 3 * TASKS
 
-    # the way back is open
+    # and back again
     migration.change("bundled")
     assert app.count() == 3 * TASKS
     app.server.advance(65)

@@ -1,1 +1,1 @@
-"""What must fail when it comes from outside."""
+"""Attacks on the apps from outside."""

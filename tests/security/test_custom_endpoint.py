@@ -1,30 +1,28 @@
-"""The endpoints that run tasks, in an app on the dev server."""
+"""Many drawn requests to the endpoints that run tasks."""
 
 import pickletools
 import re
-import socket
-from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import strategies as st
 
-from tests.security import inputs, straight
+from tests.routes import HANDLERS
+from tests.security import inputs
 from tests.security.inputs import Header, check_many, often, with_one_byte
 from tests.servers.contract_app import ContractApp
 from tests.servers.embedded import Embedded
+from tests.servers.raw import app_address, send, server_address
 
-DEFERRED = "/_ah/queue/deferred"
-ENDPOINTS = st.sampled_from(["/custom/path", DEFERRED])
+ENDPOINTS = st.sampled_from(HANDLERS)
 QUEUE_IP = "0.1.0.2"
 FROM_QUEUE = [
-    ("X-AppEngine-QueueName", "default"),
-    ("X-AppEngine-TaskName", "task1"),
-    ("X-AppEngine-User-IP", QUEUE_IP),
+    (b"Host", b"localhost"),
+    (b"X-AppEngine-QueueName", b"default"),
+    (b"X-AppEngine-TaskName", b"task1"),
+    (b"X-AppEngine-User-IP", QUEUE_IP.encode()),
 ]
 LABEL = "fuzz"
-# what each of these functions, which write down that they run, makes of a request
+# each of these functions records that it runs; the answer that a task with it gets
 OUTCOMES = {
     "note": (200, b"Success"),
     "fail": (500, b"Internal Server Error"),
@@ -34,14 +32,14 @@ OUTCOMES = {
 
 
 def is_safe(payload: bytes) -> bool:
-    """Tell whether a payload cannot have the unpickler take gigabytes of memory."""
+    """Tell whether the unpickler cannot use gigabytes of memory for a payload."""
     if b"\x96" in payload:  # the opcode of a bytearray, whose size comes first
         return False
     try:
         for opcode, argument, _ in pickletools.genops(payload):
             if "PUT" in opcode.name and (argument or 0) > 10**6:
                 return False
-    except Exception:  # noqa: BLE001 - no pickle from here on, for the unpickler too
+    except Exception:  # noqa: BLE001 - the unpickler does not read on either
         pass
     return True
 
@@ -55,7 +53,7 @@ NO_TASKS = st.one_of(
 
 @pytest.fixture
 def tasks(app: ContractApp, embedded: Embedded) -> dict[str, bytes]:
-    """The payload of a task for each function, as the SDK makes them."""
+    """The payload of a task for each function, as the SDK makes it."""
     embedded.pause("default")
     names = {app.defer(function, LABEL): function for function in OUTCOMES}
     payloads = {names[task.name]: task.payload for task in embedded.tasks()}
@@ -66,12 +64,12 @@ def tasks(app: ContractApp, embedded: Embedded) -> dict[str, bytes]:
 
 @st.composite
 def payloads(draw: st.DrawFn, tasks: dict[str, bytes]) -> tuple[bytes, str | None]:
-    """Draw a payload, and the function that it calls if it is in order."""
+    """Draw a payload, and the function that it calls if it is valid."""
     kind = draw(st.sampled_from(["right"] * 4 + ["nearly"] * 3 + ["none"]))
     if kind == "none":
         return draw(NO_TASKS), None
     function = draw(st.sampled_from(sorted(tasks)))
-    # as long as it was: a pickle may say so
+    # of the same length: a pickle may contain the length
     label = draw(st.text("abcd", min_size=len(LABEL), max_size=len(LABEL)))
     payload = tasks[function].replace(LABEL.encode(), label.encode())
     if kind == "right":
@@ -79,29 +77,8 @@ def payloads(draw: st.DrawFn, tasks: dict[str, bytes]) -> tuple[bytes, str | Non
     return draw(with_one_byte(payload).filter(is_safe)), None
 
 
-def send(
-    address: straight.Address,
-    method: str,
-    endpoint: str,
-    fields: Sequence[Header],
-    body: bytes,
-) -> bytes:
-    """Send a request; return all that comes until the other side hangs up."""
-    lines = [f"{method} {endpoint} HTTP/1.1".encode()]
-    lines += [b"%s: %s" % field for field in fields]
-    lines += [b"Content-Length: %d" % len(body), b"Connection: close"]
-    if isinstance(address, Path):
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(str(address))
-    else:
-        client = socket.create_connection(address)
-    with client:
-        client.settimeout(30)
-        return straight.exchange(client, b"\r\n".join([*lines, b"", body]))
-
-
 def status_of(answer: bytes) -> int:
-    """Return the status, and check what holds for every answer."""
+    """Return the status; check what all answers must have."""
     assert b"Traceback" not in answer
     answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     found = re.match(rb"HTTP/\d\.\d (\d{3}) ", answer)
@@ -110,7 +87,7 @@ def status_of(answer: bytes) -> int:
 
 
 def outcome_of(answer: bytes) -> tuple[int, bytes]:
-    """Return the status, and the text if it is one of those that are expected."""
+    """Return the status, and the text if it is one of OUTCOMES."""
     texts = b"|".join(text for _, text in OUTCOMES.values())
     found = re.search(texts, answer.partition(b"\r\n\r\n")[2])
     return status_of(answer), found[0] if found else b""
@@ -119,9 +96,8 @@ def outcome_of(answer: bytes) -> tuple[int, bytes]:
 def test_from_outside(
     embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]
 ) -> None:
-    """Whatever comes with it, a request from outside runs no task: 4xx or no answer."""
-    parts = urlsplit(embedded.url)
-    address = (parts.hostname or "", parts.port or 0)
+    """No request from outside runs a task: it gets 4xx, or OPTIONS gets 200."""
+    address = server_address(embedded)
 
     def check(
         endpoint: str, method: str, fields: list[Header], payload: bytes
@@ -147,8 +123,8 @@ def test_from_outside(
 
 
 def test_senders(embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]) -> None:
-    """A request runs a task only if App Engine itself says that it is from a queue."""
-    address = straight.app_address(embedded)
+    """A request runs a task only if all headers say that the queue sent it."""
+    address = app_address(embedded)
 
     def check(
         endpoint: str,
@@ -161,7 +137,7 @@ def test_senders(embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]) 
         fields += [("X-AppEngine-TaskName", name)] if name else []
         fields += [("X-AppEngine-User-IP", ip) for ip in user_ips]
         fields += [("X-AppEngine-Remote-Addr", ip) for ip in remote_addrs]
-        # dev_appserver.py adds this to what comes by its port, and to no task
+        # dev_appserver.py adds this to what arrives at its port, and to no task
         fields += [("X-AppEngine-Server-Software", "Dev")] if software else []
         encoded = [(name.encode(), value.encode()) for name, value in fields]
         answer = send(address, "POST", endpoint, encoded, tasks["note"])
@@ -171,7 +147,7 @@ def test_senders(embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]) 
             return {"refused", "forged"} if QUEUE_IP in remote_addrs else {"refused"}
         assert outcome_of(answer) == OUTCOMES["note"]
         assert name
-        # nothing but the one address, from each header that says one
+        # each header that has an address has the queue's
         assert [QUEUE_IP] in (user_ips, remote_addrs)
         assert user_ips in ([], [QUEUE_IP])
         assert remote_addrs == [] or not software
@@ -189,16 +165,14 @@ def test_senders(embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]) 
 def test_as_a_task(
     embedded: Embedded, app: ContractApp, tasks: dict[str, bytes]
 ) -> None:
-    """Any payload runs, is dropped or fails, in plain words; the app runs on."""
-    address = straight.app_address(embedded)
-    from_queue = [(name.encode(), value.encode()) for name, value in FROM_QUEUE]
+    """Any payload of a task runs, is dropped or fails; no worker of the app dies."""
+    address = app_address(embedded)
     rights = 0
 
     def check(endpoint: str, task: tuple[bytes, str | None]) -> set[str]:
         nonlocal rights
         payload, function = task
-        fields = [(b"Host", b"localhost"), *from_queue]
-        outcome = outcome_of(send(address, "POST", endpoint, fields, payload))
+        outcome = outcome_of(send(address, "POST", endpoint, FROM_QUEUE, payload))
         if function is not None:
             rights += 1
             assert outcome == OUTCOMES[function]
@@ -208,7 +182,7 @@ def test_as_a_task(
     booted = embedded.log().count("Booting worker")
     at_least = {text.decode(): 0.02 for _, text in OUTCOMES.values()}
     check_many(check, ENDPOINTS, payloads(tasks), at_least=at_least)
-    # one with a wrong byte may run too, with another label
+    # a payload with a wrong byte may run too, with another label
     assert len(app.runs()) >= rights
     assert embedded.get("/counter/get").status == 200
     assert embedded.log().count("Booting worker") == booted

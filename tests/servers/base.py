@@ -1,4 +1,4 @@
-"""What a test may ask of a server: HTTP; of a dev server, queues, clock and log."""
+"""What tests use of a server: HTTP, and of a dev server queues, clock and log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from gae_devserver.testing.requests import send
 class Site:
     """An app that answers at an address, wherever it runs."""
 
-    url: str
+    def __init__(self, url: str) -> None:
+        """Choose the address, such as http://127.0.0.1:8080."""
+        self.url = url
 
     def request(
         self,
@@ -23,7 +25,7 @@ class Site:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> Response:
-        """Send a request to the app, a dev server's through its public port."""
+        """Send a request to the app; on a dev server, through its public port."""
         return send(self.url, method, target, headers, body)
 
     def get(self, target: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
@@ -63,10 +65,6 @@ class Server(Site, abc.ABC):
         """Let `seconds` of the app's time pass; return once all due by then has run."""
 
     @abc.abstractmethod
-    def purge(self, queue: str) -> None:
-        """Drop every task of `queue`; their names stay taken."""
-
-    @abc.abstractmethod
     def reset(self) -> None:
         """Drop entities, tasks, tombstones and memcache, and set the clock back."""
 
@@ -76,8 +74,13 @@ class Server(Site, abc.ABC):
 
     @property
     @abc.abstractmethod
+    def pid(self) -> int:
+        """The process that all others descend from."""
+
+    @property
+    @abc.abstractmethod
     def log_file(self) -> pathlib.Path:
-        """The file that takes what the server and the app print."""
+        """The file that contains what the server and the app have printed."""
 
     def log(self) -> str:
         """Return what the server and the app have printed since the start."""

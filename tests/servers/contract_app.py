@@ -1,4 +1,4 @@
-"""The app under test, as the contract sees it: cases to call and runs to look at."""
+"""The app as the contract sees it: cases to call, and runs of tasks to look at."""
 
 import json
 import pathlib
@@ -10,12 +10,15 @@ from gae_devserver.testing import wait_until
 
 from tests.servers.base import Server
 
+LOADED = b"ccontract_tasks\nnote\n(Vloaded\ntR."
+"""A pickle that calls contract_tasks.note("loaded") as soon as it is loaded."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a task, as the task itself wrote it down.
+    """One run of a task, as the task itself recorded it.
 
-    `headers` are App Engine's, in lower case and without X-AppEngine-; `own` are all
+    `headers` are App Engine's, in lower case and without X-AppEngine-; `own` are the
     others.
     """
 
@@ -26,6 +29,7 @@ class Run:
     content_type: str
     headers: dict[str, str]
     own: dict[str, str]
+    namespace: str
     extra: dict[str, Any]
 
 
@@ -33,10 +37,9 @@ class CaseError(Exception):
     """A case raised; `kind` is the name of its exception's class."""
 
     def __init__(self, kind: str, text: str) -> None:
-        """Keep both parts apart for the tests."""
+        """Show both in the error."""
         super().__init__(f"{kind}: {text}")
         self.kind = kind
-        self.text = text
 
 
 class ContractApp:
@@ -46,20 +49,13 @@ class ContractApp:
         """Take the server and the folder that the app writes its runs to."""
         self.server = server
         self._runs = work / "runs.jsonl"
-        self._release = work / "release"
         self._logged = 0
 
     def reset(self) -> None:
-        """Begin anew: server, runs, and what `hold` waits for."""
-        self.release()
+        """Reset the server, and forget the runs."""
         self.server.reset()
         self._runs.write_bytes(b"")
-        self._release.unlink()
         self._logged = len(self.server.log())
-
-    def release(self) -> None:
-        """Let the tasks that hold return."""
-        self._release.touch()
 
     def call(self, case: str, *args: Any, **options: Any) -> Any:
         """Run a case of contract_cases in a request; return its result."""
@@ -73,14 +69,13 @@ class ContractApp:
 
     def defer(self, function: str, *args: Any, **options: Any) -> str:
         """Defer a function of contract_tasks; return the task's name."""
-        name: str = self.call("defer", function, *args, **options)
-        return name
+        return str(self.call("defer", function, *args, **options))
 
     def runs(self, label: str | None = None) -> list[Run]:
-        """Return the runs so far, those named `label` if given, the first one first."""
+        """Return the runs so far, in order, or only those with this label."""
         found = []
-        # A task may be writing: what follows the last line end is not a line yet. Even
-        # of one write(), Linux shows what lies before a page's end first.
+        # A task may be writing, so the text after the last line end is not a line yet:
+        # even of one write(), Linux shows what lies before a page's end first.
         *lines, _ = self._runs.read_bytes().split(b"\n")
         for line in lines:
             extra = json.loads(line)
@@ -95,7 +90,7 @@ class ContractApp:
     def wait_for_log(self, pattern: str) -> str:
         """Return the part of the log that matches, once there is one.
 
-        Only what this test logged counts. A line may come after its request's answer.
+        Only lines of this test count. A line may come after its request's answer.
         """
 
         def look() -> str | None:
@@ -105,5 +100,5 @@ class ContractApp:
         return wait_until(look, f"{pattern!r} in the log") or ""
 
     def count(self) -> int:
-        """Return what the page of the counter shows."""
+        """Return what /counter/get shows."""
         return int(self.server.get("/counter/get").text)

@@ -1,13 +1,11 @@
 """Google's Datastore emulator, which serves Cloud NDB beside dev_appserver.py."""
 
 import pathlib
-import subprocess
-import sys
 
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
-from tools import leash
+from tests.servers.leashed import Leashed
 from tools.cloud_sdk import find_emulator
 from tools.dev_appserver import free_port
 
@@ -15,22 +13,35 @@ START_TIME = 60.0
 """Seconds that a start may take on a loaded machine; it takes one or two."""
 
 
-def script_line(script: pathlib.Path, address: str, data: pathlib.Path) -> list[str]:
-    """Return the command line of the script itself."""
+def command(script: pathlib.Path, address: str, data: pathlib.Path) -> list[str]:
+    """Return the command line of the emulator's script."""
     host, port = address.split(":")
     return [
-        *(str(script), "start", f"--host={host}", f"--port={port}"),
+        str(script),
+        "start",
+        f"--host={host}",
+        f"--port={port}",
+        "--store_on_disk=False",
         # a query sees what was just written, as in Firestore in Datastore mode
-        *("--store_on_disk=False", "--consistency=1.0", str(data)),
+        "--consistency=1.0",
+        str(data),
     ]
 
 
-def gcloud_line(address: str, data: pathlib.Path) -> list[str]:
-    """Return the documented command line, with its data out of the user's way."""
+def gcloud_command(address: str, data: pathlib.Path) -> list[str]:
+    """Return the documented command line, with its data in `data`."""
     return [
-        *("gcloud", "beta", "emulators", "datastore", "start", "--quiet"),
-        *(f"--host-port={address}", "--no-store-on-disk", "--consistency=1.0"),
-        *("--project=sample-project", f"--data-dir={data}"),
+        "gcloud",
+        "beta",
+        "emulators",
+        "datastore",
+        "start",
+        "--quiet",
+        f"--host-port={address}",
+        "--no-store-on-disk",
+        "--consistency=1.0",
+        "--project=sample-project",
+        f"--data-dir={data}",
     ]
 
 
@@ -38,28 +49,19 @@ class DatastoreEmulator:
     """The emulator on a free port, with its entities in memory."""
 
     def __init__(self, work: pathlib.Path, *, by_gcloud: bool = False) -> None:
-        """Start it; its log goes to `work`.
+        """Start it, with `by_gcloud` by the command that a user types.
 
-        With `by_gcloud` it is started by the command that a user types.
+        Its log goes to `work`.
         """
         script = find_emulator()
-        self._log_file = work / "datastore_emulator.log"
         self.host = f"127.0.0.1:{free_port()}"
         data = work / "datastore_emulator"
-        if by_gcloud:
-            line = gcloud_line(self.host, data)
-        else:
-            line = script_line(script, self.host, data)
-        with self._log_file.open("wb") as log:
-            self._leash = subprocess.Popen(
-                [sys.executable, leash.__file__, *line],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=work,
-                # Ctrl-C is for the tests, which then stop the emulator themselves
-                start_new_session=True,
-            )
+        line = (
+            gcloud_command(self.host, data)
+            if by_gcloud
+            else command(script, self.host, data)
+        )
+        self._leashed = Leashed(line, work / "datastore_emulator.log")
         try:
             wait_until(self._answers, "the Datastore emulator answers", START_TIME)
         except BaseException:
@@ -67,9 +69,7 @@ class DatastoreEmulator:
             raise
 
     def _answers(self) -> bool:
-        if self._leash.poll() is not None:
-            log = self._log_file.read_text(errors="replace")
-            raise RuntimeError(f"the Datastore emulator ended:\n{log[-3000:]}")
+        self._leashed.check()
         try:
             return send(f"http://{self.host}", "GET", "/").status == 200
         except OSError:
@@ -81,7 +81,5 @@ class DatastoreEmulator:
         assert answer.status == 200, answer.text
 
     def stop(self) -> None:
-        """Let go of the leash, which stops the emulator's whole process group."""
-        assert self._leash.stdin is not None
-        self._leash.stdin.close()
-        self._leash.wait(4 * leash.PATIENCE)
+        """Stop all of its processes."""
+        self._leashed.stop()

@@ -1,11 +1,9 @@
-"""dev_appserver.py under test: start it and drive its queues through its API port."""
+"""Start dev_appserver.py for a test, and drive its queues through its API port."""
 
 from __future__ import annotations
 
 import pathlib
 import re
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -18,26 +16,22 @@ from google.protobuf import wrappers_pb2
 
 from tests.servers import base
 from tests.servers.datastore_emulator import DatastoreEmulator
-from tools import dev_appserver, leash
+from tests.servers.leashed import Leashed
+from tools import dev_appserver
 from tools.cloud_sdk import find_dev_appserver
 
 SETTLE_TIME = 60.0
-"""Seconds that the tasks that are due may take; it runs a hundred in one."""
+"""Seconds that the tasks that are due may take; it runs a hundred in a second."""
 
 MARGIN_USEC = 100_000
 """A queue is quiet only when nothing in it becomes due within this time."""
-
-LEASE_CLOCK_AHEAD = 60.0
-"""Seconds by which the clock of leases is ahead: it stands still between two settings,
-and what is added meanwhile must not lie in its future."""
 
 
 class DevAppserver(base.Server):
     """dev_appserver.py with one app on it.
 
-    Its scheduler knows no clock but the real one, so `advance` keeps the app's time
-    here: it steps from due time to due time and forces each task to run when its turn
-    comes. Only the clock that leases go by can be set.
+    Its scheduler uses only the real clock. So this class keeps the app's time, and
+    `advance` goes from due time to due time and forces each task to run in its turn.
     """
 
     name = "dev_appserver"
@@ -50,79 +44,67 @@ class DevAppserver(base.Server):
     ) -> None:
         """Start the server for the folder `app`; logs and data go to `work`.
 
-        The `emulator` is for Cloud NDB; the server stops it at its own end.
+        The `emulator` is for Cloud NDB; `stop` stops it too.
         """
         script = find_dev_appserver()
         self._emulator = emulator
-        self._log_file = work / "dev_appserver.log"
         self._offset = 0.0
         # (queue, name, real ETA) -> due time on the app's clock
         self._due: dict[tuple[str, str, int], float] = {}
-        port = dev_appserver.free_port()
-        storage = work / "storage"
-        with dev_appserver.kept_venv() as venv, self._log_file.open("wb") as log:
+        with dev_appserver.kept_venv() as venv:
             line = dev_appserver.command(
                 script,
                 app,
-                port=port,
+                port=dev_appserver.free_port(),
                 venv=venv,
-                storage=storage,
+                storage=work / "storage",
                 emulator=emulator.host if emulator else None,
             )
-            self._leash = subprocess.Popen(
-                [sys.executable, leash.__file__, *line],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=work,
-                env=dev_appserver.environment(venv),
-                # Ctrl-C is for the tests, which then stop the server themselves
-                start_new_session=True,
-            )
+            # not in the app's folder: there, a change of the log would restart the app
+            self._log_file = work / "dev_appserver.log"
+            variables = dev_appserver.environment(venv)
+            self._leashed = Leashed(line, self._log_file, variables)
             try:
-                self.url = self._printed(r'"default" running at: (http://\S+)')
+                super().__init__(self._printed(r'"default" running at: (http://\S+)'))
                 self._api = self._printed(r"Starting API server at: (http://\S+)")
                 wait_until(self._answers, "the app answers", dev_appserver.START_TIME)
-                self._push_queues = self._queues()
+                self._queues = self._find_queues()
             except BaseException:
                 self.stop()
                 raise
 
     @property
     def log_file(self) -> pathlib.Path:
-        """The server's log, outside the app's folder: it would restart the app."""
+        """The server's log."""
         return self._log_file
+
+    @property
+    def pid(self) -> int:
+        """The process that all others descend from."""
+        return self._leashed.pid
 
     def _printed(self, pattern: str) -> str:
         """Return the first group of `pattern` once the log holds it."""
 
         def look() -> str | None:
-            self._check_alive()
+            self._leashed.check()
             found = re.search(pattern, self.log())
             return found[1] if found else None
 
-        return (
-            wait_until(look, f"{pattern} in {self._log_file}", dev_appserver.START_TIME)
-            or ""
-        )
+        what = f"{pattern} in {self._log_file}"
+        return wait_until(look, what, dev_appserver.START_TIME) or ""
 
     def _answers(self) -> bool:
-        """Whether the app answers; the first request starts its process."""
-        self._check_alive()
+        """Return whether the app answers; the first request starts its process."""
+        self._leashed.check()
         try:
             return self.get("/counter/get").status == 200
         except OSError:
             return False
 
-    def _check_alive(self) -> None:
-        if self._leash.poll() is not None:
-            raise RuntimeError(f"dev_appserver.py ended:\n{self.log()[-3000:]}")
-
     def stop(self) -> None:
-        """Let go of the leash, which stops the server's whole process group."""
-        assert self._leash.stdin is not None
-        self._leash.stdin.close()
-        self._leash.wait(4 * leash.PATIENCE)
+        """Stop all processes, the emulator's too."""
+        self._leashed.stop()
         if self._emulator is not None:
             self._emulator.stop()
 
@@ -140,14 +122,14 @@ class DevAppserver(base.Server):
         response.ParseFromString(result.response)
         return response
 
-    def _queues(self, *, pull: bool = False) -> list[str]:
-        """Return the names of the queues that push, or with `pull` of all."""
+    def _find_queues(self) -> list[str]:
+        """Return the names of the queues that push."""
         request = pb.TaskQueueFetchQueuesRequest(max_rows=1000)
         response = pb.TaskQueueFetchQueuesResponse()
         return [
             queue.queue_name.decode()
             for queue in self.call("FetchQueues", request, response).queue
-            if pull or queue.mode == pb.TaskQueueMode.PUSH
+            if queue.mode == pb.TaskQueueMode.PUSH
         ]
 
     def _raw_tasks(self, queue: str) -> list[Any]:
@@ -158,15 +140,15 @@ class DevAppserver(base.Server):
         return list(self.call("QueryTasks", request, response).task)
 
     def _oldest(self) -> dict[str, int]:
-        """Return each push queue's first ETA (microseconds) where a task waits."""
+        """Return the first ETA (microseconds) of each queue in which a task waits."""
         request = pb.TaskQueueFetchQueueStatsRequest(
-            queue_name=[queue.encode() for queue in self._push_queues]
+            queue_name=[queue.encode() for queue in self._queues]
         )
         response = pb.TaskQueueFetchQueueStatsResponse()
         stats = self.call("FetchQueueStats", request, response).queuestats
         return {
             queue: stat.oldest_eta_usec
-            for queue, stat in zip(self._push_queues, stats, strict=True)
+            for queue, stat in zip(self._queues, stats, strict=True)
             if stat.num_tasks
         }
 
@@ -174,10 +156,7 @@ class DevAppserver(base.Server):
         return time.time() + self._offset
 
     def _schedule(self) -> dict[tuple[str, str, int], float]:
-        """Note when new tasks and new attempts are due; return all that wait.
-
-        Tasks of pull queues are not among them: only a worker's lease takes those.
-        """
+        """Note when new tasks and new attempts are due; return all that wait."""
         waiting = {
             (queue, task.task_name.decode(), task.eta_usec)
             for queue in self._oldest()
@@ -202,25 +181,22 @@ class DevAppserver(base.Server):
         tasks = self._raw_tasks(queue)
         due = self._schedule()
         now = self._now()
-        found = []
-        for task in tasks:
-            name = task.task_name.decode()
-            eta = due.get((queue, name, task.eta_usec), task.eta_usec / 1e6)
-            found.append(
-                Task(
-                    queue=queue,
-                    name=name,
-                    method=task.RequestMethod.Name(task.method) if task.url else "",
-                    url=task.url.decode(),
-                    due_in=eta - now,
-                    retry_count=task.retry_count,
-                    headers={
-                        header.key.decode().lower(): header.value.decode()
-                        for header in task.header
-                    },
-                    payload=task.body,
-                )
+        found = [
+            Task(
+                queue=queue,
+                name=(name := task.task_name.decode()),
+                method=task.RequestMethod.Name(task.method),
+                url=task.url.decode(),
+                due_in=due.get((queue, name, task.eta_usec), task.eta_usec / 1e6) - now,
+                retry_count=task.retry_count,
+                headers={
+                    header.key.decode().lower(): header.value.decode()
+                    for header in task.header
+                },
+                payload=task.body,
             )
+            for task in tasks
+        ]
         return sorted(found, key=lambda task: task.due_in)
 
     def advance(self, seconds: float) -> None:
@@ -238,34 +214,15 @@ class DevAppserver(base.Server):
             )
             self.call("ForceRun", request, pb.TaskQueueForceRunResponse())
         self._offset = max(self._offset, target - time.time())
-        self._set_lease_clock()
-
-    def _set_lease_clock(self) -> None:
-        clock = round((self._now() + LEASE_CLOCK_AHEAD) * 1000)
-        self.call(
-            "SetTaskQueueClock",
-            # its own message is not in the pip package; this is one of the same form
-            wrappers_pb2.Int64Value(value=clock),
-            api_base_pb2.VoidProto(),
-        )
-
-    def purge(self, queue: str) -> None:
-        """Drop every task of `queue`; their names stay taken.
-
-        Never while one runs: if that one then fails, the scheduler's thread dies.
-        """
-        self._settle()
-        request = pb.TaskQueuePurgeQueueRequest(queue_name=queue.encode())
-        self.call("PurgeQueue", request, pb.TaskQueuePurgeQueueResponse())
 
     def reset(self) -> None:
         """Drop entities, tasks, tombstones and memcache, and set the clock back.
 
-        Not with /clear for the queues: that leaves the scheduler the old ones.
+        /clear cannot empty the queues: the scheduler would keep the old ones.
         """
         self._settle()
-        for queue in self._queues(pull=True):
-            # this message is not in the pip package either
+        for queue in self._queues:
+            # its own message is not in the pip package; this one has the same form
             name = wrappers_pb2.StringValue(value=queue)
             self.call("FlushQueue", name, api_base_pb2.VoidProto())
         send(self._api, "GET", "/clear?stub=datastore_v3&stub=memcache")
@@ -273,4 +230,3 @@ class DevAppserver(base.Server):
             self._emulator.reset()
         self._offset = 0.0
         self._due = {}
-        self._set_lease_clock()

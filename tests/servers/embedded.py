@@ -1,4 +1,4 @@
-"""The embedded dev server, as one of the servers that the tests can choose."""
+"""The embedded dev server, one of the servers that the tests can choose."""
 
 import pathlib
 
@@ -22,7 +22,7 @@ class Embedded(DevServer, base.Server):
     ) -> None:
         """Start the server for the folder `app`, with options of its command line.
 
-        Its log goes to a file in `work`. With `reload` the app starts anew when one of
+        Its log goes to a file in `work`. With `reload`, the app restarts when one of
         its files changes.
         """
         super().__init__(app, *options, log_file=work / log, reload=reload)

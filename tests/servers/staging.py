@@ -1,4 +1,4 @@
-"""Stage a copy of an app, with the contract's own modules beside it."""
+"""Stage a copy of an app, with the contract's own modules beside its main.py."""
 
 import pathlib
 import shutil
@@ -6,7 +6,6 @@ import shutil
 from tools.copy_app import copy_app
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-BESIDE = REPOSITORY / "tests" / "staged"
 
 APPS = {
     "flask": "flask_app",
@@ -24,9 +23,8 @@ def stage(app: str, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
     """
     copy = work / APPS[app]
     copy_app(app, copy, ndb)
-    for file in BESIDE.iterdir():
-        if file.is_file() and file.name != "__init__.py":
-            shutil.copy(file, copy)
+    for file in (REPOSITORY / "tests" / "staged").glob("[!_]*.*"):
+        shutil.copy(file, copy)
     variable = f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n"
     change(copy / "app.yaml", " main:app", " contract_main:app")
     change(copy / "app.yaml", "env_variables:\n", variable)
@@ -34,7 +32,7 @@ def stage(app: str, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
 
 
 def change(file: pathlib.Path, old: str, new: str) -> None:
-    """Replace a text that a file has once."""
+    """Replace a text that occurs once in a file."""
     text = file.read_text()
-    assert text.count(old) == 1, f"{old!r} is not once in {file}"
+    assert text.count(old) == 1, f"{old!r} must occur once in {file}"
     file.write_text(text.replace(old, new))

@@ -1,4 +1,4 @@
-"""Google's Datastore emulator: found or not, and stopped with all its processes."""
+"""Google's Datastore emulator is found, serves Cloud NDB, and leaves no process."""
 
 import os
 import pathlib
@@ -18,60 +18,57 @@ class Thing(ndb.Model):  # type: ignore[misc]
     """Something to store."""
 
 
-def make_executable(path: pathlib.Path, text: str = "") -> None:
-    """Make a shell script."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
+SCRIPT = "platform/cloud-datastore-emulator/cloud_datastore_emulator"
 
 
-@pytest.fixture
-def sdk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """An empty folder for a Cloud SDK, whose commands are the only ones to be found."""
+@pytest.mark.parametrize(
+    ("installed", "missing"),
+    [
+        ({}, "Cloud CLI"),
+        ({"bin/gcloud": ""}, "components install cloud-datastore"),
+        ({"bin/gcloud": "", SCRIPT: ""}, "needs Java"),
+        # macOS has a command of that name that only says how to install Java
+        ({"bin/gcloud": "", SCRIPT: "", "bin/java": "exit 1"}, "needs Java"),
+    ],
+    ids=["nothing", "no component", "no Java", "no real Java"],
+)
+def test_not_installed(
+    installed: dict[str, str],
+    missing: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error names what to install."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("JAVA", raising=False)
-    return tmp_path
+    for name, text in installed.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
 
-
-def test_without_gcloud(sdk: pathlib.Path) -> None:
-    """Where there is no Cloud SDK, the error says what to install."""
-    with pytest.raises(NotInstalledError, match="Cloud CLI"):
-        cloud_sdk.find_emulator()
-
-
-def test_without_the_component(sdk: pathlib.Path) -> None:
-    """A Cloud SDK without the emulator is not enough."""
-    make_executable(sdk / "bin" / "gcloud")
-
-    with pytest.raises(NotInstalledError, match="components install cloud-datastore"):
-        cloud_sdk.find_emulator()
-
-
-@pytest.mark.parametrize("java", [None, "exit 1"], ids=["no command", "a stub"])
-def test_without_java(sdk: pathlib.Path, java: str | None) -> None:
-    """The emulator needs Java, and not only macOS's command of that name."""
-    component = sdk / "platform" / "cloud-datastore-emulator"
-    make_executable(sdk / "bin" / "gcloud")
-    make_executable(component / "cloud_datastore_emulator")
-    if java is not None:
-        make_executable(sdk / "bin" / "java", java)
-
-    with pytest.raises(NotInstalledError, match="needs Java"):
+    with pytest.raises(NotInstalledError, match=missing):
         cloud_sdk.find_emulator()
 
 
 def test_contract_is_skipped_with_the_reason() -> None:
-    """Without Java the contract of Cloud NDB is skipped on dev_appserver.py only."""
+    """On dev_appserver.py, the contract with Cloud NDB is skipped without Java."""
     try:
         cloud_sdk.find_dev_appserver()
         cloud_sdk.find_emulator()
     except NotInstalledError as error:
         pytest.skip(str(error))
-    test = "tests/contract/test_routes.py::test_head_never_defers"
+    test = "tests/contract/test_routes.py::TestRoutes::test_head_never_defers"
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test),
-            *("--server=dev_appserver", "--ndb=cloud"),
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-pno:cacheprovider",
+            "--server=dev_appserver",
+            "--ndb=cloud",
+            test,
         ],
         cwd=REPOSITORY,
         env={**os.environ, "JAVA": "no-java"},
@@ -89,7 +86,7 @@ def test_contract_is_skipped_with_the_reason() -> None:
 def test_starts_forgets_and_stops(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, by_gcloud: bool
 ) -> None:
-    """It serves Cloud NDB, forgets entities when told, and is gone at its end."""
+    """It serves Cloud NDB, drops all entities on reset, and leaves no process."""
     try:
         emulator = DatastoreEmulator(tmp_path, by_gcloud=by_gcloud)
     except NotInstalledError as error:

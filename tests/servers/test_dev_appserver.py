@@ -1,7 +1,7 @@
-"""What the table of differences says of dev_appserver.py, if the contract cannot tell.
+"""What the table of differences says about dev_appserver.py and the contract skips.
 
-The contract's own tests of these lines would take minutes to fail there, need what only
-the embedded server has, or break the server for the tests after them.
+There, the contract's own tests of these entries would take minutes to fail, need what
+only the embedded server has, or break the server for later tests.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from tools import cloud_sdk
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """An app, staged in a folder of its own."""
+    """A staged app."""
     try:
         cloud_sdk.find_dev_appserver()
     except cloud_sdk.NotInstalledError as error:
@@ -31,7 +31,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def server(
     staged: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DevAppserver]:
-    """A server for the tests that leave it as it was."""
+    """A server for the tests that do not break it."""
     server = DevAppserver(staged, tmp_path_factory.mktemp("server"))
     yield server
     server.stop()
@@ -47,7 +47,7 @@ def app(staged: pathlib.Path, server: DevAppserver) -> ContractApp:
 
 @pytest.mark.shows("one at a time")
 def test_one_task_at_a_time(app: ContractApp) -> None:
-    """While a task runs no other one does, of another queue neither."""
+    """While a task runs, no other one does, not even from another queue."""
     app.defer("hold", "long", 2)
     app.defer("note", "other queue", _queue="other")
     app.server.run_due()
@@ -61,7 +61,7 @@ def test_one_task_at_a_time(app: ContractApp) -> None:
 
 @pytest.mark.shows("pause")
 def test_no_queue_can_be_paused(server: DevAppserver, app: ContractApp) -> None:
-    """There is a call for it, but of what it is told to pause the tasks are run."""
+    """The API has a call for it, but the tasks of the queue still run."""
     for app_id in (b"", b"sample", b"dev~sample"):
         server.call(
             "PauseQueue",
@@ -79,7 +79,7 @@ def test_no_queue_can_be_paused(server: DevAppserver, app: ContractApp) -> None:
 @pytest.mark.shows("failing purge")
 @pytest.mark.shows("restart")
 def test_scheduler_that_ends(staged: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """A failed task that has purged its queue ends it; a restart loses the others."""
+    """A failed task that purged its queue ends it; a restart loses the other tasks."""
     server = DevAppserver(staged, tmp_path)
     try:
         app = ContractApp(server, staged.parent)

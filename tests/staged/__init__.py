@@ -1,4 +1,4 @@
-"""What the tests put beside a staged copy of an app; never deployed, never in a sample.
+"""Files that the tests add to a copy of an app. They are no part of a sample.
 
 contract_main.py   the app, and /contract/call, which runs a case inside a request
 contract_cases.py  the cases: what an app may do with the Deferred API

@@ -1,7 +1,7 @@
-"""The app as it is, with two routes beside it: POST /contract/call runs a case.
+"""The app with two more routes: POST /contract/call runs a case, /contract/grün a task.
 
-POST /contract/grün runs a task. Each route is a WSGI app of its own, inside the SDK's
-middleware, so that it can make API calls. Everything else goes to the app untouched.
+Each route is a WSGI app of its own in the SDK's middleware, so that it can make API
+calls. Everything else goes to the app unchanged.
 """
 
 import json
@@ -16,14 +16,13 @@ from shared.deferred_handler import CustomDeferredHandler
 
 
 def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Run the case that the body names; answer its result, or its exception."""
+    """Run the case that the body names; return its result, or its exception."""
     size = int(environ.get("CONTENT_LENGTH") or 0)
     wanted = json.loads(environ["wsgi.input"].read(size))
-    contract_cases.request.set(environ)
     try:
         case = contract_cases.CASES[wanted["case"]]
         answer = {"result": case(*wanted["args"], **wanted["options"])}
-    except Exception as error:  # noqa: BLE001 (the test wants to see it)
+    except Exception as error:  # noqa: BLE001 (the test gets it)
         answer = {"error": type(error).__name__, "text": str(error)}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]
@@ -38,12 +37,11 @@ def run(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 ROUTES: dict[str, WSGIApplication] = {
     "/contract/call": wrap_wsgi_app(call),
-    # as WSGI has it: bytes that are taken for Latin-1
+    # in WSGI, a path is the text that its bytes mean in Latin-1
     "/contract/grün".encode().decode("latin-1"): wrap_wsgi_app(run),
 }
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer the contract's own routes, and leave the rest to the app."""
-    application: WSGIApplication = ROUTES.get(environ["PATH_INFO"], main.app)
-    return application(environ, start_response)
+    return ROUTES.get(environ["PATH_INFO"], main.app)(environ, start_response)

@@ -1,4 +1,4 @@
-"""Functions for the contract to defer. Each writes down that it ran."""
+"""Functions for the contract to defer. Each records that it ran."""
 
 import json
 import os
@@ -12,13 +12,10 @@ from google.appengine.api import namespace_manager, taskqueue, urlfetch
 from google.appengine.ext import deferred
 
 RUNS = pathlib.Path(os.environ["CONTRACT_RUNS"])
-"""A file, not an entity: a run must be on record even if no API call works."""
+"""A file, not an entity: a run is recorded even if no API call works."""
 
-HOLD = RUNS.with_name("release")
-"""While this file is missing, `hold` does not return."""
-
-HOLD_TIME = 20.0
-"""Seconds after which `hold` gives up waiting, unless it is told otherwise."""
+PATIENCE = 20.0
+"""Seconds that tasks wait for each other."""
 
 PREFIX = "HTTP_X_APPENGINE_"
 
@@ -36,7 +33,7 @@ def task_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def note(label: str, **extra: Any) -> None:
-    """Write down one run, with the headers of its task."""
+    """Record one run, with the headers of its task."""
     run = {
         "label": label,
         "time": time.time(),
@@ -49,30 +46,21 @@ def note(label: str, **extra: Any) -> None:
             for name, value in os.environ.items()
             if name.startswith("HTTP_") and not name.startswith(PREFIX)
         },
+        "namespace": namespace_manager.get_namespace(),
         **extra,
     }
-    # one write to a file opened for appending: tasks run at once in several processes
+    # one write, because tasks in several processes append at the same time
     with RUNS.open("ab", buffering=0) as file:
         file.write(json.dumps(run).encode() + b"\n")
 
 
 def keep(label: str, value: Any) -> None:
-    """Write down the argument as it arrived."""
+    """Record the argument as it arrived."""
     note(label, value=value)
 
 
-def weigh(label: str, value: str) -> None:
-    """Write down only how long the argument is."""
-    note(label, length=len(value))
-
-
-def note_namespace(label: str) -> None:
-    """Write down the namespace that the task runs in."""
-    note(label, namespace=namespace_manager.get_namespace())
-
-
 def fail(label: str) -> None:
-    """Fail each time, as any bug would."""
+    """Fail each time, as a bug does."""
     note(label)
     raise ValueError("the task fails on purpose")
 
@@ -85,13 +73,13 @@ def fail_times(label: str, times: int) -> None:
 
 
 def fail_for_good(label: str) -> None:
-    """Fail in a way that no further attempt can mend."""
+    """Fail so that the task is dropped."""
     note(label)
     raise deferred.PermanentTaskFailure("the task gives up on purpose")
 
 
 def fail_this_time(label: str) -> None:
-    """Ask for another attempt without an error in the log."""
+    """Ask for a retry without an error in the log."""
     note(label)
     raise deferred.SingularTaskFailure("the task asks for a retry on purpose")
 
@@ -110,27 +98,24 @@ def purge_own_queue(label: str, queue: str) -> None:
     raise ValueError("the task fails on purpose")
 
 
-def hold(label: str, seconds: float = HOLD_TIME) -> None:
-    """Run until the test lets go, or for so long; write down the start and the end."""
+def hold(label: str, seconds: float) -> None:
+    """Run for so long; record start and end."""
     note(label, at="start")
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not HOLD.exists() and time.monotonic() < deadline:
-        pause.wait(0.01)
+    threading.Event().wait(seconds)
     note(label, at="end")
 
 
 def fetch_together(label: str, number: int) -> None:
-    """Fetch a page of this app when so many tasks are at this point."""
+    """Fetch a page of this app as soon as this many tasks are at this point."""
     note(label, at="start")
     pause = threading.Event()
-    deadline = time.monotonic() + HOLD_TIME
+    deadline = time.monotonic() + PATIENCE
     while RUNS.read_bytes().count(b'"at": "start"') < number:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{number} tasks do not run at once")
         pause.wait(0.01)
     url = f"http://{os.environ['HTTP_HOST']}/counter/get"
-    answer = urlfetch.fetch(url, deadline=HOLD_TIME)
+    answer = urlfetch.fetch(url, deadline=PATIENCE)
     note(label, at="end", answer=[answer.status_code, answer.content.decode()])
 
 
@@ -138,29 +123,29 @@ class Notebook:
     """A class with methods to defer."""
 
     def __init__(self, label: str) -> None:
-        """Name the runs after `label`; deferring the class itself notes one."""
+        """Name the runs after `label`; a call of the class itself records one."""
         self.label = label
         note(label)
 
     def write(self, value: int) -> None:
-        """Write down a run: a bound method is deferred with its object."""
+        """Record a run: a bound method is deferred with its object."""
         note(self.label, value=value)
 
     def __call__(self, value: int) -> None:
-        """Write down a run: an object that can be called is deferred as it is."""
+        """Record a run: a callable object is deferred as it is."""
         note(self.label, value=value)
 
     @classmethod
     def write_class(cls, label: str, value: int) -> None:
-        """Write down a run: a class method is deferred with its class."""
+        """Record a run: a class method is deferred with its class."""
         note(label, value=value)
 
 
 class Unloadable:
-    """An argument that can be pickled and not unpickled."""
+    """An argument that can be pickled but not unpickled."""
 
     def __getstate__(self) -> dict[str, int]:
-        """Return some state, or __setstate__ is never called."""
+        """Return some state; otherwise __setstate__ is not called."""
         return {"state": 1}
 
     def __setstate__(self, state: object) -> None:

@@ -1,4 +1,4 @@
-"""The contract's app with what only the benchmark enqueues."""
+"""The contract's app with a case that only the benchmark uses."""
 
 import contract_cases
 from contract_main import app
@@ -9,7 +9,7 @@ __all__ = ["app"]
 
 
 def nothing() -> None:
-    """Do nothing: what is left is the cost of a task."""
+    """Do nothing, so that only the cost of a task is measured."""
 
 
 @contract_cases.case

@@ -1,7 +1,7 @@
-"""The app as it is, with one route beside it: POST /chaos/add?NAME defers one task.
+"""The app with one more route: POST /chaos/add?name=NAME&url=URL defers one task.
 
-An answer of 200 says that the task is queued, now or by an earlier request. The name of
-each task that the app has added is written down once the server has acknowledged it.
+200 means that the task is queued, now or by an earlier request. The name of each task
+is recorded when the server has acknowledged it to the app.
 """
 
 import contextlib
@@ -9,8 +9,8 @@ import functools
 import pathlib
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from urllib.parse import parse_qsl
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import main
 from google.appengine.api import taskqueue, wrap_wsgi_app
@@ -25,28 +25,28 @@ defer = deferred.defer
 
 @functools.wraps(defer)
 def defer_and_note(*args: Any, **options: Any) -> Any:
-    """Defer, and then write the name down; a worker may be killed before it is."""
+    """Defer, and then record the name; a worker may be killed between the two."""
     task = defer(*args, **options)
     with ADDED.open("a") as file:
-        # one write, which appends it whole among those of other processes
+        # one write, because several processes append at the same time
         file.write(f"{task.name}\n")
     return task
 
 
-# the apps call it by its module
+# the apps call deferred.defer by this name
 deferred.defer = defer_and_note
 
 
 def add(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Defer the app's own function under the name, and to the URL, that are given."""
-    wanted = {
-        name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()
-    }
+    """Defer the app's own function with the name and the URL of the request."""
+    wanted = dict(parse_qsl(environ["QUERY_STRING"]))
     with contextlib.suppress(
         taskqueue.TaskAlreadyExistsError, taskqueue.TombstonedTaskError
     ):
         deferred.defer(
-            *(counter.do_something_later, counter.my_key, 10),
+            counter.do_something_later,
+            counter.my_key,
+            10,
             _name=wanted["name"],
             _url=wanted["url"],
         )
@@ -54,12 +54,10 @@ def add(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return [b"queued\n"]
 
 
-route: WSGIApplication = wrap_wsgi_app(add)
+route = wrap_wsgi_app(add)
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer the one route, and leave the rest to the app."""
-    if environ["PATH_INFO"] == "/chaos/add":
-        return route(environ, start_response)
-    application: WSGIApplication = main.app
-    return application(environ, start_response)
+    """Answer this route, and leave the rest to the app."""
+    is_add = environ["PATH_INFO"] == "/chaos/add"
+    return (route if is_add else main.app)(environ, start_response)

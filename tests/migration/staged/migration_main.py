@@ -1,4 +1,4 @@
-"""The contract's app, which also writes down what library each task counts with."""
+"""The contract's app, which also records the library that each task counts with."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["app"]
 
 
 def note_library(entity: Any) -> None:
-    """Write down a run, and the module of the class that the model comes from."""
+    """Record a run, and the module of the library's Model."""
     contract_tasks.note("counted", library=type(entity).__mro__[-2].__module__)
 
 
@@ -24,8 +24,8 @@ counter.Counter._pre_put_hook = note_library
 @case
 def defer_increments(times: int, countdown: float) -> list[str]:
     """Defer the app's own function many times; return the names of the tasks."""
-    later = {"_countdown": countdown}
+    function, key = counter.do_something_later, counter.my_key
     return [
-        deferred.defer(counter.do_something_later, counter.my_key, 1, **later).name
+        deferred.defer(function, key, 1, _countdown=countdown).name
         for _ in range(times)
     ]
