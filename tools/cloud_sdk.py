@@ -64,11 +64,14 @@ def find_dev_appserver() -> Path:
     raise NotInstalledError(INSTALL_DEV_APPSERVER)
 
 
-def python_for(script: Path) -> list[str]:
+def python_for(
+    script: Path, version: tuple[int, ...] = sys.version_info[:2]
+) -> list[str]:
     """Return the command of a Python that dev_appserver.py itself runs on.
 
     It must see no installed packages, such as `google` or `certifi`, which hide the
     SDK's own: the Cloud SDK ships such a Python on Linux, and any other gets -S.
+    `version` is that of the Python that runs this.
 
     Raises:
         NotInstalledError: only Python 3.13 or newer was found, which lacks modules that
@@ -78,7 +81,7 @@ def python_for(script: Path) -> list[str]:
     if bundled.is_file():
         return [str(bundled)]
     chosen = os.environ.get("CLOUDSDK_PYTHON")
-    if chosen is None and sys.version_info >= (3, 13):
+    if chosen is None and version >= (3, 13):
         raise NotInstalledError(
             "dev_appserver.py does not run on Python 3.13 or newer. Set "
             "CLOUDSDK_PYTHON to the path of Python 3.12"

@@ -115,7 +115,12 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
+def kept_venv(
+    *,
+    apart: bool = False,
+    installed: str = sysconfig.get_path("purelib"),
+    cache: pathlib.Path = CACHE,
+) -> Iterator[pathlib.Path]:
     """Yield the folder for dev_appserver.py's virtual environment, and lock it.
 
     dev_appserver.py requires one, and installs requirements.txt there, which takes a
@@ -123,12 +128,12 @@ def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
     shows them to pip, which then has nothing to do, or fails if a version differs.
 
     With `apart`, no environment with other packages uses the same folder, so that an
-    app that restarts after an edit still finds its own packages.
+    app that restarts after an edit still finds its own packages. `installed` is the
+    folder with this Python's packages, `cache` the one for all environments.
     """
-    installed = sysconfig.get_path("purelib")
     made_of = [sys.base_prefix, sys.version, *([installed] if apart else [])]
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
-    folder = CACHE / digest[:16]
+    folder = cache / digest[:16]
     # dev_appserver.py adds the name of the service
     base = str(folder / "default")
     packages = pathlib.Path(
