@@ -26,8 +26,7 @@ def test_try_the_change(tmp_path: pathlib.Path) -> None:
     (line,) = re.findall(r".*_use_memcache.*\n", edited)
     change(folder / "shared/counter.py", edited.replace(line, ""), edited)
 
-    server = Embedded(folder, tmp_path, reload=True)
-    try:
+    with Embedded(folder, tmp_path, reload=True) as server:
         path = increment[-1].partition(":8080")[2]
         assert server.get(path).status == 200
         server.run_due()
@@ -40,5 +39,3 @@ def test_try_the_change(tmp_path: pathlib.Path) -> None:
             assert server.get("/counter/get").text == str(count - 10)
             server.advance(60)
             assert server.get("/counter/get").text == str(count)
-    finally:
-        server.stop()

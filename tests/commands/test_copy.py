@@ -47,13 +47,10 @@ def test_copy_works_alone(
 
     assert files(folder) == FILES
     assert not any(path.is_symlink() for path in folder.rglob("*"))
-    server = Embedded(folder, tmp_path)
-    try:
+    with Embedded(folder, tmp_path) as server:
         server.get("/counter/increment")
         server.advance(130)
         assert server.get("/counter/get").text == "30"
-    finally:
-        server.stop()
 
 
 def test_copy_with_cloud_ndb(tmp_path: pathlib.Path) -> None:

@@ -173,10 +173,9 @@ def test_missing_login(tmp_path: pathlib.Path) -> None:
 @pytest.fixture
 def deployed_to(script: pathlib.Path) -> Iterator[str]:
     """The address of a dev server, which the script names as the version's."""
-    server = Embedded(REPOSITORY / "plain_wsgi_app", script)
-    (script / "url").write_text(server.url)
-    yield server.url
-    server.stop()
+    with Embedded(REPOSITORY / "plain_wsgi_app", script) as server:
+        (script / "url").write_text(server.url)
+        yield server.url
 
 
 def test_version_is_deployed_tested_and_kept(

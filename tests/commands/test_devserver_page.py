@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from gae_devserver import faults
 from gae_devserver.config import warnings
-from gae_devserver.testing.requests import send
 
 from tests.commands.pages import blocks, code, first_cells, page, rows, section
 from tests.commands.running import run
@@ -19,22 +18,17 @@ from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
 PAGE = page("devserver/README.md")
-NOT_EMULATED = section(PAGE, "What it does not emulate")
 
 # --- options, settings, faults --------------------------------------------------------
 
 
 def test_every_option_is_documented() -> None:
     """The table has the options of --help, with the defaults that are one word."""
-    printed = run(
-        sys.executable, "-m", "gae_devserver", "--help", COLUMNS="1000"
-    ).stdout
+    command = (sys.executable, "-m", "gae_devserver", "--help")
     # the text of a long option is on the next line
-    lines = re.findall(
-        r"^ +(--\w.*)$", re.sub(r"\n {20,}", "  ", printed), re.MULTILINE
-    )
+    printed = re.sub(r"\n {20,}", "  ", run(*command, COLUMNS="1000").stdout)
     offered = {}
-    for line in lines:
+    for line in re.findall(r"^ +(--\w.*)$", printed, re.MULTILINE):
         default = re.search(r"\(default: ([\w-]+)\)", line)
         for option in line.partition("  ")[0].split(", "):
             offered[option.split()[0]] = default and f"`{default[1]}`"
@@ -52,8 +46,9 @@ def test_every_option_is_documented() -> None:
 
 def test_what_is_not_emulated_is_documented() -> None:
     """The section names each setting and each file for which the server warns."""
+    listed = section(PAGE, "What it does not emulate")
     for name in (*warnings.SETTINGS, *warnings.FILES):
-        assert f"`{name}`" in NOT_EMULATED
+        assert f"`{name}`" in listed
 
 
 def test_every_fault_is_documented() -> None:
@@ -71,9 +66,10 @@ TABLE = {request: answer for request, _, answer in rows(section(PAGE, "The State
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """The Flask app on the dev server."""
-    server = Embedded(REPOSITORY / "flask_app", tmp_path_factory.mktemp("answers"))
-    yield server
-    server.stop()
+    with Embedded(
+        REPOSITORY / "flask_app", tmp_path_factory.mktemp("answers")
+    ) as server:
+        yield server
 
 
 @pytest.fixture
@@ -135,30 +131,6 @@ def test_fields(counting: Embedded) -> None:
     assert entity.keys() == set(shown)
 
 
-def test_headers_of_a_write(counting: Embedded) -> None:
-    """A write without one of the headers of the table is an error."""
-    named = [
-        (code(name)[0], code(value)[0] if code(value) else counting.token)
-        for name, value in rows(section(PAGE, "Headers of a write"))
-    ]
-
-    assert send(counting.state_url, "POST", "/reset", named, b"{}").status == 200
-    for left_out in named:
-        sent = [header for header in named if header != left_out]
-        answer = send(counting.state_url, "POST", "/reset", sent, b"{}")
-        assert answer.status >= 400
-        assert json.loads(answer.body).keys() == {"error"}
-    assert len(named) == 2
-
-
-def test_what_does_not_exist(server: Embedded) -> None:
-    """The paths in the table of what is not emulated are a 404."""
-    paths = [x for _, what in rows(NOT_EMULATED) for x in code(what) if x[0] == "/"]
-
-    assert len(paths) > 1
-    assert {server.get(path).status for path in paths} == {404}
-
-
 # --- what it prints -------------------------------------------------------------------
 
 MAIN = """\
@@ -197,12 +169,9 @@ def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     (folder / "main.py").write_text(MAIN)
     (folder / "tasks.py").write_text("def count():\n    pass\n")
 
-    server = Embedded(folder, tmp_path, *options)
-    try:
+    with Embedded(folder, tmp_path, *options) as server:
         server.get("/start")
         server.run_due()
         log = without_numbers(server.log())
-    finally:
-        server.stop()
 
     assert [line for line in without_numbers(shown) if line not in log] == []

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 import pytest
 from gae_devserver.testing import wait_until
 
-from tests.commands.pages import blocks, code, first_cells, page, rows, section
+from tests.commands.pages import blocks, first_cells, page, section
 from tests.commands.running import MINUTES, Started, nox, run, start_nox
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, REPOSITORY
+from tests.servers.staging import REPOSITORY
 
 README = page("README.md")
 CONTRIBUTING = page("CONTRIBUTING.md")
@@ -30,12 +30,6 @@ SHORT = {
     "chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
     '"integration(devserver)" -- tests/fuzz --fuzz-inputs 50000': (
         "nox -s 'integration(devserver)' -- tests/fuzz --fuzz-inputs 50"
-    ),
-    '"integration(samples)" -- tests/security --hypothesis-profile many': (
-        "nox -s 'integration(samples)' -- tests/security/test_custom_endpoint.py"
-    ),
-    '"flask(embedded)" -- -k test_failure_is_retried': (
-        "nox -s 'flask(embedded)' -- -k test_failure_is_retried"
     ),
 }
 """A command that takes long -> the same with less to do."""
@@ -141,31 +135,6 @@ def test_curl_prints_what_is_shown(served: Started) -> None:
         wait_until(is_shown, f"{command} prints {answer}", interval=0.2)
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_delays(app: str, tmp_path: pathlib.Path) -> None:
-    """Each task that an app defers is a row: its delay, its URL, the count after it."""
-    table = rows(section(README, "The three delays"))
-    delays = [int(delay) for delay, _, _, _ in table]
-    server = Embedded(REPOSITORY / APPS[app], tmp_path)
-    try:
-        server.pause("default")
-        server.get("/counter/increment")
-        queued = [(round(task.due_in, -1), task.url) for task in server.tasks()]
-        server.resume("default")
-        counts = []
-        passed = 0
-        for delay in delays:
-            server.advance(delay - passed)
-            passed = delay
-            counts.append(server.get("/counter/get").text)
-    finally:
-        server.stop()
-
-    urls = [url for _, _, cell, _ in table for url in code(cell)]
-    assert list(zip(delays, urls, strict=True)) == queued
-    assert [count for _, _, _, count in table] == counts
-
-
 # --- the examples ---------------------------------------------------------------------
 
 
@@ -202,13 +171,10 @@ def test_an_app_of_ones_own(tmp_path: pathlib.Path) -> None:
     (folder / "main.py").write_text("\n".join([FLASK, wrapped, imports, start]))
     (folder / "tasks.py").write_text(tasks)
 
-    server = Embedded(folder, tmp_path)
-    try:
+    with Embedded(folder, tmp_path) as server:
         assert server.get("/").text == "soon"
         server.run_due()
         (visits,) = server.state("GET", "/entities?kind=Visits")["entities"]
         assert visits["properties"] == {"count": 1}
         assert server.get("/_ah/queue/deferred").status == 405
         assert server.post("/_ah/queue/deferred").status == 403
-    finally:
-        server.stop()

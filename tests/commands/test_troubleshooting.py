@@ -16,7 +16,6 @@ from tests.commands.pages import code, page, rows
 from tests.commands.running import nox, reason, run
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY, change
-from tools import cloud_sdk
 
 TABLE = rows(page("docs/troubleshooting.md"))
 APIS = "app_engine_apis: true\n"
@@ -144,9 +143,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def server(folder: pathlib.Path) -> Iterator[Embedded]:
     """The app with the mistakes."""
-    server = Embedded(folder, folder.parent)
-    yield server
-    server.stop()
+    with Embedded(folder, folder.parent) as server:
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -200,11 +198,8 @@ def test_call_without_the_setting(folder: pathlib.Path, tmp_path: pathlib.Path) 
     app = tmp_path / "app"
     shutil.copytree(folder, app)
     change(app / "app.yaml", APIS, "")
-    server = Embedded(app, tmp_path)
-    try:
+    with Embedded(app, tmp_path) as server:
         assert quotes("app_engine_apis")[0] in server.get("/call").text
-    finally:
-        server.stop()
 
 
 def test_refused_by_django(tmp_path: pathlib.Path) -> None:
@@ -216,13 +211,10 @@ def test_refused_by_django(tmp_path: pathlib.Path) -> None:
     main = app / "main.py"
     main.write_text(re.sub(rf"(?m)^{decorator}.*\n", "", main.read_text()))
 
-    server = Embedded(app, tmp_path)
-    try:
+    with Embedded(app, tmp_path) as server:
         server.get("/counter/increment")
         server.advance(130)
         assert code(quoted)[0] in server.log()
-    finally:
-        server.stop()
 
 
 def test_function_of_main(tmp_path: pathlib.Path) -> None:
@@ -282,63 +274,3 @@ def test_link_without_its_folder(tmp_path: pathlib.Path) -> None:
         assert "python3 noxfile.py -s copy -- flask" in reason(ended)
         (app / "shared").unlink()
         (app / "shared").write_bytes(b"../shared\r\n")  # as git on Windows does
-
-
-# --- dev_appserver.py -----------------------------------------------------------------
-
-
-def dev_appserver(*python: str) -> str:
-    """Return the last line of what dev_appserver.py prints, started on a Python."""
-    command = (*python, str(cloud_sdk.find_dev_appserver()), "--help")
-    started = run(*command, PYTHONWARNINGS="ignore")
-    return (started.stderr or started.stdout).strip().rpartition("\n")[2]
-
-
-@pytest.fixture
-def variable(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The variable that the page names, set to the path of the certificates."""
-    cloud_sdk.need_dev_appserver(pytest.skip)
-    ((_, remedy),) = (row for row in TABLE if "'resources'" in row[0])
-    name, path = code(remedy)
-    certificates = cloud_sdk.find_dev_appserver().parent / path
-    assert certificates.is_file()
-    monkeypatch.setenv(name, str(certificates))
-    return name
-
-
-def test_dev_appserver_without_certificates(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It ends with the quoted error, and does not with the remedy."""
-    python = cloud_sdk.python_for(cloud_sdk.find_dev_appserver())
-    remedied = dev_appserver(*python)
-    monkeypatch.delenv(variable)
-    ended = dev_appserver(*python)
-
-    assert "Error" not in remedied
-    assert [ended.partition(": ")[2]] == quotes("'resources'")
-
-
-@pytest.mark.usefixtures("variable")
-def test_dev_appserver_on_a_new_python() -> None:
-    """It ends with the quoted error, on the Python that the row names."""
-    ((_, meaning),) = (row for row in TABLE if "'cgi'" in row[0])
-    (version,) = re.findall(r"Python (3\.\d+) or newer", meaning)
-    python = shutil.which(f"python{version}")
-    if python is None or run(python, "--version").returncode:
-        pytest.skip(f"there is no python{version}")
-
-    ended = dev_appserver(python, "-S")
-
-    assert [ended] == [f"ModuleNotFoundError: {x}" for x in quotes("'cgi'")]
-
-
-@pytest.mark.usefixtures("variable")
-def test_dev_appserver_with_packages() -> None:
-    """On a Python with packages it ends with one of the errors that are named."""
-    plain, attribute, package = quotes("ImportError")
-    ended = dev_appserver(sys.executable)
-
-    name, _, text = ended.partition(": ")
-    assert name in (plain, attribute, "ModuleNotFoundError")
-    assert name != attribute or package in text
