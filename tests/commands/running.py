@@ -1,10 +1,13 @@
 """Run noxfile.py as a user does, and other commands."""
 
+import contextlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+from typing import Self
 
 from gae_devserver.testing import wait_until
 
@@ -69,7 +72,10 @@ def reason(done: Run, outcome: str = "aborted") -> str:
 
 
 class Started:
-    """A command at work, in a process group of its own, as in a terminal."""
+    """A command at work, in a process group of its own, as in a terminal.
+
+    A `with` statement kills what is left of the group at its end.
+    """
 
     def __init__(
         self,
@@ -90,6 +96,14 @@ class Started:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     @property
     def log(self) -> str:

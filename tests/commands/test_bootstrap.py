@@ -16,7 +16,7 @@ import pytest
 from gae_devserver.testing import wait_until
 
 from tests.commands.clone import Clone
-from tests.commands.running import MINUTES, STOP_SECONDS, Run, Started
+from tests.commands.running import MINUTES, STOP_SECONDS, Run
 from tests.servers.staging import REPOSITORY
 
 SET_UP = "noxfile.py: setting up nox in "
@@ -129,28 +129,25 @@ def test_own_nox_is_used(first_run: tuple[Clone, Run], clone: Clone) -> None:
     assert not clone.environments
 
 
-def start_set_up(clone: Clone, work: pathlib.Path, step: str) -> Started:
-    """Start the first run, and wait until a process of the set-up has a word."""
-    started = clone.start("--list", work=work)
+def wait_for_step(clone: Clone, step: str) -> None:
+    """Wait until the command line of a process of the set-up has a text."""
     wait_until(lambda: any(step in x for x in clone.processes), step, MINUTES)
-    return started
 
 
 def test_killed_set_up_is_done_again(clone: Clone, tmp_path: pathlib.Path) -> None:
     """The next run does not use what a killed one made, even while its pip goes on."""
-    killed = start_set_up(clone, tmp_path, "pip install").process
-    try:
-        killed.kill()
-        assert killed.wait() == -signal.SIGKILL
-        assert not clone.environments
+    with clone.start("--list", work=tmp_path) as killed:
+        wait_for_step(clone, "pip install")
+        killed.process.kill()
+        assert killed.process.wait() == -signal.SIGKILL
+    assert not clone.environments
 
-        result = clone.run("--list")
-    finally:
-        wait_until(lambda: not clone.processes, "the first pip has ended", MINUTES)
+    result = clone.run("--list")
 
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith(SET_UP)
     assert len(clone.environments) == 1
+    wait_until(lambda: not clone.processes, "the first pip has ended", MINUTES)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -158,16 +155,15 @@ def test_ended_set_up_leaves_nothing(
     sign: signal.Signals, clone: Clone, tmp_path: pathlib.Path
 ) -> None:
     """A signal to noxfile.py alone ends all that it has started, and tidies up."""
-    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # if nohup runs the tests
-    try:
-        ended = start_set_up(clone, tmp_path, "-m ensurepip").process
-    finally:
-        signal.signal(signal.SIGHUP, ignored)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes it ignored
+    with clone.start("--list", work=tmp_path) as ended:
+        signal.signal(signal.SIGHUP, before)
+        wait_for_step(clone, "-m ensurepip")
 
-    ended.send_signal(sign)
+        ended.process.send_signal(sign)
 
-    assert ended.wait(STOP_SECONDS) == 130
-    wait_until(lambda: not clone.processes, "no process is left", STOP_SECONDS)
+        assert ended.process.wait(STOP_SECONDS) == 130
+        wait_until(lambda: not clone.processes, "no process is left", STOP_SECONDS)
     assert not clone.unfinished
     assert not clone.environments
 
@@ -187,13 +183,13 @@ def test_damaged_environment_is_made_again(used_clone: Clone) -> None:
 
 def test_two_set_ups_at_once(clone: Clone, tmp_path: pathlib.Path) -> None:
     """Two first runs at once both succeed, and leave one environment."""
-    works = [tmp_path / "1", tmp_path / "2"]
-    for work in works:
-        work.mkdir()
-    both = [clone.start("--list", work=work) for work in works]
-
-    assert [x.process.wait(MINUTES) for x in both] == [0, 0], [x.log for x in both]
-    assert all(x.log.startswith(SET_UP) for x in both)
+    with (
+        clone.start("--list", work=tmp_path) as first,
+        clone.start("--list", work=clone.folder) as second,
+    ):
+        for run in (first, second):
+            assert run.process.wait(MINUTES) == 0, run.log
+            assert run.log.startswith(SET_UP)
     assert len(clone.environments) == 1
     assert not clone.unfinished
 

@@ -218,12 +218,12 @@ def test_deployment_that_does_not_finish(mishap: str, script: pathlib.Path) -> N
     (script / mishap).touch()
     options = ("--version", "v1", "--delete")
     path = f"{script}:{COMMANDS}"
-    deploying = start_nox(*DEPLOY, *options, work=script, PATH=path)
-    if mishap == "deploy takes long":
-        wait_until((script / "deployed").exists, "gcloud is at work", MINUTES)
-        os.killpg(deploying.process.pid, signal.SIGINT)
+    with start_nox(*DEPLOY, *options, work=script, PATH=path) as deploying:
+        if mishap == "deploy takes long":
+            wait_until((script / "deployed").exists, "gcloud is at work", MINUTES)
+            os.killpg(deploying.process.pid, signal.SIGINT)
+        assert deploying.process.wait(MINUTES) != 0
 
-    assert deploying.process.wait(MINUTES) != 0
     delete = f"gcloud app versions delete {WHICH} --quiet"
     assert len([x for x in deploying.log.splitlines() if delete in x]) == 1
     assert len(asked(script)) == 1

@@ -15,7 +15,7 @@ from socketserver import BaseRequestHandler
 
 import pytest
 
-from tests.commands.running import Run, Started, nox
+from tests.commands.running import MINUTES, Run, Started, nox
 from tests.servers.base import Server
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
@@ -41,13 +41,11 @@ def test_task_that_runs_too_early_is_found(tmp_path: pathlib.Path) -> None:
     """The test of the schedule fails, and shows its progress meanwhile."""
     pytest_ = (sys.executable, "-m", "pytest", "tests/e2e", "-k", "schedule")
     with Embedded(REPOSITORY / "flask_app", tmp_path) as server:
-        testing = Started(*pytest_, "--base-url", server.url, work=tmp_path)
-        try:
+        command = (*pytest_, "--base-url", server.url)
+        with Started(*command, work=tmp_path) as testing:
             testing.wait_for("count 10")
             server.advance(60)
-            assert testing.process.wait(60) == 1
-        finally:
-            testing.process.kill()
+            assert testing.process.wait(MINUTES) == 1
 
     assert "0 s  count 0, three tasks are deferred" in testing.log
     assert "AssertionError: 20 added after" in testing.log

@@ -14,7 +14,10 @@ from tools import cloud_sdk
 CTRL_C = 130
 """nox's exit status after Ctrl-C or SIGTERM in a session that runs tests."""
 
-SERVE = ("-s", "serve", "--", "plain_wsgi", "--port", "0", "--server")
+SESSIONS = {
+    "serve": "-s serve -- plain_wsgi --port 0 --server {}",
+    "tests": "-s plain_wsgi({}) lint -- --realtime",
+}
 READY = {
     "embedded": r"^  App +(http://\S+)$",
     "dev_appserver": r'"default" running at: (http://\S+)',
@@ -35,7 +38,7 @@ def server(request: pytest.FixtureRequest) -> str:
     [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
     ids=["ctrl-c", "term", "kill"],
 )
-@pytest.mark.parametrize("what", ["serve", "tests"])
+@pytest.mark.parametrize("what", SESSIONS)
 def test_end(
     what: str, sign: signal.Signals, to_group: bool, server: str, tmp_path: pathlib.Path
 ) -> None:
@@ -43,26 +46,26 @@ def test_end(
 
     Of a run of tests too: no test goes on, and no other session starts.
     """
-    if what == "serve":
-        running = start_nox(*SERVE, server, work=tmp_path)
-        url = running.wait_for(READY[server])
-        assert send(url, "GET", "/counter/get").text == "0"
-    else:
-        sessions = (f"plain_wsgi({server})", "lint")
-        running = start_nox("-s", *sessions, "--", "--realtime", work=tmp_path)
-        running.wait_for("three tasks are deferred")
-    session = running.process
-    family = {session.pid} | descendants(session.pid)
+    command = SESSIONS[what].format(server).split()
+    with start_nox(*command, work=tmp_path) as started:
+        session = started.process
+        if what == "serve":
+            url = started.wait_for(READY[server])
+            assert send(url, "GET", "/counter/get").text == "0"
+        else:
+            started.wait_for("three tasks are deferred")
+        family = {session.pid} | descendants(session.pid)
 
-    if to_group:
-        os.killpg(session.pid, sign)
-    else:
-        session.send_signal(sign)
+        if to_group:
+            os.killpg(session.pid, sign)
+        else:
+            session.send_signal(sign)
 
-    status = session.wait(STOP_SECONDS)
-    wait_for_end(family, STOP_SECONDS)
+        status = session.wait(STOP_SECONDS)
+        wait_for_end(family, STOP_SECONDS)
+
     ended = 0 if what == "serve" else CTRL_C
-    assert status == (-sign if sign == signal.SIGKILL else ended), running.log
-    assert "Running session lint" not in running.log
-    assert "passed" not in running.log
-    assert what == "tests" or "Traceback" not in running.log
+    assert status == (-sign if sign == signal.SIGKILL else ended), started.log
+    assert "Running session lint" not in started.log
+    assert "passed" not in started.log
+    assert what == "tests" or "Traceback" not in started.log

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.commands.pages import page
-from tests.commands.running import Started, run
+from tests.commands.running import STOP_SECONDS, Started, run
 from tests.servers.staging import REPOSITORY
 
 MAIN = """\
@@ -78,9 +78,9 @@ def test_app_runs(by_git: bool, tmp_path: pathlib.Path) -> None:
     assert installed.returncode == 0, installed.stdout + installed.stderr
     used = run(commands / "python", "-c", USE, folder=tmp_path)
     command = (commands / "gae-devserver", app, "--port", "0")
-    server = Started(*command, work=tmp_path, folder=tmp_path)
-    server.wait_for("Press Ctrl-C")
-    server.process.terminate()
+    with Started(*command, work=tmp_path, folder=tmp_path) as server:
+        server.wait_for("Press Ctrl-C")
+        server.process.terminate()
+        assert server.process.wait(STOP_SECONDS) == 0
 
     assert used.returncode == 0, used.stderr
-    assert server.process.wait() == 0

@@ -3,12 +3,10 @@
 Also the commands of CONTRIBUTING.md and the example of docs/your-app.md.
 """
 
-import os
 import pathlib
 import re
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 
@@ -16,7 +14,7 @@ import pytest
 from gae_devserver.testing import wait_until
 
 from tests.commands.pages import blocks, first_cells, page, section
-from tests.commands.running import MINUTES, Started, nox, run, start_nox
+from tests.commands.running import Started, nox, run, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
@@ -87,11 +85,10 @@ def test_command(command: str) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """The Flask app, served as the README says, but on a free port."""
     command = ("-s", "serve", "--", "flask", "--port", "0")
-    served = start_nox(*command, work=tmp_path_factory.mktemp("served"))
-    served.wait_for("Press Ctrl-C")
-    yield served
-    os.killpg(served.process.pid, signal.SIGINT)
-    assert served.process.wait(MINUTES) == 0
+    work = tmp_path_factory.mktemp("served")
+    with start_nox(*command, work=work) as served:
+        served.wait_for("Press Ctrl-C")
+        yield served
 
 
 def without_numbers(text: str) -> str:

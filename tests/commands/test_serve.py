@@ -6,7 +6,7 @@ import sys
 import pytest
 from gae_devserver.testing.requests import send
 
-from tests.commands.running import COMMANDS, STOP_SECONDS, nox, reason, run, start_nox
+from tests.commands.running import COMMANDS, nox, reason, run, start_nox
 from tools import cloud_sdk
 
 
@@ -15,13 +15,10 @@ def test_folder_of_an_app(tmp_path: pathlib.Path) -> None:
     copied = nox("-s", "copy", "--", "plain_wsgi", tmp_path / "my_app")
     assert copied.returncode == 0, copied.stderr
 
-    serving = start_nox("-s", "serve", "--", "my_app", "--port", "0", work=tmp_path)
-    try:
+    command = ("-s", "serve", "--", "my_app", "--port", "0")
+    with start_nox(*command, work=tmp_path) as serving:
         url = serving.wait_for(r"^  App +(http://\S+)$")
         assert send(url, "GET", "/counter/get").text == "0"
-    finally:
-        serving.process.terminate()
-        serving.process.wait(STOP_SECONDS)
 
     assert "Development server for my_app " in serving.log
 
