@@ -18,7 +18,7 @@ service = yaml_parsing.ServiceYamlInfo.FromFile(app_yaml)
 found = {**service.parsed.ToDict(), "environment": service.env.name}
 print(json.dumps(found, default=str))
 """
-"""What `gcloud app deploy` does with an app.yaml, once it has found an account."""
+"""What `gcloud app deploy` does with an app.yaml after it has checked the account."""
 
 
 def find_gcloud() -> pathlib.Path:

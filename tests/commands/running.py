@@ -17,7 +17,7 @@ MINUTES = 300.0
 """Seconds that a command may take, on a slow network too."""
 
 STOP_SECONDS = 20.0
-"""Seconds that the end may take on a loaded machine; usually it takes two."""
+"""Seconds that a command may take to end on a loaded machine; usually it takes two."""
 
 COMMANDS = pathlib.Path(sys.executable).parent
 """The folder with this environment's python and pytest."""
@@ -26,7 +26,7 @@ Run = subprocess.CompletedProcess[str]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what nox and Python put there."""
+    """Return this process's environment without the variables of nox and Python."""
     unwanted = re.compile("NOX|UV_PYTHON|PYTHON|VIRTUAL_ENV")
     kept = {k: v for k, v in os.environ.items() if not unwanted.match(k)}
     path = f"{COMMANDS}:{os.environ['PATH']}"
@@ -56,7 +56,7 @@ def nox(
     noxfile: pathlib.Path = REPOSITORY / "noxfile.py",
     **variables: str,
 ) -> Run:
-    """Run noxfile.py with this environment's packages, so that nothing is installed."""
+    """Run noxfile.py with the packages of this environment; it installs nothing."""
     command = (sys.executable, noxfile, "--no-venv", *arguments)
     return run(*command, folder=folder, **variables)
 
@@ -127,6 +127,6 @@ class Started:
 def start_nox(
     *arguments: pathlib.Path | str, work: pathlib.Path, **variables: str
 ) -> Started:
-    """Start noxfile.py with this environment's packages; the user is in `work`."""
+    """Start noxfile.py with the packages of this environment, from a folder."""
     command = (sys.executable, REPOSITORY / "noxfile.py", "--no-venv", *arguments)
     return Started(*command, work=work, folder=work, **variables)

@@ -125,7 +125,7 @@ def test_service_without_data(service: Service, tmp_path: pathlib.Path) -> None:
 
 
 def test_nothing_is_found(service: Service, tmp_path: pathlib.Path) -> None:
-    """A service with data is asked for each package, also those of other systems."""
+    """pip-audit asks for each package, also for those that other systems need."""
     service.known.add(CANARY)
 
     audited = audit(service.url, tmp_path)

@@ -44,7 +44,7 @@ def other_python(version: str) -> str:
 
 
 def test_parses_on_python_3_7() -> None:
-    """Python 3.7 can parse the file, also where 3.7 is not installed to show it."""
+    """Python 3.7 can parse the file; this test does not need Python 3.7."""
     source = (REPOSITORY / "noxfile.py").read_text()
 
     ast.parse(source, feature_version=(3, 7))
@@ -78,7 +78,7 @@ def test_python_that_cannot_parse_it_shows_the_advice(
 def test_missing_module_names_the_package(
     module: str, clone: Clone, tmp_path: pathlib.Path
 ) -> None:
-    """On Debian, which ships venv separately, one line names the package to install."""
+    """Debian ships venv separately: one line names the package to install."""
     hide = f"import sys\nsys.modules[{module!r}] = None\n"
     (tmp_path / "sitecustomize.py").write_text(hide)
 
@@ -135,7 +135,7 @@ def wait_for_step(clone: Clone, step: str) -> None:
 
 
 def test_killed_set_up_is_done_again(clone: Clone, tmp_path: pathlib.Path) -> None:
-    """The next run does not use what a killed one made, even while its pip goes on."""
+    """A run uses nothing that a killed one made, even while the latter's pip runs."""
     with clone.start("--list", work=tmp_path) as killed:
         wait_for_step(clone, "pip install")
         killed.process.kill()
@@ -154,7 +154,7 @@ def test_killed_set_up_is_done_again(clone: Clone, tmp_path: pathlib.Path) -> No
 def test_ended_set_up_leaves_nothing(
     sign: signal.Signals, clone: Clone, tmp_path: pathlib.Path
 ) -> None:
-    """A signal to noxfile.py alone ends all that it has started, and tidies up."""
+    """A signal to noxfile.py alone ends all its processes, and leaves no files."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes it ignored
     with clone.start("--list", work=tmp_path) as ended:
         signal.signal(signal.SIGHUP, before)
@@ -195,7 +195,7 @@ def test_two_set_ups_at_once(clone: Clone, tmp_path: pathlib.Path) -> None:
 
 
 def test_leftovers_of_killed_set_ups_are_deleted(used_clone: Clone) -> None:
-    """Only those that are too old to be still at work."""
+    """Leftovers older than an hour are deleted; another run may use newer ones."""
     old, new = (used_clone.folder / ".nox" / f"unfinished-{x}" for x in ("old", "new"))
     old.mkdir()
     new.mkdir()
@@ -237,7 +237,7 @@ def test_no_network_is_one_line(clone: Clone) -> None:
 def test_folder_that_is_not_writable(
     in_the_way: str, command: str, used_clone: Clone
 ) -> None:
-    """One line names the folder, at the set-up of nox and at that of a session."""
+    """One line names the folder, when nox is set up and when a session is."""
     path = used_clone.folder / in_the_way.format(sys.implementation.cache_tag)
     # root may write anywhere, but not a file where a folder is, and the other way round
     if path.is_dir():

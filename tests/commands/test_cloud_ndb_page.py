@@ -13,7 +13,7 @@ SECTION = section(page("docs/cloud-ndb.md"), "Try the change")
 
 
 def test_try_the_change(tmp_path: pathlib.Path) -> None:
-    """The steps replace the library of an app that runs, and go back.
+    """The steps replace the library of a running app, and go back.
 
     The page of the counter is right after each of them.
     """

@@ -54,7 +54,7 @@ def test_copy_works_alone(
 
 
 def test_copy_with_cloud_ndb(tmp_path: pathlib.Path) -> None:
-    """The counter is that of Cloud NDB, under the names that main.py imports."""
+    """shared/counter.py is the file for Cloud NDB; main.py does not change."""
     copied = nox("-s", "copy", "--", "flask", tmp_path / "copy", "--ndb", "cloud")
 
     assert copied.returncode == 0, copied.stderr
@@ -66,7 +66,7 @@ def test_copy_with_cloud_ndb(tmp_path: pathlib.Path) -> None:
 def test_copy_leaves_the_rest_behind(
     small_clone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """What Python and a developer left in the app's folder is not copied."""
+    """Caches, environments and hidden files in the app's folder are not copied."""
     junk = """
         shared/__pycache__/x shared/x.pyc shared/.mypy_cache/x
         flask_app/__pycache__/x flask_app/x.pyc flask_app/.pytest_cache/x
@@ -88,7 +88,7 @@ def test_copy_leaves_the_rest_behind(
 
 
 def test_folder_is_relative_to_the_user(small_clone: pathlib.Path) -> None:
-    """DIR may be empty, and in the repository, with a name that begins as the app's."""
+    """DIR may exist, if it is empty, and its name may start with the app's name."""
     copy = small_clone / "flask_app_2"
     copy.mkdir()
 
@@ -134,7 +134,7 @@ def test_folder_in_what_is_copied_is_refused(
 def test_place_where_no_copy_can_be_is_refused(
     place: str, tmp_path: pathlib.Path
 ) -> None:
-    """A folder with a file, a file, a folder in it and a broken link are named."""
+    """The error names a folder that is not empty, a file, or a broken link."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")
 

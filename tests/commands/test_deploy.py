@@ -29,7 +29,7 @@ JUNK = """
     .hypothesis/x .coverage .env .env.local .idea/x .vscode/x .DS_Store .git/config
     .gitignore tests/data test_counter.py counter_test.py conftest.py
 """
-"""What a developer leaves in a folder, and a version must not contain."""
+"""Files of a developer that must not be uploaded."""
 
 DEPLOY = ("-s", "deploy", "--", "plain_wsgi", "--project", "my-id")
 WHICH = "v1 --service=default --project=my-id"
@@ -60,7 +60,7 @@ match sys.argv[1:]:
 
 @pytest.fixture
 def script(tmp_path: pathlib.Path) -> pathlib.Path:
-    """The folder of a script named gcloud, with a version that does not answer."""
+    """A folder with a script named gcloud; the version it deploys does not answer."""
     (tmp_path / "url").write_text("http://127.0.0.1:9")  # nothing listens there
     (tmp_path / "gcloud").write_text(SCRIPT.format(python=sys.executable))
     (tmp_path / "gcloud").chmod(0o755)
@@ -74,7 +74,7 @@ def deploy(script: pathlib.Path, *arguments: str) -> Run:
 
 
 def asked(script: pathlib.Path) -> list[str]:
-    """Return what the script was asked, without the first question, for the account."""
+    """Return the calls of the script after the first, which asks for the account."""
     first, *others = (script / "asked").read_text().splitlines()
     assert first.startswith("auth list ")
     return others
@@ -86,7 +86,7 @@ def asked(script: pathlib.Path) -> list[str]:
 @pytest.mark.parametrize("app", APPS)
 @pytest.mark.parametrize("is_copy", [False, True], ids=["sample", "copy"])
 def test_files_to_upload(is_copy: bool, app: str, tmp_path: pathlib.Path) -> None:
-    """What an app needs is uploaded, and no test, no cache and no environment."""
+    """Only what the app needs is uploaded: no test, no cache, no environment."""
     folder = REPOSITORY / APPS[app]
     if is_copy:
         folder = tmp_path / "copy"
@@ -105,7 +105,7 @@ def test_files_to_upload(is_copy: bool, app: str, tmp_path: pathlib.Path) -> Non
 
 @pytest.mark.parametrize("app", APPS)
 def test_app_yaml_is_what_gcloud_expects(app: str) -> None:
-    """The parser of `gcloud app deploy` reads what the app means."""
+    """The parser of `gcloud app deploy` accepts app.yaml and reads the right values."""
     found = gcloud.parse(REPOSITORY / APPS[app] / "app.yaml")
 
     assert found["environment"] == "STANDARD"
@@ -120,7 +120,7 @@ def test_app_yaml_is_what_gcloud_expects(app: str) -> None:
 
 
 def test_what_gcloud_refuses_of_python_2(tmp_path: pathlib.Path) -> None:
-    """Of the app.yaml for Python 2 on the page, the settings that the page names."""
+    """Of the page's app.yaml for Python 2, it refuses what the page says."""
     text = page("docs/python2-to-python3.md")
     table = [cells for cells in rows(text) if "deploy` refuses" in cells[1]]
     yaml = YAML(typ="safe", pure=True)

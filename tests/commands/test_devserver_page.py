@@ -82,7 +82,7 @@ def counting(server: Embedded) -> Embedded:
 
 
 def ask(server: Embedded, request: str) -> Any:
-    """Send the request of a row that begins so; QUEUE and TASK are those of a task."""
+    """Send the request of the row that starts so, with a task's name and queue."""
     (cell,) = (x for x in TABLE if x.startswith(f"`{request}"))
     shown, *body = code(cell.partition(";")[0])
     method, path = shown.split()
@@ -100,7 +100,7 @@ def fields(title: str) -> set[str]:
     "cell", [x for x in TABLE if "{" in TABLE[x] or "same" in TABLE[x]]
 )
 def test_answer(cell: str, counting: Embedded) -> None:
-    """An answer has the keys that are shown, and the values where there are some."""
+    """An answer has the keys of the table, and the values if the table has any."""
     answer = TABLE[cell]
     if answer == "the same":
         (answer,) = (x for x in TABLE.values() if "tasks_run" in x)
@@ -159,7 +159,7 @@ def without_numbers(log: str) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), ("--faults", "error=1,seed=7")])
 def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
-    """The banner and the log lines that are shown are printed."""
+    """The server prints the banner and the log lines of the page."""
     (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app" in x)
     lines, line_of_a_failure = blocks(section(PAGE, "Log lines"), "")
     shown = shown.partition("\n")[2] + lines if not options else line_of_a_failure

@@ -69,7 +69,7 @@ def check_address(url: str, error: str) -> None:
     ],
 )
 def test_address_without_a_server(url: str) -> None:
-    """A port where nothing listens and an unknown host are named."""
+    """The error names a port where nothing listens, and an unknown host."""
     check_address(url, " does not answer: ")
 
 
@@ -83,7 +83,7 @@ def test_address_without_a_server(url: str) -> None:
 def test_address_of_another_server(
     handler: type[BaseRequestHandler], error: str
 ) -> None:
-    """A server of something else is named with what it answers."""
+    """The error names a server that is not the app, with its answer."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         try:

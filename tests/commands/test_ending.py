@@ -1,4 +1,4 @@
-"""A session is ended before its time, and nothing that it has started goes on."""
+"""A session that is ended early leaves no process behind."""
 
 import os
 import pathlib
@@ -44,7 +44,7 @@ def test_end(
 ) -> None:
     """Ctrl-C, and a signal to the outermost process alone, end all processes.
 
-    Of a run of tests too: no test goes on, and no other session starts.
+    After a run of tests was ended, no other session starts.
     """
     command = SESSIONS[what].format(server).split()
     with start_nox(*command, work=tmp_path) as started:

@@ -25,7 +25,7 @@ def serve_clone(
 
 
 def test_session_installs_once(used_clone: Clone) -> None:
-    """A session installs only at its first run, after an interruption, or a change."""
+    """A session installs at its first run, and after an interruption or a change."""
     first = used_clone.run(*LINT)
     second = used_clone.run(*LINT)
     (finished,) = used_clone.folder.glob(".nox/*/lint/installed-by-noxfile.txt")
@@ -71,7 +71,7 @@ def test_package_that_is_not_the_locked_one_is_refused(
 
 
 def test_session_installs_what_is_locked(serve_clone: Clone) -> None:
-    """Each package that an app or the server needs comes in the release of the lock."""
+    """Every installed package has the release of the lock."""
     locked = re.findall(r"(?m)^(\S+)==(\S+)", (serve_clone.folder / LOCK).read_text())
     installed = serve_clone.packages("serve")
     assert {"django", "aiohttp", "grpcio-tools"} <= set(installed)
@@ -122,7 +122,7 @@ def test_changed_pin_gets_into_the_lock(used_clone: Clone) -> None:
 def test_serve_installs_what_another_app_needs(
     used_clone: Clone, tmp_path: pathlib.Path
 ) -> None:
-    """An app of the user's gets its own requirements, in its own environment, once."""
+    """The user's own app gets its requirements once, in an environment of its own."""
     app = tmp_path / "my_app"
     app.mkdir()
     (app / "app.yaml").write_text("runtime: python313\n")

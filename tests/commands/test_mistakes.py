@@ -49,7 +49,7 @@ DEPLOY = "deploy -- flask --project p"
 def test_mistake_in_the_arguments(
     command: str, mistake: str, tmp_path: pathlib.Path
 ) -> None:
-    """Nothing is done: no file is written, and gcloud, which costs money, not asked."""
+    """Nothing else happens: no file is written, and gcloud is not called."""
     here = tmp_path / "here"
     here.mkdir()
     gcloud = tmp_path / "gcloud"
@@ -80,7 +80,7 @@ def test_mistake_in_the_arguments(
     ],
 )
 def test_forgotten_dashes(command: str, session: str) -> None:
-    """A line shows the command as it should be; no other session runs instead."""
+    """One line shows the right command; no other session runs instead."""
     ended = nox(*command.split())
 
     assert ended.returncode == 1
@@ -114,7 +114,7 @@ def test_folder_of_a_sample_is_not_ambiguous() -> None:
 
 
 def test_storage_is_relative_to_the_user(tmp_path: pathlib.Path) -> None:
-    """The error names the folder where the user is, not in the repository."""
+    """The error names a folder in the user's folder, not in the repository."""
     (tmp_path / "store").write_text("no folder")
     command = "-s serve -- plain_wsgi --port 0 --storage store"
 

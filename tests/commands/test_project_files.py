@@ -89,7 +89,7 @@ def test_workflows_are_safe() -> None:
 
 
 def test_python_versions() -> None:
-    """CI runs on every supported Python, which the form for a bug offers as well.
+    """CI and the form for bugs have every supported Python.
 
     As text: YAML takes 3.10 for 3.1. The session `versions` has the oldest and newest.
     """
@@ -109,7 +109,7 @@ def test_python_versions() -> None:
 
 
 def test_hooks_have_the_pins_of_the_checks() -> None:
-    """pre-commit checks with the versions that nox checks with, and needs no host."""
+    """pre-commit uses the same versions as nox, and downloads no other repository."""
     groups = tomllib.loads(page("pyproject.toml"))["dependency-groups"]
     pins = {pin for group in groups.values() for pin in group if isinstance(pin, str)}
     repositories = load(REPOSITORY / ".pre-commit-config.yaml")["repos"]

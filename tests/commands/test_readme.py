@@ -21,7 +21,7 @@ from tests.servers.staging import REPOSITORY
 README = page("README.md")
 CONTRIBUTING = page("CONTRIBUTING.md")
 SHELL = "".join(blocks(README, "console"))
-"""What the README shows of a terminal."""
+"""The README's examples of a terminal."""
 
 SHORT = {
     "bench": "nox -s bench -- --server embedded --runs 1",
@@ -43,9 +43,9 @@ def sessions() -> dict[str, bool]:
 
 
 def test_every_session_is_named(sessions: dict[str, bool]) -> None:
-    """The commands of both pages name every session, and no other.
+    """The commands of README.md and CONTRIBUTING.md name every session, and no other.
 
-    Each variant is named with one app.
+    Every variant is named for one app.
     """
     lines = re.findall(r"(?:nox|noxfile\.py) -s ([^`\n]+)", README + CONTRIBUTING)
     named = {word for line in lines for word in shlex.split(line.partition(" -- ")[0])}
@@ -108,7 +108,7 @@ def test_serve_prints_what_is_shown(served: Started) -> None:
 
 
 def test_curl_prints_what_is_shown(served: Started) -> None:
-    """The three requests, one after the other."""
+    """The three requests of the README get the answers that it shows."""
     if not shutil.which("curl"):
         pytest.skip("there is no curl")
     app, state_api, token = (
@@ -136,7 +136,7 @@ def test_curl_prints_what_is_shown(served: Started) -> None:
 
 
 def test_example_of_a_test(tmp_path: pathlib.Path) -> None:
-    """The lines with the virtual clock, on a copy of an app."""
+    """The example with the virtual clock runs on a copy of an app."""
     copied = nox("-s", "copy", "--", "flask", tmp_path / "my_app")
     (example,) = blocks(section(README, "Test your own tasks"), "python")
 

@@ -1,4 +1,4 @@
-"""`nox -s serve`: any app's folder, with either server, or a line that says why not."""
+"""`nox -s serve` serves any app's folder, or one line says why not."""
 
 import pathlib
 import sys
@@ -11,7 +11,7 @@ from tools import cloud_sdk
 
 
 def test_folder_of_an_app(tmp_path: pathlib.Path) -> None:
-    """In place of a name, a folder with app.yaml is served, relative to the user's."""
+    """A folder with app.yaml can be served too; it is relative to the user's."""
     copied = nox("-s", "copy", "--", "plain_wsgi", tmp_path / "my_app")
     assert copied.returncode == 0, copied.stderr
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes what the user sees: the mistakes are made here."""
+"""docs/troubleshooting.md quotes real errors: each test makes the mistake of a row."""
 
 import io
 import pathlib
@@ -22,7 +22,7 @@ APIS = "app_engine_apis: true\n"
 
 
 def quotes(part: str) -> list[str]:
-    """Return the quotes of the row whose first cell has a part, `...` cut out."""
+    """Return the quotes in the first cell that contains a text, split at `...`."""
     (cell,) = (cell for cell, _ in TABLE if part in cell)
     return [x.strip() for quote in code(cell) for x in quote.split("...") if x.strip()]
 
@@ -142,7 +142,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def server(folder: pathlib.Path) -> Iterator[Embedded]:
-    """The app with the mistakes."""
+    """The server with that app."""
     with Embedded(folder, folder.parent) as server:
         yield server
 
@@ -175,7 +175,7 @@ def test_call_after_a_request(server: Embedded) -> None:
     ("path", "quoted"), [("/route", "`404` for a task"), ("/task", "delivered before")]
 )
 def test_line_of_a_task(server: Embedded, path: str, quoted: str) -> None:
-    """The quoted text is in the log when the task has run, or was tried again."""
+    """The log has the quoted text when the task has run."""
     server.get(path)
     server.advance(5)
 
@@ -254,7 +254,7 @@ def test_app_is_no_program(app: str) -> None:
 
 
 def test_port_in_use() -> None:
-    """The server names the port that another program has."""
+    """The server names the port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = run(sys.executable, "-m", "gae_devserver", "flask_app", "--port", port)
@@ -263,7 +263,7 @@ def test_port_in_use() -> None:
 
 
 def test_link_without_its_folder(tmp_path: pathlib.Path) -> None:
-    """A broken link and a text file in its place are called so, with the remedy."""
+    """The quoted errors name a broken link, and a text file in its place."""
     broken, text_file, _ = quotes("gunicorn's `")
     app = tmp_path / "my_app"
     shutil.copytree(REPOSITORY / "flask_app", app, symlinks=True)  # as `cp -r` does

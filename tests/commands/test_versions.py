@@ -26,7 +26,7 @@ LOWEST = {
 
 
 def test_lock_has_one_release_of_each_package() -> None:
-    """No two Pythons and no two systems are tested with different releases."""
+    """Every Python and every system is tested with the same releases."""
     assert len(dict(LOCKED)) == len(LOCKED)
 
 

@@ -49,7 +49,7 @@ def test_posix_only(arguments: list[str]) -> None:
 def test_text_file_in_place_of_the_link(
     small_clone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """Where git makes a text file of the link, the copy is complete all the same.
+    """If git wrote a text file instead of the link, a copy is complete nevertheless.
 
     To serve the app, the line says to use WSL; to copy it would not help.
     """

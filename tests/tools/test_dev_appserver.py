@@ -50,7 +50,7 @@ def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_port_in_use(host: str) -> None:
-    """One line says so before dev_appserver.py, which fails late, is started."""
+    """One line reports it, before dev_appserver.py starts, which would fail late."""
     cloud_sdk.need_dev_appserver(pytest.skip)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

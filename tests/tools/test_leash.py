@@ -44,7 +44,7 @@ def test_family_ends_with_the_input() -> None:
 
 
 def test_family_ends_with_its_starter() -> None:
-    """When the starter is killed, all are stopped."""
+    """When the starter is killed, the leash and the family are stopped."""
     command = [sys.executable, "-c", STARTER, *LEASH, *FAMILY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
         family = pids(starter) | pids(starter)
@@ -63,7 +63,7 @@ def test_leash_ends_with_the_command() -> None:
 
 
 def test_stubborn_family_is_killed() -> None:
-    """A command that ignores SIGTERM is killed after a while."""
+    """A command that ignores SIGTERM is killed."""
     with subprocess.Popen(
         ["sh", "-c", "trap '' TERM; echo ready; sleep 600"],
         stdout=subprocess.PIPE,
