@@ -1,5 +1,6 @@
 """The dev server, installed alone as its README says, runs an app that is no sample."""
 
+import os
 import pathlib
 import re
 import sys
@@ -76,9 +77,10 @@ def test_app_runs(by_git: bool, tmp_path: pathlib.Path) -> None:
     pip = (commands / "python", "-m", "pip", "install", "--quiet")
     installed = run(*pip, source, gunicorn, folder=tmp_path)
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    used = run(commands / "python", "-c", USE, folder=tmp_path)
+    path = os.defpath  # another gunicorn is on the PATH of the tests
+    used = run(commands / "python", "-c", USE, folder=tmp_path, PATH=path)
     command = (commands / "gae-devserver", app, "--port", "0")
-    with Started(*command, work=tmp_path, folder=tmp_path) as server:
+    with Started(*command, work=tmp_path, folder=tmp_path, PATH=path) as server:
         server.wait_for("Press Ctrl-C")
         server.process.terminate()
         assert server.process.wait(STOP_SECONDS) == 0
