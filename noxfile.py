@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
-NEWEST_PYTHON = (3, 13)  # that the tests run on
+NEWEST_PYTHON = (3, 13)  # the newest that the tests run on
 
-# First of all: an old Python gets this line and no traceback. That is why this file has
-# to parse on Python 3.7, and to run on it down to here.
+# An old Python prints one line and no traceback. That is why this file must parse on
+# Python 3.7, and run on it down to here.
 if sys.version_info[:2] < OLDEST_PYTHON:
     sys.exit(
         "noxfile.py: this is Python {}.{}; install Python 3.11, 3.12 or 3.13 and use "
@@ -29,13 +29,13 @@ if sys.version_info[:2] < OLDEST_PYTHON:
 
 sys.path.insert(0, str(Path(__file__).absolute().parent))  # nox does not
 
-from tools import arguments, bootstrap  # they need no nox
+from tools import arguments, bootstrap  # these import no nox
 
 arguments.check(sys.argv[1:])
 if __name__ == "__main__":
     bootstrap.start_nox()
 
-import nox  # only now is it sure that there is one
+import nox  # installed by now: see start_nox()
 
 from tools import audit as auditing
 from tools import copy_app, environments
@@ -54,21 +54,20 @@ if sys.version_info[:2] > NEWEST_PYTHON:
 
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
-# By Python version: sessions run on nox's own Python, and nox would use again an
-# environment that another one made.
+# One folder for each Python version: sessions run on nox's own Python, and nox would
+# reuse an environment that another Python made.
 nox.options.envdir = f".nox/{sys.implementation.cache_tag}"
 nox.options.reuse_venv = "yes"
-# `versions` skips what is not installed, in CI too.
+# In CI too, `versions` skips a Python that is not installed.
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
-    *(
-        f"{app}({variant})"
-        for app in APPS
-        for variant in ("embedded", "embedded_cloud")
-    ),
-    *("unit", "integration", "lint", "types"),
+    *(f"{app}({ndb})" for app in APPS for ndb in ("embedded", "embedded_cloud")),
+    "unit",
+    "integration",
+    "lint",
+    "types",
 ]
-# As Ctrl-C: nox would end and leave what it has started running.
+# SIGTERM acts as Ctrl-C. Otherwise nox ends and leaves running what it has started.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 SERVERS = {"embedded": "tools.serve", "dev_appserver": "tools.dev_appserver"}
@@ -216,13 +215,13 @@ def minimums(session: nox.Session) -> None:
     environments.install_lowest(session)
     for ndb in ("bundled", "cloud"):
         run_contract(session, "embedded", ndb, *APPS)
-    # the contract changes no file of an app that runs
+    # the contract covers no move of a running app to Cloud NDB
     run_pytest(session, "tests/migration")
 
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Test a version that is deployed: nox -s e2e -- --base-url URL."""
+    """Test a deployed version: nox -s e2e -- --base-url URL."""
     example = f"python3 noxfile.py -s e2e -- --base-url {deploying.EXAMPLE_URL}"
     options = Options(session, f"For example: {example}")
     url = arguments.base_url
@@ -252,9 +251,11 @@ def deploy(session: nox.Session) -> None:
     deploying.check_tests(session, options, others)
     deploying.need_account(session, gcloud)
     with deploying.deployed(
-        *(session, gcloud, chosen.app),
+        session,
+        gcloud,
+        chosen.app,
         project=chosen.project,
-        version=version.replace("_", "-"),  # it becomes a part of a host's name
+        version=version.replace("_", "-"),  # a host name contains no underscore
         delete=chosen.delete,
     ) as url:
         run_pytest(session, "tests/e2e", f"--base-url={url}", posargs=others)
@@ -268,14 +269,14 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look for known vulnerabilities in what requirements-lock.txt holds."""
+    """Look for known vulnerabilities of the packages in requirements-lock.txt."""
     install(session, "audit")
     auditing.audit(session)
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Count 2,000 tasks with every app while workers and the server are killed."""
+    """Run 2,000 tasks with every app while workers and the server are killed."""
     install(session, "test", apps=APPS, devserver=True)
     run_pytest(session, "tests/chaos", "--chaos-calls=2000", "-rP")
 
@@ -290,7 +291,7 @@ def bench(session: nox.Session) -> None:
 
 
 def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
-    """Install what the contract's tests need, and run them on apps."""
+    """Install what the contract needs, and run it on apps."""
     if server == "dev_appserver":
         need_dev_appserver(session.skip, emulator=ndb == "cloud")
     install(session, "test", apps=apps, devserver=True)
@@ -298,7 +299,7 @@ def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> No
 
 
 def run_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
-    """Run the contract's tests on apps, with the packages that are installed."""
+    """Run the contract on apps, with the packages that are installed."""
     for app in apps:
-        which = (f"--app={app}", f"--server={server}", f"--ndb={ndb}")
-        run_pytest(session, "tests/contract", *which)
+        options = [f"--app={app}", f"--server={server}", f"--ndb={ndb}"]
+        run_pytest(session, "tests/contract", *options)

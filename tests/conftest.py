@@ -1,4 +1,4 @@
-"""Options that choose the app and the server, and fixtures that start them."""
+"""Options that select the app and the server, and fixtures that start them."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("many", max_examples=2500)
 
 
 def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
-    """Start the server that --server names, with a store for --ndb."""
+    """Start the server that --server names, with a datastore for --ndb."""
     if name == Embedded.name:
         return Embedded(app, work)
     # only here: it imports the SDK, which takes half a second
@@ -32,11 +32,8 @@ def start(name: str, ndb: str, app: pathlib.Path, work: pathlib.Path) -> Server:
 
     if ndb == "bundled":
         return DevAppserver(app, work)
-    try:
-        emulator = DatastoreEmulator(work)
-    except cloud_sdk.NotInstalledError as error:
-        pytest.skip(str(error))
-    return DevAppserver(app, work, emulator)
+    cloud_sdk.need_dev_appserver(pytest.skip, emulator=True)
+    return DevAppserver(app, work, DatastoreEmulator(work))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,13 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--server",
         choices=SERVERS,
         default=Embedded.name,
-        help="the dev server that it runs on",
+        help="the dev server on which the app runs",
     )
     group.addoption(
         "--ndb",
         choices=LIBRARIES,
         default="bundled",
-        help="the library that the app's counter is stored with",
+        help="the NDB library that stores the app's counter",
     )
     group.addoption(
         "--realtime",
@@ -68,19 +65,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and let nox end the run so that servers are stopped too."""
-    config.addinivalue_line(
-        "markers",
-        "differs(key): a line of tests/servers/differences.py; the test has to fail on "
-        "dev_appserver.py",
-    )
-    config.addinivalue_line(
-        "markers", "shows(key): shows what that line says of dev_appserver.py"
-    )
-    config.addinivalue_line(
-        "markers", "realtime: waits for minutes; runs with --realtime only"
-    )
-
+    """Register the markers, and stop the servers when nox ends the run."""
+    for marker in (
+        "differs(key): must fail on dev_appserver.py, see tests/servers/differences.py",
+        "shows(key): shows what that entry says about dev_appserver.py",
+        "realtime: waits for minutes; runs with --realtime only",
+    ):
+        config.addinivalue_line("markers", marker)
     if config.getoption("--server") != Embedded.name:
         try:
             cloud_sdk.find_dev_appserver()
@@ -95,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Choose by --realtime, and by what the table says of dev_appserver.py."""
-    choose_by_time(config, items)
+    """Select tests by --realtime, and mark those that must fail on dev_appserver.py."""
+    select_by_time(config, items)
     if config.getoption("--server") == Embedded.name:
         return
     for item in items:
@@ -106,10 +97,10 @@ def pytest_collection_modifyitems(
                 item.add_marker(difference.expectation())
 
 
-def choose_by_time(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take only what waits for minutes, or only what does not.
+def select_by_time(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select only the tests that wait for minutes, or only the others.
 
-    On a deployed version there is no clock but the real one.
+    On a deployed version, where no clock can be advanced, select all.
     """
     slow = [item for item in items if item.get_closest_marker("realtime")]
     if config.getoption("--realtime"):
@@ -137,20 +128,20 @@ def contract_app(
 
 @pytest.fixture
 def app(contract_app: ContractApp) -> ContractApp:
-    """The app, with nothing stored and nothing queued."""
+    """The app, with no entities and no tasks."""
     contract_app.reset()
     return contract_app
 
 
 @pytest.fixture
 def server(app: ContractApp) -> Server:
-    """The server that the app runs on, with nothing stored and nothing queued."""
+    """The server on which the app runs, with no entities and no tasks."""
     return app.server
 
 
 @pytest.fixture
 def embedded(server: Server) -> Embedded:
-    """The embedded server, for what only it can do."""
+    """The embedded server, for tests of what only it can do."""
     assert isinstance(server, Embedded)
     return server
 
@@ -158,12 +149,10 @@ def embedded(server: Server) -> Embedded:
 @pytest.fixture(scope="session")
 def app_name(pytestconfig: pytest.Config) -> str:
     """The name of the chosen app."""
-    name: str = pytestconfig.getoption("--app")
-    return name
+    return str(pytestconfig.getoption("--app"))
 
 
 @pytest.fixture(scope="session")
 def library(pytestconfig: pytest.Config) -> str:
-    """The library that the app's counter is stored with, bundled or cloud."""
-    name: str = pytestconfig.getoption("--ndb")
-    return name
+    """The NDB library that stores the app's counter, bundled or cloud."""
+    return str(pytestconfig.getoption("--ndb"))

@@ -1,1 +1,1 @@
-"""What the sessions of noxfile.py run."""
+"""What noxfile.py and its sessions run."""

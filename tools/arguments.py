@@ -1,4 +1,4 @@
-"""What the user types after `--`, and clear errors for wrong words."""
+"""The command line of noxfile.py: what follows `--`, and errors in one line."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ APPS = ("flask", "django", "plain_wsgi")
 WINDOWS = "the servers and the tests run on Linux and macOS. On Windows, use WSL"
 REPOSITORY = Path(__file__).absolute().parent.parent
 
-# nox would take a word before -- for a session: in `-s serve flask`, the second word is
-# one, which tests for minutes.
 EXAMPLES = {
     "serve": "-s serve -- flask",
     "copy": "-s copy -- flask ../my_app",
     "deploy": "-s deploy -- flask --project my-project",
 }
-CHOOSING = {"-s", "-e", "--session", "--sessions", "-k", "--keywords", "-t", "--tags"}
+NAMING = {"-s", "-e", "--session", "--sessions"}
+SELECTING = NAMING | {"-k", "--keywords", "-t", "--tags"}
 NOT_OF_NOX = {"--port", "--host", "--server", "--storage", "--faults", "--project"}
 
 
 def check(arguments: list[str]) -> None:
-    """End with a line if -s is missing, or --."""
-    until = arguments.index("--") if "--" in arguments else len(arguments)
-    words = arguments[:until]
+    """Exit with an error if -s or -- is missing.
+
+    Without --, nox takes the second word of `-s serve flask` for a session, which then
+    runs tests for minutes.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    words, after = arguments[:end], arguments[end + 1 :]
+    options = {word.partition("=")[0] for word in words}
     for session in EXAMPLES.keys() & {*words}:
         place = words.index(session)
-        named = {"-s", "-e", "--session", "--sessions"} & {*words[:place]}
-        others = [x for x in words[place + 1 : place + 2] if not x.startswith("-")]
-        if not named or others or NOT_OF_NOX & {x.partition("=")[0] for x in words}:
+        is_named = not NAMING.isdisjoint(words[:place])
+        has_argument = any(not x.startswith("-") for x in words[place + 1 : place + 2])
+        if not is_named or has_argument or NOT_OF_NOX & options:
             fail(
                 f"write -s before {session} and -- after it, for example: "
                 f"python3 noxfile.py {EXAMPLES[session]}"
             )
-    if not CHOOSING & {*words} and {*words, *arguments[until:][1:2]} & {*APPS}:
+    if SELECTING.isdisjoint(words) and not {*words, *after[:1]}.isdisjoint(APPS):
         fail(
             "name a session before the app, for example: "
             f"python3 noxfile.py {EXAMPLES['serve']}"
@@ -49,7 +53,7 @@ def check(arguments: list[str]) -> None:
 
 
 class Options(argparse.ArgumentParser):
-    """What a session takes after --; a mistake in it is one line, with a hint."""
+    """The options of a session; a mistake is an error in one line, with a hint."""
 
     def __init__(
         self, session: nox.Session, hint: str, *, add_help: bool = True
@@ -65,12 +69,12 @@ class Options(argparse.ArgumentParser):
         self.hint = hint
 
     def error(self, message: str) -> NoReturn:
-        """End the session, where argparse would end nox."""
+        """End the session only; argparse would end nox."""
         self.session.error(f"{message}. {self.hint}")
 
 
 def app_name(text: str) -> str:
-    """Return the app that a text names, or its folder."""
+    """Return the name of a sample, which the user may give as its folder."""
     app = text.rstrip("/").lower().removesuffix("_app")
     if app not in APPS:
         raise argparse.ArgumentTypeError(f"there is no app {text!r}")
@@ -78,12 +82,12 @@ def app_name(text: str) -> str:
 
 
 def app_folder(options: Options, text: str) -> Path:
-    """Return the folder of the app that a user names; it is absolute if not a sample's.
+    """Return the folder of the app that the user names; only a sample's is relative.
 
-    `shared` may be missing in it: a copy that was not made by `nox -s copy` can lack
-    what the link stands for, and git on Windows makes a text file of a link.
+    End the session if `shared` cannot be imported there: `cp -r` copies the link
+    without the folder, and git on Windows writes a text file instead of the link.
     """
-    if sys.platform == "win32":  # before advice about the link, which would not help
+    if sys.platform == "win32":  # first: to copy the app does not help there
         options.session.error(WINDOWS)
     own = typed(options.session, text)
     is_app = (own / "app.yaml").is_file()
@@ -110,24 +114,25 @@ def app_folder(options: Options, text: str) -> Path:
 
 
 def typed(session: nox.Session, text: str) -> Path:
-    """Return a path that is relative to where the user is: nox has changed folders."""
+    """Return a path, relative to the user's folder: nox has changed to its own."""
     path = Path(session.invoked_from, text)
     return path.resolve() if ".." in path.parts else path
 
 
 def not_empty(text: str) -> str:
-    """Return a text; refuse an empty one, which an unset variable of a shell gives."""
+    """Return a text; refuse an empty one, the value of an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the value is empty")
     return text
 
 
 def base_url(text: str) -> str:
-    """Return the address of a server; refuse what is none."""
+    """Return the URL of a server; refuse any other text, and a URL with a path."""
     parts = urlsplit(text)
     rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
-    here = parts.hostname and parts.port != 0  # a port that is no number raises
-    if parts.scheme not in ("http", "https") or not here or any(rest):
+    # parts.port raises ValueError if it is no number; argparse reports that
+    has_host = parts.hostname and parts.port != 0
+    if parts.scheme not in ("http", "https") or not has_host or any(rest):
         raise argparse.ArgumentTypeError(
             f"{text!r} does not have the form http(s)://HOST"
         )

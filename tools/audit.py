@@ -13,48 +13,41 @@ from tools.environments import LOCK, uv_settings
 if TYPE_CHECKING:
     import nox
 
-# A release whose vulnerabilities are known to every service that knows any.
+# Every service that has any data knows vulnerabilities of this release.
 CANARY = "django==1.8"
 
 
 def audit(session: nox.Session) -> None:
-    """Run pip-audit on the lock; skip the session if the service cannot be trusted."""
+    """Run pip-audit on the lock; skip the session if the service has no data."""
     with tempfile.TemporaryDirectory() as folder:
-        command = (
-            *("pip-audit", "--strict", "--disable-pip", "--progress-spinner=off"),
-            # an answer of yesterday does not show that there is a service today
-            f"--cache-dir={folder}/cache",
-            *session.posargs,
-        )
-        # pip-audit reads none of pip's settings
+        command = ["pip-audit", "--strict", "--disable-pip", "--progress-spinner=off"]
+        # a cached answer does not show that the service answers now
+        command += [f"--cache-dir={folder}/cache", *session.posargs]
+        # pip-audit does not read pip's settings
         certificates = uv_settings().get("SSL_CERT_FILE")
         if certificates and "REQUESTS_CA_BUNDLE" not in os.environ:
             session.env["REQUESTS_CA_BUNDLE"] = certificates
         canary = Path(folder, "canary.txt")
         canary.write_text(f"{CANARY} --hash=sha256:{'0' * 64}\n")
-        answer = session.run(
-            *(*command, f"--requirement={canary}"),
-            *("--format=columns", "--output=stdout"),
-            silent=True,
-            success_codes=[0, 1],
-        )
+        options = [f"--requirement={canary}", "--format=columns", "--output=stdout"]
+        answer = session.run(*command, *options, silent=True, success_codes=[0, 1])
         if answer is None:  # --install-only
             return
         reason = _why_not_audited(answer)
         if reason:
-            # not failed: nothing was found; not passed: nothing was looked for
+            # neither passed nor failed: nothing was looked up
             session.skip(f"not audited: {reason}")
-        # pip-audit leaves out what a marker keeps from this Python or this system
+        # pip-audit ignores a line whose marker excludes this Python or this system
         everything = Path(folder, LOCK.name)
         everything.write_text(re.sub(r"(?m) ; .*(?= \\$)", "", LOCK.read_text()))
         session.run(*command, f"--requirement={everything}")
 
 
 def _why_not_audited(answer: str) -> str:
-    """Return why the service is not to be trusted, if it does not know the canary.
+    """Return why the answer about the canary cannot be trusted, or an empty text.
 
-    A mirror of the package index may answer without such data. pip-audit then finds no
-    known vulnerabilities, whatever it is asked about.
+    A mirror of the package index may answer without data about vulnerabilities.
+    pip-audit then finds no known vulnerabilities in any package.
     """
     name, _, version = CANARY.partition("==")
     if re.search(rf"(?m)^{name} +{re.escape(version)} ", answer):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 OLDEST_NOX = (2025, 10, 14)  # the same as nox.needs_version in noxfile.py
-NOX = "nox[uv]>=2026.10.20,<2027"  # what is installed where there is none
+NOX = "nox[uv]>=2026.10.20,<2027"  # installed if Python has no nox
 
 NOXFILE = Path(__file__).absolute().parent.parent / "noxfile.py"
 FOLDER = NOXFILE.parent / ".nox"
@@ -27,13 +27,13 @@ UNFINISHED = "unfinished-"
 
 
 def fail(message: str) -> NoReturn:
-    """End with one line on stderr and status 1."""
+    """Exit with status 1 and one line on stderr."""
     sys.exit("noxfile.py: " + message)
 
 
 def start_nox() -> NoReturn:
-    """Replace this process with nox, which reads noxfile.py for its sessions."""
-    # As Ctrl-C does; exec sets them back. Where nohup ignores one, that stays.
+    """Replace this process with nox, which then runs the sessions of noxfile.py."""
+    # These act as Ctrl-C until exec resets them. A signal that nohup ignores stays so.
     for name in ("SIGTERM", "SIGHUP"):
         sign = getattr(signal, name, None)  # Windows has no SIGHUP
         if sign and signal.getsignal(sign) == signal.SIG_DFL:
@@ -41,7 +41,7 @@ def start_nox() -> NoReturn:
     try:
         python = Path(sys.executable) if _has_nox(sys.path) else _python_with_nox()
         command = [str(python), "-m", "nox", "-f", str(NOXFILE), *sys.argv[1:]]
-        if os.name == "nt":  # there, exec returns to the shell while the command runs
+        if os.name == "nt":  # on Windows, exec returns to the shell before nox ends
             sys.exit(subprocess.call(command))
         os.execv(command[0], command)
     except KeyboardInterrupt:
@@ -51,15 +51,15 @@ def start_nox() -> NoReturn:
 
 
 def _has_nox(path: list[str]) -> bool:
-    """Return whether these folders of packages have a nox that noxfile.py can use."""
-    for nox in metadata.distributions(name="nox", path=path):  # the first one counts
+    """Return whether folders of packages have a nox that is new enough."""
+    for nox in metadata.distributions(name="nox", path=path):  # Python uses the first
         return tuple(map(int, re.findall(r"\d+", nox.version))) >= OLDEST_NOX
     return False
 
 
 def _python_with_nox() -> Path:
     """Return the interpreter of an environment in .nox; make that first if needed."""
-    # The name says what the environment is made of, so another Python gets another.
+    # another Python, or another version of nox, gets another environment
     made_of = "\n".join([NOX, sys.version, sys.base_prefix])
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:8]
     environment = FOLDER / ("bootstrap-" + digest)
@@ -75,7 +75,7 @@ def _python_of(environment: Path) -> Path:
 
 
 def _is_complete(environment: Path) -> bool:
-    """Return whether an environment is there and no part of it was deleted."""
+    """Return whether an environment exists and no part of it was deleted."""
     packages = sysconfig.get_path("purelib", "venv", {"base": str(environment)})
     needed = [_python_of(environment), environment / "pyvenv.cfg"]
     return all(path.exists() for path in needed) and _has_nox([packages])
@@ -84,9 +84,8 @@ def _is_complete(environment: Path) -> bool:
 def _make(environment: Path) -> None:
     """Make a virtual environment with nox in it.
 
-    It gets its name when it is complete. So a run that is killed leaves a folder that
-    no other run uses, and of two runs at once, the second to finish uses what the first
-    made.
+    It gets its name only when it is complete. So no run uses what a killed run left,
+    and if two runs start at once, the second to finish uses what the first has made.
     """
     try:
         import ensurepip  # noqa: F401  # Debian moves it to another package
@@ -100,12 +99,11 @@ def _make(environment: Path) -> None:
     print(f"noxfile.py: setting up nox in {FOLDER} (once)", file=sys.stderr, flush=True)
     unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=FOLDER))
     try:
-        # -I: a nox on PYTHONPATH would make pip believe that there is nothing to do
+        # -I: pip installs nothing if there is a nox on PYTHONPATH
         _run_quietly(sys.executable, "-I", "-m", "venv", str(unfinished))
-        _run_quietly(
-            *(str(_python_of(unfinished)), "-I", "-m", "pip", "install", NOX),
-            *("--no-input", "--no-user", "--retries=3", "--disable-pip-version-check"),
-        )
+        pip = [str(_python_of(unfinished)), "-I", "-m", "pip", "install", NOX]
+        options = ["--no-input", "--no-user", "--disable-pip-version-check"]
+        _run_quietly(*pip, *options, "--retries=3")
         if environment.exists() and not _is_complete(environment):
             environment.rename(tempfile.mkdtemp(prefix=UNFINISHED, dir=FOLDER))
         try:
@@ -118,10 +116,10 @@ def _make(environment: Path) -> None:
 
 
 def _remove_leftovers() -> None:
-    """Delete what killed runs left, but not what another run is making."""
+    """Delete what killed runs left, but not what another run is making now."""
     an_hour_ago = time.time() - 3600
     for leftover in FOLDER.glob(UNFINISHED + "*"):
-        with contextlib.suppress(FileNotFoundError):  # another run has just finished
+        with contextlib.suppress(FileNotFoundError):  # another run has deleted it
             if leftover.stat().st_mtime < an_hour_ago:
                 shutil.rmtree(leftover, ignore_errors=True)
 
@@ -133,8 +131,7 @@ def _run_quietly(*command: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # so that it can be ended with what it has started: `venv` starts pip
-        start_new_session=True,
+        start_new_session=True,  # to kill its children too: `venv` starts pip
     )
     try:
         output, _ = process.communicate()

@@ -32,9 +32,9 @@ class NotInstalledError(Exception):
 def need_dev_appserver(
     leave: Callable[[str], NoReturn], *, emulator: bool = False
 ) -> None:
-    """Call `leave` with what to install, if dev_appserver.py is missing.
+    """Call `leave` with what to install if dev_appserver.py is missing.
 
-    With `emulator`, Google's Datastore emulator is needed too, for Cloud NDB.
+    With `emulator`, for Cloud NDB, also if Google's Datastore emulator is missing.
     """
     try:
         find_dev_appserver()
@@ -47,11 +47,10 @@ def need_dev_appserver(
 def find_dev_appserver() -> Path:
     """Return the path of dev_appserver.py.
 
-    The one on the PATH is a wrapper that looks for updates of the SDK, and then runs
-    the one that this returns.
+    The one on the PATH is a wrapper, which looks for updates of the SDK first.
 
     Raises:
-        NotInstalledError: there is none, or no Python that it runs on.
+        NotInstalledError: it is missing, or a Python that it runs on.
     """
     if sys.platform == "win32":
         raise NotInstalledError(WINDOWS)
@@ -60,42 +59,44 @@ def find_dev_appserver() -> Path:
         sdk = Path(wrapper).resolve().parents[1]
         script = sdk / "platform/google_appengine/dev_appserver.py"
         if script.is_file():
-            python_for(script)  # without one it cannot be run
+            python_for(script)  # raises if there is none
             return script
     raise NotInstalledError(INSTALL_DEV_APPSERVER)
 
 
-def python_for(script: Path) -> list[str]:
-    """Return how to start a Python that dev_appserver.py itself runs on.
+def python_for(
+    script: Path, version: tuple[int, ...] = sys.version_info[:2]
+) -> list[str]:
+    """Return the command of a Python that dev_appserver.py itself runs on.
 
-    Packages in site-packages will not do: an installed `google` or `certifi` shadows
-    the SDK's. The Cloud SDK ships a clean Python on Linux; any other one is told, with
-    -S, to see no packages.
+    It must see no installed packages, such as `google` or `certifi`, which hide the
+    SDK's own: the Cloud SDK ships such a Python on Linux, and any other gets -S.
+    `version` is that of the Python that runs this.
 
     Raises:
-        NotInstalledError: there is none; the SDK imports what Python 3.13 has dropped.
+        NotInstalledError: only Python 3.13 or newer was found, which lacks modules that
+            the SDK imports.
     """
     bundled = script.parents[1] / "bundledpythonunix/bin/python3"
     if bundled.is_file():
         return [str(bundled)]
     chosen = os.environ.get("CLOUDSDK_PYTHON")
-    if chosen is None and sys.version_info >= (3, 13):
+    if chosen is None and version >= (3, 13):
         raise NotInstalledError(
             "dev_appserver.py does not run on Python 3.13 or newer. Set "
             "CLOUDSDK_PYTHON to the path of Python 3.12"
         )
-    own: str = getattr(sys, "_base_executable", sys.executable)
-    return [chosen or own, "-S"]
+    return [chosen or getattr(sys, "_base_executable", sys.executable), "-S"]
 
 
 def find_emulator() -> Path:
     """Return the script of Google's Datastore emulator.
 
-    `gcloud emulators datastore start` runs this one; it would ask to install what is
-    missing, and leave its data in the user's configuration.
+    `gcloud emulators datastore start` runs it too, but asks to install what is missing,
+    and leaves data in the user's configuration.
 
     Raises:
-        NotInstalledError: it is missing, or Java.
+        NotInstalledError: the emulator or Java is missing.
     """
     gcloud = shutil.which("gcloud")
     if gcloud is None:
@@ -111,5 +112,5 @@ def find_emulator() -> Path:
 
 
 def _runs(command: list[str]) -> bool:
-    """Return whether a command succeeds; macOS has a `java` that only fails."""
+    """Return whether a command succeeds; macOS has a `java` that always fails."""
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

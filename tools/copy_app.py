@@ -1,4 +1,4 @@
-"""Copy an app to a folder of its own, with `shared` in it."""
+"""Copies a sample to a folder of its own, with `shared` in it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from tools.arguments import REPOSITORY
 if TYPE_CHECKING:
     import nox
 
-
 LIBRARIES = ("bundled", "cloud")
-"""The NDB libraries that an app can store its counter with."""
+"""The NDB libraries with which an app can store its counter."""
 
 
 def copy_for_user(session: nox.Session, app: str, folder: Path, ndb: str) -> None:
-    """Copy an app to a new folder, or end the session with an error in one line."""
+    """Copy an app to a new folder; end the session if that is not possible."""
     try:
         if os.path.lexists(folder) and any(folder.iterdir()):
             session.error(f"{folder} exists and is not empty. Name a new folder")
@@ -36,15 +35,15 @@ def copy_for_user(session: nox.Session, app: str, folder: Path, ndb: str) -> Non
 
 
 def copy_app(app: str, folder: Path, ndb: str = "bundled") -> None:
-    """Copy an app to a folder that is empty or does not exist, `shared` as a folder.
+    """Copy an app, with `shared` as a folder, to a folder that is new or empty.
 
-    `shared` is copied from the repository's top, not through the app's link, because
-    git on Windows makes a text file of that. `ndb` is one of LIBRARIES.
+    `shared` is copied from the root of the repository, not through the app's link: git
+    on Windows writes a text file instead of the link. `ndb` is one of LIBRARIES.
     """
     shared, own = _sources(app)
 
     def left_out(inside: str, names: list[str]) -> set[str]:
-        # hidden files are caches, settings of editors, environments or keys
+        # hidden files are caches, editors' settings, environments or secrets
         unwanted = {x for x in names if x.startswith(".") and x != ".gcloudignore"}
         unwanted |= {"__pycache__", *fnmatch.filter(names, "*.pyc")}
         if Path(inside) == own:
@@ -58,11 +57,11 @@ def copy_app(app: str, folder: Path, ndb: str = "bundled") -> None:
 
 
 def use_cloud_ndb(folder: Path) -> None:
-    """Have a copy of an app store its counter with Cloud NDB."""
+    """Make a copy of an app store its counter with Cloud NDB."""
     shared = folder / "shared"
     (shared / "counter_cloud_ndb.py").replace(shared / "counter.py")
 
 
 def _sources(app: str) -> tuple[Path, Path]:
-    """Return the two folders that a copy consists of: `shared` and the app's own."""
+    """Return the folders that a copy consists of: `shared`, and the app's own."""
     return REPOSITORY / "shared", REPOSITORY / f"{app}_app"

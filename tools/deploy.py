@@ -1,4 +1,4 @@
-"""Deploys a version to App Engine, tests it, and promotes nothing."""
+"""Deploys a version to App Engine that gets no traffic."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def deployed(
     version: str,
     delete: bool,
 ) -> Iterator[str]:
-    """Deploy a version of an app, and give its URL.
+    """Deploy a version of an app, and yield its URL.
 
     Args:
         session: the session.
@@ -61,7 +61,7 @@ def deployed(
         app: the name of the app.
         project: the project's id.
         version: the name of the version.
-        delete: whether to delete the version afterwards, whatever happens.
+        delete: whether to delete the version at the end, even after an error.
     """
     which = (version, "--service=default", f"--project={project}")
     deleting = (gcloud, "app", "versions", "delete", *which, "--quiet")
@@ -69,9 +69,8 @@ def deployed(
         with tempfile.TemporaryDirectory() as folder:
             copy_app(app, Path(folder, "app"))
             app_yaml = str(Path(folder, "app", "app.yaml"))
-            where = (f"--project={project}", f"--version={version}")
-            options = (*where, "--no-promote", "--quiet")
-            run(session, gcloud, "app", "deploy", app_yaml, *options)
+            options = [f"--project={project}", f"--version={version}", "--no-promote"]
+            run(session, gcloud, "app", "deploy", app_yaml, *options, "--quiet")
     except (CommandFailed, KeyboardInterrupt):
         session.log(
             "the deployment did not finish. If the version exists, delete it: "
@@ -91,27 +90,24 @@ def deployed(
 
 
 def check_tests(
-    session: nox.Session, options: Options, arguments: Sequence[str]
+    session: nox.Session, parser: Options, arguments: Sequence[str]
 ) -> None:
-    """End with a line if the arguments for tests/e2e are wrong, or choose no test.
+    """End the session if the arguments for tests/e2e are wrong, or select no test.
 
-    Before the deploy: pytest would notice a wrong word when the version is there.
+    Otherwise pytest reports a wrong argument only after the version was deployed.
     """
     paths = [x for x in arguments if x[:1] != "-" and Path(x).exists()]
     others = [x for x in paths if not x.startswith("tests/e2e")]
     if others:
-        options.error(f"unrecognized arguments: {shlex.join(others)}")
-    collecting = start(
-        session,
-        *("python", "-m", "pytest", "tests/e2e", *arguments),
-        *("--base-url=https://example.com", "--collect-only", "--verbosity=-1"),
-        output=subprocess.PIPE,
-    )
+        parser.error(f"unrecognized arguments: {shlex.join(others)}")
+    pytest = ["-m", "pytest", "tests/e2e", *arguments, f"--base-url={EXAMPLE_URL}"]
+    options = ["--collect-only", "--verbosity=-1"]  # last: they override the user's
+    collecting = start(session, "python", *pytest, *options, output=subprocess.PIPE)
     said = collecting.communicate()[0].decode()
     if collecting.returncode == 0 and "::" in said:
         return
-    if collecting.returncode not in (0, 4, 5):  # no mistake of the user's
+    if collecting.returncode not in (0, 4, 5):  # not the user's mistake
         sys.stderr.write(said)
         raise CommandFailed(return_code=collecting.returncode)
     reasons = re.findall(r"(?:ERROR|error): (?!usage: )(.*)", said)
-    options.error(reasons[0] if reasons else "the arguments select no test")
+    parser.error(reasons[0] if reasons else "the arguments select no test")

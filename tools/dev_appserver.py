@@ -2,7 +2,7 @@
 
     python -m tools.dev_appserver APP_FOLDER [--port 8080]
 
-serves an app there by hand. Each flag has its reason in `command`.
+serves an app with it. `command` gives the reason for each flag.
 """
 
 import argparse
@@ -12,42 +12,33 @@ import hashlib
 import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import types
 from collections.abc import Iterator
 from typing import NoReturn
 
 from gae_devserver.config.app_yaml import app_yaml_in
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import sockets
-from gae_devserver.testing import wait_until
+from gae_devserver.testing import ending, wait_until
 
 from tools import leash
 from tools.cloud_sdk import NotInstalledError, find_dev_appserver, python_for
 
 CACHE = pathlib.Path(__file__).resolve().parents[1] / ".nox" / "dev_appserver"
-"""Where virtual environments are kept between runs."""
+"""The folder that keeps virtual environments between runs."""
 
 START_TIME = 120.0
-"""Seconds that a start may take on a loaded machine; it takes seven."""
-
-PARENT_INTERVAL = 0.5
-"""Seconds between two looks whether the parent is still there."""
-
-STOPS = (signal.SIGINT, signal.SIGTERM)
-"""The signals that end the serving."""
+"""Seconds that a start may take on a loaded machine; usually it takes seven."""
 
 
 def free_port() -> int:
     """Return a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+        return listener.getsockname()[1]
 
 
 def command(
@@ -62,10 +53,10 @@ def command(
 ) -> list[str]:
     """Return the command line that serves the app in the folder `app`.
 
-    With `watch` the app starts anew when one of its files changes. `emulator` is the
+    With `watch` the app restarts when one of its files changes. `emulator` is the
     host and port of a Datastore emulator: dev_appserver.py itself serves no Cloud NDB.
     """
-    # compiled modules in the app's folder would restart the app
+    # outside the app's folder: a new compiled module there restarts the app
     variables = {"PYTHONPYCACHEPREFIX": str(venv / "pycache")}
     if emulator:
         variables["DATASTORE_EMULATOR_HOST"] = emulator
@@ -78,17 +69,17 @@ def command(
         f"--port={port}",
         "--api_port=0",
         "--admin_port=0",
-        # every instance has a GAE_VERSION of its own, and so would count apart
+        # each instance has its own GAE_VERSION, and so its own counter
         "--max_module_instances=1",
-        # without it an instance gets one request at a time
+        # otherwise an instance gets one request at a time
         "--threadsafe_override=true",
-        # else the app runs on the Python that runs dev_appserver.py
+        # otherwise the app runs on the Python that runs dev_appserver.py
         f"--runtime_python_path={sys.executable}",
         f"--python_virtualenv_path={venv}",
-        # a fresh folder: the datastore is empty at each start
+        # the datastore is empty at each start
         f"--storage_path={storage}",
         "--clear_datastore=true",
-        # a query sees what was just written, as in Firestore in Datastore mode
+        # a query sees every earlier write, as in Firestore in Datastore mode
         "--datastore_consistency_policy=consistent",
         "--skip_sdk_update_check=true",
         f"--automatic_restart={'true' if watch else 'false'}",
@@ -100,21 +91,21 @@ def command(
 def environment(venv: pathlib.Path) -> dict[str, str]:
     """Return the environment that dev_appserver.py runs in."""
     own = str(pathlib.Path(sys.executable).parent)
-    # what is set around the tests must not leak into the bundled Python, nor into pip
+    # variables of the tests must not reach the Cloud SDK's own Python, or pip
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "PIP_")) and name != "VIRTUAL_ENV"
     }
-    # without it, the SDK's own httplib2 ends with a NameError
+    # otherwise the SDK's own httplib2 fails with a NameError
     library = find_dev_appserver().parent / "lib" / "httplib2" / "httplib2"
     inherited.setdefault("HTTPLIB2_CA_CERTS", str(library / "cacerts.txt"))
     return inherited | {
-        # gunicorn is found where this Python's packages are; see `kept_venv`
+        # gunicorn is installed beside this Python; see `kept_venv`
         "PATH": os.pathsep.join([own, os.environ.get("PATH", os.defpath)]),
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
-        # pip runs at every start: it must find all it needs without asking anyone
+        # pip runs at every start, and must need no package index
         "PIP_NO_INDEX": "1",
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -124,21 +115,25 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
-    """Give the folder for dev_appserver.py's virtual environment, and lock it.
+def kept_venv(
+    *,
+    apart: bool = False,
+    installed: str = sysconfig.get_path("purelib"),
+    cache: pathlib.Path = CACHE,
+) -> Iterator[pathlib.Path]:
+    """Yield the folder for dev_appserver.py's virtual environment, and lock it.
 
-    It insists on one, and on installing requirements.txt there, which takes a minute.
-    But the packages are here already: this Python runs the tests, or serves, with the
-    app's requirements installed. A .pth file shows them to pip, which then has nothing
-    to do, or fails if a version is another one.
+    dev_appserver.py requires one, and installs requirements.txt there, which takes a
+    minute. But this Python has the app's requirements installed already. A .pth file
+    shows them to pip, which then has nothing to do, or fails if a version differs.
 
-    With `apart`, no environment with other packages uses the same folder: an app that
-    starts anew, after an edit, still has to find its own.
+    With `apart`, no environment with other packages uses the same folder, so that an
+    app that restarts after an edit still finds its own packages. `installed` is the
+    folder with this Python's packages, `cache` the one for all environments.
     """
-    installed = sysconfig.get_path("purelib")
     made_of = [sys.base_prefix, sys.version, *([installed] if apart else [])]
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
-    folder = CACHE / digest[:16]
+    folder = cache / digest[:16]
     # dev_appserver.py adds the name of the service
     base = str(folder / "default")
     packages = pathlib.Path(
@@ -146,12 +141,12 @@ def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
     )
     packages.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        # two starts at once would make the environment in the same folder
+        # two starts at once must not both make the environment
         fcntl.flock(lock, fcntl.LOCK_EX)
         (packages / "installed.pth").write_text(installed + "\n")
         pip = folder / "default" / "bin" / "pip"
         if not pip.exists():
-            # where the .pth file shows a pip, `venv` installs none, nor its script
+            # if the .pth file shows a pip, `venv` installs neither pip nor its script
             pip.parent.mkdir(exist_ok=True)
             pip.write_text('#!/bin/sh\nexec "${0%/*}/python" -m pip "$@"\n')
             pip.chmod(0o755)
@@ -161,9 +156,8 @@ def kept_venv(*, apart: bool = False) -> Iterator[pathlib.Path]:
 def serve(app: pathlib.Path, port: int) -> int:
     """Serve an app in the foreground until Ctrl-C, SIGTERM or the end of the parent."""
     script = find_dev_appserver()
-    parent = os.getppid()
-    for sign in STOPS:
-        signal.signal(sign, _stop)
+    ending.end_as_with_ctrl_c()
+    ending.end_with_parent()
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
         storage = pathlib.Path(data)
         try:
@@ -175,52 +169,38 @@ def serve(app: pathlib.Path, port: int) -> int:
                     venv=venv,
                     storage=storage,
                     watch=True,
-                    # of the user's own, where the counter is stored with Cloud NDB
+                    # the user's own, for a counter that is stored with Cloud NDB
                     emulator=os.environ.get("DATASTORE_EMULATOR_HOST"),
                 )
-                # on a leash, which stops it even if this process is killed
+                # the leash stops it even if this process is killed
                 leashed = subprocess.Popen(
                     [sys.executable, leash.__file__, *line],
                     stdin=subprocess.PIPE,
                     env=environment(venv),
-                    # a second Ctrl-C would make it give up and leave gunicorn behind
+                    # after a second Ctrl-C it would end and leave gunicorn running
                     start_new_session=True,
                 )
                 at_end.callback(_let_go, leashed)
-                # the port is opened once the environment is made
+                # it opens the port once the environment is made
                 wait_until(
                     lambda: leashed.poll() is not None or is_open(port),
                     f"dev_appserver.py opens port {port}",
                     START_TIME,
                 )
-            while os.getppid() == parent:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    return leashed.wait(PARENT_INTERVAL)
-            return 1
+            return leashed.wait()
         except KeyboardInterrupt:
             return 0
 
 
-def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
-    """End the serving, once.
-
-    Who stops this process often does so twice: Ctrl-C, and then nox's SIGTERM. The
-    second must not break off what the first has begun.
-    """
-    for sign in STOPS:
-        signal.signal(sign, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def _let_go(leashed: "subprocess.Popen[bytes]") -> None:
-    """Let go of the leash and wait until all that was on it has ended."""
+    """Let go of the leash and wait until every process on it has ended."""
     assert leashed.stdin is not None
     leashed.stdin.close()
     leashed.wait()
 
 
 def is_open(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return whether a server listens on the port."""
     try:
         socket.create_connection(("localhost", port), 1).close()
     except OSError:
@@ -229,7 +209,7 @@ def is_open(port: int) -> bool:
 
 
 def port_number(text: str) -> int:
-    """Return a port; dev_appserver.py would answer a wrong one with all its options."""
+    """Return a port; for a wrong one dev_appserver.py prints all its options."""
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a number from 0 to 65535. Write for example --port 8080"
@@ -241,12 +221,12 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """End with status 2."""
+        """Exit with status 2."""
         self.exit(2, message.removeprefix("argument ") + ".\n")
 
 
 def main() -> int:
-    """Read the command line."""
+    """Serve the app that the command line names; return the exit status."""
     parser = Parser(
         prog="python -m tools.dev_appserver",
         description="Serve an app with dev_appserver.py.",
@@ -275,7 +255,7 @@ def main() -> int:
     try:
         find_dev_appserver()
         app_yaml_in(options.app)
-        # before the start, which would fail after ten seconds with a traceback
+        # dev_appserver.py notices a port in use after ten seconds, with a traceback
         for sock in sockets.listen(options.port, None):
             sock.close()
         return serve(options.app, options.port or free_port())

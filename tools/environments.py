@@ -1,4 +1,4 @@
-"""The sessions' environments: locked dependencies, and the dev server from here."""
+"""Installs what a session needs: locked packages, and the dev server from here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock  # nox brings it along
+import filelock  # nox depends on it
 import nox
 from nox.command import CommandFailed
 from nox.virtualenv import VirtualEnv
@@ -26,15 +26,15 @@ from tools.bootstrap import WRITABLE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# Each package that is installed, with all that it needs: release and hashes.
+# The release and the hashes of each package, its dependencies included.
 LOCK = Path("requirements-lock.txt")
 DEVSERVER = Path("devserver")
 _PROJECT = DEVSERVER / "pyproject.toml"
-# The last step. Installers refuse hashes beside a folder, and isolated from what is
-# installed they would fetch what builds it.
+# A step of its own: installers refuse hashes together with a folder. Without isolation,
+# the dev server is built with the locked packages.
 _EDITABLE = ("--no-deps", "--no-build-isolation", f"--editable=./{DEVSERVER}")
 
-# With some versions of nox, filelock reports each lock it takes.
+# With some versions of nox, filelock logs each lock that it takes.
 logging.getLogger("filelock").setLevel(logging.WARNING)
 
 
@@ -50,7 +50,7 @@ def install(
         session: the session.
         groups: dependency groups of pyproject.toml.
         apps: the samples whose requirements.txt is installed.
-        devserver: whether the dev server is, editable.
+        devserver: whether the dev server is installed, editable.
     """
     if not _needs_packages(session, devserver=devserver):
         return
@@ -62,19 +62,20 @@ def install(
         names.append(DEVSERVER.name)
         requirements += [*_dependencies(), *_group("build")]
         contents.append(_PROJECT.read_text())
-    locked = (
+    locked = [
         *_pinned(session, requirements, contents[0]),
         *(f"--requirement={file}" for file in files),
-        *("--require-hashes", f"--constraint={LOCK}"),
-    )
+        "--require-hashes",
+        f"--constraint={LOCK}",
+    ]
     steps = [locked, _EDITABLE] if devserver else [locked]
     _install_once(session, names, steps, contents)
 
 
 def install_app(session: nox.Session, folder: Path) -> None:
-    """Install the dev server, and what the requirements.txt of another app names.
+    """Install the dev server and the requirements.txt of an app that is no sample.
 
-    Unlocked: the app may need other releases than this repository.
+    Without the lock: the app may need other releases than this repository.
     """
     if not _needs_packages(session, devserver=True):
         return
@@ -90,7 +91,7 @@ def install_app(session: nox.Session, folder: Path) -> None:
 
 
 def install_lowest(session: nox.Session) -> None:
-    """Install the lowest releases that the dev server and the apps work with."""
+    """Install the lowest releases that the dev server and the apps support."""
     if not _needs_packages(session, devserver=True):
         return
     step = list(_group("minimums", "pytest", "build"))
@@ -102,34 +103,31 @@ def install_lowest(session: nox.Session) -> None:
 
 
 def lock(session: nox.Session, python: str) -> None:
-    """Write the lock again, for `python` and newer; what still fits stays as it is."""
+    """Update the lock for `python` and newer; a release that still fits stays."""
     groups = nox.project.load_toml()["dependency-groups"]
     if _needs_packages(session):
         _install_once(session, ["lock"], [_group("lock")], [])
-    session.run(
-        *("uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"),
-        # one release of each package, which every Python from the oldest on can use
-        *(f"--python-version={python}", "--fork-strategy=fewest"),
-        *(f"--group={group}" for group in groups if group != "minimums"),
-        *(str(_PROJECT), *(f"{app}_app/requirements.txt" for app in APPS)),
-        *(f"--output-file={LOCK}", "--custom-compile-command=nox -s lock"),
-        *session.posargs,
-        env=uv_settings(),
-    )
+    command = ["uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"]
+    # one release of each package, which every Python from the oldest on can use
+    command += [f"--python-version={python}", "--fork-strategy=fewest"]
+    command += [f"--output-file={LOCK}", "--custom-compile-command=nox -s lock"]
+    command += [f"--group={group}" for group in groups if group != "minimums"]
+    sources = [str(_PROJECT), *(f"{app}_app/requirements.txt" for app in APPS)]
+    session.run(*command, *sources, *session.posargs, env=uv_settings())
 
 
 def uv_settings() -> dict[str, str]:
-    """Return the variables that make uv use the package index that pip uses.
+    """Return the variables that make uv use pip's package index and certificates.
 
-    uv reads none of pip's settings, and trusts certificates of its own. Where a company
-    has an index or certificates, pip is set up for those and uv often is not.
+    uv does not read pip's settings. In a company with its own index or certificates,
+    pip is configured for those, and uv often is not.
     """
     settings = {"UV_SYSTEM_CERTS": "true"}
     meaning = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
-    # lines such as global.index-url='https://...'; those of pip's own variables begin
-    # with :env:, and count more than those of its files
+    # lines such as global.index-url='https://...'; those that begin with :env: come
+    # from variables, and override those from files
     for line in sorted(listed.splitlines(), reverse=True):
         option, _, value = line.partition("=")
         variable = meaning.get(option.rpartition(".")[2])
@@ -139,10 +137,10 @@ def uv_settings() -> dict[str, str]:
 
 
 def _needs_packages(session: nox.Session, *, devserver: bool = False) -> bool:
-    """Return whether the session has an environment; end it where that cannot work."""
+    """Return whether the session has an environment; end it on Windows."""
     if devserver and sys.platform == "win32":
         session.error(WINDOWS)
-    return isinstance(session.virtualenv, VirtualEnv)  # no: --no-venv
+    return isinstance(session.virtualenv, VirtualEnv)  # not with --no-venv
 
 
 def _group(*groups: str) -> tuple[str, ...]:
@@ -151,16 +149,14 @@ def _group(*groups: str) -> tuple[str, ...]:
 
 
 def _dependencies() -> list[str]:
-    """Return what the dev server needs, with the releases that it allows."""
-    project = tomllib.loads(_PROJECT.read_text())["project"]
-    dependencies: list[str] = project["dependencies"]
-    return dependencies
+    """Return the dev server's requirements, with the releases that it allows."""
+    return tomllib.loads(_PROJECT.read_text())["project"]["dependencies"]
 
 
 def _pinned(
     session: nox.Session, requirements: Iterable[str], lock: str
 ) -> Iterator[str]:
-    """Yield requirements in the release that the lock has: hashes need exact ones."""
+    """Yield requirements with the lock's release: hashes need an exact one."""
     releases = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock))
     for wanted in map(Requirement, requirements):
         release = releases.get(canonicalize_name(wanted.name))
@@ -171,10 +167,10 @@ def _pinned(
 
 
 def _use_environment_for(session: nox.Session, folder: Path) -> None:
-    """Give the session an environment of its own for the app in a folder.
+    """Give the session an environment for the app in a folder alone.
 
-    In a common one, to install what this app needs would take away what another one,
-    which may be served at the same time, is running on.
+    In a shared one, this app's packages would replace those of another app, which may
+    be running.
     """
     common = session.virtualenv
     assert isinstance(common, VirtualEnv)
@@ -185,7 +181,7 @@ def _use_environment_for(session: nox.Session, folder: Path) -> None:
         venv_backend=common.venv_backend,
     )
     own.create()
-    session._runner.venv = own  # nox has no public word for it
+    session._runner.venv = own  # nox has no public name for it
 
 
 def _install_once(
@@ -194,23 +190,23 @@ def _install_once(
     steps: Sequence[Sequence[str]],
     contents: Sequence[str],
 ) -> None:
-    """Install in steps, unless that is done already.
+    """Install in steps, unless that was done before.
 
-    nox uses an environment again whatever became of it. This makes it anew if what it
-    holds has changed, if an installation was interrupted, or if it was moved.
+    nox reuses an environment in any state. This makes it again if its content has
+    changed, if an installation was interrupted, or if it was moved.
 
     Args:
         session: the session.
         names: what is installed, for the log.
         steps: the arguments of each installation.
-        contents: the files that the steps read.
+        contents: the content of the files that the steps read.
     """
     environment = session.virtualenv
     assert isinstance(environment, VirtualEnv)
     made_of = repr([environment.location, steps, contents])
     wanted = hashlib.sha256(made_of.encode()).hexdigest()
     note = Path(environment.location, "installed-by-noxfile.txt")
-    # two sessions may start at once: nox -s serve -- flask, and the same for django
+    # two sessions may start at once, such as serve for two apps
     try:
         only_one = filelock.FileLock(f"{environment.location}.lock").acquire()
     except OSError as error:
@@ -218,7 +214,7 @@ def _install_once(
     with only_one:
         if note.exists() and note.read_text() == wanted:
             return
-        if environment._reused:  # nox has no public word for it
+        if environment._reused:  # nox has no public name for it
             environment.reuse_existing = environment._reused = False
             environment.create()
         session.log(f"installing {', '.join(names)}")
@@ -232,7 +228,7 @@ def _install_once(
                         f"{LOCK}: python3 noxfile.py -s lock"
                     )
                 raise
-        # Python warns of the SDK's code when it compiles it, which no user can fix
+        # Python warns about the SDK's code when it compiles it; no user can fix that
         compile_all = ("python", "-W", "ignore", "-m", "compileall", "-q")
         for sdk in Path(environment.location).glob("lib/*/*/google/appengine"):
             session.run_install(*compile_all, str(sdk), log=False)

@@ -1,10 +1,10 @@
-"""Run a command that must not outlive the process that started it.
+"""Runs a command that must not outlive the process that started it.
 
     python leash.py COMMAND [ARGUMENT ...]
 
-The command gets a process group of its own. When standard input ends (the starter
-closed it, or died, even by SIGKILL) the whole group is stopped: dev_appserver.py leaves
-gunicorn behind when only its first process is told to stop.
+The command gets a process group of its own. When standard input ends, because the
+starter closed it or died, even by SIGKILL, the whole group is stopped: dev_appserver.py
+leaves gunicorn running if only its first process gets a signal.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ import threading
 import time
 
 PATIENCE = 5.0
-"""Seconds from SIGTERM to SIGKILL; dev_appserver.py stops in under one."""
+"""Seconds from SIGTERM to SIGKILL; dev_appserver.py needs less than one."""
 
 
 def _alive(group: subprocess.Popen[bytes]) -> bool:
-    """Whether any process of the group is left."""
-    group.poll()  # a child that nobody waits for would count as alive
+    """Return whether any process of the group is left."""
+    group.poll()  # otherwise a child that has ended counts as alive
     try:
         os.killpg(group.pid, 0)
     except ProcessLookupError:
@@ -32,13 +32,13 @@ def _alive(group: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def stop(group: subprocess.Popen[bytes]) -> None:
-    """Stop every process of the group, at first politely."""
+def stop(group: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
+    """Stop every process of the group: SIGTERM, and after `patience` SIGKILL."""
     pause = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group.pid, sign)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while _alive(group) and time.monotonic() < deadline:
             pause.wait(0.01)
         if not _alive(group):

@@ -1,4 +1,4 @@
-"""Programs of a session: they end when the session does, with Ctrl-C or SIGTERM."""
+"""Programs of a session, which end when the session gets Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import nox
 
-# More than a server or a test run needs to end. nox's own 0.3 s leaves servers behind.
+# Enough for a server or a test run to end. nox's own 0.3 s leaves servers running.
 STOP_SECONDS = 15.0
 INSTALL_ONLY = "--install-only" in sys.argv
 
@@ -29,14 +29,14 @@ def run_pytest(
     folder: Path | None = None,
     posargs: Sequence[str] | None = None,
 ) -> None:
-    """Run the tests of a folder, or those that the user's arguments name instead.
+    """Run the tests of a folder, or only those that the user's arguments name.
 
     Args:
         session: the session.
         where: the folder with the tests.
         options: more options of pytest.
-        folder: what `where` and the user's paths are relative to.
-        posargs: the user's arguments; None: all of the session's.
+        folder: the folder to which `where` and the user's paths are relative.
+        posargs: the user's arguments; None means all of the session's.
     """
     arguments = list(session.posargs if posargs is None else posargs)
     if folder is not None:
@@ -48,26 +48,25 @@ def run_pytest(
 
 
 def run_server(session: nox.Session, *arguments: str) -> None:
-    """Run Python with these arguments until it is told to end, which is no failure."""
+    """Run a server with Python until it is stopped, which is no failure."""
     if INSTALL_ONLY:
         return
-    # unbuffered: otherwise what the app prints into a pipe is seen late
+    # otherwise Python keeps back what the app prints into a pipe
     server = start(session, "python", *arguments, PYTHONUNBUFFERED="1")
     try:
         status = server.wait()
     except KeyboardInterrupt:
         status = _end(server)
-    if status:  # the server has said why
+    if status:  # the server has printed the reason
         raise CommandFailed(return_code=status)
 
 
 def run(
     session: nox.Session, program: str, *arguments: str, folder: Path | None = None
 ) -> None:
-    """Run a program of the session, and on Ctrl-C or SIGTERM see that it ends.
+    """Run a program of the session, and end it on Ctrl-C or SIGTERM.
 
-    session.run() does not tell the two apart: it waits for a program that only nox has
-    been told to end, as if Ctrl-C had reached that too.
+    session.run() only waits for it, as if a SIGTERM to nox had reached the program too.
     """
     if INSTALL_ONLY:
         return
@@ -90,7 +89,7 @@ def start(
     folder: Path | None = None,
     **variables: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in the session's environment; `output` takes all it prints."""
+    """Start a program in the session's environment; it prints to `output`."""
     path = os.pathsep.join([*(session.bin_paths or []), os.environ["PATH"]])
     changed = {**session.env, "PATH": path, **variables}
     environment = {k: v for k, v in {**os.environ, **changed}.items() if v is not None}
@@ -114,7 +113,7 @@ def ask(*command: str) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a program and return its status; Ctrl-C may have reached it already."""
+    """End a program, which Ctrl-C may have reached already; return its status."""
     process.terminate()
     try:
         return process.wait(STOP_SECONDS)

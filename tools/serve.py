@@ -16,7 +16,7 @@ if __name__ == "__main__":
         Hints(
             install="noxfile.py installs it.",
             modules={
-                # cp without -L leaves it behind
+                # `cp -r` copies only the link
                 "shared": "To copy a sample together with it, run: "
                 "python3 noxfile.py -s copy -- flask ../my_app"
             },

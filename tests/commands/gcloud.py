@@ -1,4 +1,4 @@
-"""The Google Cloud SDK: gcloud with no account, and the parser that it has."""
+"""The Google Cloud CLI: gcloud without an account, and its parser of app.yaml."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ service = yaml_parsing.ServiceYamlInfo.FromFile(app_yaml)
 found = {**service.parsed.ToDict(), "environment": service.env.name}
 print(json.dumps(found, default=str))
 """
-"""What `gcloud app deploy` does with an app.yaml, once it has found an account."""
+"""What `gcloud app deploy` does with an app.yaml after it has checked the account."""
 
 
 def find_gcloud() -> pathlib.Path:
@@ -40,12 +40,11 @@ def parse(app_yaml: pathlib.Path) -> dict[str, Any]:
     """Return what the parser of gcloud reads in an app.yaml; raise ValueError."""
     root = find_gcloud().parents[1]
     if not (root / "lib" / "googlecloudsdk").is_dir():
-        pytest.skip("gcloud is there, but its folder is not where it is")
+        pytest.skip("the folder of gcloud does not contain its library")
     # gcloud's own Python, where there is one
     bundled = root / "platform/bundledpythonunix/bin/python3"
     python = bundled if bundled.is_file() else "python3"
     parsed = run(python, "-S", "-c", PARSE, root, app_yaml)
     if parsed.returncode:
         raise ValueError(parsed.stderr)
-    values: dict[str, Any] = json.loads(parsed.stdout)
-    return values
+    return json.loads(parsed.stdout)

@@ -23,6 +23,11 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def commands(text: str) -> list[str]:
+    """Return the commands after a prompt, in all blocks of the console."""
+    return re.findall(r"^\$ (.*)$", "".join(blocks(text, "console")), re.MULTILINE)
+
+
 def rows(text: str) -> list[list[str]]:
     """Return the cells of each row of a text's tables, without the heads."""
     found = []
@@ -35,7 +40,7 @@ def rows(text: str) -> list[list[str]]:
 
 def first_cells(text: str) -> str:
     """Return the first cells of all rows of a text's tables, one per line."""
-    return "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
+    return "\n".join(cells[0] for cells in rows(text))
 
 
 def code(cell: str) -> list[str]:

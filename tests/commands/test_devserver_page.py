@@ -1,57 +1,52 @@
-"""devserver/README.md lists each option, setting and fault that the server knows."""
+"""devserver/README.md: its tables are complete, and a server answers as they say."""
 
+import base64
+import json
+import pathlib
 import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from gae_devserver import faults
 from gae_devserver.config import warnings
 
-from tests.commands.pages import code, first_cells, rows, section
+from tests.commands.pages import blocks, code, first_cells, page, rows, section
 from tests.commands.running import run
+from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
-PAGE = (REPOSITORY / "devserver" / "README.md").read_text()
+PAGE = page("devserver/README.md")
 
-
-def documented() -> dict[str, str]:
-    """Return the options in the page's table, and the default of each."""
-    return {
-        name: cell
-        for cells, _, cell in rows(section(PAGE, "Options"))
-        for name in code(cells)
-    }
-
-
-def offered() -> dict[str, str]:
-    """Return the options that --help shows, and the line of each."""
-    module = (sys.executable, "-m", "gae_devserver")
-    printed = run(*module, "--help", COLUMNS="1000").stdout
-    # the text of a long option is on the next line
-    printed = re.sub(r"\n {20,}", "  ", printed)
-    lines = re.findall(r"^ +(--\w.*)$", printed, re.MULTILINE)
-    return {name: x for x in lines for name in x.partition("  ")[0].split(", ")}
+# --- options, settings, faults --------------------------------------------------------
 
 
 def test_every_option_is_documented() -> None:
-    """The table has the options of the command line, and no others."""
-    assert "--port PORT" in documented()
-    assert [x.split()[0] for x in documented()] == [x.split()[0] for x in offered()]
+    """The table has the options of --help, with the defaults that are one word."""
+    command = (sys.executable, "-m", "gae_devserver", "--help")
+    # the text of a long option is on the next line
+    printed = re.sub(r"\n {20,}", "  ", run(*command, COLUMNS="1000").stdout)
+    offered = {}
+    for line in re.findall(r"^ +(--\w.*)$", printed, re.MULTILINE):
+        default = re.search(r"\(default: ([\w-]+)\)", line)
+        for option in line.partition("  ")[0].split(", "):
+            offered[option.split()[0]] = default and f"`{default[1]}`"
+    documented = {
+        option.split()[0]: default
+        for options, _, default in rows(section(PAGE, "Options"))
+        for option in code(options)
+    }
 
-
-def test_defaults_are_documented() -> None:
-    """The table has the default of each option that --help shows as one word."""
-    found = 0
-    for name, line in offered().items():
-        for default in re.findall(r"\(default: ([\w-]+)\)", line):
-            assert documented()[re.sub("{.*}", "LEVEL", name)] == f"`{default}`", name
-            found += 1
-    assert found > 4
+    assert list(documented) == list(offered)
+    defaults = {option: default for option, default in offered.items() if default}
+    assert len(defaults) > 4
+    assert defaults.items() <= documented.items()
 
 
 def test_what_is_not_emulated_is_documented() -> None:
     """The section names each setting and each file for which the server warns."""
     listed = section(PAGE, "What it does not emulate")
-
     for name in (*warnings.SETTINGS, *warnings.FILES):
         assert f"`{name}`" in listed
 
@@ -61,3 +56,122 @@ def test_every_fault_is_documented() -> None:
     named = re.findall(r"`(\w+)`", first_cells(section(PAGE, "Faults on purpose")))
 
     assert sorted(named) == sorted(faults.NAMES)
+
+
+# --- the State API --------------------------------------------------------------------
+
+TABLE = {request: answer for request, _, answer in rows(section(PAGE, "The State API"))}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """The Flask app on the dev server."""
+    with Embedded(
+        REPOSITORY / "flask_app", tmp_path_factory.mktemp("answers")
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def counting(server: Embedded) -> Embedded:
+    """The server when the first of three tasks has run."""
+    server.reset()
+    assert server.get("/counter/increment").status == 200
+    server.run_due()
+    return server
+
+
+def ask(server: Embedded, request: str) -> Any:
+    """Send the request of the row that starts so, with a task's name and queue."""
+    (cell,) = (x for x in TABLE if x.startswith(f"`{request}"))
+    shown, *body = code(cell.partition(";")[0])
+    method, path = shown.split()
+    task = server.tasks()[0]
+    path = path.replace("QUEUE", task.queue).replace("TASK", task.name)
+    return server.state(method, path, json.loads(body[0]) if body else None)
+
+
+def fields(title: str) -> set[str]:
+    """Return the names in the first column of a table."""
+    return set(code(first_cells(section(PAGE, title))))
+
+
+@pytest.mark.parametrize(
+    "cell", [x for x in TABLE if "{" in TABLE[x] or "same" in TABLE[x]]
+)
+def test_answer(cell: str, counting: Embedded) -> None:
+    """An answer has the keys of the table, and the values if the table has any."""
+    answer = TABLE[cell]
+    if answer == "the same":
+        (answer,) = (x for x in TABLE.values() if "tasks_run" in x)
+    shown = code(answer)[0].replace("[...]", "...").replace("...", "null")
+    wanted = json.loads(shown)
+
+    found = ask(counting, cell[1:])
+
+    assert found.keys() == wanted.keys()
+    values = {key: value for key, value in wanted.items() if value is not None}
+    assert {key: found[key] for key in values} == values
+
+
+def test_fields(counting: Embedded) -> None:
+    """A queue, a task and an entity have the fields of the tables.
+
+    A task has fewer in the list of its queue.
+    """
+    (queue,) = ask(counting, "GET /queues`")["queues"]
+    task = ask(counting, "GET /queues/")
+    (entity,) = ask(counting, "GET /entities")["entities"]
+
+    assert queue.keys() == fields("Fields of a queue")
+    assert task.keys() == fields("Fields of a task")
+    assert queue["tasks"][0].keys() == task.keys() - {"headers", "payload"}
+    assert len(base64.b64decode(task["payload"])) == task["size"]
+    (shown,) = (code(x)[1:] for x in TABLE.values() if "entities" in x)
+    assert entity.keys() == set(shown)
+
+
+# --- what it prints -------------------------------------------------------------------
+
+MAIN = """\
+from google.appengine.api import wrap_wsgi_app
+from google.appengine.ext import deferred
+
+import tasks
+
+
+def start(environ, start_response):
+    deferred.defer(tasks.count)
+    deferred.defer(tasks.count, _countdown=60)
+    start_response("200 OK", [])
+    return []
+
+
+app = wrap_wsgi_app(start, use_deferred=True)
+"""
+
+
+def without_numbers(log: str) -> list[str]:
+    """Return lines without times, durations, ports, tokens and names of tasks."""
+    log = re.sub(r"\b[0-9a-f]{32}\b|(?<=127\.0\.0\.1:)\d+", "N", log)
+    return re.sub(r"\d\d:\d\d:\d\d|\b\d{15,}|\d+(?= ms)", "N", log).splitlines()
+
+
+@pytest.mark.parametrize("options", [(), ("--faults", "error=1,seed=7")])
+def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
+    """The server prints the banner and the log lines of the page."""
+    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app" in x)
+    lines, line_of_a_failure = blocks(section(PAGE, "Log lines"), "")
+    shown = shown.partition("\n")[2] + lines if not options else line_of_a_failure
+    folder = tmp_path / "my_app"
+    folder.mkdir()
+    (folder / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
+    (folder / "main.py").write_text(MAIN)
+    (folder / "tasks.py").write_text("def count():\n    pass\n")
+
+    with Embedded(folder, tmp_path, *options) as server:
+        server.get("/start")
+        server.run_due()
+        log = without_numbers(server.log())
+
+    assert [line for line in without_numbers(shown) if line not in log] == []

@@ -1,75 +1,71 @@
-"""A run of tests is ended before its time, and nothing that it has started goes on."""
+"""A session that is ended early leaves no process behind."""
 
 import os
 import pathlib
 import signal
 
 import pytest
-from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
+from gae_devserver.testing.requests import send
 
-from tests.commands.running import MINUTES, start_nox
+from tests.commands.running import STOP_SECONDS, start_nox
 from tools import cloud_sdk
 
-STOP_SECONDS = 10.0
-"""What the end may take on a loaded machine; on another it takes two seconds."""
-
 CTRL_C = 130
-"""nox's exit status after that, or after SIGTERM."""
+"""nox's exit status after Ctrl-C or SIGTERM in a session that runs tests."""
+
+SESSIONS = {
+    "serve": "-s serve -- plain_wsgi --port 0 --server {}",
+    "tests": "-s plain_wsgi({}) lint -- --realtime",
+}
+READY = {
+    "embedded": r"^  App +(http://\S+)$",
+    "dev_appserver": r'"default" running at: (http://\S+)',
+}
+"""Where a server prints the app's URL."""
 
 
-@pytest.fixture(params=["embedded", "dev_appserver"])
+@pytest.fixture(params=READY)
 def server(request: pytest.FixtureRequest) -> str:
-    """A server that is there."""
+    """A dev server that is installed."""
     if request.param == "dev_appserver":
-        try:
-            cloud_sdk.find_dev_appserver()
-        except cloud_sdk.NotInstalledError as error:
-            pytest.skip(str(error))
+        cloud_sdk.need_dev_appserver(pytest.skip)
     return str(request.param)
 
 
 @pytest.mark.parametrize(
-    ("whom", "sign", "status"),
-    [
-        ("group", signal.SIGINT, CTRL_C),
-        ("outermost", signal.SIGTERM, CTRL_C),
-        ("outermost", signal.SIGKILL, -signal.SIGKILL),
-    ],
+    ("sign", "to_group"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
     ids=["ctrl-c", "term", "kill"],
 )
-def test_tests_end(
-    whom: str, sign: signal.Signals, status: int, server: str, tmp_path: pathlib.Path
+@pytest.mark.parametrize("what", SESSIONS)
+def test_end(
+    what: str, sign: signal.Signals, to_group: bool, server: str, tmp_path: pathlib.Path
 ) -> None:
-    """Ctrl-C, SIGTERM and SIGKILL end pytest, the server and the app; no test goes on.
+    """Ctrl-C, and a signal to the outermost process alone, end all processes.
 
-    Nor does the next session.
+    After a run of tests was ended, no other session starts.
     """
-    log = tmp_path / "log"
-    sessions = (f"plain_wsgi({server})", "lint")
-    testing = start_nox(log, "-s", *sessions, "--", "--realtime")
-    try:
-        wait_until(
-            lambda: (
-                "three tasks are deferred" in log.read_text()
-                or testing.poll() is not None
-            ),
-            "the test has begun",
-            MINUTES,
-        )
-        assert testing.poll() is None, log.read_text()
-        family = descendants(testing.pid)
-
-        if whom == "group":
-            os.killpg(testing.pid, sign)
+    command = SESSIONS[what].format(server).split()
+    with start_nox(*command, work=tmp_path) as started:
+        session = started.process
+        if what == "serve":
+            url = started.wait_for(READY[server])
+            assert send(url, "GET", "/counter/get").text == "0"
         else:
-            testing.send_signal(sign)
+            started.wait_for("three tasks are deferred")
+        family = {session.pid} | descendants(session.pid)
 
-        assert testing.wait(STOP_SECONDS) == status, log.read_text()
+        if to_group:
+            os.killpg(session.pid, sign)
+        else:
+            session.send_signal(sign)
+
+        status = session.wait(STOP_SECONDS)
         wait_for_end(family, STOP_SECONDS)
-    finally:
-        testing.terminate()
-        testing.wait()
 
-    assert "Running session lint" not in log.read_text()
-    assert "passed" not in log.read_text()
+    ended = 0 if what == "serve" else CTRL_C
+    assert status == (-sign if sign == signal.SIGKILL else ended), started.log
+    assert "Running session lint" not in started.log
+    assert "passed" not in started.log
+    assert what == "tests" or "Traceback" not in started.log

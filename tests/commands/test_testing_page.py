@@ -1,4 +1,4 @@
-"""docs/testing.md: its commands run, and so do its examples, as they stand there."""
+"""docs/testing.md: its commands and its examples run as they are."""
 
 import inspect
 import pathlib
@@ -9,27 +9,23 @@ import sys
 import pytest
 from gae_devserver.testing import DevServer
 
-from tests.commands.pages import blocks, first_cells, page, section
-from tests.commands.running import Run, nox, run
+from tests.commands.pages import blocks, commands, first_cells, page, section
+from tests.commands.running import nox, run
 
 PAGE = page("docs/testing.md")
-
-
-def run_shown(command: str, folder: pathlib.Path) -> Run:
-    """Run a command of the page; `..` of the clone is `folder`."""
-    program, *arguments = shlex.split(command.replace("../", f"{folder}/"))
-    if arguments[0] == "noxfile.py":
-        return nox(*arguments[1:])
-    return run(sys.executable if program == "python3" else program, *arguments)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with my_app and the environment, both made as the page says."""
     folder = tmp_path_factory.mktemp("testing")
-    (commands,) = blocks(section(PAGE, "Set it up"), "console")
-    for command in re.findall(r"^\$ (.*)$", commands, re.MULTILINE):
-        done = run_shown(command, folder)
+    for command in commands(section(PAGE, "Set it up")):
+        program, *arguments = shlex.split(command.replace("../", f"{folder}/"))
+        if arguments[0] == "noxfile.py":
+            done = nox(*arguments[1:])
+        else:
+            program = sys.executable if program == "python3" else program
+            done = run(program, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -38,8 +34,8 @@ def test_examples_run(work: pathlib.Path) -> None:
     """The example and what the page adds to it pass, each of its tests."""
     examples = [x for x in blocks(PAGE, "python") if "testbed" not in x]
     (work / "test_counter.py").write_text("\n\n".join(examples))
-    (shown,) = blocks(section(PAGE, "The example"), "console")
-    program, *arguments = shlex.split(shown.splitlines()[-1].removeprefix("$ "))
+    *_, command = commands(section(PAGE, "The example"))
+    program, *arguments = shlex.split(command)
 
     done = run(work / program, *arguments, folder=work)
 

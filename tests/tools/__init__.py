@@ -1,1 +1,1 @@
-"""Tests of what the sessions run that need no session."""
+"""Tests of the sessions' tools that need no session."""

@@ -1,12 +1,10 @@
-"""dev_appserver.py is found, or its absence is explained."""
+"""dev_appserver.py is found and started, or one line says what is wrong."""
 
 import os
 import pathlib
 import socket
 import subprocess
 import sys
-import sysconfig
-from typing import Any
 
 import pytest
 
@@ -14,53 +12,24 @@ from tests.servers.staging import REPOSITORY
 from tools import cloud_sdk, dev_appserver
 
 
+@pytest.mark.parametrize("wrapper", [True, False])
 def test_absence_is_explained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    wrapper: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """Without the Cloud SDK, one line says what to install."""
+    """Without the Cloud SDK, or its component, one line says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    if wrapper:
+        (tmp_path / "dev_appserver.py").touch(mode=0o755)
 
     with pytest.raises(cloud_sdk.NotInstalledError) as error:
         cloud_sdk.find_dev_appserver()
 
-    assert "app-engine-python" in str(error.value)
+    assert "gcloud components install app-engine-python" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_component_that_is_missing_is_explained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    """A Cloud SDK without its App Engine component is no better than none."""
-    wrapper = tmp_path / "bin" / "dev_appserver.py"
-    wrapper.parent.mkdir()
-    wrapper.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(wrapper.parent))
-
-    with pytest.raises(cloud_sdk.NotInstalledError, match="gcloud components install"):
-        cloud_sdk.find_dev_appserver()
-
-
-def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
-    """Serving an app without the Cloud SDK prints that line and exits with 1."""
-    served = subprocess.run(
-        [sys.executable, "-m", "tools.dev_appserver", str(tmp_path)],
-        env={"PATH": str(tmp_path)},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert served.returncode == 1
-    assert served.stderr == cloud_sdk.INSTALL_DEV_APPSERVER + "\n"
-
-
-def start(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Serve an app with the Cloud SDK, if there is one, until it fails."""
-    try:
-        cloud_sdk.find_dev_appserver()
-    except cloud_sdk.NotInstalledError as error:
-        pytest.skip(str(error))
+def serve(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Serve an app until that fails."""
     return subprocess.run(
         [sys.executable, "-m", "tools.dev_appserver", *arguments],
         cwd=REPOSITORY,
@@ -71,10 +40,19 @@ def start(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_port_in_use(family: socket.AddressFamily) -> None:
-    """One line says so before dev_appserver.py, which fails late, is started."""
-    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
+    """Serving an app without the Cloud SDK prints that line and exits with 1."""
+    served = serve(str(tmp_path), PATH=str(tmp_path))
+
+    assert served.returncode == 1
+    assert served.stderr == cloud_sdk.INSTALL_DEV_APPSERVER + "\n"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_port_in_use(host: str) -> None:
+    """One line reports it, before dev_appserver.py starts, which would fail late."""
+    cloud_sdk.need_dev_appserver(pytest.skip)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         other = socket.create_server((host, 0), family=family)
     except OSError as error:
@@ -82,7 +60,7 @@ def test_port_in_use(family: socket.AddressFamily) -> None:
     with other:
         port = other.getsockname()[1]
 
-        served = start("flask_app", "--port", str(port))
+        served = serve("flask_app", "--port", str(port))
 
     assert served.returncode == 1
     (line,) = served.stderr.splitlines()
@@ -91,64 +69,49 @@ def test_port_in_use(family: socket.AddressFamily) -> None:
     assert served.stdout == ""
 
 
-@pytest.mark.parametrize("port", ["99999", "-1", "http"])
-def test_wrong_port(port: str) -> None:
-    """A port that there cannot be is a mistake in the command line."""
-    served = start("flask_app", f"--port={port}")
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["flask_app", "--port=99999"], ["--port: '99999' ", "--port 8080"]),
+        (["flask_app", "--port=-1"], ["--port: '-1' ", "--port 8080"]),
+        (["flask_app", "--port=http"], ["--port: 'http' ", "--port 8080"]),
+        (["flask_app", "--storage=folder"], ["--port", " --storage."]),
+        (["tests", "--port=0"], ["app.yaml", " tests"]),
+    ],
+)
+def test_mistake_in_the_arguments(arguments: list[str], facts: list[str]) -> None:
+    """A wrong port, another server's option or a folder without an app is named."""
+    cloud_sdk.need_dev_appserver(pytest.skip)
+
+    served = serve(*arguments)
 
     assert served.returncode == 2
     (line,) = served.stderr.splitlines()
-    assert f"--port: '{port}' " in line
-    assert "--port 8080" in line
-
-
-def test_option_of_the_embedded_server() -> None:
-    """It is named, and so is the one that there is."""
-    served = start("flask_app", "--storage=folder")
-
-    assert served.returncode == 2
-    (line,) = served.stderr.splitlines()
-    assert "--port" in line
-    assert line.endswith(" --storage.")
-
-
-def test_folder_without_app_yaml(tmp_path: pathlib.Path) -> None:
-    """What the embedded server says of a folder is said here too."""
-    served = start(str(tmp_path), "--port", "0")
-
-    assert served.returncode == 2
-    (line,) = served.stderr.splitlines()
-    assert "app.yaml" in line
-    assert str(tmp_path) in line
+    assert [fact for fact in facts if fact not in line] == []
 
 
 def test_python_that_is_too_new(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """Where there is no other one, a line says what to set."""
+    """If there is no other Python, a line says what to set."""
     monkeypatch.delenv("CLOUDSDK_PYTHON", raising=False)
-    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
-    elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
+    script = tmp_path / "google_appengine" / "dev_appserver.py"
 
     with pytest.raises(cloud_sdk.NotInstalledError, match="CLOUDSDK_PYTHON"):
-        cloud_sdk.python_for(elsewhere)
+        cloud_sdk.python_for(script, (3, 13))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="the SDK needs an older Python")
 def test_python_with_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """Where the SDK has no Python of its own, another one's packages do no harm."""
-    try:
-        script = cloud_sdk.find_dev_appserver()
-    except cloud_sdk.NotInstalledError as error:
-        pytest.skip(str(error))
+    """If the SDK has no Python of its own, the packages of another one are ignored."""
+    cloud_sdk.need_dev_appserver(pytest.skip)
     monkeypatch.setenv("CLOUDSDK_PYTHON", sys.executable)
-    elsewhere = tmp_path / "google_appengine" / "dev_appserver.py"
-    python = cloud_sdk.python_for(elsewhere)
+    python = cloud_sdk.python_for(tmp_path / "google_appengine" / "dev_appserver.py")
 
     started = subprocess.run(
-        [*python, script, "--help"],
+        [*python, cloud_sdk.find_dev_appserver(), "--help"],
         env=dev_appserver.environment(tmp_path),
         capture_output=True,
         text=True,
@@ -165,27 +128,15 @@ def test_ports_are_free() -> None:
     assert dev_appserver.free_port() != dev_appserver.free_port()
 
 
-def test_apps_that_are_served_keep_their_packages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
+def test_apps_that_are_served_keep_their_packages(tmp_path: pathlib.Path) -> None:
     """Two environments that serve at once have a folder each; tests share one."""
-    monkeypatch.setattr(dev_appserver, "CACHE", tmp_path)
-    with (
-        dev_appserver.kept_venv(apart=True) as own,
-        dev_appserver.kept_venv() as common,
-    ):
-        pass
-    get_path = sysconfig.get_path
+    folders = []
+    for installed, apart in [("a", True), ("b", True), ("a", False), ("b", False)]:
+        with dev_appserver.kept_venv(
+            apart=apart, installed=installed, cache=tmp_path
+        ) as folder:
+            folders.append(folder)
 
-    def elsewhere(name: str, *scheme: Any) -> str:
-        return get_path(name, *scheme) if scheme else str(tmp_path / name)
-
-    monkeypatch.setattr(sysconfig, "get_path", elsewhere)
-    with (
-        dev_appserver.kept_venv(apart=True) as other,
-        dev_appserver.kept_venv() as again,
-    ):
-        pass
-
-    assert common == again
-    assert len({own, common, other}) == 3
+    served, other, tests, other_tests = folders
+    assert tests == other_tests
+    assert len({served, other, tests}) == 3

@@ -1,18 +1,16 @@
-"""Nothing that a test started outlives it."""
+"""Nothing that the leash started outlives its starter."""
 
-import os
-import pathlib
 import signal
 import subprocess
 import sys
 
-import pytest
-from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import running, wait_for_end
 
 from tools import leash
 
-# a shell that, like gunicorn's, does not pass a signal on to its children
-FAMILY = "sleep 600 & echo $! $$; wait"
+LEASH = (sys.executable, leash.__file__)
+# this shell, as gunicorn's, does not pass a signal on to its children
+FAMILY = ("sh", "-c", "sleep 600 & echo $! $$; wait")
 
 STARTER = """
 import subprocess, sys, time
@@ -22,70 +20,50 @@ time.sleep(600)
 """
 
 
-def is_gone(process: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has, too."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    stat = pathlib.Path(f"/proc/{process}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+def pids(started: "subprocess.Popen[str]") -> set[int]:
+    """Return the numbers of processes in the next line that a process prints."""
+    assert started.stdout is not None
+    found = set(map(int, started.stdout.readline().split()))
+    assert running(found) == found
+    return found
 
 
 def test_family_ends_with_the_input() -> None:
     """When the starter closes the pipe, the command and its children are stopped."""
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, leash.__file__, "sh", "-c", FAMILY],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [*LEASH, *FAMILY], stdin=pipe, stdout=pipe, text=True
     ) as leashed:
+        family = pids(leashed)
         assert leashed.stdin is not None
-        assert leashed.stdout is not None
-        family = [int(process) for process in leashed.stdout.readline().split()]
-        assert not any(is_gone(process) for process in family)
 
         leashed.stdin.close()
         leashed.wait(20)
 
-    assert all(is_gone(process) for process in family)
+    assert not running(family)
 
 
 def test_family_ends_with_its_starter() -> None:
-    """When the starter is killed, even so that it can do nothing, all are stopped."""
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-c", STARTER),
-            *(sys.executable, leash.__file__, "sh", "-c", FAMILY),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as starter:
-        assert starter.stdout is not None
-        leashed = int(starter.stdout.readline())
-        family = [int(process) for process in starter.stdout.readline().split()]
-        assert not any(is_gone(process) for process in family)
+    """When the starter is killed, the leash and the family are stopped."""
+    command = [sys.executable, "-c", STARTER, *LEASH, *FAMILY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        family = pids(starter) | pids(starter)
 
-        starter.send_signal(signal.SIGKILL)
+        starter.kill()
         starter.wait(20)
 
-        wait_until(
-            lambda: all(is_gone(process) for process in [leashed, *family]),
-            "the leash and the family have ended",
-        )
+        wait_for_end(family, 20)
 
 
 def test_leash_ends_with_the_command() -> None:
     """When the command ends by itself, so does the leash, with its exit status."""
-    with subprocess.Popen(
-        [sys.executable, leash.__file__, "sh", "-c", "exit 3"], stdin=subprocess.PIPE
-    ) as leashed:
+    command = [*LEASH, "sh", "-c", "exit 3"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as leashed:
         assert leashed.wait(20) == 3
 
 
-def test_stubborn_family_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that ignores SIGTERM is killed after a while."""
-    monkeypatch.setattr(leash, "PATIENCE", 0.2)
+def test_stubborn_family_is_killed() -> None:
+    """A command that ignores SIGTERM is killed."""
     with subprocess.Popen(
         ["sh", "-c", "trap '' TERM; echo ready; sleep 600"],
         stdout=subprocess.PIPE,
@@ -94,6 +72,6 @@ def test_stubborn_family_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert group.stdout is not None
         group.stdout.readline()
 
-        leash.stop(group)
+        leash.stop(group, patience=0.2)
 
         assert group.wait(20) == -signal.SIGKILL
