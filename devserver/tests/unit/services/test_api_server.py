@@ -137,15 +137,6 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 # --- answers -------------------------------------------------------------------------
 
 
-async def test_a_call_of_the_sdk_is_answered(port: Port) -> None:
-    """The SDK's client stores a value and reads it back."""
-    message = memcache_service_pb2.MemcacheSetRequest()
-    message.item.add(key=b"key", value=b"value")
-    await port.call("memcache", "Set", message)
-    answer = await port.call("memcache", "Get", GET)
-    assert [item.value for item in answer.item] == [b"value"]
-
-
 async def test_every_method_is_answered(port: Port) -> None:
     """Each gets an answer or an error, also with its required fields all empty.
 

@@ -32,12 +32,11 @@ class Bench:
 
     async def add_many(self, count: int, **fields: Any) -> None:
         """Add tasks that are due now."""
-        for first in range(0, count, 100):
-            results = await self.api.bulk_add(
-                add_request(f"task-{number:05}", now=self.clock.start, **fields)
-                for number in range(first, min(first + 100, count))
-            )
-            assert not any(results)
+        results = await self.api.bulk_add(
+            add_request(f"task-{number:02}", now=self.clock.start, **fields)
+            for number in range(count)
+        )
+        assert not any(results)
 
     async def waiting(self, queue: str = "default") -> list[str]:
         """Return the names of the tasks that are in a queue."""
