@@ -12,7 +12,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.calls import HOSTNAME, add_request, retry_parameters
 from tests.helpers.recording_app import Execution
-from tests.unit.tasks.conftest import Bench, MakeBench
+from tests.unit.conftest import Bench, MakeBench
 
 pytestmark = pytest.mark.asyncio
 

@@ -15,7 +15,7 @@ from tests.helpers.calls import PULL, Server
 from tests.helpers.clock import StoppedClock
 from tests.helpers.recording_app import App
 from tests.helpers.waiting import settled, until
-from tests.unit.tasks.conftest import Bench, MakeBench
+from tests.unit.conftest import Bench, MakeBench
 
 pytestmark = pytest.mark.asyncio
 
