@@ -553,12 +553,10 @@ async def test_a_task_with_its_own_host(recorder: Site) -> None:
     assert (headers["Host"], headers["Content-Length"]) == ("v2.a.test", "0")
 
 
-@pytest.mark.parametrize(
-    ("target", "status"), [("/plain", 200), ("/error", 500), ("/redirect", 302)]
-)
-async def test_the_status_of_a_task(site: Site, target: str, status: int) -> None:
+async def test_the_status_of_a_task(site: Site) -> None:
     """The status of any answer is the result, even of a redirect."""
-    assert await site.dispatch(target) == status
+    assert await site.dispatch("/error") == 500
+    assert await site.dispatch("/redirect") == 302
 
 
 async def test_a_task_over_its_deadline(site: Site) -> None:

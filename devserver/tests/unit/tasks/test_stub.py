@@ -271,25 +271,6 @@ async def test_a_transaction_refuses_an_invalid_task(
     assert await api.get(reference("Counter", "x")) == 1
 
 
-async def test_a_queue_that_goes_before_the_commit(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The task was accepted, so it waits until queue.yaml has the queue again."""
-    api = server.request()
-    transaction = await api.begin()
-    await api.put(reference("Counter", "x"), 1, transaction)
-    added = [await api.add(queue="other", transaction=transaction) for _ in range(2)]
-    server.services.taskqueue.update([DEFAULT])
-    await api.commit(transaction)
-    assert await api.get(reference("Counter", "x")) == 1
-    assert " other" in caplog.records[-1].getMessage()
-    assert " 2 tasks " in caplog.records[-1].getMessage()
-    assert list(server.services.taskqueue.queues()) == ["default"]
-
-    server.services.taskqueue.update([DEFAULT, OTHER])
-    assert sorted(await names(api, "other")) == sorted(added)
-
-
 async def test_a_queue_that_changes_before_the_commit(server: Server) -> None:
     """The task was accepted, so it is added even if the queue is now a pull queue."""
     api = server.request()
@@ -401,20 +382,26 @@ async def test_a_changed_queue_yaml_keeps_the_tasks_of_a_queue_that_stays(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def test_a_warning_tells_how_many_tasks_wait_for_a_removed_queue(
-    server: Server, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_a_removed_queue_keeps_its_tasks(
+    server: Server, caplog: pytest.LogCaptureFixture, transactional: bool
 ) -> None:
-    """Its tasks are back with the queue; an empty queue causes no warning."""
+    """They are back with the queue, and a warning has their number.
+
+    A task in a transaction was accepted, so it waits even if the commit comes later.
+    """
     api = server.request()
-    await api.bulk_add(add_request(queue="other") for _ in range(3))
+    fields = {"transaction": await api.begin()} if transactional else {}
+    added = [await api.add(queue="other", **fields) for _ in range(2)]
     server.services.taskqueue.update([DEFAULT])
+    for transaction in fields.values():
+        await api.commit(transaction)
     assert list(server.services.taskqueue.queues()) == ["default"]
     assert await code_of(api.add(queue="other")) == TASK_ERRORS.UNKNOWN_QUEUE
-    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert " other" in record.getMessage()
-    assert " 3 tasks " in record.getMessage()
+    assert " other" in caplog.records[-1].getMessage()
+    assert " 2 tasks " in caplog.records[-1].getMessage()
     server.services.taskqueue.update([DEFAULT, OTHER])
-    assert len(await api.tasks("other")) == 3
+    assert sorted(await names(api, "other")) == sorted(added)
 
 
 # --- pull queues ---------------------------------------------------------------------
