@@ -116,16 +116,12 @@ async def rude(tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
         "/?",
         "/x?a=%zz&b=%C3%A9+c",
-        "//x//",
+        "//x//./y/",
         "/evil/../custom/path",
-        "/./x/",
-        "/%2e%2e/%2F%5c",
+        "/%2e%2e/%2F%5c%20",
         "/a;b=c,d:e@f!$&'()*",
-        "/a b".replace(" ", "%20"),
-        "/a#b?c",
         '/a|b"<>{}^`\\',
         "/a?b?c=d#e",
         "http://LOCALHOST/x?y",
@@ -220,7 +216,7 @@ async def test_a_request_without_host(recorder: Site) -> None:
     assert headers["Host"] == f"localhost:{recorder.port}"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET"])
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
 async def test_a_body_arrives(recorder: Site, method: str) -> None:
     """Its length and type arrive too, whatever the method."""
     body = bytes(range(256)) * 400
@@ -287,11 +283,8 @@ async def test_a_body_that_is_too_large(tmp_path: Path, chunked: bool) -> None:
     [
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \xe9\r\nConnection: close\r\n\r\n",
         b"GET /\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \x00\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX\xe9: b\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
-        b"nonsense\r\n\r\n",
     ],
 )
 async def test_what_cannot_be_sent_on_is_refused(
