@@ -4,7 +4,7 @@ import asyncio
 import io
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from tests.helpers.calls import (
     AppRequest,
     Server,
     app_config,
+    code_of,
     filled,
     reference,
 )
@@ -54,13 +55,6 @@ NOT_IN_THE_TABLE = {
     "urlfetch": "SetHttpProxy",
     "user": "SetOAuthUser",
 }
-
-
-async def code_of(work: Awaitable[Any]) -> int:
-    """Return the code of the ApplicationError that `work` raises."""
-    with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        await work
-    return error.value.application_error
 
 
 # --- all services --------------------------------------------------------------------

@@ -1,16 +1,16 @@
 """One execution of a task: the request to the app, and what its answer means."""
 
 import asyncio
-import itertools
 import logging
 import re
 from typing import Any
 
 import pytest
+from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.config.queue_yaml import QueueConfig
-from tests.helpers.calls import HOSTNAME, add_request, retry_parameters
+from tests.helpers.calls import HOSTNAME, add_request
 from tests.helpers.recording_app import Execution
 from tests.unit.conftest import Bench, MakeBench
 
@@ -204,18 +204,6 @@ async def test_a_task_that_is_deleted_while_it_runs(
 # --- backoff and limits of retries ---------------------------------------------------
 
 
-async def test_the_backoff_of_a_queue_without_parameters(bench: Bench) -> None:
-    """0.1 s, doubled each time, up to an hour; there is no limit."""
-    bench.app.answer = lambda execution: 500
-    await bench.add("a")
-    await bench.runner.advance(8 * 3600)
-    times = bench.app.times
-    waits = [later - former for former, later in itertools.pairwise(times)]
-    doubled = [0.1 * 2**number for number in range(16)]
-    assert waits[:16] == pytest.approx(doubled)
-    assert waits[16:] == pytest.approx([3600] * 6)
-
-
 @pytest.mark.parametrize(
     ("fields", "times"),
     [
@@ -239,7 +227,7 @@ async def test_the_limits_of_retries(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A task that has passed its limits is dropped, and the log has its attempts."""
-    parameters = retry_parameters(
+    parameters = queueinfo.RetryParameters(
         min_backoff_seconds=4,
         max_backoff_seconds=4,
         task_retry_limit=1,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
 from google.appengine.runtime import apiproxy_errors
@@ -22,8 +23,8 @@ from tests.helpers.calls import (
     Server,
     add_request,
     app_config,
+    code_of,
     reference,
-    retry_parameters,
 )
 from tests.helpers.clock import StoppedClock
 
@@ -68,13 +69,6 @@ async def lease(api: AppRequest, **fields: Any) -> list[Message]:
 async def names(api: AppRequest, queue: str = "default") -> list[str]:
     """Return the names of the tasks of a queue."""
     return [task.task_name.decode() for task in await api.tasks(queue)]
-
-
-async def code_of(work: Any) -> int:
-    """Return the code of the ApplicationError that a call raises."""
-    with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        await work
-    return error.value.application_error
 
 
 # --- names ---------------------------------------------------------------------------
@@ -344,7 +338,7 @@ async def test_queue_yaml_is_what_the_app_sees(
         rate_text="20/s",
         bucket_size=40,
         max_concurrent_requests=10,
-        retry_parameters=retry_parameters(task_retry_limit=7),
+        retry_parameters=queueinfo.RetryParameters(task_retry_limit=7),
     )
     api = make_server(fast, QueueConfig("pull", mode="pull")).request()
     request = pb.TaskQueueFetchQueuesRequest(max_rows=10)
