@@ -166,8 +166,6 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
     ("arguments", "facts"),
     [
         ([], ["APP_FOLDER"]),
-        (["missing"], [" missing."]),
-        (["app/app.yaml"], [" app/app.yaml ", "folder: app"]),
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),

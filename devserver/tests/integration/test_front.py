@@ -262,17 +262,14 @@ async def test_many_requests_on_one_connection(site: Site) -> None:
             assert await reader.readexactly(5) == b"hello"
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-async def test_a_body_that_is_too_large(tmp_path: Path, chunked: bool) -> None:
+async def test_a_body_that_is_too_large(tmp_path: Path) -> None:
     """It is refused, and the app sees none of it."""
-    body, framing = b"x" * 4097, "Content-Length: 4097"
-    if chunked:
-        body = b"1001\r\n" + body + b"\r\n0\r\n\r\n"
-        framing = "Transfer-Encoding: chunked"
+    chunks = b"1001\r\n" + b"x" * 4097 + b"\r\n0\r\n\r\n"
     async with running(
         tmp_path, RECORDER, entrypoint="python main.py", limits=Limits(body=4096)
     ) as small:
-        answer = await small.get("/", framing, method="POST", body=body)
+        framing = "Transfer-Encoding: chunked"
+        answer = await small.get("/", framing, method="POST", body=chunks)
     assert answer.status == 413
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
     assert small.is_unasked()

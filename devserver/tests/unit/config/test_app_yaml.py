@@ -109,6 +109,17 @@ def test_what_is_not_text(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_wrong_folder(tmp_path: Path) -> None:
+    """The message has the path and what is wrong with it."""
+    with pytest.raises(ConfigError, match=f" app.yaml in {tmp_path}"):
+        load(tmp_path)
+    with pytest.raises(ConfigError, match=f" {tmp_path / 'missing'}"):
+        load(tmp_path / "missing")
+    write(tmp_path, "runtime: python313\n")
+    with pytest.raises(ConfigError, match=f": {tmp_path}$"):
+        load(tmp_path / "app.yaml")
+
+
 @pytest.mark.parametrize(
     ("handler", "reason"),
     [
