@@ -74,7 +74,7 @@ def test_an_impatient_user(start: Callable[..., Running]) -> None:
 def test_a_signal_while_the_server_starts(
     folder: Path, start: Callable[..., Running], is_loading: bool
 ) -> None:
-    """As soon as the app has a process, the server ends as well as it does later."""
+    """Even before the banner, the server ends with status 0 and leaves nothing."""
     (folder / "main.py").write_text(
         "import pathlib, threading\n"
         "pathlib.Path('loading').touch()\n"

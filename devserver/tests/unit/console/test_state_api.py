@@ -240,7 +240,7 @@ async def test_a_queue_is_paused_purged_and_resumed(state: State) -> None:
 
 
 async def test_a_task_is_run_now_or_deleted(state: State) -> None:
-    """It does not wait for its ETA, and the clock stays."""
+    """It runs without waiting for its ETA, or never; the clock stays."""
     for name in "ab":
         await state.add(name, 3600)
     await state.post("/queues/default/tasks/a/run")

@@ -10,12 +10,9 @@ from typing import Any
 
 import google.auth
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import RawTestServer
 from google.appengine.api import (
     apiproxy_stub_map,
     mail_service_pb2,
-    urlfetch_service_pb2,
 )
 from google.appengine.api.app_identity import app_identity_service_pb2
 from google.appengine.api.blobstore import blobstore_service_pb2
@@ -173,40 +170,6 @@ async def test_memcache_expires_by_the_clock(
     clock.offset += 1.0
     assert await cached(api, b"a") is None
     assert await cached(api, b"b") == b"2"
-
-
-# --- urlfetch ------------------------------------------------------------------------
-
-
-async def fetch(api: AppRequest, url: str) -> Any:
-    """Fetch a URL."""
-    get = urlfetch_service_pb2.URLFetchRequest.GET
-    message = urlfetch_service_pb2.URLFetchRequest(Method=get, Url=url, Deadline=10.0)
-    return await api.call("urlfetch", "Fetch", message)
-
-
-async def test_an_app_can_fetch_its_own_urls(api: AppRequest) -> None:
-    """This very loop serves them, and answers every other call meanwhile."""
-    gate, arrived = asyncio.Event(), asyncio.Semaphore(0)
-
-    async def wait(request: web.BaseRequest) -> web.Response:
-        arrived.release()
-        await gate.wait()
-        return web.Response(status=201, text=f"hello {request.path}")
-
-    async with RawTestServer(wait) as front, asyncio.timeout(20):
-        url = str(front.make_url("/own"))
-        fetches = [asyncio.create_task(fetch(api, url)) for _ in range(3)]
-        try:
-            for _ in fetches:
-                await arrived.acquire()
-            await api.increment(reference("Counter", "x"))
-            await cache(api, b"a", b"1")
-            assert not any(task.done() for task in fetches)
-        finally:
-            gate.set()
-        answers = await asyncio.gather(*fetches)
-    assert [(a.StatusCode, a.Content) for a in answers] == [(201, b"hello /own")] * 3
 
 
 # --- images and blobs ----------------------------------------------------------------

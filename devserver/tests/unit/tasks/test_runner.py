@@ -57,18 +57,6 @@ async def test_an_advance_runs_tasks_in_the_order_of_their_etas(bench: Bench) ->
     assert await bench.waiting() == []
 
 
-async def test_tasks_of_one_eta_run_in_the_order_in_which_they_were_added(
-    make_bench: MakeBench,
-) -> None:
-    """First in, first out, whatever the names."""
-    bench = make_bench(max_running=1)
-    names = [f"task-{number * 7 % 20}" for number in range(20)]
-    for name in names:
-        await bench.add(name, 10)
-    await bench.runner.advance(10)
-    assert bench.app.names == names
-
-
 async def test_an_advance_waits_for_the_end_of_its_tasks(bench: Bench) -> None:
     """The clock stands still while a task runs."""
     release = bench.hold(200)
