@@ -262,14 +262,21 @@ async def test_many_requests_on_one_connection(site: Site) -> None:
             assert await reader.readexactly(5) == b"hello"
 
 
-async def test_a_body_that_is_too_large(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        ("Content-Length: 4097", b"x" * 4097),
+        ("Transfer-Encoding: chunked", b"1001\r\n%s\r\n0\r\n\r\n" % (b"x" * 4097)),
+    ],
+)
+async def test_a_body_that_is_too_large(
+    tmp_path: Path, framing: str, body: bytes
+) -> None:
     """It is refused, and the app sees none of it."""
-    chunks = b"1001\r\n" + b"x" * 4097 + b"\r\n0\r\n\r\n"
     async with running(
         tmp_path, RECORDER, entrypoint="python main.py", limits=Limits(body=4096)
     ) as small:
-        framing = "Transfer-Encoding: chunked"
-        answer = await small.get("/", framing, method="POST", body=chunks)
+        answer = await small.get("/", framing, method="POST", body=body)
     assert answer.status == 413
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
     assert small.is_unasked()
