@@ -175,13 +175,6 @@ async def test_memcache_expires_by_the_clock(
 # --- images and blobs ----------------------------------------------------------------
 
 
-def png(width: int, height: int) -> bytes:
-    """Make a picture."""
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "red").save(file, "PNG")
-    return file.getvalue()
-
-
 async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
     """Resize a picture to a width of 10, and return the size of what comes back."""
     message = images_service_pb2.ImagesTransformRequest(
@@ -197,11 +190,13 @@ async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
 
 async def test_a_picture_is_transformed(server: Server) -> None:
     """It may be in the blobstore, which the thread asks in the loop."""
-    api = server.request()
-    assert await resized(api, content=png(40, 20)) == (10, 5)
+    api, file = server.request(), io.BytesIO()
+    Image.new("RGB", (40, 20), "red").save(file, "PNG")
+    picture = file.getvalue()
+    assert await resized(api, content=picture) == (10, 5)
     bad = images_service_pb2.ImagesServiceError.BAD_IMAGE_DATA
     assert await code_of(resized(api, content=b"no picture")) == bad
-    server.services.stub("blobstore").CreateBlob("picture", png(40, 20))
+    server.services.stub("blobstore").CreateBlob("picture", picture)
     async with asyncio.timeout(30):
         sizes = await asyncio.gather(
             *(resized(api, content=b"", blob_key="picture") for _ in range(8))
