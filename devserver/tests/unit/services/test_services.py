@@ -111,32 +111,25 @@ async def test_a_stub_with_state_is_called_in_the_loop_alone(
 async def test_clear_forgets_what_every_service_keeps(server: Server) -> None:
     """Entities, tasks and their names are gone, and other services start anew."""
     api, key = server.request(), reference("Counter", "x")
-
-    async def kept() -> object:
-        tasks, content = await api.tasks(), await blob(api, "blob")
-        return await api.get(key), len(tasks), content
-
     await api.put(key, 1)
     await api.add("a")
     others = rpc_table.services().keys() - {"datastore_v3", "taskqueue"}
     stubs = {service: server.services.stub(service) for service in others}
     stubs["blobstore"].CreateBlob("blob", b"content")
-    assert await kept() == (1, 1, b"content")
-    server.services.clear()
-    assert await kept() == (None, 0, None)
-    assert not [name for name in others if server.services.stub(name) is stubs[name]]
-    await api.add("a")
-
-
-async def blob(api: AppRequest, key: str) -> bytes | None:
-    """Fetch a blob."""
-    message = blobstore_service_pb2.FetchDataRequest(
-        blob_key=key, start_index=0, end_index=100
+    fetch = blobstore_service_pb2.FetchDataRequest(
+        blob_key="blob", start_index=0, end_index=100
     )
-    try:
-        return (await api.call("blobstore", "FetchData", message)).data
-    except apiproxy_errors.ApplicationError:
-        return None
+    answer = await api.call("blobstore", "FetchData", fetch)
+    assert answer.data == b"content"
+
+    server.services.clear()
+
+    assert await api.get(key) is None
+    assert await api.tasks() == []
+    assert not [name for name in others if server.services.stub(name) is stubs[name]]
+    not_found = blobstore_service_pb2.BlobstoreServiceError.BLOB_NOT_FOUND
+    assert await code_of(api.call("blobstore", "FetchData", fetch)) == not_found
+    await api.add("a")
 
 
 # --- memcache ------------------------------------------------------------------------

@@ -186,7 +186,7 @@ async def test_a_task_that_waits_for_the_app_can_be_stopped(
 async def test_the_rate_and_the_bucket_of_a_queue(
     make_bench: MakeBench, size: int, times: list[float]
 ) -> None:
-    """`bucket_size` tasks run at once, even after a long pause, then `rate` a second."""
+    """A full bucket lets `bucket_size` tasks run at once; then `rate` run a second."""
     bench = make_bench(QueueConfig("default", rate=2.0, bucket_size=size))
     await bench.runner.advance(1000)
     await bench.add_many(5)
