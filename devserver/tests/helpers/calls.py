@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.appengine.api import queueinfo
+import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
 from google.appengine.datastore import datastore_pb, entity_bytes_pb2
+from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
@@ -63,11 +64,6 @@ def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
         warnings=(),
     )
     return dataclasses.replace(config, **changes)
-
-
-def retry_parameters(**parameters: Any) -> queueinfo.RetryParameters:
-    """Return `retry_parameters` as the parser of queue.yaml does."""
-    return queueinfo.RetryParameters(**parameters)
 
 
 def reference(*path: object, namespace: str = "") -> Message:
@@ -171,6 +167,13 @@ class AppRequest:
             queue_name=queue.encode(), max_rows=2000
         )
         return list((await self.call("taskqueue", "QueryTasks", request)).task)
+
+
+async def code_of(work: Any) -> int:
+    """Return the code of the ApplicationError that a call raises."""
+    with pytest.raises(apiproxy_errors.ApplicationError) as error:
+        await work
+    return error.value.application_error
 
 
 def add_request(

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gae_devserver.testing import wait_until
+from gae_devserver.testing.requests import send
 
 COMMAND = [sys.executable, "-m", "gae_devserver"]
 PATIENCE = 30.0
@@ -38,17 +37,10 @@ def run_python(
     )
 
 
-def fetch(
-    url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
-) -> tuple[int, str]:
-    """Return status and body of an answer; with data, POST it."""
-    request = urllib.request.Request(url, data, dict(headers or {}))
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+def fetch(url: str, target: str = "/") -> tuple[int, str]:
+    """Return status and body of an answer."""
+    answer = send(url, "GET", target)
+    return answer.status, answer.text
 
 
 class Running:

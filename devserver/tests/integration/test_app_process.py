@@ -127,20 +127,15 @@ def test_gunicorn_listens_on_a_socket_of_this_user(
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    ["--bind=0.0.0.0:0 --pid pid", "-Rb :0 --pid pid", "-b :0 -b :0 --pid pid"],
-)
 @pytest.mark.parametrize("is_the_shells", [True, False])
 def test_gunicorn_cmd_args(
     folder: Path,
     start: Callable[..., AppProcess],
     monkeypatch: pytest.MonkeyPatch,
-    arguments: str,
     is_the_shells: bool,
 ) -> None:
     """Options of the user are kept, except for addresses."""
-    variables = {"GUNICORN_CMD_ARGS": arguments}
+    variables = {"GUNICORN_CMD_ARGS": "-Rb :0 --bind=0.0.0.0:0 --pid pid"}
     if is_the_shells:
         monkeypatch.setenv("GUNICORN_CMD_ARGS", variables.popitem()[1])
     process = start(env_variables=variables)
@@ -187,9 +182,7 @@ def test_a_port_that_others_can_reach(
     "entrypoint",
     [
         "gunicorn -b :$PORT main:app",
-        "gunicorn -b:$PORT main:app",
         "gunicorn -b 0.0.0.0:${PORT} main:app",
-        "gunicorn --bind=:$PORT main:app",
         "gunicorn --workers 2 --bind [::]:$PORT main:app",
         'gunicorn --bind ":$PORT" main:app',
         "gunicorn -Rb :$PORT main:app",
@@ -199,9 +192,7 @@ def test_a_port_that_others_can_reach(
         "gunicorn -b=0:$PORT main:app",
         """gunicorn '--bi=:'"$PORT" main:app""",
         "env A=b gunicorn main:app",
-        "env A=b gunicorn -b :$PORT main:app",
         """sh -c 'gunicorn -b ":$PORT" main:app'""",
-        "sh -c 'gunicorn main:app'",
         "python -u -m gunicorn main:app",
     ],
 )

@@ -8,8 +8,6 @@ import resource
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +16,10 @@ from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
 import gae_devserver
+from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.storage.storage import FILE_NAME
-from gae_devserver.testing import wait_until
+from gae_devserver.testing import Response, wait_until
+from gae_devserver.testing.requests import send
 from tests.helpers.app_folder import HELLO, make_app
 from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
 
@@ -43,10 +43,10 @@ def error_of(result: subprocess.CompletedProcess[str], status: int) -> str:
     return last
 
 
-def write(server: Running, token: str, path: str, **body: object) -> tuple[int, str]:
-    """Send a request to the State API; return status and body of the answer."""
-    headers = {"Content-Type": "application/json", "X-Devserver-Token": token}
-    return fetch(f"{server.state_url}/{path}", json.dumps(body).encode(), headers)
+def write(server: Running, token: str, path: str, body: bytes = b"{}") -> Response:
+    """Send a change to the State API."""
+    headers = [("Content-Type", "application/json"), (TOKEN_HEADER, token)]
+    return send(server.state_url, "POST", path, headers, body)
 
 
 def makes_calls(port: str, token: str) -> bool:
@@ -56,13 +56,9 @@ def makes_calls(port: str, token: str) -> bool:
         method="Stats",
         request=memcache_service_pb2.MemcacheStatsRequest().SerializeToString(),
     )
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/rpc_http",
-        call.SerializeToString(),
-        {"X-Devserver-Token": token},
-    )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        response = remote_api_bytes_pb2.Response.FromString(answer.read())
+    url, data = f"http://127.0.0.1:{port}", call.SerializeToString()
+    answer = send(url, "POST", "/rpc_http", [(TOKEN_HEADER, token)], data)
+    response = remote_api_bytes_pb2.Response.FromString(answer.body)
     return bool(response.HasField("response"))
 
 
@@ -111,9 +107,9 @@ def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
     room = path.with_name(f"{FILE_NAME}-wal").stat().st_size
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (room, room))
 
-    status, body = write(server, token, "clock/advance", seconds=1)
-    assert status == 500
-    assert json.loads(body)["error"].startswith(f"{path} ")
+    answer = write(server, token, "/clock/advance", b'{"seconds": 1}')
+    assert answer.status == 500
+    assert json.loads(answer.body)["error"].startswith(f"{path} ")
     server.process.terminate()
     assert server.process.wait(PATIENCE) == 0
     # one for the request, one for what is lost at the end
@@ -135,8 +131,8 @@ def test_each_run_has_a_token_of_its_own(
         assert own not in environment
         port = json.loads(environment)["API_PORT"]
         for token in (*tokens, ""):
-            status, _ = write(server, token, "queues/default/pause")
-            assert status == (200 if token == own else 403)
+            answer = write(server, token, "/queues/default/pause")
+            assert answer.status == (200 if token == own else 403)
             assert makes_calls(port, token) is (token == own)
 
     edit(folder / "app.yaml", "blue", "red")
@@ -158,11 +154,11 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         assert fetch(elsewhere) == (200, "hello")
         server.log(rf"warning: --host {re.escape(host)}: .* port {port} ")
     else:
-        with pytest.raises(urllib.error.URLError):
+        with pytest.raises(ConnectionRefusedError):
             fetch(elsewhere)
         assert "--host" not in server.stderr
     assert (f"\n             {elsewhere}\n" in server.stdout) is (host == "127.0.0.2")
-    with pytest.raises(urllib.error.URLError):
+    with pytest.raises(ConnectionRefusedError):
         fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
 
 
@@ -170,7 +166,6 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
     ("arguments", "facts"),
     [
         ([], ["APP_FOLDER"]),
-        (["missing"], [" missing."]),
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),
@@ -262,12 +257,6 @@ def test_a_python_without_the_packages() -> None:
             "no-gunicorn-here main:app",
             "not found",
             [" exit status 127 ", " no-gunicorn-here,"],
-        ),
-        (
-            HELLO,
-            "python -m not_there main:app",
-            "No module named not_there",
-            ["module not_there "],
         ),
     ],
 )

@@ -70,32 +70,24 @@ def test_an_impatient_user(start: Callable[..., Running]) -> None:
     ends_well(server, processes)
 
 
+@pytest.mark.parametrize("is_loading", [False, True])
 def test_a_signal_while_the_server_starts(
-    folder: Path, start: Callable[..., Running]
+    folder: Path, start: Callable[..., Running], is_loading: bool
 ) -> None:
-    """Before the banner, the server ends with status 0 and leaves nothing."""
+    """Even before the banner, the server ends with status 0 and leaves nothing."""
     (folder / "main.py").write_text(
         "import pathlib, threading\n"
         "pathlib.Path('loading').touch()\n"
         "threading.Event().wait()\n"
     )
     server = start()
-    wait_until((folder / "loading").exists, "the import of the app", PATIENCE)
+    wait_until(lambda: descendants(server.process.pid), "the watchdog", PATIENCE)
+    if is_loading:
+        wait_until((folder / "loading").exists, "the import of the app", PATIENCE)
     processes = {server.process.pid} | descendants(server.process.pid)
     server.process.terminate()
     ends_well(server, processes)
     assert server.stdout == ""
-
-
-def test_a_signal_before_anything_is_imported(
-    folder: Path, start: Callable[..., Running]
-) -> None:
-    """The same, as soon as the app's first process exists."""
-    server = start()
-    wait_until(lambda: descendants(server.process.pid), "the watchdog", PATIENCE)
-    processes = {server.process.pid} | descendants(server.process.pid)
-    server.process.send_signal(signal.SIGINT)
-    ends_well(server, processes)
 
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:

@@ -116,16 +116,12 @@ async def rude(tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
         "/?",
         "/x?a=%zz&b=%C3%A9+c",
-        "//x//",
+        "//x//./y/",
         "/evil/../custom/path",
-        "/./x/",
-        "/%2e%2e/%2F%5c",
+        "/%2e%2e/%2F%5c%20",
         "/a;b=c,d:e@f!$&'()*",
-        "/a b".replace(" ", "%20"),
-        "/a#b?c",
         '/a|b"<>{}^`\\',
         "/a?b?c=d#e",
         "http://LOCALHOST/x?y",
@@ -220,7 +216,7 @@ async def test_a_request_without_host(recorder: Site) -> None:
     assert headers["Host"] == f"localhost:{recorder.port}"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET"])
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
 async def test_a_body_arrives(recorder: Site, method: str) -> None:
     """Its length and type arrive too, whatever the method."""
     body = bytes(range(256)) * 400
@@ -266,13 +262,17 @@ async def test_many_requests_on_one_connection(site: Site) -> None:
             assert await reader.readexactly(5) == b"hello"
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-async def test_a_body_that_is_too_large(tmp_path: Path, chunked: bool) -> None:
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        ("Content-Length: 4097", b"x" * 4097),
+        ("Transfer-Encoding: chunked", b"1001\r\n%s\r\n0\r\n\r\n" % (b"x" * 4097)),
+    ],
+)
+async def test_a_body_that_is_too_large(
+    tmp_path: Path, framing: str, body: bytes
+) -> None:
     """It is refused, and the app sees none of it."""
-    body, framing = b"x" * 4097, "Content-Length: 4097"
-    if chunked:
-        body = b"1001\r\n" + body + b"\r\n0\r\n\r\n"
-        framing = "Transfer-Encoding: chunked"
     async with running(
         tmp_path, RECORDER, entrypoint="python main.py", limits=Limits(body=4096)
     ) as small:
@@ -283,52 +283,36 @@ async def test_a_body_that_is_too_large(tmp_path: Path, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("status", "request_line", "header"),
     [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \xe9\r\nConnection: close\r\n\r\n",
-        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: \x00\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX\xe9: b\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
-        b"nonsense\r\n\r\n",
+        (400, b"GET / HTTP/1.1", b"X-A: \xe9"),
+        (400, b"GET / HTTP/1.1", b"X\xe9: b"),
+        (400, b"GET /\xc3\xa9 HTTP/1.1", b"X-A: b"),
+        (400, b"\x16\x03\x01\x02\x00\x01\x00", b"X-A: b"),
+        (405, b"CONNECT elsewhere.test:80 HTTP/1.1", b"X-A: b"),
+        (421, b"GET http://elsewhere.test/ HTTP/1.1", b"X-A: b"),
+        (421, b"GET / HTTP/1.0", b"Host: elsewhere.test"),
     ],
 )
-async def test_what_cannot_be_sent_on_is_refused(
-    recorder: Site, request_bytes: bytes, caplog: pytest.LogCaptureFixture
+async def test_what_is_not_for_the_app_is_refused(
+    recorder: Site,
+    status: int,
+    request_line: bytes,
+    header: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The answer is 400 in plain text, the log has a line, the app gets nothing."""
+    """The answer is plain text, the log has a line, and the app gets nothing."""
+    lines = [request_line, header, b"Connection: close"]
+    if not header.startswith(b"Host"):
+        lines.append(b"Host: localhost")
     with caplog.at_level("DEBUG"):
-        answer = Answer(await recorder.send(request_bytes))
-    assert answer.status == 400
+        answer = Answer(await recorder.send(b"\r\n".join([*lines, b"", b""])))
+    assert answer.status == status
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
-    assert b"Traceback" not in answer.body
-    assert "400" in caplog.text
-    assert "Traceback" not in caplog.text
-    assert recorder.is_unasked()
-
-
-@pytest.mark.parametrize(
-    ("target", "host"),
-    [("/", "elsewhere.test"), ("http://elsewhere.test/", "localhost")],
-)
-async def test_a_request_for_another_host_is_refused(
-    recorder: Site, target: str, host: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The answer is 421 in plain text; the app gets nothing, aiohttp does not warn."""
-    data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    answer = Answer(await recorder.send(data.encode()))
-    assert answer.status == 421
-    assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
-    assert b"elsewhere.test" in answer.body
+    assert (b"elsewhere.test" in answer.body) is (status == 421)
+    assert str(status) in caplog.text
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
     assert recorder.is_unasked()
-
-
-async def test_the_front_is_no_proxy(recorder: Site) -> None:
-    """CONNECT is refused."""
-    answer = await recorder.get("elsewhere.test:80", method="CONNECT")
-    assert answer.status == 405
 
 
 async def test_an_upgrade_is_declined(recorder: Site) -> None:
@@ -471,24 +455,18 @@ async def test_the_ticket_is_good_while_the_request_runs(site: Site) -> None:
     assert site.requests.url(ticket) is None
 
 
-async def test_requests_wait_for_a_restart(site: Site) -> None:
-    """While the app restarts, no request fails; the new process answers."""
+async def test_requests_at_a_restart(site: Site) -> None:
+    """None fails: the old process completes its answers, the new one makes others."""
     old = (await site.get("/pid")).body
+    begun = asyncio.create_task(site.get("/stream"))
+    await until(lambda: len(site.requests) == 1)
     site.supervisor.restart()
     answers = await asyncio.gather(*(site.get("/pid") for _ in range(20)))
     assert {answer.status for answer in answers} == {200}
     assert {answer.body for answer in answers} != {old}
     assert len({answer.body for answer in answers}) == 1
-
-
-async def test_a_request_may_end_in_the_old_process(site: Site) -> None:
-    """The old process completes the answers that it has begun."""
-    request = asyncio.create_task(site.get("/stream"))
-    await until(lambda: len(site.requests) == 1)
-    site.supervisor.restart()
-    await site.get("/plain")
     (site.folder / "go").touch()
-    assert b"second" in (await request).body
+    assert b"second" in (await begun).body
 
 
 async def test_an_app_that_is_not_running_is_a_503(rude: Site) -> None:
@@ -553,12 +531,10 @@ async def test_a_task_with_its_own_host(recorder: Site) -> None:
     assert (headers["Host"], headers["Content-Length"]) == ("v2.a.test", "0")
 
 
-@pytest.mark.parametrize(
-    ("target", "status"), [("/plain", 200), ("/error", 500), ("/redirect", 302)]
-)
-async def test_the_status_of_a_task(site: Site, target: str, status: int) -> None:
+async def test_the_status_of_a_task(site: Site) -> None:
     """The status of any answer is the result, even of a redirect."""
-    assert await site.dispatch(target) == status
+    assert await site.dispatch("/error") == 500
+    assert await site.dispatch("/redirect") == 302
 
 
 async def test_a_task_over_its_deadline(site: Site) -> None:

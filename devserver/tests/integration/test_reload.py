@@ -51,21 +51,12 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     server.log(r"warning: .*requirements\.txt")
 
 
-@pytest.mark.parametrize(
-    ("main", "facts"),
-    [
-        ("def app(:\n", [r"main\.py, line 1: SyntaxError: "]),
-        ("import not_there\n", [" not_there ", r"/app/requirements\.txt"]),
-    ],
-)
-def test_a_reload_that_fails(
-    folder: Path, start: Callable[..., Running], main: str, facts: list[str]
-) -> None:
+def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> None:
     """The reason is logged and answered, until the next edit fixes it."""
     server = start()
     server.answers("hello")
-    (folder / "main.py").write_text(main)
-    reason = ".*".join(facts)
+    (folder / "main.py").write_text("def app(:\n")
+    reason = r"main\.py, line 1: SyntaxError: "
     server.log(rf"error: .* exit status 3 .*{reason}")
     status, body = fetch(server.url)
     assert status == 503
@@ -90,7 +81,7 @@ def test_a_broken_app_yaml_changes_nothing(
 
 def queues(server: Running) -> set[str]:
     """Return the names of the queues."""
-    status, body = fetch(f"{server.state_url}/queues")
+    status, body = fetch(server.state_url, "/queues")
     assert status == 200
     return {queue["name"] for queue in json.loads(body)["queues"]}
 

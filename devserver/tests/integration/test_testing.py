@@ -109,14 +109,6 @@ def test_the_state_api_says_what_is_wrong(server: DevServer) -> None:
     assert error.value.status == 404
 
 
-def test_the_end(tmp_path: Path) -> None:
-    """After the `with` block, no process is left."""
-    with DevServer(make_app(tmp_path / "app"), log_file=tmp_path / "log") as server:
-        assert server.get("/").text == "hello"
-        processes = {server.pid} | descendants(server.pid)
-    wait_for_end(processes, SECONDS)
-
-
 def test_an_app_that_does_not_start(tmp_path: Path) -> None:
     """The error shows what the server and the app printed."""
     app = make_app(tmp_path / "app", "raise RuntimeError('broken app')")
@@ -132,9 +124,11 @@ def test_what_is_not_printed_in_time(server: DevServer) -> None:
         server.wait_for_log("not there", seconds=0)
 
 
-def test_options_of_the_command_line(tmp_path: Path) -> None:
-    """They follow the folder; the app runs in the project that they name."""
+def test_start_and_end(tmp_path: Path) -> None:
+    """Options of the command line apply; after the `with` block no process is left."""
     app = make_app(tmp_path / "app", SHOW_PROJECT)
     options = ("--project", "another-project")
     with DevServer(app, *options, log_file=tmp_path / "log") as server:
         assert server.get("/").text == "another-project"
+        processes = {server.pid} | descendants(server.pid)
+    wait_for_end(processes, SECONDS)

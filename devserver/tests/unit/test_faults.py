@@ -32,14 +32,10 @@ async def send(faults: Faults, app: App) -> int:
     return await dispatch("POST", "/", headers, b"", deadline=1.0)
 
 
-def test_the_specification_is_read() -> None:
-    """Rates and seed come from the option, and are shown in the same form."""
+def test_the_specification_is_shown() -> None:
+    """A seed that is missing is drawn, and shown so that the run can be repeated."""
     text = "twice=0.1,kill=1,seed=7"
     assert str(Faults.parse(text)) == text
-
-
-def test_a_seed_is_drawn() -> None:
-    """Without a seed, each run has other faults, and shows how to repeat them."""
     one, two = (Faults.parse("lost=0.5") for _ in range(2))
     assert one.seed != two.seed
     assert Faults.parse(str(one)).seed == one.seed

@@ -77,27 +77,24 @@ def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper", "expected_lower", "expected_upper"),
+    ("users", "expected"),
     [
-        ("", "", "", ""),
-        ("intern.test", "", "intern.test,", "intern.test,"),
-        ("", "intern.test", "intern.test,", "intern.test,"),
-        ("intern.test", "other.test", "intern.test,", "other.test,"),
+        (("", ""), ("", "")),
+        (("", "a.test"), ("a.test,", "a.test,")),
+        (("a.test", ""), ("a.test,", "a.test,")),
+        (("a.test", "b.test"), ("a.test,", "b.test,")),
     ],
 )
 def test_no_proxy_for_loopback(
-    monkeypatch: pytest.MonkeyPatch,
-    lower: str,
-    upper: str,
-    expected_lower: str,
-    expected_upper: str,
+    monkeypatch: pytest.MonkeyPatch, users: tuple[str, str], expected: tuple[str, str]
 ) -> None:
     """No proxy is asked for the server's own ports; the user's exceptions stay."""
-    monkeypatch.setenv("no_proxy", lower)
-    monkeypatch.setenv("NO_PROXY", upper)
+    names = ("no_proxy", "NO_PROXY")
+    for name, value in zip(names, users, strict=True):
+        monkeypatch.setenv(name, value)
     given = variables()
-    assert given["no_proxy"] == expected_lower + "localhost,127.0.0.1,::1"
-    assert given["NO_PROXY"] == expected_upper + "localhost,127.0.0.1,::1"
+    for name, value in zip(names, expected, strict=True):
+        assert given[name] == f"{value}localhost,127.0.0.1,::1"
 
 
 def test_programs_of_this_python_are_found_first() -> None:

@@ -87,10 +87,8 @@ def test_any_other_module(folder: Path, name: str) -> None:
     [
         ("urllib2", [" urllib.request.", "not install a package"], True),
         ("email.MIMEText", [" email.mime.text.", "not install a package"], True),
-        ("sets", [f"{HERE} has no", "not install a package"], True),
         ("imp", [" importlib.", "not install a package"], False),
         ("distutils", [f"{HERE} has no", "not install a package"], False),
-        ("webapp2", [], True),
         ("webapp2_extras.json", [], True),
         ("google.appengine.ext.webapp", [], True),
     ],
@@ -118,16 +116,11 @@ def test_a_module_that_python_3_lacks(
             "ImportError: cannot import name 'ndb' from 'google.cloud' (unknown)",
             "add google-cloud-ndb to ",
         ),
-        (missing("google.cloud.ndb"), "add google-cloud-ndb to "),
         # only the last error ended the app
         (missing("first") + missing("second"), " second "),
         ("/usr/bin/python3.13: No module named nowhere\n", " nowhere "),
         (
             "python: Error … (ModuleNotFoundError: No module named 'nowhere')",
-            " nowhere ",
-        ),
-        (
-            "ModuleNotFoundError: No module named 'nowhere'; it is not a package",
             " nowhere ",
         ),
     ],

@@ -49,7 +49,6 @@ env_variables:
 @pytest.mark.parametrize(
     ("app_yaml", "line", "reason"),
     [
-        ("runtime: python313\nhandlers:\n- url: [\n", 3, "url"),
         ("a\tb: {", 1, "not valid YAML"),
         ("runtime: python313\nhandlers: [\n", 3, "not valid YAML"),
         ("runtime: python313\nentrypiont: x\n", 2, "'entrypoint'"),
@@ -83,7 +82,6 @@ def test_a_mistake_is_named_with_its_line(
         ("service: one\n", ["runtime is missing", "runtime: python313"]),
         ("null\n", []),
         ("- a\n", []),
-        ("text\n", []),
         ("a: b\n---\n", []),
         (
             "runtime: python313\nlibraries: [{name: webapp2, version: latest}]\n",

@@ -76,13 +76,6 @@ class Port(ApiPort):
         await asyncio.to_thread(work)
         return response
 
-    async def ask_with_token(
-        self, service: str, method: str, message: Message
-    ) -> Message:
-        """Make a call with the token and no ticket; return the Response message."""
-        data = message.SerializeToString()
-        return await self.ask(service, method, data, ticket="", token=self.token)
-
 
 class Broken:
     """A stub that raises an error, or lacks one and leaves its answer empty."""
@@ -137,15 +130,6 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 # --- answers -------------------------------------------------------------------------
 
 
-async def test_a_call_of_the_sdk_is_answered(port: Port) -> None:
-    """The SDK's client stores a value and reads it back."""
-    message = memcache_service_pb2.MemcacheSetRequest()
-    message.item.add(key=b"key", value=b"value")
-    await port.call("memcache", "Set", message)
-    answer = await port.call("memcache", "Get", GET)
-    assert [item.value for item in answer.item] == [b"value"]
-
-
 async def test_every_method_is_answered(port: Port) -> None:
     """Each gets an answer or an error, also with its required fields all empty.
 
@@ -185,11 +169,10 @@ async def test_large_calls_pass(make_port: Callable[..., Any]) -> None:
     [
         (b"", CODES.PARSE_ERROR),
         (b"garbage", CODES.PARSE_ERROR),
-        (b"\x12\x05abc", CODES.PARSE_ERROR),
         (b"\xff" * 32 * MEBIBYTE, CODES.PARSE_ERROR),
         (b"\xff" * (32 * MEBIBYTE + 1), CODES.REQUEST_TOO_LARGE),
     ],
-    ids=["empty", "garbage", "truncated", "at the limit", "too large"],
+    ids=["empty", "garbage", "at the limit", "too large"],
 )
 async def test_what_is_no_call_is_refused(
     port: Port, body: bytes, code: int, caplog: pytest.LogCaptureFixture
@@ -202,7 +185,7 @@ async def test_what_is_no_call_is_refused(
     await port.call("memcache", "Get", GET)
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x05abc", b"garbage", b""])
+@pytest.mark.parametrize("data", [b"garbage", b""])
 async def test_a_request_that_is_no_message_is_refused(port: Port, data: bytes) -> None:
     """It never reaches the stub; missing fields are named."""
     answer = await port.ask("taskqueue", "Add", data)
@@ -250,8 +233,6 @@ async def test_a_broken_request_is_no_fault_of_the_server(
     [
         ("nosuch", "Get", "nosuch"),
         ("logservice", "Flush", "logservice"),
-        ("", "", ""),
-        ("memcache", "NoSuch", "NoSuch"),
         ("memcache", "get", "get"),
         ("memcache", "", ""),
         # This one is in the stub, and unpickles what it receives.
@@ -267,16 +248,28 @@ async def test_an_unknown_call_is_refused(
     assert repr(unknown) in answer.rpc_error.detail
 
 
-@pytest.mark.parametrize("ticket", [{}, {"request_id": ""}, {"request_id": "unknown"}])
-async def test_a_call_without_a_ticket_is_refused(
-    port: Port, ticket: dict[str, str]
+@pytest.mark.parametrize(
+    ("ticket", "token"),
+    [
+        ({}, None),
+        ({"request_id": ""}, None),
+        ({"request_id": "unknown"}, None),
+        ({}, ""),
+        ({}, "0" * 32),
+        ({}, "\xe9"),
+    ],
+)
+async def test_a_call_without_a_ticket_or_the_token_is_refused(
+    port: Port, ticket: dict[str, str], token: str | None
 ) -> None:
-    """Only a request that the app is handling may make calls."""
+    """Only a request that the app is handling may make calls, or the token's owner."""
     call = remote_api.Request(**ticket)
     call.MergeFrom(FLUSH)
-    answer = await port.post(call.SerializeToString())
+    answer = await port.post(call.SerializeToString(), token)
     assert answer.rpc_error.code == CODES.UNKNOWN
     assert "memcache.FlushAll" in answer.rpc_error.detail
+    if token is not None:
+        assert TOKEN_HEADER in answer.rpc_error.detail
 
 
 async def test_the_ticket_of_a_request_that_has_ended_is_refused(port: Port) -> None:
@@ -291,30 +284,26 @@ async def test_the_ticket_of_a_request_that_has_ended_is_refused(port: Port) -> 
 
 
 async def test_the_token_replaces_a_ticket(port: Port) -> None:
-    """The call is a request of its own, which ends with it and has the app's URL."""
+    """The call is a request of its own, which ends with it and has the app's URL.
+
+    So does its transaction, or others would wait for its locks.
+    """
+
+    async def ask(service: str, method: str, message: Message) -> Message:
+        data = message.SerializeToString()
+        return await port.ask(service, method, data, ticket="", token=port.token)
+
     login = user_service_pb2.CreateLoginURLRequest(destination_url="/x")
-    answer = await port.ask_with_token("user", "CreateLoginURL", login)
+    answer = await ask("user", "CreateLoginURL", login)
     found = user_service_pb2.CreateLoginURLResponse.FromString(answer.response)
     assert found.login_url.endswith(quote(f"http://{HOSTNAME}/x"))
     assert len(port.server.requests) == 1  # the one that the fixture began
 
-
-async def test_a_transaction_of_a_call_with_the_token_ends_with_it(port: Port) -> None:
-    """Otherwise it would stay open, and others would wait for its locks."""
     begin = datastore_pb.BeginTransactionRequest(app=APP_ID)
-    answer = await port.ask_with_token("datastore_v3", "BeginTransaction", begin)
+    answer = await ask("datastore_v3", "BeginTransaction", begin)
     transaction = datastore_pb.Transaction.FromString(answer.response)
-    answer = await port.ask_with_token("datastore_v3", "Rollback", transaction)
+    answer = await ask("datastore_v3", "Rollback", transaction)
     assert answer.application_error.code == BAD_REQUEST
-
-
-@pytest.mark.parametrize("token", ["", "0" * 32, "\xe9"])
-async def test_a_wrong_token_is_refused(port: Port, token: str) -> None:
-    """The answer names the header."""
-    data = GET.SerializeToString()
-    answer = await port.ask("memcache", "Get", data, ticket="", token=token)
-    assert "memcache.Get" in answer.rpc_error.detail
-    assert TOKEN_HEADER in answer.rpc_error.detail
 
 
 # --- app_engine_apis -----------------------------------------------------------------
@@ -391,7 +380,6 @@ async def test_an_application_error_keeps_its_code(
     ("fault", "has_traceback"),
     [
         (RuntimeError("a bug, 100% sure"), True),
-        (KeyError("x"), True),
         (ValueError(), True),
         (StorageError("the disk is full"), False),
     ],
@@ -431,11 +419,9 @@ async def test_an_answer_that_lacks_a_field_is_never_an_empty_success(
     ("method", "path", "host", "status"),
     [
         ("GET", "/rpc_http", None, 405),
-        ("PUT", "/rpc_http", None, 405),
         ("HEAD", "/rpc_http", None, 405),
         ("POST", "/", None, 404),
         ("POST", "/rpc_http/", None, 404),
-        ("POST", "/RPC_HTTP", None, 404),
         # A web page can give its own name this address (DNS rebinding).
         ("POST", "/rpc_http", "elsewhere.test", 421),
     ],

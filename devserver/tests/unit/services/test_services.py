@@ -2,41 +2,35 @@
 
 import asyncio
 import io
-import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import google.auth
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import RawTestServer
 from google.appengine.api import (
     apiproxy_stub_map,
     mail_service_pb2,
-    urlfetch_service_pb2,
 )
 from google.appengine.api.app_identity import app_identity_service_pb2
 from google.appengine.api.blobstore import blobstore_service_pb2
 from google.appengine.api.images import images_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.modules import modules_service_pb2
-from google.appengine.api.search import search_service_pb2
 from google.appengine.api.system import system_service_pb2
-from google.appengine.datastore import document_pb2
 from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
-from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.services import rpc_table
 from tests.helpers.calls import (
     HOSTNAME,
     AppRequest,
     Server,
     app_config,
+    code_of,
     filled,
     reference,
 )
@@ -58,13 +52,6 @@ NOT_IN_THE_TABLE = {
     "urlfetch": "SetHttpProxy",
     "user": "SetOAuthUser",
 }
-
-
-async def code_of(work: Awaitable[Any]) -> int:
-    """Return the code of the ApplicationError that `work` raises."""
-    with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        await work
-    return error.value.application_error
 
 
 # --- all services --------------------------------------------------------------------
@@ -122,61 +109,27 @@ async def test_a_stub_with_state_is_called_in_the_loop_alone(
 
 
 async def test_clear_forgets_what_every_service_keeps(server: Server) -> None:
-    """Entities, tasks and their names, cached values, documents and blobs are gone."""
+    """Entities, tasks and their names are gone, and other services start anew."""
     api, key = server.request(), reference("Counter", "x")
-
-    async def kept() -> object:
-        tasks, value = await api.tasks(), await cached(api, b"key")
-        documents, content = await search(api, "words"), await blob(api, "blob")
-        return await api.get(key), len(tasks), value, documents, content
-
     await api.put(key, 1)
     await api.add("a")
-    await cache(api, b"key", b"value")
-    await index(api, "1", "some words")
-    server.services.stub("blobstore").CreateBlob("blob", b"content")
-    assert await kept() == (1, 1, b"value", ["1"], b"content")
-    server.services.clear()
-    assert await kept() == (None, 0, None, [], None)
-    await api.add("a")
-
-
-async def index(api: AppRequest, name: str, text: str) -> None:
-    """Put a document into the index `notes`."""
-    message = search_service_pb2.IndexDocumentRequest()
-    message.params.index_spec.name = "notes"
-    field = message.params.document.add(id=name).field.add(name="text")
-    field.value.type = document_pb2.FieldValue.TEXT
-    field.value.string_value = text
-    await api.call("search", "IndexDocument", message)
-
-
-async def search(api: AppRequest, query: str) -> list[str]:
-    """Return the names of the documents in `notes` that a query finds."""
-    message = search_service_pb2.SearchRequest()
-    message.params.index_spec.name = "notes"
-    message.params.query = query
-    answer = await api.call("search", "Search", message)
-    return sorted(result.document.id for result in answer.result)
-
-
-async def blob(api: AppRequest, key: str) -> bytes | None:
-    """Fetch a blob."""
-    message = blobstore_service_pb2.FetchDataRequest(
-        blob_key=key, start_index=0, end_index=100
+    others = rpc_table.services().keys() - {"datastore_v3", "taskqueue"}
+    stubs = {service: server.services.stub(service) for service in others}
+    stubs["blobstore"].CreateBlob("blob", b"content")
+    fetch = blobstore_service_pb2.FetchDataRequest(
+        blob_key="blob", start_index=0, end_index=100
     )
-    try:
-        return (await api.call("blobstore", "FetchData", message)).data
-    except apiproxy_errors.ApplicationError:
-        return None
+    answer = await api.call("blobstore", "FetchData", fetch)
+    assert answer.data == b"content"
 
+    server.services.clear()
 
-async def test_the_queues_of_a_changed_configuration_are_used(server: Server) -> None:
-    """A task can be added to a new queue."""
-    server.services.apply(app_config(QueueConfig("new")))
-    api = server.request()
-    await api.add("a", queue="new")
-    assert len(await api.tasks("new")) == 1
+    assert await api.get(key) is None
+    assert await api.tasks() == []
+    assert not [name for name in others if server.services.stub(name) is stubs[name]]
+    not_found = blobstore_service_pb2.BlobstoreServiceError.BLOB_NOT_FOUND
+    assert await code_of(api.call("blobstore", "FetchData", fetch)) == not_found
+    await api.add("a")
 
 
 # --- memcache ------------------------------------------------------------------------
@@ -212,63 +165,14 @@ async def test_memcache_expires_by_the_clock(
     assert await cached(api, b"b") == b"2"
 
 
-# --- urlfetch ------------------------------------------------------------------------
-
-
-async def fetch(api: AppRequest, url: str) -> Any:
-    """Fetch a URL."""
-    get = urlfetch_service_pb2.URLFetchRequest.GET
-    message = urlfetch_service_pb2.URLFetchRequest(Method=get, Url=url, Deadline=10.0)
-    return await api.call("urlfetch", "Fetch", message)
-
-
-async def test_an_app_can_fetch_its_own_urls(api: AppRequest) -> None:
-    """This very loop serves them, and answers every other call meanwhile."""
-    gate, arrived = asyncio.Event(), asyncio.Semaphore(0)
-
-    async def wait(request: web.BaseRequest) -> web.Response:
-        arrived.release()
-        await gate.wait()
-        return web.Response(status=201, text=f"hello {request.path}")
-
-    async with RawTestServer(wait) as front, asyncio.timeout(20):
-        url = str(front.make_url("/own"))
-        fetches = [asyncio.create_task(fetch(api, url)) for _ in range(3)]
-        try:
-            for _ in fetches:
-                await arrived.acquire()
-            await api.increment(reference("Counter", "x"))
-            await cache(api, b"a", b"1")
-            assert not any(task.done() for task in fetches)
-        finally:
-            gate.set()
-        answers = await asyncio.gather(*fetches)
-    assert [(a.StatusCode, a.Content) for a in answers] == [(201, b"hello /own")] * 3
-
-
-async def test_a_fetch_that_fails_says_so(api: AppRequest) -> None:
-    """The service's error reaches the caller."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    failed = urlfetch_service_pb2.URLFetchServiceError.FETCH_ERROR
-    assert await code_of(fetch(api, f"http://127.0.0.1:{port}/")) == failed
-
-
 # --- images and blobs ----------------------------------------------------------------
 
 
-def png(width: int, height: int) -> bytes:
-    """Make a picture."""
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "red").save(file, "PNG")
-    return file.getvalue()
-
-
-async def resized(api: AppRequest, width: int, **image: Any) -> tuple[int, int]:
-    """Resize a picture, and return the size of what comes back."""
+async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
+    """Resize a picture to a width of 10, and return the size of what comes back."""
     message = images_service_pb2.ImagesTransformRequest(
         image=images_service_pb2.ImageData(**image),
-        transform=[images_service_pb2.Transform(width=width)],
+        transform=[images_service_pb2.Transform(width=10)],
         output=images_service_pb2.OutputSettings(),
     )
     answer = await api.call("images", "Transform", message)
@@ -277,20 +181,18 @@ async def resized(api: AppRequest, width: int, **image: Any) -> tuple[int, int]:
         return picture.size
 
 
-async def test_a_picture_is_transformed(api: AppRequest) -> None:
-    """What is no picture is refused."""
-    assert await resized(api, 10, content=png(40, 20)) == (10, 5)
+async def test_a_picture_is_transformed(server: Server) -> None:
+    """It may be in the blobstore, which the thread asks in the loop."""
+    api, file = server.request(), io.BytesIO()
+    Image.new("RGB", (40, 20), "red").save(file, "PNG")
+    picture = file.getvalue()
+    assert await resized(api, content=picture) == (10, 5)
     bad = images_service_pb2.ImagesServiceError.BAD_IMAGE_DATA
-    assert await code_of(resized(api, 10, content=b"no picture")) == bad
-
-
-async def test_a_picture_from_the_blobstore_is_transformed(server: Server) -> None:
-    """The thread asks the datastore and the blobstore, which run in the loop."""
-    server.services.stub("blobstore").CreateBlob("picture", png(40, 20))
-    api = server.request()
+    assert await code_of(resized(api, content=b"no picture")) == bad
+    server.services.stub("blobstore").CreateBlob("picture", picture)
     async with asyncio.timeout(30):
         sizes = await asyncio.gather(
-            *(resized(api, 10, content=b"", blob_key="picture") for _ in range(8))
+            *(resized(api, content=b"", blob_key="picture") for _ in range(8))
         )
     assert sizes == [(10, 5)] * 8
 
