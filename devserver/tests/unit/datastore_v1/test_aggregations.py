@@ -134,18 +134,7 @@ KEYS_ONLY = {"projection": [{"property": {"name": "__key__"}}]}
         ([total("n")], KEYS_ONLY),
         ([COUNT], {"kind": [{"name": ""}]}),
     ],
-    ids=[
-        "none",
-        "no-operator",
-        "six",
-        "same-alias",
-        "reserved-alias",
-        "negative-limit",
-        "sum-of-keys",
-        "sum-of-nothing",
-        "keys-only",
-        "empty-kind",
-    ],
+    ids=repr,
 )
 def test_an_invalid_aggregation_is_refused(
     raw: RawClient, running: RunningDatastore, aggregations: Any, nested: Any
