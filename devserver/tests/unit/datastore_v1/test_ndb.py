@@ -1,4 +1,4 @@
-"""Cloud NDB on the dev server's datastore: batches, namespaces, large and deep data."""
+"""Cloud NDB on the dev server's datastore: namespaces, large and deep data."""
 
 # the models of a library without types
 # mypy: disallow-subclassing-any=False, disallow-untyped-decorators=False
@@ -18,14 +18,6 @@ class Thing(ndb.Model):
 
     n = ndb.IntegerProperty()
     data = ndb.BlobProperty()
-
-
-def test_many_entities_go_in_one_call(context: Any) -> None:
-    """put_multi, get_multi and delete_multi take more than Cloud NDB's batch size."""
-    keys = ndb.put_multi([Thing(n=n) for n in range(1100)])
-    assert [thing.n for thing in ndb.get_multi(keys)] == list(range(1100))
-    ndb.delete_multi(keys[:-1])
-    assert ndb.get_multi(keys[-2:]) == [None, keys[-1].get()]
 
 
 def test_namespaces_and_databases_are_apart(

@@ -324,37 +324,6 @@ def test_distinct(items: list[Item]) -> None:
     assert (numbers(page), more) == ([9], False)
 
 
-@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "embedded"])
-def test_structured_properties_are_searched(client: ndb.Client, legacy: bool) -> None:
-    """A query may filter by one part or several parts, and project, in either form."""
-
-    class Part(ndb.Model):
-        one = ndb.StringProperty()
-        two = ndb.StringProperty()
-
-    class Whole(ndb.Model):
-        n = ndb.IntegerProperty()
-        part = ndb.StructuredProperty(Part)
-        parts = ndb.StructuredProperty(Part, repeated=True)
-
-    def part(pair: str) -> Part:
-        return Part(one=pair[0], two=pair[1])
-
-    with client.context(cache_policy=False, legacy_data=legacy):
-        for n, pairs in enumerate(("ab cd", "ad cb", "xy")):
-            parts = [part(pair) for pair in pairs.split()]
-            Whole(id=n + 1, n=n, part=parts[0], parts=parts).put()
-        assert numbers(Whole.query(Whole.part.one == "a")) == [0, 1]
-        assert numbers(Whole.query(Whole.part == part("ad"))) == [1]
-        assert numbers(Whole.query(Whole.parts.one == "c")) == [0, 1]
-        assert numbers(Whole.query(Whole.parts == part("cb"))) == [1]
-        assert numbers(Whole.query(Whole.parts.one == "a", Whole.n > 0)) == [1]
-        assert numbers(Whole.query().order(-Whole.part.two)) == [2, 1, 0]
-        found = Whole.query(Whole.n == 0).fetch(projection=["part.one", "parts.two"])
-        projected = sorted((item.part.one, item.parts[0].two) for item in found)
-        assert projected == [("a", "b"), ("a", "d")]
-
-
 # --- pages and cursors ---------------------------------------------------------------
 
 SIZES = {"small": 100, "large": 1510}
