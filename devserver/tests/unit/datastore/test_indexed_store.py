@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
+from google.appengine.api.datastore_types import Key
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 from google.appengine.runtime import apiproxy_errors
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from gae_devserver.datastore.stub import Datastore
 from tests.helpers.calls import APP_ID, CONCURRENT_TRANSACTION, Message, reference
-from tests.helpers.entities import entity_of, set_value, values
+from tests.helpers.entities import entity_of, value_of, values
 
 KIND = "Thing"
 NAMES = ("a", "b", "c")
@@ -92,8 +93,9 @@ def queries(draw: st.DrawFn) -> Message:
 
     def add(name: str, operator: int) -> None:
         wanted = query.filter.add(op=operator).property.add(name=name, multiple=False)
-        value = ("key", *draw(keys)) if name == "__key__" else draw(values)
-        set_value(value, wanted.value)
+        own = keys.map(lambda path: Key.from_path(*path, _app=APP_ID))
+        value = draw(own if name == "__key__" else values)
+        wanted.value.CopyFrom(value_of(value))
 
     for name in draw(st.lists(st.sampled_from(NAMES), max_size=2)):
         add(name, EQUAL)

@@ -10,9 +10,11 @@ from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.datastore.stub import Datastore
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, StorageError
 from gae_devserver.tasks.runner import TaskRunner
 from tests.helpers.calls import (
+    APP_ID,
     BAD_REQUEST,
     PULL,
     TASK_ERRORS,
@@ -21,6 +23,7 @@ from tests.helpers.calls import (
     reference,
 )
 from tests.helpers.clock import StoppedClock
+from tests.helpers.entities import entity_of
 from tests.helpers.recording_app import App
 from tests.helpers.waiting import until
 from tests.unit.storage.conftest import Starts
@@ -69,6 +72,20 @@ async def test_entities_come_back(start: Starts, explicit_first: bool) -> None:
     assert [await api.get(key) for key in (*deleted, *changed)] == [None, None, 2, 2]
     await api.increment(apart)
     assert await api.get(apart) == 5
+
+
+async def test_a_named_database_comes_back(start: Starts) -> None:
+    """Its entities are there again, apart from those of the default database."""
+    start()
+    store = Datastore(APP_ID, start.storage, "other")
+    store.write([entity_of(KEY, count=[7])], [])
+    start.storage.flush()
+
+    api = start().request()
+    row = Datastore(APP_ID, start.storage, "other").row("", ("Counter", 1, "x"))
+    assert row
+    assert row.values("count") == [(1, 7)]
+    assert await api.get(KEY) is None
 
 
 async def test_ids_are_never_allocated_again(start: Starts) -> None:
