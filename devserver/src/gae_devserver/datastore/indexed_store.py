@@ -5,6 +5,7 @@ that the indexes find.
 """
 
 import weakref
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -79,7 +80,7 @@ class Snapshot:
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities at that time."""
-        seen = dict.fromkeys((*self._store.all_kinds(), *self._before))
+        seen = dict.fromkeys((*self._store.kinds(), *self._before))
         return (kind for kind in seen if self.kind(kind).rows)
 
     def row(self, namespace: str, path: Path) -> Row | None:
@@ -93,8 +94,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
         """Make the stub; `sort_limit` is that of its indexes."""
-        self.sort_limit = sort_limit
-        self._kinds: dict[Kind, KindIndex] = {}
+        self._kinds: dict[Kind, KindIndex] = defaultdict(lambda: KindIndex(sort_limit))
         self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
         self.changes = 0
         """Goes up with each change of any entity."""
@@ -102,14 +102,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
-        index = self._kinds.get(kind)
-        if index is None:
-            index = self._kinds[kind] = KindIndex(self.sort_limit)
-        return index
-
-    def all_kinds(self) -> list[Kind]:
-        """Return each kind that has or had entities."""
-        return list(self._kinds)
+        return self._kinds[kind]
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that has entities."""
