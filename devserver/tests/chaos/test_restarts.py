@@ -154,28 +154,24 @@ def test_tasks_wait_while_the_app_restarts(start: Start) -> None:
     assert app.attempts("waits") == ["0", "0", "0"]
 
 
-def test_a_task_whose_connection_breaks_is_retried(start: Start) -> None:
-    """If the app dies while a task runs, this counts as an attempt."""
-    app = start()
-    app.defer("hold", "broken")
-    wait_until(lambda: app.attempts("broken"), "the task has begun")
-    app.kill_app()
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [((), r"\d+ ms"), (("--task-deadline", "0.5"), r"0\.5 s .*")],
+    ids=["killed", "deadline"],
+)
+def test_a_task_that_is_cut_off_is_retried(
+    start: Start, options: tuple[str, ...], cause: str
+) -> None:
+    """If the app dies or takes too long while a task runs, this is an attempt."""
+    app = start(*options)
+    app.defer("hold", "cut")
+    wait_until(lambda: app.attempts("cut"), "the task has begun")
+    if not options:
+        app.kill_app()
 
-    app.wait_for_log(r"task \d+ .* \d+ ms; next attempt in 0\.1 s")
-    wait_until(lambda: len(app.attempts("broken")) >= 2, "the retry")
+    app.wait_for_log(rf"task \d+ .* {cause}; next attempt in 0\.1 s")
+    wait_until(lambda: len(app.attempts("cut")) >= 2, "the retry")
     app.release()
     wait_until(lambda: not app.tasks(), "the task has run")
-    # a retry that reaches the dying app counts as another attempt
-    assert app.attempts("broken")[:2] == ["0", "1"]
-
-
-def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
-    """A task that takes longer than --task-deadline is canceled and retried."""
-    app = start("--task-deadline", "0.5")
-    app.defer("hold", "slow")
-
-    app.wait_for_log(r"task \d+ .* 0\.5 s .*; next attempt in 0\.1 s")
-    wait_until(lambda: len(app.attempts("slow")) >= 2, "the retry")
-    app.release()
-    wait_until(lambda: not app.tasks(), "the task has run")
-    assert app.attempts("slow")[:2] == ["0", "1"]
+    # A retry that reaches the dying app counts as another attempt.
+    assert app.attempts("cut")[:2] == ["0", "1"]

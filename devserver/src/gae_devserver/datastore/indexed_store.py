@@ -18,9 +18,8 @@ from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, v
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
-    Order,
-    Position,
     complete_orders,
+    cursor_position,
 )
 from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
 
@@ -238,7 +237,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             (order.property, order.direction == _DESCENDING) for order in orders
         ]
         complete = complete_orders(explicit, [conjunction], ())
-        start = _start(query, complete)
+        start = cursor_position(query.compiled_cursor.postfix_position, complete)
         found = index_scan.find(
             self.kind((query.name_space, query.kind)),
             IndexQuery([conjunction], complete),
@@ -256,13 +255,3 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         if every or not query.HasField("limit"):
             return found
         return islice(found, query.offset + query.limit + (start is not None))
-
-
-def _start(query: Any, orders: tuple[Order, ...]) -> Position | None:
-    """Return the position of the start cursor, or None if it has none for an order."""
-    cursor = query.compiled_cursor.postfix_position
-    values = {item.property_name: value_key(item.value) for item in cursor.index_value}
-    values[KEY_PROPERTY] = path_of(cursor.key.path.element)
-    if not cursor.HasField("key") or values.keys() != {name for name, _ in orders}:
-        return None
-    return tuple(values[name] for name, _ in orders)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.datastore.stub import Datastore
-from tests.helpers.calls import APP_ID, CONCURRENT_TRANSACTION, Message, reference
+from tests.helpers.calls import APP_ID, Message, reference
 from tests.helpers.entities import entity_of, value_of, values
 
 KIND = "Thing"
@@ -181,24 +181,3 @@ def test_a_snapshot_keeps_what_later_changes_replace() -> None:
     assert list(snapshot.kinds()) == [("", KIND)]
     assert list(store.kinds()) == [("", KIND), ("", "New")]
     assert snapshot.row("", ("New", 0, 1)) is None
-
-
-def test_a_write_outside_of_the_stub_makes_its_transactions_fail() -> None:
-    """A transaction of the stub that read the group before a write fails."""
-    store = Datastore(APP_ID)
-    put(store, thing(1, a=[1]))
-    key = reference(KIND, 1)
-    begin = datastore_pb.BeginTransactionRequest(app=APP_ID)
-    transaction = call(store, "BeginTransaction", begin, datastore_pb.Transaction())
-    get = datastore_pb.GetRequest(key=[key], transaction=transaction)
-    call(store, "Get", get, datastore_pb.GetResponse())
-    before = store.group_changes(key)
-    store.write([], [key])
-    assert store.group_changes(key) == before + 1
-    store.write([thing(1, a=[2])], [])
-    assert store.group_changes(key) == before + 2
-    late = datastore_pb.PutRequest(transaction=transaction, entity=[thing(1, a=[3])])
-    call(store, "Put", late, datastore_pb.PutResponse())
-    with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        call(store, "Commit", transaction, datastore_pb.CommitResponse())
-    assert error.value.application_error == CONCURRENT_TRANSACTION

@@ -7,9 +7,7 @@ import pytest
 
 from tests.helpers.datastore_v1 import (
     EQUAL,
-    GREATER,
     IN,
-    LESS,
     NOT_EQUAL,
     OR,
     RawClient,
@@ -108,13 +106,6 @@ def test_sums_and_averages_are_over_numbers(
     assert found == {"sum": the_sum, "average": the_average}
     kind = type(found["sum"])
     assert kind is type(the_sum)
-
-
-def test_a_filter_selects_what_is_added(raw: RawClient) -> None:
-    """A sum is over the results of the query."""
-    raw.upsert(*(entity(key("A", number), n=number) for number in range(1, 8)))
-    between = combine(1, where("n", GREATER, 2), where("n", LESS, 5))
-    assert aggregate(raw, total("n"), filter=between) == {"property_1": 7}
 
 
 KEYS_ONLY = {"projection": [{"property": {"name": "__key__"}}]}

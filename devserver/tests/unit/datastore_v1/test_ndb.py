@@ -7,7 +7,6 @@
 import os
 from typing import Any
 
-import pytest
 from google.cloud import ndb
 
 from tests.helpers.running_datastore import RunningDatastore
@@ -54,38 +53,3 @@ def test_a_big_answer_and_a_big_request_get_through(context: Any) -> None:
     ndb.put_multi(things)
     assert ndb.get_multi([thing.key for thing in things]) == things
     assert sorted(Thing.query(), key=lambda thing: thing.key.id()) == things
-
-
-@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "embedded"])
-def test_deep_structures(client: ndb.Client, legacy: bool) -> None:
-    """Structured properties may nest, and repeat on one level."""
-
-    class Inner(ndb.Model):
-        n = ndb.IntegerProperty()
-        data = ndb.JsonProperty(compressed=True)
-
-    class Middle(ndb.Model):
-        inner = ndb.StructuredProperty(Inner)
-        name = ndb.StringProperty()
-
-    class Outer(ndb.Model):
-        middle = ndb.StructuredProperty(Middle)
-        middles = ndb.StructuredProperty(Middle, repeated=True)
-        local = ndb.LocalStructuredProperty(Middle, repeated=True)
-
-    def middle(n: int) -> Middle:
-        return Middle(name=f"m{n}", inner=Inner(n=n))
-
-    def count(name: str, n: int) -> int:
-        # Cloud NDB cannot evaluate `Outer.middle.inner.n == 1` on this Python.
-        return Outer.query(ndb.FilterNode(name, "=", n)).count()
-
-    with client.context(cache_policy=False, legacy_data=legacy):
-        outer = Outer(
-            middle=Middle(inner=Inner(n=1, data={"a": 1}), name="x"),
-            middles=[middle(2), middle(3)],
-            local=[middle(4), middle(5)],
-        )
-        assert outer.put().get().to_dict() == outer.to_dict()
-        assert [count("middle.inner.n", n) for n in (1, 3)] == [1, 0]
-        assert [count("middles.inner.n", n) for n in (1, 3)] == [0, 1]

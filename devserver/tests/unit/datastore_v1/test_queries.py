@@ -226,6 +226,18 @@ def test_what_is_not_indexed_is_not_found(context: Any) -> None:
     assert Note.query(Note.name == "x").order(Note.name).count() == 1
 
 
+def test_parts_of_embedded_entities_are_found(raw: RawClient) -> None:
+    """A filter or order names a part of any depth, unless the whole is not indexed."""
+    small, large = (entity(None, inner=entity(None, n=n)) for n in (1, 5))
+    raw.upsert(
+        entity(key("A", 1), part=large),
+        entity(key("A", 2), part=[small, large]),
+        entity(key("A", 3), part=value(large, exclude_from_indexes=True)),
+    )
+    assert ids(raw.run("A", filter=where("part.inner.n", EQUAL, 5))) == [1, 2]
+    assert ids(raw.run("A", order=("part.inner.n",))) == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
