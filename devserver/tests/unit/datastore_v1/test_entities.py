@@ -1,6 +1,7 @@
 """Lookup, Commit, AllocateIds and ReserveIds as bare requests: values, keys, ids."""
 
 import time
+from itertools import product
 from typing import Any
 
 import grpc
@@ -401,6 +402,24 @@ def test_a_key_without_partition_is_of_the_request(raw: RawClient) -> None:
     """A key that names no project is in the project of the request."""
     raw.upsert(entity({"path": [{"kind": "A", "id": 1}]}, n=1))
     assert stored(raw, "A", 1)["n"].integer_value == 1
+
+
+def test_namespaces_and_databases_are_apart(raw: RawClient) -> None:
+    """The same path is another entity in another namespace or database."""
+    places = list(product(("", "second"), ("", "other")))
+    entities = [
+        entity(key("A", 1, database=database, namespace=namespace), n=n)
+        for n, (database, namespace) in enumerate(places)
+    ]
+    for (database, _), own in zip(places, entities, strict=True):
+        raw.upsert(own, database_id=database)
+    for (database, namespace), own in zip(places, entities, strict=True):
+        looked_up = raw.call("Lookup", database_id=database, keys=[own.key]).found
+        fields = query_fields("A", namespace)
+        fields["partition_id"]["database_id"] = database
+        batch = raw.call("RunQuery", database_id=database, **fields).batch
+        for found in (looked_up, batch.entity_results):
+            assert [result.entity for result in found] == [own]
 
 
 def test_a_key_of_another_database_is_refused(raw: RawClient) -> None:

@@ -4,8 +4,7 @@
 # mypy: disallow-subclassing-any=False, disallow-untyped-decorators=False
 
 import datetime
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +15,6 @@ from google.appengine.ext import ndb as bundled
 from google.appengine.ext.ndb import polymodel
 from google.cloud import ndb as cloud
 
-from gae_devserver.datastore_v1.limits import Limits
 from tests.helpers.calls import APP_ID, PROJECT
 from tests.helpers.running_datastore import IMPATIENT, RunningDatastore
 
@@ -36,14 +34,9 @@ def _both(
         client.context(cache_policy=False, legacy_data=legacy),
         running.bundled(),
     ):
-        without_caches()
+        bundled.get_context().set_cache_policy(False)
+        bundled.get_context().set_memcache_policy(False)
         yield
-
-
-def without_caches() -> None:
-    """Turn off the caches of the bundled library in this thread."""
-    bundled.get_context().set_cache_policy(False)
-    bundled.get_context().set_memcache_policy(False)
 
 
 RED, BLUE = ("color", "red", 1, "n" * 2000), ("color", "blue", None, None)
@@ -398,25 +391,3 @@ def test_a_conflict_between_the_libraries_is_tried_again(
 
     writer.transaction(conflict)
     assert (len(runs), MODELS[reader]["Counter"].get_by_id("x").count) == (2, 101)
-
-
-@pytest.mark.parametrize("running", [Limits(patience=10)], ids=[""], indirect=True)
-def test_no_update_is_lost_between_the_libraries(client: cloud.Client) -> None:
-    """Threads of both libraries add to one counter: each waits, or is run again."""
-    MODELS[cloud]["Counter"](id="x").put()
-
-    def with_cloud() -> None:
-        with client.context(cache_policy=False):
-            for _ in range(10):
-                cloud.transaction(lambda: increment(cloud), retries=20)
-
-    def with_bundled() -> None:
-        without_caches()
-        for _ in range(10):
-            bundled.transaction(lambda: increment(bundled), retries=20)
-
-    work: list[Callable[[], None]] = [with_cloud, with_bundled] * 2
-    with ThreadPoolExecutor(4) as executor:
-        for done in [executor.submit(one) for one in work]:
-            done.result(60)
-    assert MODELS[bundled]["Counter"].get_by_id("x").count == 40
