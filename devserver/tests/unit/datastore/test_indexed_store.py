@@ -168,16 +168,17 @@ def test_the_stub_reads_only_what_an_index_finds(
 def test_a_snapshot_keeps_what_later_changes_replace() -> None:
     """What is put, changed or deleted after a snapshot does not show in it."""
     store = Datastore(APP_ID)
-    put(store, thing(1, a=[1]), thing(2, a=[1]))
+    put(store, thing(1, a=[1]), thing(2, a=[1]), entity_of(reference("Old", 1)))
     snapshot = store.snapshot()
     put(store, thing(1, a=[2]), thing(3, a=[1]), entity_of(reference("New", 1)))
     rows = [snapshot.row("", (KIND, 0, number)) for number in (1, 2, 3)]
     assert [row and row.values("a") for row in rows] == [[(1, 1)], [(1, 1)], None]
     index = snapshot.kind(("", KIND))
     delete(store, KIND, 2)
+    delete(store, "Old", 1)
     assert snapshot.kind(("", KIND)) is index, "all its queries share one index"
     assert sorted(index.rows) == [(KIND, 0, 1), (KIND, 0, 2)]
     assert [path for _, path in index.entries("a")] == sorted(index.rows)
-    assert list(snapshot.kinds()) == [("", KIND)]
+    assert list(snapshot.kinds()) == [("", KIND), ("", "Old")]
     assert list(store.kinds()) == [("", KIND), ("", "New")]
     assert snapshot.row("", ("New", 0, 1)) is None

@@ -5,7 +5,7 @@
 
 import datetime
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from google.appengine.api import users
@@ -43,57 +43,51 @@ RED, BLUE = ("color", "red", 1, "n" * 2000), ("color", "blue", None, None)
 BLANK = ("color", None, None, None)
 
 
-class Case(NamedTuple):
-    """A property, and values that it must keep."""
+class Case:
+    """A property with options, and values that it must keep."""
 
-    kind: str
-    values: list[Any]
-    options: dict[str, Any]
-
-
-def case(kind: str, values: list[Any], **options: Any) -> Case:
-    """Return a case of a property with options."""
-    return Case(kind, values, options)
+    def __init__(self, kind: str, values: list[Any], **options: Any) -> None:
+        self.kind, self.values, self.options = kind, values, options
 
 
 SEARCHABLE = {
-    "integer": case("IntegerProperty", [0, -(2**63), 2**63 - 1]),
-    "floating": case("FloatProperty", [0.5, -1e300, float("inf")]),
-    "boolean": case("BooleanProperty", [True, False]),
-    "string": case("StringProperty", ["", "naïve ☃"]),
-    "blob_indexed": case("BlobProperty", [b"\xff\x00"], indexed=True),
-    "point": case("GeoPtProperty", [("point", 52.5, -13.25)]),
-    "key_property": case("KeyProperty", [("key", "A", 1, "B", "b")]),
-    "moment": case(
+    "integer": Case("IntegerProperty", [0, -(2**63), 2**63 - 1]),
+    "floating": Case("FloatProperty", [0.5, -1e300, float("inf")]),
+    "boolean": Case("BooleanProperty", [True, False]),
+    "string": Case("StringProperty", ["", "naïve ☃"]),
+    "blob_indexed": Case("BlobProperty", [b"\xff\x00"], indexed=True),
+    "point": Case("GeoPtProperty", [("point", 52.5, -13.25)]),
+    "key_property": Case("KeyProperty", [("key", "A", 1, "B", "b")]),
+    "moment": Case(
         "DateTimeProperty", [datetime.datetime(2020, 2, 29, 23, 59, 59, 999999)]
     ),
-    "day": case("DateProperty", [datetime.date(1969, 12, 31)]),
-    "time": case("TimeProperty", [datetime.time(23, 59, 59, 999999)]),
-    "generic": case("GenericProperty", [5, 1.5, True]),
-    "renamed": case("StringProperty", ["x"], name="other_name"),
+    "day": Case("DateProperty", [datetime.date(1969, 12, 31)]),
+    "time": Case("TimeProperty", [datetime.time(23, 59, 59, 999999)]),
+    "generic": Case("GenericProperty", [5, 1.5, True]),
+    "renamed": Case("StringProperty", ["x"], name="other_name"),
 }
 PROPERTIES = {
     **SEARCHABLE,
-    "text": case("TextProperty", ["long " * 1000]),
-    "text_zipped": case("TextProperty", ["long ☃" * 1000], compressed=True),
-    "blob": case("BlobProperty", [b"\xff" * 5000]),
-    "blob_zipped": case("BlobProperty", [b"long " * 1000], compressed=True),
-    "json": case("JsonProperty", [{"a": [1, 2, {"b": None}]}, "x" * 5000]),
-    "json_zipped": case("JsonProperty", [{"a": ["x" * 5000]}], compressed=True),
-    "pickled": case("PickleProperty", [{"a": (1, "x", None, {1, 2})}]),
-    "user": case("UserProperty", [("user", "a@example.com", "example.com")]),
-    "structured": case("StructuredProperty", [BLANK, RED]),
-    "local": case("LocalStructuredProperty", [RED]),
-    "local_zipped": case("LocalStructuredProperty", [RED], compressed=True),
-    "integers": case("IntegerProperty", [[], [3, 1, 2, 1]], repeated=True),
-    "strings": case("StringProperty", [["b", "", "a"]], repeated=True),
-    "keys": case("KeyProperty", [[("key", "A", 1), ("key", "B", "x")]], repeated=True),
-    "blobs_zipped": case(
+    "text": Case("TextProperty", ["long " * 1000]),
+    "text_zipped": Case("TextProperty", ["long ☃" * 1000], compressed=True),
+    "blob": Case("BlobProperty", [b"\xff" * 5000]),
+    "blob_zipped": Case("BlobProperty", [b"long " * 1000], compressed=True),
+    "json": Case("JsonProperty", [{"a": [1, 2, {"b": None}]}, "x" * 5000]),
+    "json_zipped": Case("JsonProperty", [{"a": ["x" * 5000]}], compressed=True),
+    "pickled": Case("PickleProperty", [{"a": (1, "x", None, {1, 2})}]),
+    "user": Case("UserProperty", [("user", "a@example.com", "example.com")]),
+    "structured": Case("StructuredProperty", [BLANK, RED]),
+    "local": Case("LocalStructuredProperty", [RED]),
+    "local_zipped": Case("LocalStructuredProperty", [RED], compressed=True),
+    "integers": Case("IntegerProperty", [[], [3, 1, 2, 1]], repeated=True),
+    "strings": Case("StringProperty", [["b", "", "a"]], repeated=True),
+    "keys": Case("KeyProperty", [[("key", "A", 1), ("key", "B", "x")]], repeated=True),
+    "blobs_zipped": Case(
         "BlobProperty", [[b"one" * 500, b"two"]], repeated=True, compressed=True
     ),
-    "structures": case("StructuredProperty", [[], [RED, BLUE]], repeated=True),
-    "locals": case("LocalStructuredProperty", [[], [RED, BLUE]], repeated=True),
-    "locals_zipped": case(
+    "structures": Case("StructuredProperty", [[], [RED, BLUE]], repeated=True),
+    "locals": Case("LocalStructuredProperty", [[], [RED, BLUE]], repeated=True),
+    "locals_zipped": Case(
         "LocalStructuredProperty", [[RED, BLUE]], repeated=True, compressed=True
     ),
 }
