@@ -1,12 +1,11 @@
 """The command reports a storage that it cannot use, and leaves it as it is."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from gae_devserver.storage.storage import FILE_NAME, Storage
 from gae_devserver.testing.processes import running
 from tests.helpers.app_folder import HELLO, make_app
+from tests.helpers.command import run
 
 # Writes its process id, so that a test can see whether it still runs.
 WRITES_ITS_PROCESS = """\
@@ -17,21 +16,7 @@ pathlib.Path("pid").write_text(str(os.getpid()))
 
 def refusal(app: Path, folder: Path, *options: str) -> str:
     """Return the last line with which a server does not start: exit status 2."""
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "gae_devserver",
-            str(app),
-            "--port=0",
-            f"--storage={folder}",
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run(app, "--port=0", f"--storage={folder}", *options)
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
