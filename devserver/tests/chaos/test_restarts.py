@@ -162,7 +162,7 @@ def test_tasks_wait_while_the_app_restarts(start: Start) -> None:
 def test_a_task_that_is_cut_off_is_retried(
     start: Start, options: tuple[str, ...], cause: str
 ) -> None:
-    """If the app dies or takes too long while a task runs, this is an attempt."""
+    """If the app dies or takes too long while a task runs, that is a failed attempt."""
     app = start(*options)
     app.defer("hold", "cut")
     wait_until(lambda: app.attempts("cut"), "the task has begun")
