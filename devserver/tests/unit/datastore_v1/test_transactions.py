@@ -318,7 +318,7 @@ def test_a_write_waits_for_the_one_that_has_read(
 
 @IMPATIENT
 @pytest.mark.parametrize("of", [A1, A2], ids=["entity", "missing-entity"])
-def test_a_transaction_does_not_wait_for_ever(raw: RawClient, of: Any) -> None:
+def test_a_transaction_does_not_wait_forever(raw: RawClient, of: Any) -> None:
     """It continues without the lock; its commit is aborted if another wrote first."""
     first, second = begin(raw), begin(raw)
     assert read(raw, first, of) == read(raw, second, of)
@@ -388,7 +388,7 @@ def test_a_deadlock_ends(
     assert (read(raw, first, A1), read(raw, second, A2)) == (1, 1)
     waiting = thread.submit(read, raw, first, A2)
     running.wait_for_waiter()
-    assert read(raw, second, A1) == 1  # at once, as it would wait for ever
+    assert read(raw, second, A1) == 1  # at once, as it would wait forever
     write(raw, second, 2, A1)
     with pytest.raises(grpc.RpcError) as error:
         waiting.result(20)
