@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ from gae_devserver.testing.processes import descendants
 from tests.helpers.app_folder import copy_app
 from tests.helpers.datastore_v1 import RawClient
 
-PARTITION = {"project_id": "sample-project"}
+NAMED = {"project_id": "sample-project", "database_id": "other"}
 
 
 class DeferringApp(DevServer):
@@ -88,32 +89,26 @@ def restart(start: Start, tmp_path: Path) -> Callable[[], DeferringApp]:
 
 def ask_datastore(app: DeferringApp, rpc: str, **fields: Any) -> Any:
     """Make one call as Cloud NDB does."""
-    client = RawClient(app.datastore_host)
-    try:
-        return client.call(rpc, **PARTITION, **fields)
-    finally:
-        client.close()
-
-
-def allocate(app: DeferringApp) -> set[int]:
-    """Let Cloud NDB's datastore choose five ids."""
-    keys = [{"partition_id": PARTITION, "path": [{"kind": "Kept"}]}] * 5
-    answer = ask_datastore(app, "AllocateIds", keys=keys)
-    return {key.path[0].id for key in answer.keys}
+    with closing(RawClient(app.datastore_host)) as client:
+        return client.call(rpc, **NAMED, **fields)
 
 
 def test_entities_of_cloud_ndb_survive(restart: Callable[[], DeferringApp]) -> None:
-    """After SIGKILL the entities are there, and no id is allocated twice."""
-    key = {"partition_id": PARTITION, "path": [{"kind": "Kept", "name": "a"}]}
+    """After SIGKILL a named database is there, and no id is allocated twice."""
+    key = {"partition_id": NAMED, "path": [{"kind": "Kept", "name": "a"}]}
     put = {"upsert": {"key": key, "properties": {"n": {"integer_value": 7}}}}
     ask_datastore(restart(), "Commit", mode=2, mutations=[put])
 
     app = restart()
     (found,) = ask_datastore(app, "Lookup", keys=[key]).found
     assert found.entity.properties["n"].integer_value == 7
-    ids = allocate(app)
+    keys = [{"partition_id": NAMED, "path": [{"kind": "Kept"}]}] * 5
+    allocated = [
+        *ask_datastore(app, "AllocateIds", keys=keys).keys,
+        *ask_datastore(restart(), "AllocateIds", keys=keys).keys,
+    ]
 
-    assert len(ids | allocate(restart())) == 10
+    assert len({key.path[0].id for key in allocated}) == 10
 
 
 def test_changes_by_the_state_api_survive(restart: Callable[[], DeferringApp]) -> None:
@@ -159,28 +154,24 @@ def test_tasks_wait_while_the_app_restarts(start: Start) -> None:
     assert app.attempts("waits") == ["0", "0", "0"]
 
 
-def test_a_task_whose_connection_breaks_is_retried(start: Start) -> None:
-    """If the app dies while a task runs, this counts as an attempt."""
-    app = start()
-    app.defer("hold", "broken")
-    wait_until(lambda: app.attempts("broken"), "the task has begun")
-    app.kill_app()
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [((), r"\d+ ms"), (("--task-deadline", "0.5"), r"0\.5 s .*")],
+    ids=["killed", "deadline"],
+)
+def test_a_task_that_is_cut_off_is_retried(
+    start: Start, options: tuple[str, ...], cause: str
+) -> None:
+    """If the app dies or takes too long while a task runs, that is a failed attempt."""
+    app = start(*options)
+    app.defer("hold", "cut")
+    wait_until(lambda: app.attempts("cut"), "the task has begun")
+    if not options:
+        app.kill_app()
 
-    app.wait_for_log(r"task \d+ .* \d+ ms; next attempt in 0\.1 s")
-    wait_until(lambda: len(app.attempts("broken")) >= 2, "the retry")
+    app.wait_for_log(rf"task \d+ .* {cause}; next attempt in 0\.1 s")
+    wait_until(lambda: len(app.attempts("cut")) >= 2, "the retry")
     app.release()
     wait_until(lambda: not app.tasks(), "the task has run")
-    # a retry that reaches the dying app counts as another attempt
-    assert app.attempts("broken")[:2] == ["0", "1"]
-
-
-def test_a_task_over_the_deadline_is_retried(start: Start) -> None:
-    """A task that takes longer than --task-deadline is canceled and retried."""
-    app = start("--task-deadline", "0.5")
-    app.defer("hold", "slow")
-
-    app.wait_for_log(r"task \d+ .* 0\.5 s .*; next attempt in 0\.1 s")
-    wait_until(lambda: len(app.attempts("slow")) >= 2, "the retry")
-    app.release()
-    wait_until(lambda: not app.tasks(), "the task has run")
-    assert app.attempts("slow")[:2] == ["0", "1"]
+    # A retry that reaches the dying app counts as another attempt.
+    assert app.attempts("cut")[:2] == ["0", "1"]

@@ -89,14 +89,9 @@ def query_fields(
 
 def key(*path: Any, namespace: str = "", database: str = "") -> Any:
     """Return a key, which is incomplete if its path ends with a kind."""
-    elements = []
-    for place in range(0, len(path), 2):
-        element = {"kind": path[place]}
-        if place + 1 < len(path):
-            identifier = path[place + 1]
-            field = "name" if isinstance(identifier, str) else "id"
-            element[field] = identifier
-        elements.append(element)
+    elements = [{"kind": kind} for kind in path[::2]]
+    for element, identifier in zip(elements, path[1::2], strict=False):
+        element["name" if isinstance(identifier, str) else "id"] = identifier
     partition = {
         "project_id": PROJECT,
         "namespace_id": namespace,
@@ -105,31 +100,27 @@ def key(*path: Any, namespace: str = "", database: str = "") -> Any:
     return entity_pb.Key(partition_id=partition, path=elements)
 
 
+FIELDS = {
+    bool: "boolean_value",
+    int: "integer_value",
+    float: "double_value",
+    str: "string_value",
+    bytes: "blob_value",
+    entity_pb.Key: "key_value",
+    entity_pb.Entity: "entity_value",
+}
+
+
 def value(content: Any, **fields: Any) -> Any:
     """Return a value of the type of `content`."""
-    match content:
-        case entity_pb.Value():
-            return content
-        case None:
-            return entity_pb.Value(null_value=0, **fields)
-        case bool():
-            return entity_pb.Value(boolean_value=content, **fields)
-        case int():
-            return entity_pb.Value(integer_value=content, **fields)
-        case float():
-            return entity_pb.Value(double_value=content, **fields)
-        case str():
-            return entity_pb.Value(string_value=content, **fields)
-        case bytes():
-            return entity_pb.Value(blob_value=content, **fields)
-        case entity_pb.Key():
-            return entity_pb.Value(key_value=content, **fields)
-        case entity_pb.Entity():
-            return entity_pb.Value(entity_value=content, **fields)
-        case list():
-            values = [value(item) for item in content]
-            return entity_pb.Value(array_value={"values": values}, **fields)
-    raise TypeError(content)
+    if isinstance(content, entity_pb.Value):
+        return content
+    if content is None:
+        return entity_pb.Value(null_value=0, **fields)
+    if isinstance(content, list):
+        values = [value(item) for item in content]
+        return entity_pb.Value(array_value={"values": values}, **fields)
+    return entity_pb.Value({FIELDS[type(content)]: content, **fields})
 
 
 def timestamp(seconds: int, nanos: int = 0, **fields: Any) -> Any:

@@ -1,6 +1,6 @@
 """Programs that use a storage until they are killed, for test_storage_kills.py.
 
-python -m tests.integration.storage_victims commit|open|busy FOLDER
+python -m tests.integration.storage_victims commit|open FOLDER
 """
 
 import asyncio
@@ -87,16 +87,6 @@ def commit(folder: Path, point: int) -> None:
 ENTITIES = ("old", "new", "other")
 
 
-async def stay_busy(folder: Path) -> None:
-    """Put entities and add tasks, and print each after its answer."""
-    api = Server(storage=Storage(folder, PROJECT)).request()
-    for number in itertools.count(1):
-        await api.put(reference("Counter", f"n{number}"), number)
-        print("entity", number, flush=True)
-        await api.add(f"task-{number}", due_in=1000)
-        print("task", number, flush=True)
-
-
 if __name__ == "__main__":
     where = Path(sys.argv[2])
     match sys.argv[1]:
@@ -104,5 +94,3 @@ if __name__ == "__main__":
             at_each_point(commit, where)
         case "open":
             at_each_point(begin, where)
-        case "busy":
-            asyncio.run(stay_busy(where))

@@ -1,6 +1,5 @@
 """A server that was killed at any point has stored all that it acknowledged."""
 
-import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -30,16 +29,11 @@ def reopen(sdk_state: None) -> Iterator[Callable[[Path], AppRequest]]:
         server.services.close()
 
 
-def victim(*arguments: object) -> list[str]:
-    """Return the command of a victim."""
-    module = "tests.integration.storage_victims"
-    return [sys.executable, "-m", module, *map(str, arguments)]
-
-
 def killed_at_each_point(what: str, folder: Path) -> list[Path]:
     """Kill a victim at one point after another; return the folders that it left."""
     folder.mkdir()
-    subprocess.run(victim(what, folder), cwd=FOLDER, check=True, timeout=120)
+    victim = [sys.executable, "-m", "tests.integration.storage_victims", what]
+    subprocess.run([*victim, str(folder)], cwd=FOLDER, check=True, timeout=120)
     *killed, survivor = sorted(folder.iterdir(), key=lambda path: int(path.name))
     assert survivor.exists()
     return killed
@@ -64,34 +58,6 @@ async def test_all_of_a_transaction_or_nothing(
         assert complete[-1] or not (folder / "answered").exists()
     assert len(complete) > 8
     assert complete == [False] * (len(complete) - 2) + [True] * 2
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(3))
-async def test_what_was_acknowledged_survives(
-    reopen: Callable[[Path], AppRequest], tmp_path: Path, seed: int
-) -> None:
-    """Killed at a random moment, the server has all that it acknowledged."""
-    folder = tmp_path / "storage"
-    busy = subprocess.Popen(  # noqa: ASYNC220 - the loop has nothing else to do
-        victim("busy", folder), cwd=FOLDER, stdout=subprocess.PIPE, text=True
-    )
-    assert busy.stdout is not None
-    said = [next(busy.stdout) for _ in range(random.Random(seed).randrange(1, 1500))]
-    busy.kill()
-    # A line that was cut off is no acknowledgment.
-    said += [line for line in busy.stdout if line.endswith("\n")]
-    busy.wait()
-    busy.stdout.close()
-
-    api = reopen(folder)
-    stored = {task.task_name.decode() for task in await api.tasks()}
-    for line in said:
-        what, number = line.split()
-        if what == "task":
-            assert f"task-{number}" in stored
-        else:
-            assert await api.get(reference("Counter", f"n{number}")) == int(number)
 
 
 def test_killed_while_it_is_made(tmp_path: Path) -> None:

@@ -42,8 +42,18 @@ class DatastoreCalls:
             self._give_up(request.previous_transaction.handle)
         groups = _groups(method, request)
         if groups and request.HasField("transaction"):
-            await self._lock_for_transaction(request.transaction.handle, groups)
-            self._ask_in_transaction(method, request, response)
+            handle = request.transaction.handle
+            try:
+                # Without an owner it is read-only, or unknown, which the stub reports.
+                if owner := self._owners.get(handle):
+                    # Sorted: two calls with the same groups never wait for each other.
+                    await self._acquire(owner, sorted(groups))
+                self._ask(method, request, response)
+            except apiproxy_errors.ApplicationError as error:
+                if error.application_error == datastore_pb.Error.CONCURRENT_TRANSACTION:
+                    # For the SDK the transaction has ended: it sends no rollback.
+                    self.roll_back(handle)
+                raise
         elif any(self.locks.holder(group) for group in groups):
             owner = Owner(ticket)
             try:
@@ -59,15 +69,6 @@ class DatastoreCalls:
     def _ask(self, method: str, request: Any, response: Any) -> None:
         self.stub.MakeSyncCall("datastore_v3", method, request, response)
 
-    def _ask_in_transaction(self, method: str, request: Any, response: Any) -> None:
-        try:
-            self._ask(method, request, response)
-        except apiproxy_errors.ApplicationError as error:
-            if error.application_error == datastore_pb.Error.CONCURRENT_TRANSACTION:
-                # For the SDK the transaction has ended: it sends no rollback.
-                self.roll_back(request.transaction.handle)
-            raise
-
     def _give_up(self, handle: int) -> None:
         self._tickets.pop(handle, None)
         owner = self._owners.pop(handle, None)
@@ -82,18 +83,6 @@ class DatastoreCalls:
                 datastore_pb.Error.CONCURRENT_TRANSACTION,
                 f"too much contention on these datastore entities: {error}",
             ) from None
-
-    async def _lock_for_transaction(self, handle: int, groups: list[bytes]) -> None:
-        owner = self._owners.get(handle)
-        if owner is None:
-            # It is read-only, or unknown, which the stub reports.
-            return
-        try:
-            # Sorted: two calls with the same groups never wait for each other.
-            await self._acquire(owner, sorted(groups))
-        except apiproxy_errors.ApplicationError:
-            self.roll_back(handle)
-            raise
 
     def roll_back(self, handle: int) -> None:
         """Roll back a transaction, and release its locks."""

@@ -3,8 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
-from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, ValueKey, after
+from gae_devserver.datastore.encoding import (
+    KEY_PROPERTY,
+    Path,
+    ValueKey,
+    after,
+    path_of,
+    value_key,
+)
 from gae_devserver.datastore.property_index import Row
 
 Position = tuple[ValueKey, ...]
@@ -118,6 +126,15 @@ def complete_orders(
         orders.setdefault(name, False)
     orders.setdefault(KEY_PROPERTY, False)
     return tuple(orders.items())
+
+
+def cursor_position(cursor: Any, orders: Iterable[Order]) -> Position | None:
+    """Return the position in a cursor of version 3; None if the orders are others."""
+    values = {item.property_name: value_key(item.value) for item in cursor.index_value}
+    if cursor.HasField("key"):
+        values[KEY_PROPERTY] = path_of(cursor.key.path.element)
+    names = [name for name, _ in orders]
+    return tuple(values[name] for name in names) if values.keys() == {*names} else None
 
 
 def precedes(one: Position, other: Position, orders: Iterable[Order]) -> bool:

@@ -5,6 +5,7 @@ that the indexes find.
 """
 
 import weakref
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -17,9 +18,8 @@ from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, v
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
-    Order,
-    Position,
     complete_orders,
+    cursor_position,
 )
 from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
 
@@ -79,7 +79,7 @@ class Snapshot:
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities at that time."""
-        seen = dict.fromkeys((*self._store.all_kinds(), *self._before))
+        seen = dict.fromkeys((*self._store.kinds(), *self._before))
         return (kind for kind in seen if self.kind(kind).rows)
 
     def row(self, namespace: str, path: Path) -> Row | None:
@@ -93,8 +93,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
         """Make the stub; `sort_limit` is that of its indexes."""
-        self.sort_limit = sort_limit
-        self._kinds: dict[Kind, KindIndex] = {}
+        self._kinds: dict[Kind, KindIndex] = defaultdict(lambda: KindIndex(sort_limit))
         self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
         self.changes = 0
         """Goes up with each change of any entity."""
@@ -102,14 +101,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
-        index = self._kinds.get(kind)
-        if index is None:
-            index = self._kinds[kind] = KindIndex(self.sort_limit)
-        return index
-
-    def all_kinds(self) -> list[Kind]:
-        """Return each kind that has or had entities."""
-        return list(self._kinds)
+        return self._kinds[kind]
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that has entities."""
@@ -245,7 +237,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             (order.property, order.direction == _DESCENDING) for order in orders
         ]
         complete = complete_orders(explicit, [conjunction], ())
-        start = _start(query, complete)
+        start = cursor_position(query.compiled_cursor.postfix_position, complete)
         found = index_scan.find(
             self.kind((query.name_space, query.kind)),
             IndexQuery([conjunction], complete),
@@ -263,13 +255,3 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         if every or not query.HasField("limit"):
             return found
         return islice(found, query.offset + query.limit + (start is not None))
-
-
-def _start(query: Any, orders: tuple[Order, ...]) -> Position | None:
-    """Return the position of the start cursor, or None if it has none for an order."""
-    cursor = query.compiled_cursor.postfix_position
-    values = {item.property_name: value_key(item.value) for item in cursor.index_value}
-    values[KEY_PROPERTY] = path_of(cursor.key.path.element)
-    if not cursor.HasField("key") or values.keys() != {name for name, _ in orders}:
-        return None
-    return tuple(values[name] for name, _ in orders)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from gae_devserver.datastore.encoding import DOUBLE, INTEGER, double_of
@@ -55,13 +56,9 @@ def aggregated_properties(aggregations: Any) -> list[str]:
 def aggregate(hits: Iterator[Hit], aggregations: Any, into: Any) -> None:
     """Write the results of aggregations over `hits` into a map from alias to value."""
     found = list(hits)
-    unnamed = 0
+    unnamed = count(1)
     for item in aggregations:
-        alias = item.alias
-        if not alias:
-            unnamed += 1
-            alias = f"property_{unnamed}"
-        value = into[alias]
+        value = into[item.alias or f"property_{next(unnamed)}"]
         match item.WhichOneof("operator"):
             case "count":
                 limit = item.count.up_to.value

@@ -182,15 +182,11 @@ class Commit:
         if change.allocated:
             self.database.partition.write_key(*change.address, into.key)
         row = change.conflict
-        if change.conflicting:
-            into.conflict_detected = True
-        else:
+        if not change.conflicting:
             row = self.database.store.row(*change.address)
+        into.conflict_detected = change.conflicting
         if row is not None:
-            metadata = row.record.metadata
-            into.version = metadata.updated_version
-            results.set_time(metadata.updated_version, into.update_time)
-            results.set_time(metadata.created_version, into.create_time)
+            results.write_version(row, into)
         elif not change.conflicting:
             into.version = version
 

@@ -9,13 +9,8 @@ from typing import NamedTuple
 from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
 
-from gae_devserver.datastore.encoding import (
-    KEY_PROPERTY,
-    path_of,
-    property_value,
-    value_key,
-)
-from gae_devserver.datastore.index_query import Order, Position
+from gae_devserver.datastore.encoding import KEY_PROPERTY, property_value
+from gae_devserver.datastore.index_query import Order, Position, cursor_position
 from gae_devserver.datastore_v1.errors import InvalidArgumentError
 from gae_devserver.datastore_v1.keys import Partition
 
@@ -61,12 +56,10 @@ def decode(cursor: bytes, orders: tuple[Order, ...]) -> Place:
         place = datastore_pb.CompiledCursor.FromString(cursor).postfix_position
     except DecodeError:
         raise InvalidArgumentError("The cursor is not valid.") from None
-    values = {item.property_name: value_key(item.value) for item in place.index_value}
-    if place.HasField("key"):
-        values[KEY_PROPERTY] = path_of(place.key.path.element)
-    if values.keys() != {name for name, _ in orders}:
+    position = cursor_position(place, orders)
+    if position is None:
         raise InvalidArgumentError("The cursor does not match the query.")
     before = place.before
     if place.HasField("before_ascending"):
         before = place.before_ascending != orders[0][1]
-    return Place(tuple(values[name] for name, _ in orders), before)
+    return Place(position, before)

@@ -181,14 +181,10 @@ def write_key(
         partition.database_id = database
     if namespace:
         partition.namespace_id = namespace
-    elements = into.path
     for kind, named, identifier in zip(path[::3], path[1::3], path[2::3], strict=True):
-        if named:
-            elements.add(kind=kind, name=identifier)
-        elif identifier:
-            elements.add(kind=kind, id=identifier)
-        else:
-            elements.add(kind=kind)
+        element = into.path.add(kind=kind)
+        if named or identifier:
+            setattr(element, "name" if named else "id", identifier)
 
 
 def describe(key: Any) -> str:

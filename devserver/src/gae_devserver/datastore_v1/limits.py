@@ -28,13 +28,5 @@ class Limits:
     The rest comes with the next batch of a query, or is a deferred key of a lookup.
     """
 
-    @property
-    def longest_wait(self) -> float:
-        """Seconds after which a call continues without the lock.
-
-        It includes the time that those before it in the queue take.
-        """
-        return 2 * self.patience
-
 
 DEFAULT_LIMITS = Limits()

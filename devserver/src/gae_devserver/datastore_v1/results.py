@@ -38,7 +38,13 @@ def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> No
         into.entity.CopyFrom(entity_of(row))
     else:
         _write_masked(entity_of(row), into.entity, mask)
+    write_version(row, into)
+
+
+def write_version(row: Row, into: Any) -> None:
+    """Write the version of an entity and the times of its change and its creation."""
     metadata = row.record.metadata
+    # Entities of metadata kinds have no version.
     if metadata.updated_version:
         into.version = metadata.updated_version
         set_time(metadata.updated_version, into.update_time)

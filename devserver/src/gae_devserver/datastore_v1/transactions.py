@@ -81,10 +81,7 @@ class Transaction:
     async def lock(self, references: Iterable[Any]) -> None:
         """Wait for the locks of keys' entity groups, but not for long."""
         await wait_for_locks(self.database, self.owner, groups_of(references))
-        self.check_open()
-
-    def check_open(self) -> None:
-        """Refuse to continue a transaction that has ended in the meantime."""
+        # It may have ended in the meantime.
         check(self.open, _CLOSED)
 
     def check_unchanged(self) -> None:
@@ -127,7 +124,8 @@ async def wait_for_locks(
         await locks.acquire(owner, wanted)
         return
     try:
-        async with asyncio.timeout(database.limits.longest_wait):
+        # Twice: those before it in the queue take time too.
+        async with asyncio.timeout(2 * database.limits.patience):
             await locks.acquire(owner, wanted)
     except (TimeoutError, ContentionError):
         pass  # the commit checks whether anything that was read has changed

@@ -1,28 +1,19 @@
 """An app with one counter that both NDB libraries count on.
 
-GET /NAME?[...] calls one of the functions in ROUTES; the answer is JSON.
+GET /bundled and GET /cloud add 1 in a transaction of one library, and answer the sum.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
-from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from google.appengine.api import wrap_wsgi_app
 from google.appengine.ext import ndb as bundled
 from google.cloud import ndb as cloud
 
-KEY = "both"
-RETRIES = 20
-
 client = cloud.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
-CONTEXTS: dict[str, Callable[[], Any]] = {
-    "bundled": nullcontext,  # wrap_wsgi_app makes one for each request
-    "cloud": client.context,
-}
 
 
 class BundledCounter(bundled.Model):
@@ -46,63 +37,23 @@ class CloudCounter(cloud.Model):
         return "Counter"
 
 
-COUNTERS: dict[str, Any] = {"bundled": BundledCounter, "cloud": CloudCounter}
-
-
-def change(
-    counter: Any, amount: int, in_between: Callable[[], None] = lambda: None
-) -> None:
-    """Read the counter, do something in between, and write the sum."""
-    entity = counter.get_or_insert(KEY, count=0)
-    in_between()
-    entity.count += amount
+def add(counter: Any) -> int:
+    """Add 1 to the counter and return its count."""
+    entity = counter.get_or_insert("both", count=0)
+    entity.count += 1
     entity.put()
-
-
-TRANSACTIONS: dict[str, Callable[..., None]] = {
-    "bundled": bundled.transactional(retries=RETRIES)(change),
-    "cloud": cloud.transactional(retries=RETRIES)(change),
-}
-
-
-def add(library: str, amount: str) -> None:
-    """Add to the counter in a transaction of one library."""
-    with CONTEXTS[library]():
-        TRANSACTIONS[library](COUNTERS[library], int(amount))
-
-
-def count(library: str) -> int:
-    """Return the count as one library reads it."""
-    with CONTEXTS[library]():
-        return COUNTERS[library].get_by_id(KEY).count
-
-
-def overtake(library: str, other: str) -> int:
-    """Let the other library commit during a transaction; return the attempts."""
-    attempts = 0
-
-    def in_between() -> None:
-        nonlocal attempts
-        attempts += 1
-        if attempts == 1:
-            add(other, "100")
-
-    with CONTEXTS[library]():
-        TRANSACTIONS[library](COUNTERS[library], 10, in_between)
-    return attempts
-
-
-ROUTES: dict[str, Callable[..., Any]] = {
-    f"/{function.__name__}": function for function in (add, count, overtake)
-}
+    return entity.count
 
 
 def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Call a function with the arguments in the query."""
-    function = ROUTES[environ["PATH_INFO"]]
-    answer = function(**dict(parse_qsl(environ["QUERY_STRING"])))
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(answer).encode()]
+    """Add to the counter with the library in the path."""
+    in_cloud = environ["PATH_INFO"] == "/cloud"
+    ndb, counter = (cloud, CloudCounter) if in_cloud else (bundled, BundledCounter)
+    # wrap_wsgi_app makes a context of the bundled library for each request.
+    with client.context() if in_cloud else nullcontext():
+        count = ndb.transaction(lambda: add(counter), retries=20)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(count).encode()]
 
 
 app = wrap_wsgi_app(serve)

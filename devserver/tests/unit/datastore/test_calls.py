@@ -82,21 +82,6 @@ async def results_of(api: AppRequest, message: Message) -> list[Message]:
 # --- locks of entity groups ----------------------------------------------------------
 
 
-async def test_a_second_transaction_waits_for_the_first(
-    one: AppRequest, two: AppRequest
-) -> None:
-    """Of two that read one counter, the second reads what the first has written."""
-    first, second = await one.begin(), await two.begin()
-    assert await one.get(KEY, first) is None
-    reading = await waiting(two.get(KEY, second))
-    await one.put(KEY, 1, first)
-    await one.commit(first)
-    assert await reading == 1
-    await two.put(KEY, 2, second)
-    await two.commit(second)
-    assert await one.get(KEY) == 2
-
-
 async def test_many_increments_at_once_lose_nothing_and_none_fails(
     server: Server, one: AppRequest
 ) -> None:

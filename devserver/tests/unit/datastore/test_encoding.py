@@ -17,15 +17,13 @@ from gae_devserver.datastore.encoding import (
     value_key,
 )
 from tests.helpers.calls import reference
-from tests.helpers.entities import entity_of, set_value, values
+from tests.helpers.entities import entity_of, value_of, values
 
 
 @given(values, values)
 def test_a_sort_key_keeps_order_and_value(one: object, other: object) -> None:
     """Sort keys are equal where the SDK's own are, and give the value back."""
-    messages = [entity_bytes_pb2.PropertyValue() for _ in range(2)]
-    set_value(one, messages[0])
-    set_value(other, messages[1])
+    messages = value_of(one), value_of(other)
     first, second = map(value_key, messages)
     theirs, others = map(datastore_types.PropertyValueToKeyValue, messages)
     assert (first == second) == (theirs == others)

@@ -109,31 +109,6 @@ def test_indexes_have_what_sorting_finds(entities: Any, query: IndexQuery) -> No
             assert shown(rest) == expected[place:]
 
 
-@pytest.mark.parametrize(
-    ("operator", "passing"),
-    [
-        ("=", [2]),
-        ("<", [1]),
-        ("<=", [1, 2]),
-        (">", [3]),
-        (">=", [2, 3]),
-        ("!=", [1, 3]),
-    ],
-)
-@pytest.mark.parametrize(
-    ("name", "value"), [("a", (1, 2)), (KEY_PROPERTY, ("A", 0, 2))]
-)
-def test_a_filter_finds_what_passes_its_operator(
-    name: str, value: Path, operator: str, passing: list[int]
-) -> None:
-    """Filters compare the values of a property, or keys."""
-    index = index_of({("A", n): {"a": [n]} for n in (1, 2, 3)}, 0)
-    conjunction = Conjunction()
-    conjunction.add(name, operator, value)
-    found = find(index, IndexQuery([conjunction]))
-    assert [hit.row.path for hit in found] == [("A", 0, n) for n in passing]
-
-
 class Counted(Conjunction):
     """Filters that count how many entities are compared with them."""
 

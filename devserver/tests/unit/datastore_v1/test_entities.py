@@ -1,6 +1,7 @@
 """Lookup, Commit, AllocateIds and ReserveIds as bare requests: values, keys, ids."""
 
 import time
+from itertools import product
 from typing import Any
 
 import grpc
@@ -88,15 +89,7 @@ def test_a_change_makes_a_new_version_and_keeps_the_creation(raw: RawClient) -> 
         ([{"upsert": entity()}], INVALID),
         ([{"upsert": entity(key("A", 1))}, {"delete": key("A", 1)}], INVALID),
     ],
-    ids=[
-        "insert-existing",
-        "update-missing",
-        "update-incomplete",
-        "delete-incomplete",
-        "no-operation",
-        "no-key",
-        "one-entity-twice",
-    ],
+    ids=lambda part: " ".join(repr(part).split())[:60],
 )
 def test_a_bad_mutation_stops_the_whole_commit(
     raw: RawClient, mutations: list[Any], code: grpc.StatusCode
@@ -115,12 +108,13 @@ def test_all_mutations_of_a_commit_are_carried_out(raw: RawClient) -> None:
     answer = raw.commit(
         {"update": entity(key("A", 1), n=2)},
         {"delete": key("A", 2)},
+        {"delete": key("A", "missing")},
         {"insert": entity(key("P", "x", "A"), n=3)},
         {"upsert": entity(key("A", "new"))},
     )
     returned = [bool(result.key.path) for result in answer.mutation_results]
-    assert returned == [False, False, True, False]
-    new = answer.mutation_results[2].key
+    assert returned == [False, False, False, True, False]
+    new = answer.mutation_results[3].key
     assert [element.kind for element in new.path] == ["P", "A"]
     assert stored(raw, "A", 1)["n"].integer_value == 2
     assert stored(raw, "A", 2) is None
@@ -408,6 +402,24 @@ def test_a_key_without_partition_is_of_the_request(raw: RawClient) -> None:
     """A key that names no project is in the project of the request."""
     raw.upsert(entity({"path": [{"kind": "A", "id": 1}]}, n=1))
     assert stored(raw, "A", 1)["n"].integer_value == 1
+
+
+def test_namespaces_and_databases_are_apart(raw: RawClient) -> None:
+    """The same path is another entity in another namespace or database."""
+    places = list(product(("", "second"), ("", "other")))
+    entities = [
+        entity(key("A", 1, database=database, namespace=namespace), n=n)
+        for n, (database, namespace) in enumerate(places)
+    ]
+    for (database, _), own in zip(places, entities, strict=True):
+        raw.upsert(own, database_id=database)
+    for (database, namespace), own in zip(places, entities, strict=True):
+        looked_up = raw.call("Lookup", database_id=database, keys=[own.key]).found
+        fields = query_fields("A", namespace)
+        fields["partition_id"]["database_id"] = database
+        batch = raw.call("RunQuery", database_id=database, **fields).batch
+        for found in (looked_up, batch.entity_results):
+            assert [result.entity for result in found] == [own]
 
 
 def test_a_key_of_another_database_is_refused(raw: RawClient) -> None:

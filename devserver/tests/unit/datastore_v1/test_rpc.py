@@ -3,8 +3,6 @@
 import logging
 import re
 import struct
-import subprocess
-import sys
 from typing import Any
 
 import grpc
@@ -17,6 +15,7 @@ from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.testing import wait_until
 from tests.helpers.calls import APP_ID
+from tests.helpers.command import run_python
 from tests.helpers.datastore_v1 import RawClient, entity, key, value
 from tests.helpers.running_datastore import RunningDatastore
 
@@ -156,9 +155,8 @@ async def test_a_taken_port_is_an_error(running: RunningDatastore) -> None:
 @pytest.mark.asyncio
 async def test_a_server_that_was_not_started_can_be_stopped() -> None:
     """Stop is harmless before start."""
-    await DatastoreV1(
-        DatastoreCalls(Datastore(APP_ID), EntityGroupLocks()), APP_ID
-    ).stop()
+    calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
+    await DatastoreV1(calls, APP_ID).stop()
 
 
 def test_the_client_library_is_not_imported() -> None:
@@ -172,10 +170,5 @@ from google.cloud import ndb
 assert "google.cloud.datastore_v1.services" in sys.modules
 print(ndb.Key("A", 1, project="p", namespace="", database="").to_legacy_urlsafe("s~"))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python("-W", "ignore", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")

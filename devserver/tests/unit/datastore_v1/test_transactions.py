@@ -5,7 +5,6 @@
 
 import asyncio
 import gc
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -319,7 +318,7 @@ def test_a_write_waits_for_the_one_that_has_read(
 
 @IMPATIENT
 @pytest.mark.parametrize("of", [A1, A2], ids=["entity", "missing-entity"])
-def test_a_transaction_does_not_wait_for_ever(raw: RawClient, of: Any) -> None:
+def test_a_transaction_does_not_wait_forever(raw: RawClient, of: Any) -> None:
     """It continues without the lock; its commit is aborted if another wrote first."""
     first, second = begin(raw), begin(raw)
     assert read(raw, first, of) == read(raw, second, of)
@@ -389,7 +388,7 @@ def test_a_deadlock_ends(
     assert (read(raw, first, A1), read(raw, second, A2)) == (1, 1)
     waiting = thread.submit(read, raw, first, A2)
     running.wait_for_waiter()
-    assert read(raw, second, A1) == 1  # at once, as it would wait for ever
+    assert read(raw, second, A1) == 1  # at once, as it would wait forever
     write(raw, second, 2, A1)
     with pytest.raises(grpc.RpcError) as error:
         waiting.result(20)
@@ -469,81 +468,6 @@ def increment(of: Any, amount: int = 1) -> None:
     counter = of.get()
     counter.count += amount
     counter.put()
-
-
-def test_no_update_is_lost(client: ndb.Client) -> None:
-    """Eight threads add to one counter, each in its own transactions."""
-    with client.context():
-        of = Tally(id="x").put()
-
-    def work(_: int) -> None:
-        with client.context():
-            for _ in range(10):
-                ndb.transaction(lambda: increment(of))
-
-    with ThreadPoolExecutor(8) as executor:
-        list(executor.map(work, range(8)))
-    with client.context():
-        assert of.get().count == 80
-
-
-@IMPATIENT
-@pytest.mark.parametrize("same_thread", [True, False])
-def test_an_overtaken_transaction_is_tried_again(
-    context: Any, client: ndb.Client, thread: ThreadPoolExecutor, same_thread: bool
-) -> None:
-    """Cloud NDB runs the callback again after a conflict, and the count is right."""
-    of = Tally(id="x").put()
-    runs: list[int] = []
-
-    def interfere() -> None:
-        with client.context():
-            increment(of, 100)
-
-    def conflict() -> None:
-        counter = of.get()
-        runs.append(1)
-        if len(runs) == 1:
-            if same_thread:
-                independent = ndb.TransactionOptions.INDEPENDENT
-                ndb.transaction(lambda: increment(of, 100), propagation=independent)
-            else:
-                thread.submit(interfere).result(20)
-        counter.count += 1
-        counter.put()
-
-    ndb.transaction(conflict)
-    assert (len(runs), of.get().count) == (2, 101)
-
-
-def test_a_deadlock_of_two_threads(client: ndb.Client) -> None:
-    """Two threads that each read what the other wants both finish, one in a retry."""
-    with client.context():
-        keys = [Tally(id="x").put(), Tally(id="y").put()]
-    both = threading.Barrier(2)
-
-    def work(first: Any, second: Any) -> int:
-        runs: list[int] = []
-
-        def change() -> None:
-            counters = [first.get()]
-            runs.append(1)
-            if len(runs) == 1:
-                both.wait(10)
-            counters.append(second.get())
-            for counter in counters:
-                counter.count += 1
-            ndb.put_multi(counters)
-
-        with client.context():
-            ndb.transaction(change)
-        return len(runs)
-
-    with ThreadPoolExecutor(2) as executor:
-        runs = list(executor.map(work, keys, reversed(keys)))
-    assert sorted(runs) == [1, 2]
-    with client.context():
-        assert [tally.count for tally in ndb.get_multi(keys)] == [2, 2]
 
 
 def test_two_transactions_of_one_thread(client: ndb.Client) -> None:

@@ -206,16 +206,6 @@ def test_one_file_is_left(folder: Path) -> None:
         assert list(folder.iterdir()) == [path]
 
 
-def test_an_empty_file_is_a_new_one(folder: Path) -> None:
-    """A server that is killed while it makes the file leaves an empty one."""
-    folder.mkdir()
-    (folder / FILE_NAME).touch()
-    Storage(folder, PROJECT).close()
-    storage = Storage(folder, PROJECT)
-    assert list(storage.tasks()) == []
-    storage.close()
-
-
 UNREADABLE = {
     "entity": "UPDATE entities SET entity = substr(entity, 1, length(entity) - 1)",
     "named database": "UPDATE entities SET entity = x'ff', database = 'other'",
