@@ -124,15 +124,20 @@ def enqueue(url: str, payload: str) -> None:
     taskqueue.add(url=url, payload=payload.encode())
 
 
-@case
-def enqueue_increments(times: int, amount: int) -> None:
-    """Add many tasks of the app's own function, a hundred to a call."""
-    payload = deferred.serialize(counter.do_something_later, counter.my_key, amount)
+def enqueue_many(payload: bytes, times: int) -> None:
+    """Add many tasks with one payload, a hundred to a call."""
     tasks = [
         taskqueue.Task(url="/_ah/queue/deferred", payload=payload) for _ in range(times)
     ]
     for first in range(0, times, taskqueue.MAX_TASKS_PER_ADD):
         taskqueue.Queue().add(tasks[first : first + taskqueue.MAX_TASKS_PER_ADD])
+
+
+@case
+def enqueue_increments(times: int, amount: int) -> None:
+    """Add many tasks of the app's own function."""
+    function, key = counter.do_something_later, counter.my_key
+    enqueue_many(deferred.serialize(function, key, amount), times)
 
 
 @case
