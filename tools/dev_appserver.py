@@ -35,12 +35,6 @@ START_TIME = 120.0
 """Seconds that a start may take on a loaded machine; usually it takes seven."""
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def command(
     app: pathlib.Path, *, port: int, venv: pathlib.Path, storage: pathlib.Path
 ) -> list[str]:
@@ -232,9 +226,11 @@ def main() -> int:
         find_dev_appserver()
         app_yaml_in(options.app)
         # dev_appserver.py notices a port in use after ten seconds, with a traceback
-        for sock in sockets.listen(options.port, None):
+        listening = sockets.listen(options.port, None)
+        port = listening[0].getsockname()[1]
+        for sock in listening:
             sock.close()
-        return serve(options.app, options.port or free_port())
+        return serve(options.app, port)
     except (NotInstalledError, sockets.PortError) as error:
         print(error, file=sys.stderr)
         return 1

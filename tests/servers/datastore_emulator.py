@@ -1,13 +1,13 @@
 """Google's Datastore emulator, which serves Cloud NDB beside dev_appserver.py."""
 
 import pathlib
+import socket
 
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
 from tests.servers.leashed import Leashed
 from tools.cloud_sdk import find_emulator
-from tools.dev_appserver import free_port
 
 START_TIME = 60.0
 """Seconds that a start may take on a loaded machine; it takes one or two."""
@@ -19,7 +19,8 @@ class DatastoreEmulator:
     def __init__(self, work: pathlib.Path) -> None:
         """Start it by the command that a user types; log and data go to `work`."""
         find_emulator()
-        self.host = f"127.0.0.1:{free_port()}"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.host = f"127.0.0.1:{free.getsockname()[1]}"
         self._leashed = Leashed(
             [
                 *("gcloud", "beta", "emulators", "datastore", "start", "--quiet"),
