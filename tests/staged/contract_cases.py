@@ -5,8 +5,6 @@ The test gets what a case returns, as JSON, or the type and the text of its exce
 
 import contextlib
 import datetime
-import gc
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -195,24 +193,9 @@ def statistics(queue: str, *names: str) -> list[Any]:
 
 
 @case
-def counter_library() -> str:
-    """Return the module of Counter's first base class."""
-    return counter.Counter.__mro__[-2].__module__
-
-
-@case
 def has_imported(module: str) -> bool:
     """Return whether this process has imported a module."""
     return module in sys.modules
-
-
-@case
-def cloud_clients() -> list[int]:
-    """Return this process and the number of its clients of Cloud NDB."""
-    from google.cloud import ndb as cloud_ndb
-
-    clients = [thing for thing in gc.get_objects() if type(thing) is cloud_ndb.Client]
-    return [os.getpid(), len(clients)]
 
 
 @case
