@@ -216,7 +216,7 @@ def minimums(session: nox.Session) -> None:
     for ndb in ("bundled", "cloud"):
         run_contract(session, "embedded", ndb, *APPS)
     # the contract covers no move of a running app to Cloud NDB
-    run_pytest(session, "tests/migration")
+    run_pytest(session, "tests/commands/test_cloud_ndb_page.py")
 
 
 @nox.session

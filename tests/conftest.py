@@ -19,7 +19,7 @@ from tools.copy_app import LIBRARIES
 
 SERVERS = ("embedded", "dev_appserver")
 
-# tests/security makes 100 inputs for each test, or with --hypothesis-profile many:
+# a test of drawn headers has 100 of them, or with --hypothesis-profile many:
 hypothesis.settings.register_profile("many", max_examples=2500)
 
 

@@ -1,8 +1,8 @@
 """Watch the counter of an app while the documented schedule runs in real time."""
 
 import time
-from collections.abc import Callable
 
+import pytest
 from gae_devserver.testing import wait_until
 
 from tests.servers.base import Site
@@ -38,11 +38,17 @@ def due_after(seconds: float) -> int:
     return max([0, *(amount for due, amount in SCHEDULE if due <= seconds)])
 
 
-def watch_schedule(site: Site, show: Callable[[str], None]) -> int:
+def watch_schedule(site: Site, capsys: pytest.CaptureFixture[str]) -> int:
     """Check that 10 are added at once, 20 after a minute, 30 after two, and no more.
 
-    `show` takes a line of progress. Return what the count was before.
+    Print lines of progress. Return what the count was before.
     """
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)
+
+    show(f"\n{site.url}")
     before = count_of(site)
     # before the request: no task can be deferred earlier
     start = time.monotonic()

@@ -53,13 +53,8 @@ def copy_app(app: str, folder: Path, ndb: str = "bundled") -> None:
     for source, target in ((shared, folder / "shared"), (own, folder)):
         shutil.copytree(source, target, ignore=left_out, dirs_exist_ok=True)
     if ndb == "cloud":
-        use_cloud_ndb(folder)
-
-
-def use_cloud_ndb(folder: Path) -> None:
-    """Make a copy of an app store its counter with Cloud NDB."""
-    shared = folder / "shared"
-    (shared / "counter_cloud_ndb.py").replace(shared / "counter.py")
+        module = folder / "shared" / "counter_cloud_ndb.py"
+        module.replace(module.with_name("counter.py"))
 
 
 def _sources(app: str) -> tuple[Path, Path]:

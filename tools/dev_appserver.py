@@ -35,30 +35,18 @@ START_TIME = 120.0
 """Seconds that a start may take on a loaded machine; usually it takes seven."""
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def command(
-    script: pathlib.Path,
-    app: pathlib.Path,
-    *,
-    port: int,
-    venv: pathlib.Path,
-    storage: pathlib.Path,
-    watch: bool = False,
-    emulator: str | None = None,
+    app: pathlib.Path, *, port: int, venv: pathlib.Path, storage: pathlib.Path
 ) -> list[str]:
     """Return the command line that serves the app in the folder `app`.
 
-    With `watch` the app restarts when one of its files changes. `emulator` is the
-    host and port of a Datastore emulator: dev_appserver.py itself serves no Cloud NDB.
+    The app restarts when one of its files changes.
     """
+    script = find_dev_appserver()
     # outside the app's folder: a new compiled module there restarts the app
     variables = {"PYTHONPYCACHEPREFIX": str(venv / "pycache")}
-    if emulator:
+    if emulator := os.environ.get("DATASTORE_EMULATOR_HOST"):
+        # dev_appserver.py itself serves no Cloud NDB
         variables["DATASTORE_EMULATOR_HOST"] = emulator
     return [
         *python_for(script),
@@ -82,7 +70,6 @@ def command(
         # a query sees every earlier write, as in Firestore in Datastore mode
         "--datastore_consistency_policy=consistent",
         "--skip_sdk_update_check=true",
-        f"--automatic_restart={'true' if watch else 'false'}",
         *(f"--env_var={name}={value}" for name, value in variables.items()),
         str(app / "app.yaml"),
     ]
@@ -116,8 +103,6 @@ def environment(venv: pathlib.Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def kept_venv(
-    *,
-    apart: bool = False,
     installed: str = sysconfig.get_path("purelib"),
     cache: pathlib.Path = CACHE,
 ) -> Iterator[pathlib.Path]:
@@ -127,12 +112,12 @@ def kept_venv(
     minute. But this Python has the app's requirements installed already. A .pth file
     shows them to pip, which then has nothing to do, or fails if a version differs.
 
-    With `apart`, no environment with other packages uses the same folder, so that an
-    app that restarts after an edit still finds its own packages. `installed` is the
-    folder with this Python's packages, `cache` the one for all environments.
+    `installed` is the folder with this Python's packages. No environment with other
+    packages uses the same folder, so that an app that restarts after an edit still
+    finds its own packages. `cache` is the folder for all environments.
     """
-    made_of = [sys.base_prefix, sys.version, *([installed] if apart else [])]
-    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
+    made_of = "\n".join([sys.base_prefix, sys.version, installed])
+    digest = hashlib.sha256(made_of.encode()).hexdigest()
     folder = cache / digest[:16]
     # dev_appserver.py adds the name of the service
     base = str(folder / "default")
@@ -155,22 +140,13 @@ def kept_venv(
 
 def serve(app: pathlib.Path, port: int) -> int:
     """Serve an app in the foreground until Ctrl-C, SIGTERM or the end of the parent."""
-    script = find_dev_appserver()
     ending.end_as_with_ctrl_c()
     ending.end_with_parent()
-    with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as at_end:
-        storage = pathlib.Path(data)
+    with tempfile.TemporaryDirectory() as storage, contextlib.ExitStack() as at_end:
         try:
-            with kept_venv(apart=True) as venv:
+            with kept_venv() as venv:
                 line = command(
-                    script,
-                    app.resolve(),
-                    port=port,
-                    venv=venv,
-                    storage=storage,
-                    watch=True,
-                    # the user's own, for a counter that is stored with Cloud NDB
-                    emulator=os.environ.get("DATASTORE_EMULATOR_HOST"),
+                    app.resolve(), port=port, venv=venv, storage=pathlib.Path(storage)
                 )
                 # the leash stops it even if this process is killed
                 leashed = subprocess.Popen(
@@ -180,7 +156,8 @@ def serve(app: pathlib.Path, port: int) -> int:
                     # after a second Ctrl-C it would end and leave gunicorn running
                     start_new_session=True,
                 )
-                at_end.callback(_let_go, leashed)
+                # at the end, this lets go of the leash and waits for it
+                at_end.callback(leashed.communicate)
                 # it opens the port once the environment is made
                 wait_until(
                     lambda: leashed.poll() is not None or is_open(port),
@@ -190,13 +167,6 @@ def serve(app: pathlib.Path, port: int) -> int:
             return leashed.wait()
         except KeyboardInterrupt:
             return 0
-
-
-def _let_go(leashed: "subprocess.Popen[bytes]") -> None:
-    """Let go of the leash and wait until every process on it has ended."""
-    assert leashed.stdin is not None
-    leashed.stdin.close()
-    leashed.wait()
 
 
 def is_open(port: int) -> bool:
@@ -256,9 +226,11 @@ def main() -> int:
         find_dev_appserver()
         app_yaml_in(options.app)
         # dev_appserver.py notices a port in use after ten seconds, with a traceback
-        for sock in sockets.listen(options.port, None):
+        listening = sockets.listen(options.port, None)
+        port = listening[0].getsockname()[1]
+        for sock in listening:
             sock.close()
-        return serve(options.app, options.port or free_port())
+        return serve(options.app, port)
     except (NotInstalledError, sockets.PortError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -54,22 +55,19 @@ def install(
     """
     if not _needs_packages(session, devserver=devserver):
         return
-    files = [Path(f"{app}_app", "requirements.txt") for app in apps]
-    names = [*map(str, files), *groups]
+    files = [f"{app}_app/requirements.txt" for app in apps]
+    names = [*files, *groups]
     requirements = list(_group(*groups))
-    contents = [LOCK.read_text(), *(file.read_text() for file in files)]
     if devserver:
         names.append(DEVSERVER.name)
         requirements += [*_dependencies(), *_group("build")]
-        contents.append(_PROJECT.read_text())
     locked = [
-        *_pinned(session, requirements, contents[0]),
+        *_pinned(session, requirements),
         *(f"--requirement={file}" for file in files),
         "--require-hashes",
         f"--constraint={LOCK}",
     ]
-    steps = [locked, _EDITABLE] if devserver else [locked]
-    _install_once(session, names, steps, contents)
+    _install_once(session, names, locked, *([_EDITABLE] if devserver else []))
 
 
 def install_app(session: nox.Session, folder: Path) -> None:
@@ -81,13 +79,11 @@ def install_app(session: nox.Session, folder: Path) -> None:
         return
     _use_environment_for(session, folder)
     file = folder / "requirements.txt"
-    step, contents = [*_dependencies(), *_group("build")], [_PROJECT.read_text()]
-    names = [DEVSERVER.name]
+    step, names = [*_dependencies(), *_group("build")], [DEVSERVER.name]
     if file.is_file():
         step.append(f"--requirement={file}")
-        contents.append(file.read_text())
         names.insert(0, str(file))
-    _install_once(session, names, [step, _EDITABLE], contents)
+    _install_once(session, names, step, _EDITABLE)
 
 
 def install_lowest(session: nox.Session) -> None:
@@ -98,15 +94,14 @@ def install_lowest(session: nox.Session) -> None:
     for wanted in map(Requirement, _dependencies()):
         (lowest,) = (x.version for x in wanted.specifier if x.operator == ">=")
         step.append(f"{wanted.name}=={lowest}")
-    contents = [_PROJECT.read_text()]
-    _install_once(session, ["minimums", DEVSERVER.name], [step, _EDITABLE], contents)
+    _install_once(session, ["minimums", DEVSERVER.name], step, _EDITABLE)
 
 
 def lock(session: nox.Session, python: str) -> None:
     """Update the lock for `python` and newer; a release that still fits stays."""
     groups = nox.project.load_toml()["dependency-groups"]
     if _needs_packages(session):
-        _install_once(session, ["lock"], [_group("lock")], [])
+        _install_once(session, ["lock"], _group("lock"))
     command = ["uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"]
     # one release of each package, which every Python from the oldest on can use
     command += [f"--python-version={python}", "--fork-strategy=fewest"]
@@ -153,11 +148,9 @@ def _dependencies() -> list[str]:
     return tomllib.loads(_PROJECT.read_text())["project"]["dependencies"]
 
 
-def _pinned(
-    session: nox.Session, requirements: Iterable[str], lock: str
-) -> Iterator[str]:
+def _pinned(session: nox.Session, requirements: Iterable[str]) -> Iterator[str]:
     """Yield requirements with the lock's release: hashes need an exact one."""
-    releases = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock))
+    releases = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", LOCK.read_text()))
     for wanted in map(Requirement, requirements):
         release = releases.get(canonicalize_name(wanted.name))
         if release is None or not wanted.specifier.contains(release, True):
@@ -185,10 +178,7 @@ def _use_environment_for(session: nox.Session, folder: Path) -> None:
 
 
 def _install_once(
-    session: nox.Session,
-    names: Sequence[str],
-    steps: Sequence[Sequence[str]],
-    contents: Sequence[str],
+    session: nox.Session, names: Sequence[str], *steps: Sequence[str]
 ) -> None:
     """Install in steps, unless that was done before.
 
@@ -199,11 +189,16 @@ def _install_once(
         session: the session.
         names: what is installed, for the log.
         steps: the arguments of each installation.
-        contents: the content of the files that the steps read.
     """
     environment = session.virtualenv
     assert isinstance(environment, VirtualEnv)
-    made_of = repr([environment.location, steps, contents])
+    files = [_PROJECT] if _EDITABLE in steps else []
+    for option in itertools.chain(*steps):
+        name, _, file = option.partition("=")
+        if name in ("--requirement", "--constraint"):
+            files.append(Path(file))
+    texts = [file.read_text() for file in files]
+    made_of = repr([environment.location, steps, texts])
     wanted = hashlib.sha256(made_of.encode()).hexdigest()
     note = Path(environment.location, "installed-by-noxfile.txt")
     # two sessions may start at once, such as serve for two apps

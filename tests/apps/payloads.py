@@ -1,10 +1,8 @@
 """What a test posts in the name of the task queue: payloads and headers."""
 
-import io
 import os
 import pathlib
 import pickle
-from wsgiref.types import WSGIEnvironment
 
 QUEUE_IP = "0.1.0.2"
 """The address that the task queue's requests come from."""
@@ -58,14 +56,3 @@ class MakesFolder:
 def trap(path: pathlib.Path) -> bytes:
     """Return a payload that makes a folder as soon as it is unpickled."""
     return pickle.dumps(MakesFolder(path), protocol=0)
-
-
-def request_of(payload: bytes) -> WSGIEnvironment:
-    """Return the WSGI request by which the queue delivers a payload."""
-    return {
-        "SERVER_SOFTWARE": "gunicorn",
-        "REMOTE_ADDR": QUEUE_IP,
-        "HTTP_X_APPENGINE_TASKNAME": "task1",
-        "CONTENT_LENGTH": str(len(payload)),
-        "wsgi.input": io.BytesIO(payload),
-    }

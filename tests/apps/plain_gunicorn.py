@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from gae_devserver.testing import wait_until
 
+from tests.servers import staging
 from tests.servers.base import Site
-from tests.servers.staging import APPS
-from tools.copy_app import copy_app
 
 START_TIME = 30.0
 """Seconds that gunicorn may take on a loaded machine; it takes one on an idle one."""
@@ -22,11 +20,8 @@ START_TIME = 30.0
 
 def stage(name: str, folder: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
     """Copy an app into `folder`, with the tests' modules beside its main.py."""
-    copy = folder / APPS[name]
-    copy_app(name, copy, ndb)
-    for file in (pathlib.Path(__file__).parent / "staged").glob("*.py"):
-        shutil.copy(file, copy)
-    return copy
+    staged = pathlib.Path(__file__).parent / "staged"
+    return staging.stage(name, folder, ndb, staged, "main")
 
 
 def environment(gae_env: str, **more: str) -> dict[str, str]:

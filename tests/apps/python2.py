@@ -10,19 +10,8 @@ import pytest
 
 # Only their names are pickled: no test calls a function of Python 2.
 MODULES = {
-    "shared/counter": """\
-def do_something_later(key, amount): pass
-
-class Counter(object):
-    def __init__(self, state):
-        self.state = state
-
-    # an entity is pickled as the bytes of its protocol buffer
-    def __getstate__(self):
-        return self.state
-""",
+    "shared/counter": "def do_something_later(key, amount): pass\n",
     "tests/apps/test_python2": "def note(argument): pass\n",
-    "google/appengine/ext/deferred/deferred": "def run_from_datastore(key): pass\n",
 }
 
 # If the two modules print different results, both are shown.
@@ -42,8 +31,7 @@ for payload in json.load(sys.stdin):
 
 DUMP = """\
 import base64, cPickle, datetime, decimal, json, pickle, sys
-from google.appengine.ext.deferred.deferred import run_from_datastore
-from shared.counter import Counter, do_something_later
+from shared.counter import do_something_later
 from tests.apps.test_python2 import note
 
 task, protocol = json.load(sys.stdin)
@@ -78,7 +66,7 @@ class Python2:
         encoded = [base64.b64encode(payload).decode() for payload in payloads]
         return self._program(LOAD, encoded).splitlines()
 
-    def dump(self, task: str, protocol: int = 2) -> list[bytes]:
+    def dump(self, task: str, protocol: int) -> list[bytes]:
         """Return the payloads of a task, from both of Python 2's modules.
 
         `task` is Python 2's expression for the tuple (function, arguments, options).

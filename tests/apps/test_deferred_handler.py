@@ -1,11 +1,9 @@
-"""shared/deferred_handler.py: what it logs, and what it lets through."""
+"""shared/deferred_handler.py: what it logs."""
 
 import pytest
 from gae_devserver.testing import wait_until
-from google.appengine.ext import deferred
 
-from shared.deferred_handler import CustomDeferredHandler
-from tests.apps.payloads import call, request_of, sent
+from tests.apps.payloads import call, sent
 from tests.apps.plain_gunicorn import PlainGunicorn
 
 
@@ -47,30 +45,3 @@ def test_api_ticket_is_not_logged(app: PlainGunicorn) -> None:
 
     wait_until(lambda: "Permanent failure" in app.log(), "the failure is logged")
     assert "a-secret-ticket" not in app.log()
-
-
-def fail_this_time() -> None:
-    """Ask for a retry."""
-    raise deferred.SingularTaskFailure("once more")
-
-
-def fail_for_good() -> None:
-    """Ask to be dropped."""
-    raise deferred.PermanentTaskFailure("never again")
-
-
-@pytest.mark.parametrize(
-    ("function", "error"),
-    [
-        (fail_this_time, deferred.SingularTaskFailure),
-        (fail_for_good, deferred.PermanentTaskFailure),
-    ],
-)
-def test_run_from_request_lets_exceptions_through(
-    function: object, error: type[Exception]
-) -> None:
-    """A subclass that overrides run_from_request sees what the task raises."""
-    with pytest.raises(error):
-        CustomDeferredHandler().run_from_request(
-            request_of(deferred.serialize(function))
-        )

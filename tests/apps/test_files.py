@@ -48,12 +48,12 @@ def test_app_yaml(name: str) -> None:
     """app.yaml tells App Engine what an app with bundled services needs."""
     settings = YAML(typ="safe", pure=True).load(read(name, "app.yaml"))
 
-    assert settings["runtime"] == "python313"
-    assert settings["app_engine_apis"] is True
-    # App Engine adds exec in front, and "exec exec" fails
-    assert settings["entrypoint"].split()[0] == "gunicorn"
-    assert settings["env_variables"] == {
-        "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL": "True",
+    assert settings == {
+        "runtime": "python313",
+        "app_engine_apis": True,
+        # App Engine adds exec in front, and "exec exec" fails
+        "entrypoint": "gunicorn --config shared/gunicorn_conf.py main:app",
+        "env_variables": {"DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL": "True"},
     }
 
 

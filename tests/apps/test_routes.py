@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.apps.payloads import QUEUE_IP, call, sent, trap
 from tests.apps.plain_gunicorn import PlainGunicorn
@@ -109,6 +111,51 @@ def test_only_the_queue_may_run_a_task(
     assert (answer.status == 403) == (expected != TASK)
     assert answer.status != 403 or answer.content_type == "text/plain"
     assert other_page.status == (403 if expected == FORGED else 404)
+
+
+ADDRESSES = st.just([QUEUE_IP]) | st.lists(
+    st.sampled_from([QUEUE_IP] * 4 + ["0.1.0.3", "0.1.0.20", "127.0.0.1", "::1"]),
+    max_size=2,
+)
+
+
+@settings(
+    database=None,
+    deadline=None,
+    derandomize=False,  # other headers in each run, in CI too
+    print_blob=True,
+)
+@given(
+    url=st.sampled_from(HANDLERS),
+    name=st.sampled_from(["task1", "task1", "task1", ""]),
+    user_ips=ADDRESSES,
+    remote_addrs=ADDRESSES,
+    software=st.sampled_from([False, False, False, True]),
+)
+def test_any_sender(
+    app: PlainGunicorn,
+    gae_env: str,
+    url: str,
+    name: str,
+    user_ips: list[str],
+    remote_addrs: list[str],
+    software: bool,
+) -> None:
+    """A request runs a task only if all its headers say that the queue sent it."""
+    headers = [("X-AppEngine-TaskName", name)] if name else []
+    headers += [("X-AppEngine-User-IP", ip) for ip in user_ips]
+    headers += [("X-AppEngine-Remote-Addr", ip) for ip in remote_addrs]
+    # dev_appserver.py adds this to what arrives at its port, and to no task
+    headers += [("X-AppEngine-Server-Software", "Dev")] if software else []
+    queue = [QUEUE_IP]
+    is_task = name and user_ips == queue and remote_addrs in ([], queue)
+    if gae_env == "localdev":
+        is_task = is_task or (name and user_ips == [] and remote_addrs == queue)
+        is_task = is_task and not (software and remote_addrs)
+
+    answer = app.post(url, call("succeed"), headers)
+
+    assert answer.status == (200 if is_task else 403)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])

@@ -1,13 +1,15 @@
 """What an app answers and defers on App Engine, with the SDK's stubs behind it."""
 
 import base64
+import json
 import pathlib
 import pickle
 
 import pytest
+from gae_devserver.config import app_yaml
 
 from shared.counter import do_something_later
-from tests.apps.views import visit
+from tests.apps.plain_gunicorn import environment, run_python, stage
 
 
 def test_views(name: str, tmp_path: pathlib.Path) -> None:
@@ -15,7 +17,9 @@ def test_views(name: str, tmp_path: pathlib.Path) -> None:
 
     Neither page writes an entity: that is left to the tasks.
     """
-    seen = visit(name, tmp_path)
+    app = stage(name, tmp_path)
+    variables = environment("standard", **app_yaml.load_app_yaml(app).env_variables)
+    seen = json.loads(run_python(app, variables, "staged_views.py"))
 
     assert seen["count"] == ["200 OK", "0"]
     assert seen["increment"] == ["200 OK", "Deferred counter increment."]

@@ -5,8 +5,8 @@
 Google's dev_appserver.py is measured in the same run if it is installed. Each figure is
 the median of the runs, because a busy machine makes single ones worthless. For the same
 reason, do not compare figures of different days. Memory, and the 10,000 tasks, are
-measured once, at the end. A start is measured from the command that a user types; for
-Google's Datastore emulator that is gcloud's.
+measured once, at the end. A start is measured from the command that a user types, and
+memory includes its processes.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 import grpc
 from gae_devserver.testing import wait_until
+from gae_devserver.testing.processes import descendants
 from google.cloud.datastore_v1.types import datastore as datastore_pb
 from google.cloud.datastore_v1.types import entity as entity_pb
 
@@ -128,20 +129,10 @@ def tasks_per_second(app: ContractApp, case: str, times: int, *args: int) -> flo
 
 def memory_mb(root: int) -> tuple[float, float | None]:
     """Return RSS and PSS, in MB, of a process and its descendants (PSS: Linux only)."""
-    table = subprocess.run(
-        ["ps", "-axo", "pid=,ppid=,rss="], check=True, capture_output=True, text=True
-    )
-    resident: dict[int, int] = {}
-    children: dict[int, list[int]] = defaultdict(list)
-    for line in table.stdout.splitlines():
-        pid, parent, rss = map(int, line.split())
-        resident[pid] = rss
-        children[parent].append(pid)
-    tree, todo = [], [root]
-    while todo:
-        tree.append(todo[-1])
-        todo += children[todo.pop()]
-    rss_mb = sum(resident.get(pid, 0) for pid in tree) / 1024
+    tree = {root} | descendants(root)
+    ps = ["ps", "-o", "rss=", "-p", ",".join(map(str, tree))]
+    listed = subprocess.run(ps, check=True, capture_output=True, text=True).stdout
+    rss_mb = sum(map(int, listed.split())) / 1024
     if platform.system() != "Linux":
         return rss_mb, None
     rollups = (pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree)
@@ -243,7 +234,7 @@ def measure_emulator(runs: int) -> Figures:
     for number in range(runs):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            emulator = DatastoreEmulator(pathlib.Path(folder), by_gcloud=True)
+            emulator = DatastoreEmulator(pathlib.Path(folder))
             try:
                 first_lookup(emulator.host)
                 took = time.perf_counter() - began

@@ -5,16 +5,14 @@ import http.client
 import pathlib
 import random
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
 
 from gae_devserver.storage.storage import FILE_NAME
 from gae_devserver.testing import wait_until
 
+from tests.servers import staging
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, change
-from tools.copy_app import copy_app
 
 FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
 """The faults and their shares; see `gae-devserver --help`."""
@@ -25,11 +23,8 @@ PATIENCE = 300.0
 
 def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
     """Copy an app, with the route that the driver calls."""
-    copy = work / APPS[app]
-    copy_app(app, copy, library)
-    shutil.copy(pathlib.Path(__file__).parent / "staged" / "chaos_main.py", copy)
-    change(copy / "app.yaml", " main:app", " chaos_main:app")
-    return copy
+    staged = pathlib.Path(__file__).parent / "staged"
+    return staging.stage(app, work, library, staged, "chaos_main")
 
 
 class ChaosServer:

@@ -1,6 +1,6 @@
 """`nox -s deploy`, as far as it can be tested without a project of Google Cloud.
 
-gcloud itself lists the files to upload, parses app.yaml, and has no account. For the
+gcloud itself lists the files to upload, and has no account. For the
 later steps, a script replaces gcloud: it records its arguments, and names a dev server
 as the deployed version.
 """
@@ -8,17 +8,16 @@ as the deployed version.
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 from gae_devserver.testing import wait_until
-from ruamel.yaml import YAML
 
-from tests.commands import gcloud
-from tests.commands.pages import blocks, code, first_cells, page, rows, section
-from tests.commands.running import COMMANDS, MINUTES, Run, nox, reason, start_nox
+from tests.commands.pages import first_cells, page, section
+from tests.commands.running import COMMANDS, MINUTES, Run, nox, reason, run, start_nox
 from tests.commands.test_copy import FILES
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
@@ -80,12 +79,23 @@ def asked(script: pathlib.Path) -> list[str]:
     return others
 
 
-# --- what gcloud makes of the apps ----------------------------------------------------
+# --- with gcloud ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def gcloud() -> str:
+    """The path of gcloud."""
+    found = shutil.which("gcloud")
+    if found is None:
+        pytest.skip("gcloud is not installed")
+    return found
 
 
 @pytest.mark.parametrize("app", APPS)
 @pytest.mark.parametrize("is_copy", [False, True], ids=["sample", "copy"])
-def test_files_to_upload(is_copy: bool, app: str, tmp_path: pathlib.Path) -> None:
+def test_files_to_upload(
+    is_copy: bool, app: str, gcloud: str, tmp_path: pathlib.Path
+) -> None:
     """Only what the app needs is uploaded: no test, no cache, no environment."""
     folder = REPOSITORY / APPS[app]
     if is_copy:
@@ -96,46 +106,29 @@ def test_files_to_upload(is_copy: bool, app: str, tmp_path: pathlib.Path) -> Non
             (folder / junk).parent.mkdir(parents=True, exist_ok=True)
             (folder / junk).touch()
 
-    listing = ("meta", "list-files-for-upload", folder)
-    listed = gcloud.gcloud(*listing, config=tmp_path / "config")
+    listing = (gcloud, "meta", "list-files-for-upload", folder)
+    listed = run(*listing, CLOUDSDK_CONFIG=str(tmp_path / "config"))
 
     assert listed.returncode == 0, listed.stderr
     assert set(listed.stdout.splitlines()) == FILES - {".gcloudignore"}
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_app_yaml_is_what_gcloud_expects(app: str) -> None:
-    """The parser of `gcloud app deploy` accepts app.yaml and reads the right values."""
-    found = gcloud.parse(REPOSITORY / APPS[app] / "app.yaml")
+@pytest.mark.usefixtures("gcloud")
+def test_missing_login(tmp_path: pathlib.Path) -> None:
+    """If gcloud has no account, one line says how to log in."""
+    deployed = nox(*DEPLOY, CLOUDSDK_CONFIG=str(tmp_path))
 
-    assert found["environment"] == "STANDARD"
-    assert found["runtime"] == "python313"
-    assert found["app_engine_apis"] is True
-    assert "service" not in found
-    # the parser itself adds exec; a second one would fail
-    command = "gunicorn --config shared/gunicorn_conf.py main:app"
-    assert found["entrypoint"] == f"exec {command}"
-    pickles = "DEFERRED_USE_CROSS_COMPATIBLE_PICKLE_PROTOCOL"
-    assert found["env_variables"][pickles] == "True"
+    assert reason(deployed).endswith("gcloud auth login")
 
 
-def test_what_gcloud_refuses_of_python_2(tmp_path: pathlib.Path) -> None:
-    """Of the page's app.yaml for Python 2, it refuses what the page says."""
-    text = page("docs/python2-to-python3.md")
-    table = [cells for cells in rows(text) if "deploy` refuses" in cells[1]]
-    yaml = YAML(typ="safe", pure=True)
-    old = yaml.load(blocks(text, "yaml")[0])
-    refused = set()
-    for name in old.keys() - {"runtime"}:
-        with (tmp_path / "app.yaml").open("w") as file:
-            yaml.dump({"runtime": "python313", name: old[name]}, file)
-        try:
-            gcloud.parse(tmp_path / "app.yaml")
-        except ValueError:
-            refused.add(name)
+# --- without it -----------------------------------------------------------------------
 
-    assert "libraries" in refused
-    assert refused == {name for cells in table for name in code(cells[0])}
+
+def test_missing_gcloud() -> None:
+    """Without gcloud, one line says where to get it."""
+    deployed = nox(*DEPLOY, PATH=str(COMMANDS))
+
+    assert "https://cloud.google.com/sdk/docs/install" in reason(deployed)
 
 
 def test_options_are_documented() -> None:
@@ -146,25 +139,6 @@ def test_options_are_documented() -> None:
     assert shown.returncode == 0
     options = set(re.findall(r"--[\w-]+", shown.stdout.partition("\n\n")[2]))
     assert set(re.findall(r"--[\w-]+", table)) == options - {"--help"}
-
-
-# --- what is missing ------------------------------------------------------------------
-
-
-def test_missing_gcloud() -> None:
-    """Without gcloud, one line says where to get it."""
-    deployed = nox(*DEPLOY, PATH=str(COMMANDS))
-
-    assert "https://cloud.google.com/sdk/docs/install" in reason(deployed)
-
-
-def test_missing_login(tmp_path: pathlib.Path) -> None:
-    """If gcloud has no account, one line says how to log in."""
-    gcloud.find_gcloud()
-
-    deployed = nox(*DEPLOY, CLOUDSDK_CONFIG=str(tmp_path))
-
-    assert reason(deployed).endswith("gcloud auth login")
 
 
 # --- the steps ------------------------------------------------------------------------

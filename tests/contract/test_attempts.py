@@ -195,15 +195,3 @@ def test_headers_of_a_request_from_outside(app: ContractApp) -> None:
     assert not [header for header in run.headers if header.startswith("task")]
     assert "queuename" not in run.headers
     assert run.headers["remote-addr"] != "0.1.0.2"
-
-
-def test_custom_handler_logs_each_attempt(app: ContractApp) -> None:
-    """The custom handler logs name, queue and retry count, and then the outcome."""
-    name = app.defer("fail_times", "logged", 1, _url="/custom/path", _queue="other")
-    app.server.advance(5)
-
-    first, second = (f"Task {name}, queue other, retry count {n}" for n in (0, 1))
-    app.wait_for_log(
-        rf"{first}: received\n(.*\n)*.*{first}: failed.*on purpose.*\n"
-        rf"(.*\n)*.*{second}: received\n(.*\n)*.*{second}: 200 "
-    )

@@ -1,20 +1,8 @@
 """The counter is stored with bundled NDB or with Cloud NDB."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from tests.servers.contract_app import CaseError, ContractApp
-
-MODULES = {
-    "bundled": "google.appengine.ext.ndb.model",
-    "cloud": "google.cloud.ndb.model",
-}
-
-
-def test_counter_uses_one_library(app: ContractApp, library: str) -> None:
-    """The counter is stored with the library that the copy was made for."""
-    assert app.call("counter_library") == MODULES[library]
 
 
 def test_cloud_ndb_is_imported_only_where_it_is_used(
@@ -57,19 +45,6 @@ def test_namespace_of_the_request(app: ContractApp) -> None:
     assert app.call("in_namespace", "apart", "stored_count") == 10
     assert app.call("in_namespace", "other", "stored_count") is None
     assert app.count() == 0
-
-
-def test_one_client_for_each_process(app: ContractApp, library: str) -> None:
-    """Threads share a client of Cloud NDB; forked processes do not."""
-    if library == "bundled":
-        pytest.skip("bundled NDB has no clients")
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(app.server.get, ["/counter/get"] * 64))
-        clients = list(pool.map(app.call, ["cloud_clients"] * 64))
-
-    # a worker that got none of the first requests has none yet
-    assert {number for _, number in clients} <= {0, 1}
-    assert any(number for _, number in clients)
 
 
 def test_transactional_tasks_need_bundled_ndb(app: ContractApp, library: str) -> None:

@@ -11,13 +11,7 @@ def test_documented_schedule_in_real_time(
     app: ContractApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The count goes 0, 10 at once, 20 after 60 s, 30 after 120 s, and then stays."""
-
-    def show(line: str) -> None:
-        with capsys.disabled():
-            print(line, flush=True)
-
-    show(f"\n{app.server.name} at {app.server.url}")
-    before = watch_schedule(app.server, show)
+    before = watch_schedule(app.server, capsys)
 
     assert before == 0
     assert app.count() == 30

@@ -12,10 +12,4 @@ def test_documented_schedule(site: Site, capsys: pytest.CaptureFixture[str]) -> 
 
     The count may be any number before: the version may have been tested already.
     """
-
-    def show(line: str) -> None:
-        with capsys.disabled():
-            print(line, flush=True)
-
-    show(f"\n{site.url}")
-    watch_schedule(site, show)
+    watch_schedule(site, capsys)

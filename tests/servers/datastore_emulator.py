@@ -1,67 +1,38 @@
 """Google's Datastore emulator, which serves Cloud NDB beside dev_appserver.py."""
 
 import pathlib
+import socket
 
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
 from tests.servers.leashed import Leashed
 from tools.cloud_sdk import find_emulator
-from tools.dev_appserver import free_port
 
 START_TIME = 60.0
 """Seconds that a start may take on a loaded machine; it takes one or two."""
 
 
-def command(script: pathlib.Path, address: str, data: pathlib.Path) -> list[str]:
-    """Return the command line of the emulator's script."""
-    host, port = address.split(":")
-    return [
-        str(script),
-        "start",
-        f"--host={host}",
-        f"--port={port}",
-        "--store_on_disk=False",
-        # a query sees what was just written, as in Firestore in Datastore mode
-        "--consistency=1.0",
-        str(data),
-    ]
-
-
-def gcloud_command(address: str, data: pathlib.Path) -> list[str]:
-    """Return the documented command line, with its data in `data`."""
-    return [
-        "gcloud",
-        "beta",
-        "emulators",
-        "datastore",
-        "start",
-        "--quiet",
-        f"--host-port={address}",
-        "--no-store-on-disk",
-        "--consistency=1.0",
-        "--project=sample-project",
-        f"--data-dir={data}",
-    ]
-
-
 class DatastoreEmulator:
     """The emulator on a free port, with its entities in memory."""
 
-    def __init__(self, work: pathlib.Path, *, by_gcloud: bool = False) -> None:
-        """Start it, with `by_gcloud` by the command that a user types.
-
-        Its log goes to `work`.
-        """
-        script = find_emulator()
-        self.host = f"127.0.0.1:{free_port()}"
-        data = work / "datastore_emulator"
-        line = (
-            gcloud_command(self.host, data)
-            if by_gcloud
-            else command(script, self.host, data)
+    def __init__(self, work: pathlib.Path) -> None:
+        """Start it by the command that a user types; log and data go to `work`."""
+        find_emulator()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.host = f"127.0.0.1:{free.getsockname()[1]}"
+        self._leashed = Leashed(
+            [
+                *("gcloud", "beta", "emulators", "datastore", "start", "--quiet"),
+                f"--host-port={self.host}",
+                "--no-store-on-disk",
+                # a query sees what was just written, as in Firestore in Datastore mode
+                "--consistency=1.0",
+                "--project=sample-project",
+                f"--data-dir={work / 'datastore_emulator'}",
+            ],
+            work / "datastore_emulator.log",
         )
-        self._leashed = Leashed(line, work / "datastore_emulator.log")
         try:
             wait_until(self._answers, "the Datastore emulator answers", START_TIME)
         except BaseException:

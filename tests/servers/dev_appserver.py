@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
 import time
 from typing import Any
 
@@ -17,8 +18,7 @@ from google.protobuf import wrappers_pb2
 from tests.servers import base
 from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.leashed import Leashed
-from tools import dev_appserver
-from tools.cloud_sdk import find_dev_appserver
+from tools.dev_appserver import START_TIME
 
 SETTLE_TIME = 60.0
 """Seconds that the tasks that are due may take; it runs a hundred in a second."""
@@ -42,36 +42,27 @@ class DevAppserver(base.Server):
         work: pathlib.Path,
         emulator: DatastoreEmulator | None = None,
     ) -> None:
-        """Start the server for the folder `app`; logs and data go to `work`.
+        """Start the server for the folder `app`; its log goes to `work`.
 
         The `emulator` is for Cloud NDB; `stop` stops it too.
         """
-        script = find_dev_appserver()
         self._emulator = emulator
         self._offset = 0.0
         # (queue, name, real ETA) -> due time on the app's clock
         self._due: dict[tuple[str, str, int], float] = {}
-        with dev_appserver.kept_venv() as venv:
-            line = dev_appserver.command(
-                script,
-                app,
-                port=dev_appserver.free_port(),
-                venv=venv,
-                storage=work / "storage",
-                emulator=emulator.host if emulator else None,
-            )
-            # not in the app's folder: there, a change of the log would restart the app
-            self._log_file = work / "dev_appserver.log"
-            variables = dev_appserver.environment(venv)
-            self._leashed = Leashed(line, self._log_file, variables)
-            try:
-                super().__init__(self._printed(r'"default" running at: (http://\S+)'))
-                self._api = self._printed(r"Starting API server at: (http://\S+)")
-                wait_until(self._answers, "the app answers", dev_appserver.START_TIME)
-                self._queues = self._find_queues()
-            except BaseException:
-                self.stop()
-                raise
+        # not in the app's folder: there, a change of the log would restart the app
+        self._log_file = work / "dev_appserver.log"
+        command = [sys.executable, "-m", "tools.dev_appserver", str(app), "--port=0"]
+        variables = {"DATASTORE_EMULATOR_HOST": emulator.host} if emulator else {}
+        self._leashed = Leashed(command, self._log_file, **variables)
+        try:
+            super().__init__(self._printed(r'"default" running at: (http://\S+)'))
+            self._api = self._printed(r"Starting API server at: (http://\S+)")
+            wait_until(self._answers, "the app answers", START_TIME)
+            self._queues = self._find_queues()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def log_file(self) -> pathlib.Path:
@@ -92,7 +83,7 @@ class DevAppserver(base.Server):
             return found[1] if found else None
 
         what = f"{pattern} in {self._log_file}"
-        return wait_until(look, what, dev_appserver.START_TIME) or ""
+        return wait_until(look, what, START_TIME) or ""
 
     def _answers(self) -> bool:
         """Return whether the app answers; the first request starts its process."""

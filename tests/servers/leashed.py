@@ -1,10 +1,12 @@
 """Run a server's command in a process group that ends with the tests."""
 
+import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from tests.servers.staging import REPOSITORY
 from tools import leash
 
 
@@ -15,9 +17,9 @@ class Leashed:
         self,
         command: Sequence[str],
         log_file: pathlib.Path,
-        variables: Mapping[str, str] | None = None,
+        **variables: str,
     ) -> None:
-        """Start the command in the folder of its log."""
+        """Start the command at the root of the repository, with more `variables`."""
         self._log_file = log_file
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -25,8 +27,8 @@ class Leashed:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                cwd=log_file.parent,
-                env=variables,
+                cwd=REPOSITORY,
+                env={**os.environ, **variables},
                 # at Ctrl-C, the tests stop the server themselves
                 start_new_session=True,
             )

@@ -1,4 +1,4 @@
-"""Stage a copy of an app, with the contract's own modules beside its main.py."""
+"""Stage a copy of an app, with modules of the tests beside its main.py."""
 
 import pathlib
 import shutil
@@ -15,18 +15,29 @@ APPS = {
 """The name that --app takes -> the app's folder."""
 
 
-def stage(app: str, work: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
+CONTRACT = REPOSITORY / "tests" / "staged"
+"""The contract's own modules."""
+
+
+def stage(
+    app: str,
+    work: pathlib.Path,
+    ndb: str = "bundled",
+    staged: pathlib.Path = CONTRACT,
+    main: str = "contract_main",
+) -> pathlib.Path:
     """Copy an app into `work` as `nox -s copy` does, and return the copy.
 
-    Its entrypoint serves contract_main, its tasks write to `runs.jsonl` in `work`, and
-    its counter is stored with `ndb`, bundled or cloud.
+    The files of `staged` are beside its main.py, its entrypoint serves the module
+    `main`, and its counter is stored with `ndb`, bundled or cloud. The contract's tasks
+    write to `runs.jsonl` in `work`.
     """
     copy = work / APPS[app]
     copy_app(app, copy, ndb)
-    for file in (REPOSITORY / "tests" / "staged").glob("[!_]*.*"):
+    for file in staged.glob("[!_]*.*"):
         shutil.copy(file, copy)
     variable = f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n"
-    change(copy / "app.yaml", " main:app", " contract_main:app")
+    change(copy / "app.yaml", " main:app", f" {main}:app")
     change(copy / "app.yaml", "env_variables:\n", variable)
     return copy
 

@@ -2,14 +2,9 @@
 
 import pathlib
 import re
-import subprocess
-import sys
-
-import pytest
 
 from tests.servers.differences import DIFFERENCES
 from tests.servers.staging import REPOSITORY
-from tools import cloud_sdk
 
 TESTS = REPOSITORY / "tests"
 
@@ -32,65 +27,6 @@ def test_what_is_skipped_is_shown() -> None:
     shown = marked("shows", TESTS / "servers" / "test_dev_appserver.py")
 
     assert shown == {key for key, entry in DIFFERENCES.items() if entry.skipped}
-
-
-DIFFERS = """
-import pytest
-
-@pytest.mark.differs("dots")
-def test_that_differs():
-    assert False
-
-@pytest.mark.differs("dots")
-def test_that_passes():
-    pass
-
-@pytest.mark.differs("dots")
-def test_that_breaks():
-    raise RuntimeError("the server ended")
-
-@pytest.mark.differs("pause")
-def test_that_is_skipped():
-    raise RuntimeError("the server ended")
-
-@pytest.mark.differs("two stores")
-def test_that_passes_with_bundled_ndb():
-    pass
-"""
-
-
-def test_entry_that_is_wrong_is_found(tmp_path: pathlib.Path) -> None:
-    """On dev_appserver.py, a marked test that passes or breaks fails the contract."""
-    try:
-        cloud_sdk.find_dev_appserver()
-    except cloud_sdk.NotInstalledError as error:
-        pytest.skip(str(error))
-    test = tmp_path / "test_differs.py"
-    test.write_text(DIFFERS)
-
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-pno:cacheprovider",
-            "-ptests.conftest",
-            f"--config-file={REPOSITORY / 'pyproject.toml'}",
-            "--server=dev_appserver",
-            test,
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "2 failed, 1 passed, 1 skipped, 1 xfailed" in done.stdout
-    assert re.findall(r"(?m)^FAILED .*::test_that_(\w+)", done.stdout) == [
-        "passes",
-        "breaks",
-    ]
 
 
 def test_page_has_every_difference() -> None:

@@ -5,26 +5,55 @@ import pathlib
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from tests.servers.staging import REPOSITORY
 from tools import cloud_sdk, dev_appserver
 
+EMULATOR = "platform/cloud-datastore-emulator/cloud_datastore_emulator"
 
-@pytest.mark.parametrize("wrapper", [True, False])
+
+@pytest.mark.parametrize(
+    ("find", "installed", "missing"),
+    [
+        (cloud_sdk.find_dev_appserver, {}, "install app-engine-python"),
+        (
+            cloud_sdk.find_dev_appserver,
+            {"bin/dev_appserver.py": ""},
+            "install app-engine-python",
+        ),
+        (cloud_sdk.find_emulator, {}, "Cloud CLI"),
+        (cloud_sdk.find_emulator, {"bin/gcloud": ""}, "install cloud-datastore"),
+        (cloud_sdk.find_emulator, {"bin/gcloud": "", EMULATOR: ""}, "needs Java"),
+        # macOS has a command of that name that only says how to install Java
+        (
+            cloud_sdk.find_emulator,
+            {"bin/gcloud": "", EMULATOR: "", "bin/java": "exit 1"},
+            "needs Java",
+        ),
+    ],
+)
 def test_absence_is_explained(
-    wrapper: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    find: Callable[[], pathlib.Path],
+    installed: dict[str, str],
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
 ) -> None:
-    """Without the Cloud SDK, or its component, one line says what to install."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    if wrapper:
-        (tmp_path / "dev_appserver.py").touch(mode=0o755)
+    """One line says which part of the Cloud SDK, or that Java, must be installed."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("JAVA", raising=False)
+    for name, text in installed.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
 
-    with pytest.raises(cloud_sdk.NotInstalledError) as error:
-        cloud_sdk.find_dev_appserver()
+    with pytest.raises(cloud_sdk.NotInstalledError, match=missing) as error:
+        find()
 
-    assert "gcloud components install app-engine-python" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -123,20 +152,12 @@ def test_python_with_packages(
     assert "--runtime_python_path" in started.stdout
 
 
-def test_ports_are_free() -> None:
-    """Each start gets a port of its own."""
-    assert dev_appserver.free_port() != dev_appserver.free_port()
-
-
 def test_apps_that_are_served_keep_their_packages(tmp_path: pathlib.Path) -> None:
-    """Two environments that serve at once have a folder each; tests share one."""
-    folders = []
-    for installed, apart in [("a", True), ("b", True), ("a", False), ("b", False)]:
-        with dev_appserver.kept_venv(
-            apart=apart, installed=installed, cache=tmp_path
-        ) as folder:
-            folders.append(folder)
+    """Two Pythons with other packages that serve at once have a folder each."""
+    folders = set()
+    for installed in ("a", "b"):
+        # not nested: in one folder, the second would wait for the first one's lock
+        with dev_appserver.kept_venv(installed, tmp_path) as folder:
+            folders.add(folder)
 
-    served, other, tests, other_tests = folders
-    assert tests == other_tests
-    assert len({served, other, tests}) == 3
+    assert len(folders) == 2

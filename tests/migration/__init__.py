@@ -1,1 +1,0 @@
-"""From bundled NDB to Cloud NDB and back, while tasks wait: see docs/cloud-ndb.md."""
