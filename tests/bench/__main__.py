@@ -5,8 +5,7 @@
 Google's dev_appserver.py is measured in the same run if it is installed. Each figure is
 the median of the runs, because a busy machine makes single ones worthless. For the same
 reason, do not compare figures of different days. Memory, and the 10,000 tasks, are
-measured once, at the end. A start is measured from the command that a user types, and
-memory includes its processes.
+measured once, at the end. A start is measured from the command that a user types.
 """
 
 import argparse

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
 import sys
 import time
 from typing import Any
 
 from gae_devserver.testing import Task, wait_until
+from gae_devserver.testing.processes import descendants
 from gae_devserver.testing.requests import send
 from google.appengine.api import api_base_pb2
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -71,8 +73,16 @@ class DevAppserver(base.Server):
 
     @property
     def pid(self) -> int:
-        """The process that all others descend from."""
-        return self._leashed.pid
+        """The process of dev_appserver.py itself, below the tool and the leashes."""
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        own = descendants(self._leashed.pid)
+        return min(
+            int(pid)
+            for pid, _, args in (x.strip().partition(" ") for x in listed.splitlines())
+            if int(pid) in own and "/dev_appserver.py" in args and "leash" not in args
+        )
 
     def _printed(self, pattern: str) -> str:
         """Return the first group of `pattern` once the log holds it."""
