@@ -1,12 +1,12 @@
 """What to do when the app has died because Python did not find a module."""
 
 import re
-import sys
 from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Mapping
 from pathlib import Path
 
 from gae_devserver.app.hints import Hints
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.warnings import GUIDE, HERE
 
 _NOT_FOUND = re.compile(
     # in a traceback, or from python -m
@@ -43,14 +43,7 @@ _OF_EARLIER_PYTHON_3 = {
 
 
 def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | None:
-    """Return what is missing and what to do; None: another error ended the app.
-
-    Args:
-        printed: the last lines that the app printed.
-        folder: the app's folder.
-        entrypoint: the command that started the app.
-        hints: advice about modules and about how packages are installed.
-    """
+    """Return what is missing and what to do; None: another error ended the app."""
     found = list(_NOT_FOUND.finditer(printed))
     if not found:
         return None
@@ -70,12 +63,12 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
-    if (replaced := _replaced(name, top)) is not None:
-        return replaced
-    if top in ("webapp2", "webapp2_extras"):
-        return f"{name} works only on App Engine's Python 2 runtime: see {GUIDE}."
-    if name.startswith("google.appengine."):
-        return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
+    if (new := _new_name(name, _OF_PYTHON_2)) is not None:
+        return f"{name} is a module of Python 2. {new}: see {GUIDE}."
+    if (new := _new_name(name, _OF_EARLIER_PYTHON_3)) is not None:
+        return f"{name} is a module of older versions of Python 3. {new}."
+    if name.startswith(("google.appengine.", "webapp2")):
+        return f"App Engine has no {name} for Python 3: see {GUIDE}."
     if f"{name}.".startswith("google.cloud.ndb."):
         how = hints.add_package("google-cloud-ndb", folder / "requirements.txt")
         return f"{name} is not installed. To use Cloud NDB, {how}"
@@ -92,21 +85,13 @@ def about_packages(folder: Path, hints: Hints) -> str:
     return f"If a package provides it, {how}"
 
 
-def _replaced(name: str, top: str) -> str | None:
-    """Return what replaces a module of an earlier Python; None: it is not one."""
-    here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
-    for modules, owner, guide in (
-        (_OF_PYTHON_2, "Python 2", f": see {GUIDE}"),
-        (_OF_EARLIER_PYTHON_3, "older versions of Python 3", ""),
-    ):
-        new = modules.get(name, modules.get(top))
-        if new is not None:
-            now = f"In {here}, use {new}" if new else f"{here} has no replacement"
-            return (
-                f"{name} is a module of {owner}. {now}. Change the import, and do not "
-                f"install a package of that name{guide}."
-            )
-    return None
+def _new_name(name: str, modules: Mapping[str, str]) -> str | None:
+    """Return what replaces one of these modules; None: it is not one of them."""
+    new = modules.get(name, modules.get(name.partition(".")[0]))
+    if new is None:
+        return None
+    now = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
+    return f"{now}. Change the import, and do not install a package of that name"
 
 
 def _is_in(folder: Path, name: str) -> bool:

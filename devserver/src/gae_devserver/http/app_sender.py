@@ -25,13 +25,7 @@ class AppSender:
     def __init__(
         self, client: AppClient, requests: RunningRequests, *, hostname: str
     ) -> None:
-        """Send requests to one app.
-
-        Args:
-            client: the connections to the app.
-            requests: gets the ticket of every request that runs.
-            hostname: "host:port" of the public port.
-        """
+        """Send requests to the app; `hostname` is "host:port" of the public port."""
         self._client = client
         self._requests = requests
         self._hostname = hostname
@@ -61,14 +55,8 @@ class AppSender:
     ) -> tuple[str, aiohttp.ClientResponse]:
         """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
-        Args:
-            find: returns the process to ask.
-            request: the request.
-            ip: the address that the app sees as the client's.
-            deadline: seconds from sending to the end of the answer's body.
-
         Returns:
-            The ticket, to be ended when the answer has been read, and the answer.
+            The ticket, which must end when the answer has been read, and the answer.
         """
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)

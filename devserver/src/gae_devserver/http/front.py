@@ -1,7 +1,6 @@
 """The public port: sends requests and tasks to the app, and serves static files."""
 
 import logging
-import socket
 import time
 from collections.abc import Sequence
 
@@ -25,7 +24,7 @@ logger = logging.getLogger("gae_devserver.request")
 _TASK_IP = "0.1.0.2"  # by this address, the SDK recognizes the task queue
 
 
-class Front:
+class Front(HttpServer):
     """Answers requests from outside, and sends tasks to the app."""
 
     def __init__(
@@ -36,30 +35,15 @@ class Front:
         *,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Serve one app.
-
-        Args:
-            config: the settings of its app.yaml.
-            app: the app's process.
-            sender: sends requests to the process.
-            limits: what clients may send.
-        """
+        """Serve one app, and its static files."""
+        super().__init__(self._handle, limits)
         self._config = config
         self._app = app
         self._sender = sender
-        self._server = HttpServer(self._handle, limits)
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml from the next request on."""
         self._config = config
-
-    async def start(self, *sockets: socket.socket) -> None:
-        """Serve on listening sockets."""
-        await self._server.start(*sockets)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
 
     async def dispatch_task(
         self,
@@ -70,17 +54,7 @@ class Front:
         *,
         deadline: float,
     ) -> int:
-        """Send one task to the app, as App Engine does.
-
-        Args:
-            method: the HTTP method.
-            target: the request target, with its query.
-            headers: the task's own headers and those that describe the task.
-            body: the payload.
-            deadline: seconds that the app may take to answer.
-
-        Returns:
-            The status of the answer.
+        """Send one task to the app within `deadline` seconds; return the status.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -43,7 +42,7 @@ _CODE_OF: dict[type[Exception], int] = {
 }
 
 
-class ApiServer:
+class ApiServer(HttpServer):
     """Decodes API calls, has the services carry them out, and encodes the answers."""
 
     def __init__(
@@ -61,23 +60,15 @@ class ApiServer:
             app_engine_apis: the setting of app.yaml; without it every call is refused.
             token: allows a call without a ticket, in the header X-Devserver-Token.
         """
+        super().__init__(self._handle)
         self._carry_out = call
         self._requests = requests
         self._token = token
         self._app_engine_apis = app_engine_apis
-        self._server = HttpServer(self._handle)
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml."""
         self._app_engine_apis = config.app_engine_apis
-
-    async def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket."""
-        await self._server.start(sock)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
 
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
         check_host(http_request)

@@ -69,7 +69,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = asyncio.Event()
         """Set when a task may start at another time; the runner clears it."""
-        self._group = Group(gettime=clock.now, storage=storage, changed=self.changed)
+        self._group = Group(
+            lambda name: Queue(
+                name, gettime=clock.now, storage=storage, changed=self.changed
+            ),
+            clock.now,
+        )
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         if storage is not None:
