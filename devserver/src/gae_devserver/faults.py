@@ -23,9 +23,10 @@ import os
 import random
 import secrets
 import signal
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from gae_devserver.app import processes
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess
@@ -192,18 +193,6 @@ async def workers(watchdog: int) -> list[int]:
 
     The child of the watchdog is the app itself, which replaces workers that die.
     """
-    ps = await asyncio.create_subprocess_exec(
-        "ps", "-axo", "pid=,ppid=,stat=", stdout=asyncio.subprocess.PIPE
-    )
-    children = defaultdict(list)
-    for line in (await ps.communicate())[0].decode().splitlines():
-        pid, parent, state = line.split()[:3]
-        if not state.startswith("Z"):
-            children[int(parent)].append(int(pid))
-    found, todo = [], [below for top in children[watchdog] for below in children[top]]
-    while todo:
-        process = todo.pop()
-        todo += children[process]
-        if not children[process]:
-            found.append(process)
-    return sorted(found)
+    parents = await asyncio.to_thread(processes.running)
+    below = processes.below(watchdog, parents) - set(parents.values())
+    return sorted(process for process in below if parents[process] != watchdog)

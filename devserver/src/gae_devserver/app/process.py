@@ -214,8 +214,7 @@ def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
 def _notice(addresses: list[str] | None) -> str | None:
     """Return a warning about the app's own port; None: it has none.
 
-    Args:
-        addresses: where the entrypoint has gunicorn listen; None: it is another server.
+    `addresses` is where the entrypoint has gunicorn listen; None: it is another server.
     """
     if addresses == []:
         return None
