@@ -106,7 +106,7 @@ class AppProcess:
         self.exit_status: int | None = None
         self.is_gunicorn = addresses is not None
         """Whether the entrypoint starts gunicorn directly."""
-        self.notice = _notice(addresses)
+        self.notice = gunicorn_options.notice(addresses)
         """A warning about the app's own port, if it has one."""
         variables = environment(config, launch, port=self.port)
         # a gunicorn that another program starts would listen on all addresses
@@ -209,34 +209,6 @@ class AppProcess:
 
 def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in variables.items() if not is_reserved(name)}
-
-
-def _notice(addresses: list[str] | None) -> str | None:
-    """Return a warning about the app's own port; None: it has none.
-
-    `addresses` is where the entrypoint has gunicorn listen; None: it is another server.
-    """
-    if addresses == []:
-        return None
-    if addresses is None:
-        return (
-            "the app listens on a port of its own, so every user of this machine can "
-            "reach it and forge App Engine's headers. Other machines can too, unless "
-            "the app listens only on 127.0.0.1."
-        )
-    elsewhere = (
-        "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
-        "Engine. Also, "
-    )
-    if gunicorn_options.is_on_port(addresses):
-        elsewhere = ""
-    network = "" if gunicorn_options.is_on_loopback(addresses) else "and its network "
-    return (
-        f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
-        f"machine {network}can reach the app's own port and forge App Engine's "
-        "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
-        "App Engine, and here on a socket that only you can open."
-    )
 
 
 def _free_port() -> int:

@@ -108,9 +108,8 @@ class Front(HttpServer):
             if match is not None:
                 return None, static_files.response(match, request.method)
             if request.method == hdrs.METH_CONNECT:
-                return None, web.Response(
-                    status=405, text="This server is not a proxy.\n"
-                )
+                text = "This server is not a proxy.\n"
+                return None, web.Response(status=405, text=text)
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
@@ -123,30 +122,17 @@ class Front(HttpServer):
                 ip=request.remote or "",
             )
             return ticket, Answer(answer)
-        except Exception as error:
-            response = _response_to(error)
-            if response is None:
-                raise
-            return None, response
-
-
-def _response_to(error: Exception) -> web.StreamResponse | None:
-    """Return an answer in place of the app's; None: the error is the server's."""
-    if isinstance(error, web.HTTPException):
-        # aiohttp warns if a handler returns an exception
-        refusal = web.Response(status=error.status, text=error.text)
-        if not error.keep_alive:
-            refusal.force_close()
-        return refusal
-    if isinstance(error, AppUnavailable):
-        return web.Response(status=503, text=f"{error}\n")
-    if isinstance(error, aiohttp.ClientError):
-        reason = reason_of(error)
-        return web.Response(
-            status=502, text=f"The request to the app failed: {reason}.\n"
-        )
-    if isinstance(error, ValueError):
-        return web.Response(
-            status=400, text=f"The server cannot forward this request: {error}.\n"
-        )
-    return None
+        except web.HTTPException as error:
+            # aiohttp warns if a handler returns an exception
+            refusal = web.Response(status=error.status, text=error.text)
+            if not error.keep_alive:
+                refusal.force_close()
+            return None, refusal
+        except AppUnavailable as error:
+            return None, web.Response(status=503, text=f"{error}\n")
+        except aiohttp.ClientError as error:
+            text = f"The request to the app failed: {reason_of(error)}.\n"
+            return None, web.Response(status=502, text=text)
+        except ValueError as error:
+            text = f"The server cannot forward this request: {error}.\n"
+            return None, web.Response(status=400, text=text)

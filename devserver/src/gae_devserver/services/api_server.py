@@ -54,11 +54,7 @@ class ApiServer(HttpServer):
     ) -> None:
         """Serve the running requests, and programs that have the token.
 
-        Args:
-            call: carries out one API call (`Services.call`).
-            requests: the running requests, whose tickets allow calls.
-            app_engine_apis: the setting of app.yaml; without it every call is refused.
-            token: allows a call without a ticket, in the header X-Devserver-Token.
+        Without `app_engine_apis`, the setting of app.yaml, every call is refused.
         """
         super().__init__(self._handle)
         self._carry_out = call
