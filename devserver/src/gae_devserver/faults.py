@@ -23,12 +23,13 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gae_devserver.app import processes
 
 if TYPE_CHECKING:
+    from gae_devserver.app.client import Request
     from gae_devserver.app.process import AppProcess
     from gae_devserver.services.api_server import ApiCall
     from gae_devserver.tasks.execution import Dispatch
@@ -129,27 +130,18 @@ class Faults:
     def in_tasks(self, dispatch: "Dispatch", app: Ready) -> "Dispatch":
         """Return a `dispatch` with faults."""
 
-        async def faulty(
-            method: str,
-            target: str,
-            headers: Sequence[tuple[str, str]],
-            body: bytes,
-            *,
-            deadline: float,
-        ) -> int:
-            task = f"task {dict(headers).get('X-Appengine-Taskname')}"
+        async def faulty(request: "Request", deadline: float) -> int:
+            task = f"task {request.headers.get('X-Appengine-Taskname')}"
             if self.happens("error", task):
                 return 500
             if self.happens("kill", task):
                 self._spawn(self._kill_worker(app))
 
             async def deliver() -> int:
-                return await dispatch(method, target, headers, body, deadline=deadline)
+                return await dispatch(request, deadline)
 
-            if self.happens("twice", task):
-                outcome = await self._twice(deliver)
-            else:
-                outcome = await deliver()
+            twice = self.happens("twice", task)
+            outcome = await (self._twice(deliver) if twice else deliver())
             if self.happens("slow", task):
                 await self._sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
             if self.happens("lost", task):

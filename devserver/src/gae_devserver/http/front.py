@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -45,29 +44,20 @@ class Front(HttpServer):
         """Use a changed app.yaml from the next request on."""
         self._config = config
 
-    async def dispatch_task(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Send one task to the app within `deadline` seconds; return the status.
+    async def dispatch_task(self, task: Request, deadline: float) -> int:
+        """Send a task, as App Engine does; return the status of the answer.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
-        own = CIMultiDict(headers)
-        own[hdrs.CONTENT_LENGTH] = str(len(body))
+        # a copy: each delivery has a ticket of its own
+        headers = CIMultiDict(task.headers)
+        headers[hdrs.CONTENT_LENGTH] = str(len(task.body or b""))
+        request = Request(task.method, task.target, headers, task.body)
         return await self._sender.status_of(
-            self._ready_process,
-            Request(method, target, own, body),
-            ip=_TASK_IP,
-            deadline=deadline,
+            self._ready_process, request, ip=_TASK_IP, deadline=deadline
         )
 
     async def _ready_process(self) -> AppProcess:

@@ -11,7 +11,7 @@ from typing import Any
 from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
-from google.appengine.runtime import apiproxy_errors
+from google.appengine.runtime.apiproxy_errors import ApplicationError
 from sortedcontainers import SortedKeyList, SortedList
 
 from gae_devserver.config.queue_yaml import QueueConfig
@@ -263,12 +263,12 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         """
         for add in request.add_request:
             if self._queues[add.queue_name.decode()].queue_mode != add.mode:
-                raise apiproxy_errors.ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
+                raise ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
         super()._TransactionalBulkAdd(request)
 
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse the call: queues come from queue.yaml alone."""
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.PERMISSION_DENIED, "queues can be changed only in queue.yaml"
         )
 

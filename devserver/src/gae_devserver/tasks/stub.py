@@ -13,7 +13,7 @@ from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
-from google.appengine.runtime import apiproxy_errors
+from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
@@ -123,7 +123,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Check and adapt what the app sends, before the stub gets it.
 
         Raises:
-            apiproxy_errors.ApplicationError: the request names another app, another
+            ApplicationError: the request names another app, another
                 service or an unknown queue, or a name that no task may have.
         """
         adds = _adds(method, request)
@@ -146,7 +146,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             return
         if request.HasField("app_id"):
             if request.app_id.decode(errors="replace") != self._app_id:
-                raise apiproxy_errors.ApplicationError(
+                raise ApplicationError(
                     _ERRORS.PERMISSION_DENIED,
                     f"this server has only the queues of the app {self._app_id!r}",
                 )
@@ -154,7 +154,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             request.ClearField("app_id")
             # only calls of the administration console require an app id
             if not request.IsInitialized():
-                raise apiproxy_errors.ApplicationError(
+                raise ApplicationError(
                     _ERRORS.PERMISSION_DENIED,
                     "queues can be changed only in queue.yaml",
                 )
@@ -163,7 +163,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Refuse an unknown queue with its name; the stub's answer has no text."""
         name = add.queue_name.decode(errors="replace")
         if self._group._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
-            raise apiproxy_errors.ApplicationError(
+            raise ApplicationError(
                 _ERRORS.UNKNOWN_QUEUE,
                 f"there is no queue {name!r}. Add it to queue.yaml",
             )
@@ -179,7 +179,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         # in "version.service" and "instance.version.service", the service decides
         own = {self._service, self._version}
         if target and target.rsplit(".", 1)[-1] not in own:
-            raise apiproxy_errors.ApplicationError(
+            raise ApplicationError(
                 _ERRORS.INVALID_REQUEST,
                 f"the task's target is {target!r}, but this dev server runs only "
                 f"the service {self._service!r}, in version {self._version!r}",
@@ -224,11 +224,11 @@ def _check_name(add: Any, in_transaction: bool) -> None:
         return
     if in_transaction:
         # at the commit, another task could have the name; the client refuses it too
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot have a name"
         )
     if not _TASK_NAME.fullmatch(add.task_name):
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.INVALID_TASK_NAME,
             "a task name must have 1 to 500 letters, digits, hyphens and underscores",
         )

@@ -56,6 +56,8 @@ class DevServer:
     """What a change through the State API requires."""
     datastore_host: str
     """DATASTORE_EMULATOR_HOST for Cloud NDB outside the app."""
+    log_file: Path
+    """The file with what the server and the app print."""
 
     def __init__(
         self,
@@ -76,8 +78,8 @@ class DevServer:
             RuntimeError: the server ended. The text shows what it printed.
             TimeoutError: the app was not ready in time. The text shows the same.
         """
-        self._log_file = Path(log_file)
-        with self._log_file.open("wb") as output:
+        self.log_file = Path(log_file)
+        with self.log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -97,16 +99,14 @@ class DevServer:
         try:
             # The last line of the banner appears when the app is ready.
             self.wait_for_log(r"^Press Ctrl-C", _START_SECONDS)
-            self.url = self._printed(r"^\s+App\s+(http://\S+)")
-            self.state_url = self._printed(r"^\s+State API\s+(http://\S+)")
-            self.token = self._printed(r"^\s+Token\s+(\S+)")
-            self.datastore_host = self._printed(r"DATASTORE_EMULATOR_HOST=(\S+)")
+            self.url = self.wait_for_log(r"^\s+App\s+(http://\S+)")[1]
+            self.state_url = self.wait_for_log(r"^\s+State API\s+(http://\S+)")[1]
+            self.token = self.wait_for_log(r"^\s+Token\s+(\S+)")[1]
+            host = self.wait_for_log(r"DATASTORE_EMULATOR_HOST=(\S+)")
+            self.datastore_host = host[1]
         except BaseException:
             self.stop()
             raise
-
-    def _printed(self, pattern: str) -> str:
-        return self.wait_for_log(pattern)[1]
 
     def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
         """Wait for a match in the log, and return it; ^ and $ match at each line.
@@ -124,7 +124,7 @@ class DevServer:
             return found
 
         try:
-            return wait_until(look, f"{pattern} in {self._log_file}", seconds)
+            return wait_until(look, f"{pattern} in {self.log_file}", seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
 
@@ -152,14 +152,9 @@ class DevServer:
         """The server's process ID."""
         return self._process.pid
 
-    @property
-    def log_file(self) -> Path:
-        """The file with what the server and the app print."""
-        return self._log_file
-
     def log(self) -> str:
         """Return what the server and the app have printed since the start."""
-        return self._log_file.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     def request(
         self,
