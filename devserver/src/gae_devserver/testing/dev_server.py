@@ -56,8 +56,6 @@ class DevServer:
     """What a change through the State API requires."""
     datastore_host: str
     """DATASTORE_EMULATOR_HOST for Cloud NDB outside the app."""
-    log_file: Path
-    """The file with what the server and the app print."""
 
     def __init__(
         self,
@@ -78,8 +76,8 @@ class DevServer:
             RuntimeError: the server ended. The text shows what it printed.
             TimeoutError: the app was not ready in time. The text shows the same.
         """
-        self.log_file = Path(log_file)
-        with self.log_file.open("wb") as output:
+        self._log_file = Path(log_file)
+        with self._log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -124,7 +122,7 @@ class DevServer:
             return found
 
         try:
-            return wait_until(look, f"{pattern} in {self.log_file}", seconds)
+            return wait_until(look, f"{pattern} in {self._log_file}", seconds)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
 
@@ -152,9 +150,14 @@ class DevServer:
         """The server's process ID."""
         return self._process.pid
 
+    @property
+    def log_file(self) -> Path:
+        """The file with what the server and the app print."""
+        return self._log_file
+
     def log(self) -> str:
         """Return what the server and the app have printed since the start."""
-        return self.log_file.read_text(errors="replace")
+        return self._log_file.read_text(errors="replace")
 
     def request(
         self,
