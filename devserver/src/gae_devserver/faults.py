@@ -17,7 +17,6 @@ deliver each task at least once.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -135,7 +134,9 @@ class Faults:
             if self.happens("error", task):
                 return 500
             if self.happens("kill", task):
-                self._spawn(self._kill_worker(app))
+                killing = asyncio.create_task(self._kill_worker(app))
+                self._killing.add(killing)
+                killing.add_done_callback(self._killing.discard)
 
             async def deliver() -> int:
                 return await dispatch(request, deadline)
@@ -163,21 +164,13 @@ class Faults:
 
     async def _kill_worker(self, app: Ready) -> None:
         await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
-        found = await workers((await app()).pid)
-        if found:
-            with contextlib.suppress(ProcessLookupError):
+        try:
+            if found := await workers((await app()).pid):
                 os.kill(self._random["kill"].choice(found), signal.SIGKILL)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._killing.add(task)
-        task.add_done_callback(_report)
-        task.add_done_callback(self._killing.discard)
-
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("cannot kill a worker: %r", error)
+        except ProcessLookupError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the task goes on
+            logger.warning("cannot kill a worker: %r", error)
 
 
 async def workers(watchdog: int) -> list[int]:

@@ -1,8 +1,10 @@
 """Requests to the app as App Engine makes them: with its headers and a ticket."""
 
+import contextlib
 import logging
 import secrets
 import zlib
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import hdrs
@@ -45,6 +47,7 @@ class AppSender:
             "X-Appengine-User-Organization": "",
         }
 
+    @contextlib.asynccontextmanager
     async def send(
         self,
         find: FindProcess,
@@ -52,11 +55,10 @@ class AppSender:
         *,
         ip: str,
         deadline: float | None = None,
-    ) -> tuple[str, aiohttp.ClientResponse]:
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
-        Returns:
-            The ticket, which must end when the answer has been read, and the answer.
+        Its ticket ends with the context, in which the answer has to be read.
         """
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
@@ -70,15 +72,12 @@ class AppSender:
         # made as in the SDK: google/appengine/runtime/middlewares.py
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
-            answer = await self._client.send(find, request, deadline=deadline)
-        except BaseException:
+            async with await self._client.send(
+                find, request, deadline=deadline
+            ) as answer:
+                yield answer
+        finally:
             self._requests.end(ticket)
-            raise
-        return ticket, answer
-
-    def end(self, ticket: str) -> None:
-        """End a request."""
-        self._requests.end(ticket)
 
     async def status_of(
         self, find: FindProcess, request: Request, *, ip: str, deadline: float
@@ -91,15 +90,11 @@ class AppSender:
             TimeoutError: there was no answer within `deadline` seconds.
         """
         try:
-            ticket, answer = await self.send(find, request, ip=ip, deadline=deadline)
-            try:
-                async with answer:
-                    # the app may still be working while it sends the body
-                    async for _ in answer.content.iter_any():
-                        pass
-                    return answer.status
-            finally:
-                self.end(ticket)
+            async with self.send(find, request, ip=ip, deadline=deadline) as answer:
+                # the app may still be working while it sends the body
+                async for _ in answer.content.iter_any():
+                    pass
+                return answer.status
         except TimeoutError:
             raise
         except (aiohttp.ClientError, ValueError) as error:

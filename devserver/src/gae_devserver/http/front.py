@@ -1,5 +1,6 @@
 """The public port: sends requests and tasks to the app, and serves static files."""
 
+import contextlib
 import logging
 import time
 
@@ -66,29 +67,28 @@ class Front(HttpServer):
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        ticket, response = await self._respond(request)
-        try:
-            await response.prepare(request)
-            await response.write_eof()
-        except ConnectionError:
-            # the client disconnected; aiohttp closes the connection
-            pass
-        finally:
-            if ticket is not None:
-                self._sender.end(ticket)
-            logger.info(
-                "%s %s %d %.0f ms",
-                request.method,
-                printable(request.raw_path),
-                response.status,
-                (time.monotonic() - began) * 1000,
-            )
+        async with contextlib.AsyncExitStack() as at_end:
+            response = await self._respond(request, at_end)
+            try:
+                await response.prepare(request)
+                await response.write_eof()
+            except ConnectionError:
+                # the client disconnected; aiohttp closes the connection
+                pass
+            finally:
+                logger.info(
+                    "%s %s %d %.0f ms",
+                    request.method,
+                    printable(request.raw_path),
+                    response.status,
+                    (time.monotonic() - began) * 1000,
+                )
         return response
 
     async def _respond(
-        self, request: web.BaseRequest
-    ) -> tuple[str | None, web.StreamResponse]:
-        """Return the answer, and the ticket to end after it was sent."""
+        self, request: web.BaseRequest, at_end: contextlib.AsyncExitStack
+    ) -> web.StreamResponse:
+        """Return the answer; `at_end` is closed when it was sent."""
         target = request.raw_path
         try:
             check_host(request)
@@ -96,33 +96,32 @@ class Front(HttpServer):
                 self._config.static_handlers, self._config.folder, target
             )
             if match is not None:
-                return None, static_files.response(match, request.method)
+                return static_files.response(match, request.method)
             if request.method == hdrs.METH_CONNECT:
-                text = "This server is not a proxy.\n"
-                return None, web.Response(status=405, text=text)
+                return web.Response(status=405, text="This server is not a proxy.\n")
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
                 # the app gets a Content-Length, which the SDK's handler requires
                 body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
-            ticket, answer = await self._sender.send(
+            answer = self._sender.send(
                 self._app.process,
                 Request(request.method, target, headers, body),
                 ip=request.remote or "",
             )
-            return ticket, Answer(answer)
+            return Answer(await at_end.enter_async_context(answer))
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception
             refusal = web.Response(status=error.status, text=error.text)
             if not error.keep_alive:
                 refusal.force_close()
-            return None, refusal
+            return refusal
         except AppUnavailable as error:
-            return None, web.Response(status=503, text=f"{error}\n")
+            return web.Response(status=503, text=f"{error}\n")
         except aiohttp.ClientError as error:
             text = f"The request to the app failed: {reason_of(error)}.\n"
-            return None, web.Response(status=502, text=text)
+            return web.Response(status=502, text=text)
         except ValueError as error:
             text = f"The server cannot forward this request: {error}.\n"
-            return None, web.Response(status=400, text=text)
+            return web.Response(status=400, text=text)

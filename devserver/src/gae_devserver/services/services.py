@@ -53,7 +53,7 @@ class Services:
 
         Args:
             config: the app's app.yaml and queue.yaml.
-            project: the project; the app id is "dev~" and the project.
+            project: the app id is "dev~" and the project.
             requests: the running requests.
             clock: the time of tasks and memcache.
             default_hostname: "host:port" of the app.

@@ -44,17 +44,10 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         version: str,
         storage: Storage | None = None,
     ) -> None:
-        """Make the queues.
+        """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
-        Args:
-            queues: what queue.yaml says; "default" is among them.
-            clock: the time by which tasks are due.
-            request_data: the stub's view of running requests.
-            app_id: "dev~" and the project.
-            default_hostname: "host:port", the end of every task's Host header.
-            service: the service that a task may have as its target.
-            version: the version that a task may have as its target.
-            storage: holds the tasks of earlier runs, and stores those of this run.
+        A task may have the service or the version as its target. `default_hostname` is
+        "host:port", the end of every task's Host header.
         """
         super().__init__(
             request_data=request_data,
@@ -235,9 +228,6 @@ def _check_name(add: Any, in_transaction: bool) -> None:
 
 
 def _adds(method: str, request: Any) -> Sequence[Any]:
-    match method:
-        case "Add":
-            return [request]
-        case "BulkAdd":
-            return request.add_request
-    return []
+    if method == "Add":
+        return [request]
+    return request.add_request if method == "BulkAdd" else []
