@@ -32,17 +32,17 @@ class HttpServer:
     ) -> None:
         """Make a server that passes bodies on as they are, compressed or not."""
         self._limits = limits
-        self._serves: web.BaseRunner
+        self._web_runner: web.BaseRunner
         if isinstance(serves, web.Application):
-            self._serves = web.AppRunner(serves)
+            self._web_runner = web.AppRunner(serves)
         else:
-            self._serves = web.ServerRunner(web.Server(serves))
+            self._web_runner = web.ServerRunner(web.Server(serves))
         self._closing = contextlib.AsyncExitStack()
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
-        await self._set_up(self._serves)
-        inner = self._serves.server
+        await self._set_up(self._web_runner)
+        inner = self._web_runner.server
         assert inner is not None
         make_request = functools.partial(_make_request, inner.request_factory)
         server = web.Server(inner.request_handler, request_factory=make_request)
