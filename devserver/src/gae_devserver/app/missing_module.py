@@ -2,7 +2,6 @@
 
 import re
 from _compat_pickle import IMPORT_MAPPING
-from collections.abc import Mapping
 from pathlib import Path
 
 from gae_devserver.app.hints import Hints
@@ -63,10 +62,14 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
-    if (new := _new_name(name, _OF_PYTHON_2)) is not None:
-        return f"{name} is a module of Python 2. {new}: see {GUIDE}."
-    if (new := _new_name(name, _OF_EARLIER_PYTHON_3)) is not None:
-        return f"{name} is a module of older versions of Python 3. {new}."
+    new = _OF_PYTHON_2.get(name, _OF_EARLIER_PYTHON_3.get(name))
+    if new is not None:
+        use = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
+        guide = f": see {GUIDE}" if name in _OF_PYTHON_2 else ""
+        return (
+            f"{name} is a module of an earlier Python. {use}. Change the import, and "
+            f"do not install a package of that name{guide}."
+        )
     if name.startswith(("google.appengine.", "webapp2")):
         return f"App Engine has no {name} for Python 3: see {GUIDE}."
     if f"{name}.".startswith("google.cloud.ndb."):
@@ -83,15 +86,6 @@ def about_packages(folder: Path, hints: Hints) -> str:
     which = "that package (its name may differ)"
     how = hints.add_package(which, folder / "requirements.txt")
     return f"If a package provides it, {how}"
-
-
-def _new_name(name: str, modules: Mapping[str, str]) -> str | None:
-    """Return what replaces one of these modules; None: it is not one of them."""
-    new = modules.get(name, modules.get(name.partition(".")[0]))
-    if new is None:
-        return None
-    now = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
-    return f"{now}. Change the import, and do not install a package of that name"
 
 
 def _is_in(folder: Path, name: str) -> bool:
