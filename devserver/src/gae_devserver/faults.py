@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Any
 from gae_devserver.app import processes
 
 if TYPE_CHECKING:
-    from gae_devserver.app.client import Request
-    from gae_devserver.app.process import AppProcess
+    from gae_devserver.app.client import FindProcess, Request
     from gae_devserver.services.api_server import ApiCall
     from gae_devserver.tasks.execution import Dispatch
 
@@ -40,8 +39,6 @@ NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
 _SLOW_SECONDS = 2.0
 # a worker is killed within this time: before, during or after the task's work
 _KILL_SECONDS = 0.05
-Ready = Callable[[], Awaitable["AppProcess"]]
-"""Returns the app's process when it is ready."""
 
 
 class Faults:
@@ -126,7 +123,7 @@ class Faults:
         if self.happens("rpc", f"datastore_v1.{rpc}"):
             raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
-    def in_tasks(self, dispatch: "Dispatch", app: Ready) -> "Dispatch":
+    def in_tasks(self, dispatch: "Dispatch", app: "FindProcess") -> "Dispatch":
         """Return a `dispatch` with faults."""
 
         async def faulty(request: "Request", deadline: float) -> int:
@@ -162,7 +159,7 @@ class Faults:
         finally:
             await asyncio.gather(unknown, return_exceptions=True)
 
-    async def _kill_worker(self, app: Ready) -> None:
+    async def _kill_worker(self, app: "FindProcess") -> None:
         await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
         try:
             if found := await workers((await app()).pid):
