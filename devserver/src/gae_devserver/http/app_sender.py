@@ -72,9 +72,8 @@ class AppSender:
         # made as in the SDK: google/appengine/runtime/middlewares.py
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
-            async with await self._client.send(
-                find, request, deadline=deadline
-            ) as answer:
+            answer = await self._client.send(find, request, deadline=deadline)
+            async with answer:
                 yield answer
         finally:
             self._requests.end(ticket)

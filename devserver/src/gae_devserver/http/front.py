@@ -88,7 +88,7 @@ class Front(HttpServer):
     async def _respond(
         self, request: web.BaseRequest, at_end: contextlib.AsyncExitStack
     ) -> web.StreamResponse:
-        """Return the answer; `at_end` is closed when it was sent."""
+        """Return the answer; `at_end` ends the request to the app after it was sent."""
         target = request.raw_path
         try:
             check_host(request)
@@ -105,12 +105,12 @@ class Front(HttpServer):
                 # the app gets a Content-Length, which the SDK's handler requires
                 body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
-            answer = self._sender.send(
+            sending = self._sender.send(
                 self._app.process,
                 Request(request.method, target, headers, body),
                 ip=request.remote or "",
             )
-            return Answer(await at_end.enter_async_context(answer))
+            return Answer(await at_end.enter_async_context(sending))
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception
             refusal = web.Response(status=error.status, text=error.text)
