@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
-from google.appengine.runtime import apiproxy_errors, default_api_stub
+from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
@@ -28,9 +28,18 @@ ApiCall = Callable[[str, str, bytes, str], Awaitable[bytes]]
 """Carries out one API call: service, method, request and ticket; the response."""
 
 _CODES = remote_api.RpcError
-# the table by which the SDK's client turns a code back into an exception
-_CODE_OF = {
-    error: code for code, (error, _) in default_api_stub._EXCEPTIONS_MAP.items()
+# google/appengine/runtime/default_api_stub.py turns these codes back into exceptions.
+# Release 1.0.0 of that module cannot be imported on Python 3.12 and later.
+_CODE_OF: dict[type[Exception], int] = {
+    apiproxy_errors.ArgumentError: _CODES.PARSE_ERROR,
+    apiproxy_errors.CallNotFoundError: _CODES.CALL_NOT_FOUND,
+    apiproxy_errors.CancelledError: _CODES.CANCELLED,
+    apiproxy_errors.CapabilityDisabledError: _CODES.CAPABILITY_DISABLED,
+    apiproxy_errors.DeadlineExceededError: _CODES.DEADLINE_EXCEEDED,
+    apiproxy_errors.FeatureNotEnabledError: _CODES.FEATURE_DISABLED,
+    apiproxy_errors.OverQuotaError: _CODES.OVER_QUOTA,
+    apiproxy_errors.RequestTooLargeError: _CODES.REQUEST_TOO_LARGE,
+    apiproxy_errors.ResponseTooLargeError: _CODES.RESPONSE_TOO_LARGE,
 }
 
 
