@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from gae_devserver.app.hints import Hints
@@ -32,7 +31,8 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     parent = os.getppid()
     if system == "posix":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _exit_at_once)
+            # once the event loop runs, the server handles them
+            signal.signal(number, lambda *_: _exit(0))
     options = _parser().parse_args()
     if system != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
@@ -251,11 +251,6 @@ def _project(text: str) -> str:
             "--project my-project"
         )
     return text
-
-
-def _exit_at_once(number: int, frame: FrameType | None) -> None:
-    """Handle a signal while the server is still starting."""
-    _exit(0)
 
 
 def _fail(status: int, message: str) -> NoReturn:

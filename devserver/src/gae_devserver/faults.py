@@ -17,18 +17,18 @@ deliver each task at least once.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
 import secrets
 import signal
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gae_devserver.app import processes
+
 if TYPE_CHECKING:
-    from gae_devserver.app.process import AppProcess
+    from gae_devserver.app.client import FindProcess, Request
     from gae_devserver.services.api_server import ApiCall
     from gae_devserver.tasks.execution import Dispatch
 
@@ -39,8 +39,6 @@ NAMES = ("twice", "lost", "error", "slow", "rpc", "kill")
 _SLOW_SECONDS = 2.0
 # a worker is killed within this time: before, during or after the task's work
 _KILL_SECONDS = 0.05
-Ready = Callable[[], Awaitable["AppProcess"]]
-"""Returns the app's process when it is ready."""
 
 
 class Faults:
@@ -125,30 +123,23 @@ class Faults:
         if self.happens("rpc", f"datastore_v1.{rpc}"):
             raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
-    def in_tasks(self, dispatch: "Dispatch", app: Ready) -> "Dispatch":
+    def in_tasks(self, dispatch: "Dispatch", app: "FindProcess") -> "Dispatch":
         """Return a `dispatch` with faults."""
 
-        async def faulty(
-            method: str,
-            target: str,
-            headers: Sequence[tuple[str, str]],
-            body: bytes,
-            *,
-            deadline: float,
-        ) -> int:
-            task = f"task {dict(headers).get('X-Appengine-Taskname')}"
+        async def faulty(request: "Request", deadline: float) -> int:
+            task = f"task {request.headers.get('X-Appengine-Taskname')}"
             if self.happens("error", task):
                 return 500
             if self.happens("kill", task):
-                self._spawn(self._kill_worker(app))
+                killing = asyncio.create_task(self._kill_worker(app))
+                self._killing.add(killing)
+                killing.add_done_callback(self._killing.discard)
 
             async def deliver() -> int:
-                return await dispatch(method, target, headers, body, deadline=deadline)
+                return await dispatch(request, deadline)
 
-            if self.happens("twice", task):
-                outcome = await self._twice(deliver)
-            else:
-                outcome = await deliver()
+            twice = self.happens("twice", task)
+            outcome = await (self._twice(deliver) if twice else deliver())
             if self.happens("slow", task):
                 await self._sleep(self._random["slow"].uniform(0.0, _SLOW_SECONDS))
             if self.happens("lost", task):
@@ -168,23 +159,15 @@ class Faults:
         finally:
             await asyncio.gather(unknown, return_exceptions=True)
 
-    async def _kill_worker(self, app: Ready) -> None:
+    async def _kill_worker(self, app: "FindProcess") -> None:
         await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
-        found = await workers((await app()).pid)
-        if found:
-            with contextlib.suppress(ProcessLookupError):
+        try:
+            if found := await workers((await app()).pid):
                 os.kill(self._random["kill"].choice(found), signal.SIGKILL)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._killing.add(task)
-        task.add_done_callback(_report)
-        task.add_done_callback(self._killing.discard)
-
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("cannot kill a worker: %r", error)
+        except ProcessLookupError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the task goes on
+            logger.warning("cannot kill a worker: %r", error)
 
 
 async def workers(watchdog: int) -> list[int]:
@@ -192,18 +175,6 @@ async def workers(watchdog: int) -> list[int]:
 
     The child of the watchdog is the app itself, which replaces workers that die.
     """
-    ps = await asyncio.create_subprocess_exec(
-        "ps", "-axo", "pid=,ppid=,stat=", stdout=asyncio.subprocess.PIPE
-    )
-    children = defaultdict(list)
-    for line in (await ps.communicate())[0].decode().splitlines():
-        pid, parent, state = line.split()[:3]
-        if not state.startswith("Z"):
-            children[int(parent)].append(int(pid))
-    found, todo = [], [below for top in children[watchdog] for below in children[top]]
-    while todo:
-        process = todo.pop()
-        todo += children[process]
-        if not children[process]:
-            found.append(process)
-    return sorted(found)
+    parents = await asyncio.to_thread(processes.running)
+    below = processes.below(watchdog, parents) - set(parents.values())
+    return sorted(process for process in below if parents[process] != watchdog)

@@ -15,7 +15,6 @@ from typing import Any
 
 from gae_devserver import terminal
 from gae_devserver.app import advice
-from gae_devserver.app.changes import changes
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
@@ -196,6 +195,9 @@ class Server:
         self._stop.set()
 
     async def _reload(self) -> None:
+        # imports a large package, which no other part needs
+        from gae_devserver.app.changes import changes
+
         try:
             async for paths in changes(self._config.folder):
                 self._changed(paths)

@@ -2,8 +2,9 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
+from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from tests.helpers.clock import StoppedClock
 
@@ -52,19 +53,17 @@ class App:
         if self.failure is not None:
             raise AppUnavailable(self.failure)
 
-    async def dispatch(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Take a task and answer (`gae_devserver.tasks.runner.Dispatch`)."""
+    async def dispatch(self, request: Request, deadline: float) -> int:
+        """Take a task and answer (`gae_devserver.tasks.execution.Dispatch`)."""
         await self.ready()
-        at = self._clock.elapsed()
-        execution = Execution(at, method, target, tuple(headers), body, deadline)
+        execution = Execution(
+            self._clock.elapsed(),
+            request.method,
+            request.target,
+            tuple(request.headers.items()),
+            request.body or b"",
+            deadline,
+        )
         self.executions.append(execution)
         self.running += 1
         self.peak = max(self.peak, self.running)

@@ -6,7 +6,9 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from gae_devserver.app.client import AppClient
+from multidict import CIMultiDict
+
+from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import load_app_yaml
@@ -94,9 +96,8 @@ class Site:
         deadline: float = PATIENCE,
     ) -> int:
         """Send a task to the app; return the status of the answer."""
-        return await self.front.dispatch_task(
-            "POST", target, headers, body, deadline=deadline
-        )
+        task = Request("POST", target, CIMultiDict(headers), body)
+        return await self.front.dispatch_task(task, deadline)
 
     def is_unasked(self) -> bool:
         """Say whether the recorder has got no request since the last one was read."""

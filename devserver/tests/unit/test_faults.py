@@ -7,7 +7,9 @@ from pathlib import Path
 import grpc
 import pytest
 from google.appengine.runtime import apiproxy_errors
+from multidict import CIMultiDict
 
+from gae_devserver.app.client import Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.faults import NAMES, Faults
 from gae_devserver.services import rpc_table
@@ -28,8 +30,8 @@ async def no_process() -> AppProcess:
 async def send(faults: Faults, app: App) -> int:
     """Send one task with faults."""
     dispatch = faults.in_tasks(app.dispatch, no_process)
-    headers = [("X-Appengine-Taskname", "a")]
-    return await dispatch("POST", "/", headers, b"", deadline=1.0)
+    headers = CIMultiDict({"X-Appengine-Taskname": "a"})
+    return await dispatch(Request("POST", "/", headers, b""), 1.0)
 
 
 def test_the_specification_is_shown() -> None:

@@ -34,11 +34,8 @@ _MEANINGS = {
 def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool) -> str:
     """Return what the user can do about it.
 
-    Args:
-        reason: how the app ended, in one line, and the last lines that it printed.
-        config: its configuration.
-        hints: what the program that started the server adds.
-        reloading: whether the server stays and starts the app again after an edit.
+    `reason` is one line that says how the app ended, and then what it printed. While
+    `reloading`, the server starts the app again after an edit.
     """
     fix = "Fix the error." if reloading else "Fix the error and restart the server."
     summary, _, printed = reason.partition("\n")

@@ -3,23 +3,19 @@
 import os
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import watchfiles
+import watchfiles
 
-_IGNORED_FOLDERS = ("venv", "env")
+_DEFAULT = watchfiles.DefaultFilter
+_IGNORED_FOLDERS = (*_DEFAULT.ignore_dirs, "venv", "env")
 # endings of files that an app writes while it runs, and what SQLite appends: app.db-wal
 _WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
 
 
 async def changes(folder: Path) -> AsyncIterator[set[Path]]:
     """Yield the files of the app that change, appear or disappear, in batches."""
-    import watchfiles
-
-    ignored = (*watchfiles.DefaultFilter.ignore_dirs, *_IGNORED_FOLDERS)
     async for batch in watchfiles.awatch(
-        *watched_folders(folder, ignored),
+        *watched_folders(folder, _IGNORED_FOLDERS),
         watch_filter=edits(),
         ignore_permission_denied=True,
     ):
@@ -28,14 +24,11 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
         yield {file.parent.resolve() / file.name for file in files}
 
 
-def edits() -> "watchfiles.DefaultFilter":
+def edits() -> watchfiles.DefaultFilter:
     """Return a filter without caches, environments, and files that an app writes."""
-    import watchfiles
-
-    default = watchfiles.DefaultFilter
-    return default(
-        ignore_dirs=(*default.ignore_dirs, *_IGNORED_FOLDERS),
-        ignore_entity_patterns=(*default.ignore_entity_patterns, _WRITTEN_BY_APPS),
+    return _DEFAULT(
+        ignore_dirs=_IGNORED_FOLDERS,
+        ignore_entity_patterns=(*_DEFAULT.ignore_entity_patterns, _WRITTEN_BY_APPS),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Awaitable, Callable
 
@@ -51,12 +52,10 @@ class AppClient:
         *,
         deadline: float | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request.
+        """Send a request to the process that `find` returns.
 
-        Args:
-            find: returns the process to ask; called again if that one has just ended.
-            request: the request.
-            deadline: seconds from sending to the end of the answer's body.
+        It is asked again if that process has just ended. The deadline is in seconds
+        from sending to the end of the answer's body.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
@@ -99,19 +98,13 @@ class AppClient:
     def _session_with(self, process: AppProcess) -> aiohttp.ClientSession:
         if self._session is not None and self._process is process:
             return self._session
-        connector: aiohttp.BaseConnector
+        connect: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
         if process.socket_path is not None:
-            connector = aiohttp.UnixConnector(
-                process.socket_path,
-                limit=_MAX_CONNECTIONS,
-                keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            )
-        else:
-            connector = aiohttp.TCPConnector(
-                limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS
-            )
+            connect = functools.partial(aiohttp.UnixConnector, process.socket_path)
         session = aiohttp.ClientSession(
-            connector=connector,
+            connector=connect(
+                limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS
+            ),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=_MAX_HEADER_LINE,

@@ -36,14 +36,29 @@ def addresses(entrypoint: str) -> list[str] | None:
     return _take_bind(words[1:])[1]
 
 
-def is_on_loopback(addresses: list[str]) -> bool:
-    """Return whether only this machine can reach all of these addresses."""
-    return all(map(_LOOPBACK.match, addresses))
-
-
-def is_on_port(addresses: list[str]) -> bool:
-    """Return whether one of these addresses has $PORT."""
-    return any(re.search(r"\$\{?PORT\b", address) for address in addresses)
+def notice(addresses: list[str] | None) -> str | None:
+    """Return a warning about the app's own port, from the result of `addresses`."""
+    if addresses == []:
+        return None
+    if addresses is None:
+        return (
+            "the app listens on a port of its own, so every user of this machine can "
+            "reach it and forge App Engine's headers. Other machines can too, unless "
+            "the app listens only on 127.0.0.1."
+        )
+    elsewhere = (
+        "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
+        "Engine. Also, "
+    )
+    if any(re.search(r"\$\{?PORT\b", address) for address in addresses):
+        elsewhere = ""
+    network = "" if all(map(_LOOPBACK.match, addresses)) else "and its network "
+    return (
+        f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
+        f"machine {network}can reach the app's own port and forge App Engine's "
+        "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
+        "App Engine, and here on a socket that only you can open."
+    )
 
 
 def on_loopback(entrypoint: str) -> str:

@@ -1,12 +1,11 @@
 """What to do when the app has died because Python did not find a module."""
 
 import re
-import sys
 from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 
 from gae_devserver.app.hints import Hints
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.warnings import GUIDE, HERE
 
 _NOT_FOUND = re.compile(
     # in a traceback, or from python -m
@@ -43,14 +42,7 @@ _OF_EARLIER_PYTHON_3 = {
 
 
 def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | None:
-    """Return what is missing and what to do; None: another error ended the app.
-
-    Args:
-        printed: the last lines that the app printed.
-        folder: the app's folder.
-        entrypoint: the command that started the app.
-        hints: advice about modules and about how packages are installed.
-    """
+    """Return what is missing and what to do; None: another error ended the app."""
     found = list(_NOT_FOUND.finditer(printed))
     if not found:
         return None
@@ -70,12 +62,16 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
-    if (replaced := _replaced(name, top)) is not None:
-        return replaced
-    if top in ("webapp2", "webapp2_extras"):
-        return f"{name} works only on App Engine's Python 2 runtime: see {GUIDE}."
-    if name.startswith("google.appengine."):
-        return f"App Engine's SDK for Python 3 has no {name}: see {GUIDE}."
+    new = _OF_PYTHON_2.get(name, _OF_EARLIER_PYTHON_3.get(name))
+    if new is not None:
+        use = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
+        guide = f": see {GUIDE}" if name in _OF_PYTHON_2 else ""
+        return (
+            f"{name} is a module of an earlier Python. {use}. Change the import, and "
+            f"do not install a package of that name{guide}."
+        )
+    if name.startswith(("google.appengine.", "webapp2")):
+        return f"App Engine has no {name} for Python 3: see {GUIDE}."
     if f"{name}.".startswith("google.cloud.ndb."):
         how = hints.add_package("google-cloud-ndb", folder / "requirements.txt")
         return f"{name} is not installed. To use Cloud NDB, {how}"
@@ -90,23 +86,6 @@ def about_packages(folder: Path, hints: Hints) -> str:
     which = "that package (its name may differ)"
     how = hints.add_package(which, folder / "requirements.txt")
     return f"If a package provides it, {how}"
-
-
-def _replaced(name: str, top: str) -> str | None:
-    """Return what replaces a module of an earlier Python; None: it is not one."""
-    here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
-    for modules, owner, guide in (
-        (_OF_PYTHON_2, "Python 2", f": see {GUIDE}"),
-        (_OF_EARLIER_PYTHON_3, "older versions of Python 3", ""),
-    ):
-        new = modules.get(name, modules.get(top))
-        if new is not None:
-            now = f"In {here}, use {new}" if new else f"{here} has no replacement"
-            return (
-                f"{name} is a module of {owner}. {now}. Change the import, and do not "
-                f"install a package of that name{guide}."
-            )
-    return None
 
 
 def _is_in(folder: Path, name: str) -> bool:

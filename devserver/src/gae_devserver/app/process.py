@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,10 +104,9 @@ class AppProcess:
         addresses = gunicorn_options.addresses(entrypoint)
         self.port = _free_port()
         self.socket_path = _make_socket_path() if addresses == [] else None
-        self.exit_status: int | None = None
         self.is_gunicorn = addresses is not None
         """Whether the entrypoint starts gunicorn directly."""
-        self.notice = _notice(addresses)
+        self.notice = gunicorn_options.notice(addresses)
         """A warning about the app's own port, if it has one."""
         variables = environment(config, launch, port=self.port)
         # a gunicorn that another program starts would listen on all addresses
@@ -117,8 +117,7 @@ class AppProcess:
             variables.get("GUNICORN_CMD_ARGS", ""), bind
         )
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._exited = threading.Event()
-        self._on_exit: list[Callable[[], object]] = []
+        self._exit = futures.Future[int]()
         self._lock = threading.Lock()
         watched_end, self._held_end = os.pipe()
         command = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
@@ -153,6 +152,11 @@ class AppProcess:
         """The id of the watchdog, the parent of the app's own processes."""
         return self._process.pid
 
+    @property
+    def exit_status(self) -> int | None:
+        """The app's exit status when it has ended."""
+        return self._exit.result() if self._exit.done() else None
+
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and later SIGKILL."""
         with self._lock:
@@ -162,15 +166,17 @@ class AppProcess:
 
     def wait(self, timeout: float) -> bool:
         """Block until the app has ended; return whether it has."""
-        return self._exited.wait(timeout)
+        return bool(futures.wait([self._exit], timeout).done)
 
     def when_exited(self, call: Callable[[], object]) -> None:
-        """Call a function, in another thread, when the app has ended."""
-        with self._lock:
-            if self.exit_status is None:
-                self._on_exit.append(call)
-                return
-        call()
+        """Call a function when the app has ended: in another thread, or at once."""
+
+        def call_if_open(_: object) -> None:
+            # the event loop that waits for the call may be closed
+            with contextlib.suppress(RuntimeError):
+                call()
+
+        self._exit.add_done_callback(call_if_open)
 
     def tail(self) -> str:
         """Return the last lines that the app printed."""
@@ -191,15 +197,8 @@ class AppProcess:
         # a process that left the app's process group may still hold the pipe
         copier.join(0.5)
         self._remove_socket()
-        with self._lock:
-            self.exit_status = status
-            calls = self._on_exit
-        self._exited.set()
         self.stop()
-        for call in calls:
-            # the event loop that waits for the call may be closed
-            with contextlib.suppress(RuntimeError):
-                call()
+        self._exit.set_result(status)
 
     def _remove_socket(self) -> None:
         # the watchdog does this too, in case this process is killed
@@ -209,35 +208,6 @@ class AppProcess:
 
 def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in variables.items() if not is_reserved(name)}
-
-
-def _notice(addresses: list[str] | None) -> str | None:
-    """Return a warning about the app's own port; None: it has none.
-
-    Args:
-        addresses: where the entrypoint has gunicorn listen; None: it is another server.
-    """
-    if addresses == []:
-        return None
-    if addresses is None:
-        return (
-            "the app listens on a port of its own, so every user of this machine can "
-            "reach it and forge App Engine's headers. Other machines can too, unless "
-            "the app listens only on 127.0.0.1."
-        )
-    elsewhere = (
-        "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
-        "Engine. Also, "
-    )
-    if gunicorn_options.is_on_port(addresses):
-        elsewhere = ""
-    network = "" if gunicorn_options.is_on_loopback(addresses) else "and its network "
-    return (
-        f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
-        f"machine {network}can reach the app's own port and forge App Engine's "
-        "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
-        "App Engine, and here on a socket that only you can open."
-    )
 
 
 def _free_port() -> int:

@@ -52,12 +52,9 @@ class Supervisor:
     ) -> None:
         """Supervise the processes that `start` makes.
 
-        Args:
-            start: starts the app.
-            what_to_do: returns advice when the app has ended before it was ready,
-                from the reason and whether it had been ready before.
-            warm_up: called with each process before it counts as ready.
-            limits: how long to wait.
+        `what_to_do` returns advice when the app has ended before it was ready, from the
+        reason and whether it had been ready before. `warm_up` is called with each
+        process before it counts as ready.
         """
         self._start = start
         self._what_to_do = what_to_do

@@ -12,6 +12,8 @@ from gae_devserver.config.reserved import is_reserved
 
 GUIDE = "docs/python2-to-python3.md in gae-devserver's repository"
 """Where to read about apps for Python 2."""
+HERE = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+"""The Python of the server and the app."""
 SETTINGS = (
     "api_config",
     "automatic_scaling",
@@ -44,18 +46,14 @@ _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
 def about(info: Any, path: Path, text: str) -> Iterator[str]:
-    """Yield a sentence for each.
+    """Yield a sentence for each, about app.yaml (`info`, parsed) and the files there.
 
-    Args:
-        info: app.yaml, as the SDK's parser returns it.
-        path: its path; the files beside it are checked too.
-        text: its text: the parser changes the entrypoint.
+    The `text` of app.yaml is needed too: the parser changes the entrypoint.
     """
-    here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
-    if wanted not in (here, "Python 3."):
+    if wanted not in (HERE, "Python 3."):
         yield (
-            f"app.yaml asks for {info.runtime}, but the app runs on {here}, as this "
+            f"app.yaml asks for {info.runtime}, but the app runs on {HERE}, as this "
             "server does."
         )
     if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):

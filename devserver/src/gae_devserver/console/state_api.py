@@ -5,7 +5,6 @@ Tests use it. The distribution's README documents it.
 
 import json
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -40,7 +39,7 @@ _ADVANCES = (
 )
 
 
-class StateApi:
+class StateApi(HttpServer):
     """Serves the state of one app's services."""
 
     def __init__(
@@ -75,15 +74,7 @@ class StateApi:
                 web.post("/reset", self._reset),
             ]
         )
-        self._server = HttpServer(app)
-
-    async def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket."""
-        await self._server.start(sock)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
+        super().__init__(app)
 
     @web.middleware
     async def _guard(

@@ -1,8 +1,10 @@
 """Requests to the app as App Engine makes them: with its headers and a ticket."""
 
+import contextlib
 import logging
 import secrets
 import zlib
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import hdrs
@@ -25,13 +27,7 @@ class AppSender:
     def __init__(
         self, client: AppClient, requests: RunningRequests, *, hostname: str
     ) -> None:
-        """Send requests to one app.
-
-        Args:
-            client: the connections to the app.
-            requests: gets the ticket of every request that runs.
-            hostname: "host:port" of the public port.
-        """
+        """Send requests to the app; `hostname` is "host:port" of the public port."""
         self._client = client
         self._requests = requests
         self._hostname = hostname
@@ -51,6 +47,7 @@ class AppSender:
             "X-Appengine-User-Organization": "",
         }
 
+    @contextlib.asynccontextmanager
     async def send(
         self,
         find: FindProcess,
@@ -58,17 +55,10 @@ class AppSender:
         *,
         ip: str,
         deadline: float | None = None,
-    ) -> tuple[str, aiohttp.ClientResponse]:
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
-        Args:
-            find: returns the process to ask.
-            request: the request.
-            ip: the address that the app sees as the client's.
-            deadline: seconds from sending to the end of the answer's body.
-
-        Returns:
-            The ticket, to be ended when the answer has been read, and the answer.
+        Its ticket ends with the context, in which the answer has to be read.
         """
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
@@ -83,14 +73,10 @@ class AppSender:
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
             answer = await self._client.send(find, request, deadline=deadline)
-        except BaseException:
+            async with answer:
+                yield answer
+        finally:
             self._requests.end(ticket)
-            raise
-        return ticket, answer
-
-    def end(self, ticket: str) -> None:
-        """End a request."""
-        self._requests.end(ticket)
 
     async def status_of(
         self, find: FindProcess, request: Request, *, ip: str, deadline: float
@@ -103,15 +89,11 @@ class AppSender:
             TimeoutError: there was no answer within `deadline` seconds.
         """
         try:
-            ticket, answer = await self.send(find, request, ip=ip, deadline=deadline)
-            try:
-                async with answer:
-                    # the app may still be working while it sends the body
-                    async for _ in answer.content.iter_any():
-                        pass
-                    return answer.status
-            finally:
-                self.end(ticket)
+            async with self.send(find, request, ip=ip, deadline=deadline) as answer:
+                # the app may still be working while it sends the body
+                async for _ in answer.content.iter_any():
+                    pass
+                return answer.status
         except TimeoutError:
             raise
         except (aiohttp.ClientError, ValueError) as error:

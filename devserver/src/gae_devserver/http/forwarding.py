@@ -69,8 +69,7 @@ class Answer(web.StreamResponse):
         """Send the whole answer."""
         if not self._sent:
             self._sent = True
-            async with self._answer:
-                await self._send(request)
+            await self._send(request)
         return None
 
     async def _send(self, request: web.BaseRequest) -> None:

@@ -1,9 +1,8 @@
 """The public port: sends requests and tasks to the app, and serves static files."""
 
+import contextlib
 import logging
-import socket
 import time
-from collections.abc import Sequence
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -25,7 +24,7 @@ logger = logging.getLogger("gae_devserver.request")
 _TASK_IP = "0.1.0.2"  # by this address, the SDK recognizes the task queue
 
 
-class Front:
+class Front(HttpServer):
     """Answers requests from outside, and sends tasks to the app."""
 
     def __init__(
@@ -36,64 +35,30 @@ class Front:
         *,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Serve one app.
-
-        Args:
-            config: the settings of its app.yaml.
-            app: the app's process.
-            sender: sends requests to the process.
-            limits: what clients may send.
-        """
+        """Serve one app, and its static files."""
+        super().__init__(self._handle, limits)
         self._config = config
         self._app = app
         self._sender = sender
-        self._server = HttpServer(self._handle, limits)
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml from the next request on."""
         self._config = config
 
-    async def start(self, *sockets: socket.socket) -> None:
-        """Serve on listening sockets."""
-        await self._server.start(*sockets)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
-
-    async def dispatch_task(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> int:
-        """Send one task to the app, as App Engine does.
-
-        Args:
-            method: the HTTP method.
-            target: the request target, with its query.
-            headers: the task's own headers and those that describe the task.
-            body: the payload.
-            deadline: seconds that the app may take to answer.
-
-        Returns:
-            The status of the answer.
+    async def dispatch_task(self, task: Request, deadline: float) -> int:
+        """Send a task, as App Engine does; return the status of the answer.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
-        own = CIMultiDict(headers)
-        own[hdrs.CONTENT_LENGTH] = str(len(body))
+        # a copy: each delivery has a ticket of its own
+        headers = CIMultiDict(task.headers)
+        headers[hdrs.CONTENT_LENGTH] = str(len(task.body or b""))
+        request = Request(task.method, task.target, headers, task.body)
         return await self._sender.status_of(
-            self._ready_process,
-            Request(method, target, own, body),
-            ip=_TASK_IP,
-            deadline=deadline,
+            self._ready_process, request, ip=_TASK_IP, deadline=deadline
         )
 
     async def _ready_process(self) -> AppProcess:
@@ -102,29 +67,28 @@ class Front:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        ticket, response = await self._respond(request)
-        try:
-            await response.prepare(request)
-            await response.write_eof()
-        except ConnectionError:
-            # the client disconnected; aiohttp closes the connection
-            pass
-        finally:
-            if ticket is not None:
-                self._sender.end(ticket)
-            logger.info(
-                "%s %s %d %.0f ms",
-                request.method,
-                printable(request.raw_path),
-                response.status,
-                (time.monotonic() - began) * 1000,
-            )
+        async with contextlib.AsyncExitStack() as at_end:
+            response = await self._respond(request, at_end)
+            try:
+                await response.prepare(request)
+                await response.write_eof()
+            except ConnectionError:
+                # the client disconnected; aiohttp closes the connection
+                pass
+            finally:
+                logger.info(
+                    "%s %s %d %.0f ms",
+                    request.method,
+                    printable(request.raw_path),
+                    response.status,
+                    (time.monotonic() - began) * 1000,
+                )
         return response
 
     async def _respond(
-        self, request: web.BaseRequest
-    ) -> tuple[str | None, web.StreamResponse]:
-        """Return the answer, and the ticket to end after it was sent."""
+        self, request: web.BaseRequest, at_end: contextlib.AsyncExitStack
+    ) -> web.StreamResponse:
+        """Return the answer; `at_end` ends the request to the app after it was sent."""
         target = request.raw_path
         try:
             check_host(request)
@@ -132,47 +96,32 @@ class Front:
                 self._config.static_handlers, self._config.folder, target
             )
             if match is not None:
-                return None, static_files.response(match, request.method)
+                return static_files.response(match, request.method)
             if request.method == hdrs.METH_CONNECT:
-                return None, web.Response(
-                    status=405, text="This server is not a proxy.\n"
-                )
+                return web.Response(status=405, text="This server is not a proxy.\n")
             headers = headers_from_outside(request.raw_headers)
             body = None
             if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
                 # the app gets a Content-Length, which the SDK's handler requires
                 body = await read_body(request)
                 headers[hdrs.CONTENT_LENGTH] = str(len(body))
-            ticket, answer = await self._sender.send(
+            sending = self._sender.send(
                 self._app.process,
                 Request(request.method, target, headers, body),
                 ip=request.remote or "",
             )
-            return ticket, Answer(answer)
-        except Exception as error:
-            response = _response_to(error)
-            if response is None:
-                raise
-            return None, response
-
-
-def _response_to(error: Exception) -> web.StreamResponse | None:
-    """Return an answer in place of the app's; None: the error is the server's."""
-    if isinstance(error, web.HTTPException):
-        # aiohttp warns if a handler returns an exception
-        refusal = web.Response(status=error.status, text=error.text)
-        if not error.keep_alive:
-            refusal.force_close()
-        return refusal
-    if isinstance(error, AppUnavailable):
-        return web.Response(status=503, text=f"{error}\n")
-    if isinstance(error, aiohttp.ClientError):
-        reason = reason_of(error)
-        return web.Response(
-            status=502, text=f"The request to the app failed: {reason}.\n"
-        )
-    if isinstance(error, ValueError):
-        return web.Response(
-            status=400, text=f"The server cannot forward this request: {error}.\n"
-        )
-    return None
+            return Answer(await at_end.enter_async_context(sending))
+        except web.HTTPException as error:
+            # aiohttp warns if a handler returns an exception
+            refusal = web.Response(status=error.status, text=error.text)
+            if not error.keep_alive:
+                refusal.force_close()
+            return refusal
+        except AppUnavailable as error:
+            return web.Response(status=503, text=f"{error}\n")
+        except aiohttp.ClientError as error:
+            text = f"The request to the app failed: {reason_of(error)}.\n"
+            return web.Response(status=502, text=text)
+        except ValueError as error:
+            text = f"The server cannot forward this request: {error}.\n"
+            return web.Response(status=400, text=text)

@@ -32,17 +32,17 @@ class HttpServer:
     ) -> None:
         """Make a server that passes bodies on as they are, compressed or not."""
         self._limits = limits
-        self._runner: web.BaseRunner
+        self._web_runner: web.BaseRunner
         if isinstance(serves, web.Application):
-            self._runner = web.AppRunner(serves)
+            self._web_runner = web.AppRunner(serves)
         else:
-            self._runner = web.ServerRunner(web.Server(serves))
+            self._web_runner = web.ServerRunner(web.Server(serves))
         self._closing = contextlib.AsyncExitStack()
 
     async def start(self, *sockets: socket.socket) -> None:
         """Serve on listening sockets."""
-        await self._set_up(self._runner)
-        inner = self._runner.server
+        await self._set_up(self._web_runner)
+        inner = self._web_runner.server
         assert inner is not None
         make_request = functools.partial(_make_request, inner.request_factory)
         server = web.Server(inner.request_handler, request_factory=make_request)
@@ -75,7 +75,7 @@ def _make_request(
 
 
 def has_token(request: web.BaseRequest, token: str) -> bool:
-    """Tell whether a request has the token of this run of the server."""
+    """Return whether a request has the token of this run of the server."""
     received = request.headers.get(TOKEN_HEADER, "")
     # aiohttp decodes invalid UTF-8 to surrogates
     return hmac.compare_digest(

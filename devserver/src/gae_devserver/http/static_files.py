@@ -70,15 +70,13 @@ def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path
     file = root / name
     # A link in the folder must not lead out of it. The folder itself may be a link, and
     # so may a file whose whole name is in app.yaml.
+    in_app_yaml = name == handler.file_template
     try:
-        if name == handler.file_template or file.resolve().is_relative_to(
-            root.resolve()
-        ):
-            return file if file.is_file() else None
+        allowed = in_app_yaml or file.resolve().is_relative_to(root.resolve())
+        return file if allowed and file.is_file() else None
     except (OSError, RuntimeError):
         # the name is too long, or a link leads to itself
         return None
-    return None
 
 
 def response(match: Match, method: str) -> web.StreamResponse:

@@ -10,12 +10,7 @@ class UnreadAnswer:
     """Watches whether a client reads any of the bytes that wait for it."""
 
     def __init__(self, transport: asyncio.WriteTransport, seconds: float) -> None:
-        """Watch one connection.
-
-        Args:
-            transport: the connection; it is aborted if the client stops reading.
-            seconds: how long the client may read nothing.
-        """
+        """Abort the connection if the client reads nothing for `seconds`."""
         self._transport = transport
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -30,6 +29,7 @@ ApiCall = Callable[[str, str, bytes, str], Awaitable[bytes]]
 
 _CODES = remote_api.RpcError
 # google/appengine/runtime/default_api_stub.py turns these codes back into exceptions.
+# Release 1.0.0 of that module cannot be imported on Python 3.12 and later.
 _CODE_OF: dict[type[Exception], int] = {
     apiproxy_errors.ArgumentError: _CODES.PARSE_ERROR,
     apiproxy_errors.CallNotFoundError: _CODES.CALL_NOT_FOUND,
@@ -43,7 +43,7 @@ _CODE_OF: dict[type[Exception], int] = {
 }
 
 
-class ApiServer:
+class ApiServer(HttpServer):
     """Decodes API calls, has the services carry them out, and encodes the answers."""
 
     def __init__(
@@ -55,29 +55,17 @@ class ApiServer:
     ) -> None:
         """Serve the running requests, and programs that have the token.
 
-        Args:
-            call: carries out one API call (`Services.call`).
-            requests: the running requests, whose tickets allow calls.
-            app_engine_apis: the setting of app.yaml; without it every call is refused.
-            token: allows a call without a ticket, in the header X-Devserver-Token.
+        Without `app_engine_apis`, the setting of app.yaml, every call is refused.
         """
+        super().__init__(self._handle)
         self._carry_out = call
         self._requests = requests
         self._token = token
         self._app_engine_apis = app_engine_apis
-        self._server = HttpServer(self._handle)
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml."""
         self._app_engine_apis = config.app_engine_apis
-
-    async def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket."""
-        await self._server.start(sock)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._server.stop()
 
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
         check_host(http_request)

@@ -53,15 +53,15 @@ class Services:
 
         Args:
             config: the app's app.yaml and queue.yaml.
-            project: the project; the app id is "dev~" and the project.
-            requests: the running requests, by ticket.
+            project: the app id is "dev~" and the project.
+            requests: the running requests.
             clock: the time of tasks and memcache.
             default_hostname: "host:port" of the app.
             version: the GAE_VERSION of the app.
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
-            when_cleared: called after `clear`, for what is kept elsewhere.
+            when_cleared: called by `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
         full_app_id.put(self.app_id)
@@ -106,16 +106,10 @@ class Services:
         return self._stubs[service]
 
     async def call(self, service: str, method: str, data: bytes, ticket: str) -> bytes:
-        """Carry out one API call.
+        """Carry out one API call, such as "Get" of "datastore_v3".
 
-        Args:
-            service: the service's name, such as "datastore_v3".
-            method: the method's name, such as "Get".
-            data: the serialized request message.
-            ticket: the request of the app that makes the call.
-
-        Returns:
-            The serialized response message.
+        `data` is the serialized request message, and the result the response message.
+        `ticket` is that of the app's request that makes the call.
 
         Raises:
             apiproxy_errors.Error: the error that the client raises in the app.

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from google.appengine.api import apiproxy_rpc, apiproxy_stub_map
@@ -31,16 +30,10 @@ class StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
         if threading.get_ident() == self._loop_thread:
             return function(*args)
 
-        done: Future[Any] = Future()
+        async def call() -> Any:
+            return function(*args)
 
-        def run() -> None:
-            try:
-                done.set_result(function(*args))
-            except BaseException as error:  # noqa: BLE001 - the caller raises it
-                done.set_exception(error)
-
-        self._loop.call_soon_threadsafe(run)
-        return done.result()
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
 
 class _LoopStub:

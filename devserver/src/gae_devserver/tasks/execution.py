@@ -2,11 +2,13 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_stub
+from multidict import CIMultiDict
 
+from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.tasks.headers import task_headers, task_target
@@ -18,19 +20,8 @@ DEADLINE = 600.0
 """Seconds that a task may take: App Engine's limit with automatic scaling."""
 
 
-class Dispatch(Protocol):
-    """Sends one task to the app (`Front.dispatch_task`)."""
-
-    def __call__(
-        self,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        *,
-        deadline: float,
-    ) -> Awaitable[int]:
-        """Return the status of the app's answer."""
+Dispatch = Callable[[Request, float], Awaitable[int]]
+"""Sends a task to the app within a deadline in seconds; the status of the answer."""
 
 
 class TaskExecutor:
@@ -96,13 +87,13 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
-            status = await self._dispatch(
+            request = Request(
                 task.RequestMethod.Name(task.method),
                 task_target(task.url),
-                task_headers(queue, task, self._clock.offset),
+                CIMultiDict(task_headers(queue, task, self._clock.offset)),
                 task.body,
-                deadline=deadline,
             )
+            status = await self._dispatch(request, deadline)
         except AppUnavailable:
             raise
         except TimeoutError:

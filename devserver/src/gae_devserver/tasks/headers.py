@@ -16,13 +16,8 @@ def task_target(url: bytes) -> str:
 def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]]:
     """Return the headers of a task's request: its own, and those that describe it.
 
-    Source: "Task request headers" in App Engine's documentation of push queues.
-
-    Args:
-        queue: the task's queue.
-        task: a TaskQueueQueryTasksResponse.Task.
-        offset: seconds that the server's clock is ahead of the app's; the ETA is
-            reduced by them.
+    The ETA is reduced by `offset`, the seconds that the server's clock is ahead of the
+    app's. Source: "Task request headers" in App Engine's documentation of push queues.
     """
     headers = []
     for header in task.header:

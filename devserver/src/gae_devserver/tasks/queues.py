@@ -11,7 +11,7 @@ from typing import Any
 from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
-from google.appengine.runtime import apiproxy_errors
+from google.appengine.runtime.apiproxy_errors import ApplicationError
 from sortedcontainers import SortedKeyList, SortedList
 
 from gae_devserver.config.queue_yaml import QueueConfig
@@ -42,11 +42,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
     ) -> None:
         """Make an empty queue with the default settings.
 
-        Args:
-            name: the queue's name.
-            gettime: returns the time by which tasks are due.
-            storage: where changes of tasks are stored; None: nowhere.
-            changed: is set when a task gets an ETA.
+        It stores its changes in `storage`, and sets `changed` when a task gets an ETA.
         """
         super().__init__(name, gettime=gettime)
         self._storage = storage
@@ -245,25 +241,15 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
     """All queues of the app."""
 
     def __init__(
-        self,
-        *,
-        gettime: Callable[[], float],
-        storage: Storage | None,
-        changed: asyncio.Event,
+        self, make_queue: Callable[[str], Queue], gettime: Callable[[], float]
     ) -> None:
-        """Make a group without queues; the arguments are those of its queues."""
+        """Make a group without queues."""
         # without a parser the SDK does not read queue.yaml again with every call
         super().__init__(queue_yaml_parser=None, gettime=gettime)
-        self._storage = storage
-        self._changed = changed
+        self._make_queue = make_queue
 
     def _ConstructQueue(self, queue_name: str, *_: Any) -> None:
-        self._queues[queue_name] = Queue(
-            queue_name,
-            gettime=self.gettime,
-            storage=self._storage,
-            changed=self._changed,
-        )
+        self._queues[queue_name] = self._make_queue(queue_name)
 
     def _ChooseTaskName(self) -> str:
         # as long and random as in production: the SDK counts from task1 after every
@@ -277,12 +263,12 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         """
         for add in request.add_request:
             if self._queues[add.queue_name.decode()].queue_mode != add.mode:
-                raise apiproxy_errors.ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
+                raise ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
         super()._TransactionalBulkAdd(request)
 
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse the call: queues come from queue.yaml alone."""
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.PERMISSION_DENIED, "queues can be changed only in queue.yaml"
         )
 

@@ -40,16 +40,10 @@ class TaskRunner:
         max_running: int = MAX_RUNNING,
         app_retry_seconds: float = 0.25,
     ) -> None:
-        """Prepare to run tasks.
+        """Prepare to run tasks, at most `max_running` at once over all queues.
 
-        Args:
-            taskqueue: the queues.
-            clock: the time by which tasks are due; it is advanced here.
-            dispatch: sends one task to the app.
-            ready: waits for the app.
-            deadline: seconds that a task may take.
-            max_running: how many tasks run at once over all queues.
-            app_retry_seconds: how long to wait before `ready` is asked again.
+        A task may take `deadline` seconds. While the app does not run, `ready` is asked
+        again every `app_retry_seconds`.
         """
         self._taskqueue = taskqueue
         self._clock = clock
@@ -207,10 +201,7 @@ class TaskRunner:
         """Advance the clock, and run all tasks that become due, in their order.
 
         This returns when every task due by then has finished, including the tasks and
-        the retries that those add. Tasks that are due later stay.
-
-        Returns:
-            How many executions ended meanwhile.
+        the retries that those add. The result is the number of executions that ended.
 
         Raises:
             AppUnavailable: the app does not run, so its tasks have to wait.

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
-from google.appengine.runtime import apiproxy_errors
+from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
@@ -44,17 +44,10 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         version: str,
         storage: Storage | None = None,
     ) -> None:
-        """Make the queues.
+        """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
-        Args:
-            queues: what queue.yaml says; "default" is among them.
-            clock: the time by which tasks are due.
-            request_data: the stub's view of running requests.
-            app_id: "dev~" and the project.
-            default_hostname: "host:port", the end of every task's Host header.
-            service: the service that a task may have as its target.
-            version: the version that a task may have as its target.
-            storage: holds the tasks of earlier runs, and stores those of this run.
+        A task may have the service or the version as its target. `default_hostname` is
+        "host:port", the end of every task's Host header.
         """
         super().__init__(
             request_data=request_data,
@@ -69,7 +62,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = asyncio.Event()
         """Set when a task may start at another time; the runner clears it."""
-        self._group = Group(gettime=clock.now, storage=storage, changed=self.changed)
+        self._group = Group(
+            lambda name: Queue(
+                name, gettime=clock.now, storage=storage, changed=self.changed
+            ),
+            clock.now,
+        )
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         if storage is not None:
@@ -118,7 +116,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Check and adapt what the app sends, before the stub gets it.
 
         Raises:
-            apiproxy_errors.ApplicationError: the request names another app, another
+            ApplicationError: the request names another app, another
                 service or an unknown queue, or a name that no task may have.
         """
         adds = _adds(method, request)
@@ -141,7 +139,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             return
         if request.HasField("app_id"):
             if request.app_id.decode(errors="replace") != self._app_id:
-                raise apiproxy_errors.ApplicationError(
+                raise ApplicationError(
                     _ERRORS.PERMISSION_DENIED,
                     f"this server has only the queues of the app {self._app_id!r}",
                 )
@@ -149,7 +147,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             request.ClearField("app_id")
             # only calls of the administration console require an app id
             if not request.IsInitialized():
-                raise apiproxy_errors.ApplicationError(
+                raise ApplicationError(
                     _ERRORS.PERMISSION_DENIED,
                     "queues can be changed only in queue.yaml",
                 )
@@ -158,7 +156,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Refuse an unknown queue with its name; the stub's answer has no text."""
         name = add.queue_name.decode(errors="replace")
         if self._group._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
-            raise apiproxy_errors.ApplicationError(
+            raise ApplicationError(
                 _ERRORS.UNKNOWN_QUEUE,
                 f"there is no queue {name!r}. Add it to queue.yaml",
             )
@@ -174,7 +172,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         # in "version.service" and "instance.version.service", the service decides
         own = {self._service, self._version}
         if target and target.rsplit(".", 1)[-1] not in own:
-            raise apiproxy_errors.ApplicationError(
+            raise ApplicationError(
                 _ERRORS.INVALID_REQUEST,
                 f"the task's target is {target!r}, but this dev server runs only "
                 f"the service {self._service!r}, in version {self._version!r}",
@@ -219,20 +217,17 @@ def _check_name(add: Any, in_transaction: bool) -> None:
         return
     if in_transaction:
         # at the commit, another task could have the name; the client refuses it too
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot have a name"
         )
     if not _TASK_NAME.fullmatch(add.task_name):
-        raise apiproxy_errors.ApplicationError(
+        raise ApplicationError(
             _ERRORS.INVALID_TASK_NAME,
             "a task name must have 1 to 500 letters, digits, hyphens and underscores",
         )
 
 
 def _adds(method: str, request: Any) -> Sequence[Any]:
-    match method:
-        case "Add":
-            return [request]
-        case "BulkAdd":
-            return request.add_request
-    return []
+    if method == "Add":
+        return [request]
+    return request.add_request if method == "BulkAdd" else []

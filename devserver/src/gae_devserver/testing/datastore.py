@@ -22,10 +22,8 @@ class DatastoreThread:
     ) -> None:
         """Serve an empty datastore on a free port.
 
-        Args:
-            project: the project that the client names.
-            locks: the locks of the default database.
-            options: those of `gae_devserver.datastore_v1.server.DatastoreV1`.
+        The locks are those of the default database, and the options those of
+        `gae_devserver.datastore_v1.server.DatastoreV1`.
         """
         self.app_id = f"dev~{project}"
         self._locks = locks

@@ -97,16 +97,14 @@ class DevServer:
         try:
             # The last line of the banner appears when the app is ready.
             self.wait_for_log(r"^Press Ctrl-C", _START_SECONDS)
-            self.url = self._printed(r"^\s+App\s+(http://\S+)")
-            self.state_url = self._printed(r"^\s+State API\s+(http://\S+)")
-            self.token = self._printed(r"^\s+Token\s+(\S+)")
-            self.datastore_host = self._printed(r"DATASTORE_EMULATOR_HOST=(\S+)")
+            self.url = self.wait_for_log(r"^\s+App\s+(http://\S+)")[1]
+            self.state_url = self.wait_for_log(r"^\s+State API\s+(http://\S+)")[1]
+            self.token = self.wait_for_log(r"^\s+Token\s+(\S+)")[1]
+            host = self.wait_for_log(r"DATASTORE_EMULATOR_HOST=(\S+)")
+            self.datastore_host = host[1]
         except BaseException:
             self.stop()
             raise
-
-    def _printed(self, pattern: str) -> str:
-        return self.wait_for_log(pattern)[1]
 
     def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
         """Wait for a match in the log, and return it; ^ and $ match at each line.

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 
@@ -35,9 +36,8 @@ def end_with_parent(interval: float = 0.5) -> None:
     parent = os.getppid()
 
     def watch() -> None:
-        pause = threading.Event()
         while os.getppid() == parent:
-            pause.wait(interval)
+            time.sleep(interval)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
