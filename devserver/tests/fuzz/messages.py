@@ -71,7 +71,9 @@ def _set(draw: st.DrawFn, message: Any, field: Any, style: Style, depth: int) ->
         for name in draw(st.lists(st.sampled_from(TEXTS), max_size=2)):
             _fill(draw, part[name], style, depth)
     elif field.is_repeated:
-        for _ in range(draw(st.integers(field.name in style.usual, 2))):
+        # A query has one kind; other repeated fields may have more parts.
+        most = 1 if field.name == "kind" and draw(st.integers(0, 9)) else 2
+        for _ in range(draw(st.integers(field.name in style.usual, most))):
             _fill(draw, part.add(), style, depth)
     else:
         part.SetInParent()
