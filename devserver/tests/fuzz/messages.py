@@ -86,13 +86,13 @@ def _values(field: Any, style: Style) -> st.SearchStrategy[Any]:
         return st.sampled_from(style.known[field.name])
     if field.enum_type is not None:
         numbers = [value.number for value in field.enum_type.values]
-        # a newer client may send values that are unknown here
-        unknown = [] if field.enum_type.is_closed else [99]
-        return st.sampled_from([*numbers[1:] * 20, *numbers, *unknown])
+        if not field.enum_type.is_closed:
+            # 0 is unspecified; a newer client may send values that are unknown here
+            numbers = [*numbers[1:] * 20, *numbers, 99]
+        return st.sampled_from(numbers)
     match field.cpp_type:
         case field.CPPTYPE_STRING if field.type == field.TYPE_BYTES:
-            texts = st.sampled_from([text.encode() for text in TEXTS])
-            return st.one_of(texts, st.binary(max_size=5))
+            return st.sampled_from([*(text.encode() for text in TEXTS), b"\xff"])
         case field.CPPTYPE_STRING:
             return st.sampled_from(TEXTS)
         case field.CPPTYPE_BOOL:

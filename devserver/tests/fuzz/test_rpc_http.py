@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.services import rpc_table
@@ -113,6 +113,7 @@ def test_any_contents(
 
 
 @pytest.mark.reaches(response=0.1, application_error=0.1)
+@settings(max_examples=2 * settings().max_examples)
 @given(call=calls())
 def test_any_message(
     port: Port, reached: Reached, call: tuple[str, str, bytes]
