@@ -9,7 +9,7 @@ from google.appengine.api import apiproxy_stub_map
 
 from gae_devserver.testing import ending
 
-# tests/fuzz makes 100 inputs for most tests, or with --hypothesis-profile many 2,500.
+# tests/fuzz makes 100 inputs for most tests, or with --hypothesis-profile many 2,000.
 RANDOM = hypothesis.settings(
     deadline=None,
     derandomize=False,  # other inputs in each run, in CI too
@@ -17,7 +17,7 @@ RANDOM = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.register_profile("random", RANDOM)
-hypothesis.settings.register_profile("many", RANDOM, max_examples=2500)
+hypothesis.settings.register_profile("many", RANDOM, max_examples=2000)
 hypothesis.settings.load_profile("random")
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.http.forwarding import headers_from_outside
@@ -34,6 +34,7 @@ def is_right(header: Header) -> bool:
 
 
 @pytest.mark.reaches(sent=0.2, forged=0.1, refused=0.02)
+@settings(max_examples=5 * settings().max_examples)
 @given(drawn=st.one_of(GOOD, st.builds(lambda good, odd: [*good, odd], GOOD, ODD)))
 def test_any_headers(reached: Reached, drawn: list[Header]) -> None:
     """Valid headers pass unless they are App Engine's; others raise ValueError."""

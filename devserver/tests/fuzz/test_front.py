@@ -77,7 +77,7 @@ def test_any_bytes(client: Client, reached: Reached, data: bytes, ends: bool) ->
 @pytest.mark.reaches(
     app=0.3, right=0.2, odd=0.03, forged=0.03, static=0.005, refused=0.1
 )
-@settings(max_examples=3 * settings().max_examples)
+@settings(max_examples=5 * settings().max_examples)
 @given(request=requests())
 def test_any_request(client: Client, reached: Reached, request: Request) -> None:
     """A valid request arrives unchanged; an odd one does too, or is refused."""

@@ -126,6 +126,8 @@ async def test_what_app_engine_sets_stays(recorder: Site, line: str) -> None:
     ("name", "value"),
     [
         (b"X-AppEngine-TaskName ", b"t"),
+        (b" X-AppEngine-TaskName", b"t"),
+        (b"X-AppEngine-TaskName\t", b"t"),
         (b"X-AppEngine-TaskName\x00", b"t"),
         (b"X-AppEngine-Task\xc4\xb1name", b"t"),
         (b"X-AppEngine:TaskName", b"t"),
@@ -134,7 +136,9 @@ async def test_what_app_engine_sets_stays(recorder: Site, line: str) -> None:
         (b"X-A", b"a\nX-AppEngine-TaskName: t"),
         (b"X-A", b"a\rX-AppEngine-TaskName: t"),
         (b"X-A", b"a\r\n X-AppEngine-TaskName: t"),
+        (b"X-A", b"a\x0bX-AppEngine-TaskName: t"),
         (b"X-A", b"a\x00"),
+        (b"X-A", b"a\x7f"),
     ],
 )
 async def test_what_no_header_may_hold(name: bytes, value: bytes) -> None:
