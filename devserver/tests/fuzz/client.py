@@ -154,8 +154,12 @@ def running_client(
     """Start a front and its app; check at the end that they still answer."""
     (folder / "s").mkdir(parents=True)
     (folder / "s" / "a.txt").write_bytes(FILE)
-    site = running(folder, RECORDER, _HANDLERS, "python main.py", limits=limits)
-    client = Client(loop.run(site.__aenter__()), loop, caplog)
-    yield client
-    client.last()
-    loop.run(site.__aexit__(None, None, None))
+    stack = contextlib.AsyncExitStack()
+    start = running(folder, RECORDER, _HANDLERS, "python main.py", limits=limits)
+    try:
+        site = loop.run(stack.enter_async_context(start))
+        client = Client(site, loop, caplog)
+        yield client
+        client.last()
+    finally:
+        loop.run(stack.aclose())

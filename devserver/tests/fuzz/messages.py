@@ -7,10 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-TEXTS = [
-    *("", "a", "b", "a.b", "default", "dev~unit", "s~other", "é", "\x00", "x" * 1600),
-    *("__key__", "__kind__", "__a__"),
-]
+_OF_APPS = ["default", "dev~unit", "s~other"]
+_RESERVED = ["__key__", "__kind__", "__a__"]
+TEXTS = ["", "a", "b", "a.b", "é", "\x00", "x" * 1600, *_OF_APPS, *_RESERVED]
 NUMBERS = [0, 1, 2, 3, -1, 10, 1000, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)]
 
 
@@ -19,7 +18,7 @@ class Style:
     """What gets many messages of an API past its first checks."""
 
     depth: int
-    """So many messages may be in each other."""
+    """How deeply messages may nest."""
     known: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """A field's name -> its values."""
     usual: Collection[str] = ()

@@ -115,11 +115,6 @@ class Port:
         self.running = RunningDatastore()
         self._raw = RawClient(self.running.host)
 
-    def stop(self) -> None:
-        """Close the connection and stop the server."""
-        self._raw.close()
-        self.running.stop()
-
     def send(self, rpc: str, data: bytes) -> grpc.StatusCode:
         """Make a call, check its answer, and end the transaction that it begins."""
         try:
@@ -151,10 +146,14 @@ class Port:
         self._end(transaction)
         assert self.running.is_idle()
 
-    def still_works(self) -> None:
-        """Check that an ordinary entity is stored and found."""
-        self._raw.upsert(entity(key("Usual", "x"), count=1))
-        assert len(self._raw.run("Usual").entity_results) == 1
+    def stop(self) -> None:
+        """Check that an ordinary entity is stored and found, and stop the server."""
+        try:
+            self._raw.upsert(entity(key("Usual", "x"), count=1))
+            assert len(self._raw.run("Usual").entity_results) == 1
+        finally:
+            self._raw.close()
+            self.running.stop()
 
 
 @pytest.fixture
@@ -162,7 +161,6 @@ def port(caplog: pytest.LogCaptureFixture) -> Iterator[Port]:
     """A server that still works after the test."""
     port = Port()
     yield port
-    port.still_works()
     port.stop()
     # A traceback in the log is a bug too.
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []

@@ -1,8 +1,7 @@
 """The API server: random bytes, and calls with random contents."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -49,9 +48,11 @@ class Port:
 
     def stop(self) -> None:
         """Check that a usual call is answered, and stop."""
-        assert self.call("memcache", "Stats", b"") == "response"
-        self._loop.run(self._port.stop())
-        self._port.server.services.close()
+        try:
+            assert self.call("memcache", "Stats", b"") == "response"
+        finally:
+            self._loop.run(self._port.stop())
+            self._port.server.services.close()
 
     def post(self, body: bytes) -> str:
         """Send bytes; return what the answer has in it."""
@@ -72,7 +73,7 @@ class Port:
             response_class.FromString(response.response)
         return kind
 
-    def _checked(self, answer: Any) -> tuple[str, Message]:
+    def _checked(self, answer: Awaitable[Message]) -> tuple[str, Message]:
         """Check what holds for every answer."""
         response = self._loop.run(asyncio.wait_for(answer, PATIENCE))
         assert b"Traceback" not in response.SerializeToString()
