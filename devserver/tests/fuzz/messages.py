@@ -45,7 +45,8 @@ def _fill(draw: st.DrawFn, message: Any, style: Style, depth: int) -> None:
         elif field.is_required or field.name in style.usual:
             is_set = True
         else:
-            is_set = draw(st.integers(0, 15 if field.name in style.rare else 1)) == 0
+            is_rare = field.name in style.rare
+            is_set = draw(st.booleans()) and not (is_rare and draw(st.integers(0, 7)))
         if is_set and (depth or field.message_type is None):
             _set(draw, message, field, style, depth - 1)
 

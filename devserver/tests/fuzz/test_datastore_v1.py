@@ -189,7 +189,7 @@ def test_half_a_message(
 
 
 @pytest.mark.reaches(OK=0.05)
-@settings(max_examples=2 * settings().max_examples)
+@settings(max_examples=5 * settings().max_examples)
 @given(call=calls(), in_transaction=st.booleans())
 def test_any_message(
     port: Port, reached: Reached, call: Call, in_transaction: bool
