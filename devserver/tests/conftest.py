@@ -1,42 +1,34 @@
-"""Options of the tests, and the end of a test run."""
+"""Random inputs for hypothesis, and the end of a test run."""
 
 import os
-import random
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from google.appengine.api import apiproxy_stub_map
 
 from gae_devserver.testing import ending
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of tests/fuzz."""
-    group = parser.getgroup("fuzz")
-    group.addoption(
-        "--fuzz-inputs",
-        type=int,
-        default=2000,
-        help="how many inputs tests/fuzz makes in all (a long run: 50000)",
-    )
-    group.addoption(
-        "--fuzz-seed",
-        type=int,
-        default=random.randrange(2**32),
-        help="repeat the run of tests/fuzz whose report begins with this seed",
-    )
+# tests/fuzz makes 100 inputs for most tests, or with --hypothesis-profile many 2,000.
+RANDOM = hypothesis.settings(
+    deadline=None,
+    derandomize=False,  # other inputs in each run, in CI too
+    print_blob=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.register_profile("random", RANDOM)
+hypothesis.settings.register_profile("many", RANDOM, max_examples=2000)
+hypothesis.settings.load_profile("random")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say how to repeat the run."""
-    return f"fuzz seed: --fuzz-seed={config.getoption('--fuzz-seed')}"
-
-
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Stop everything that the run started when nox ends it."""
     ending.end_as_with_ctrl_c()
     if "NOX_CURRENT_SESSION" in os.environ:
         ending.end_with_parent()
+    config.addinivalue_line(
+        "markers", "reaches(**shares): how many inputs of a fuzz test must get how far"
+    )
 
 
 @pytest.fixture

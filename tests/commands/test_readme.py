@@ -26,8 +26,8 @@ SHELL = "".join(blocks(README, "console"))
 SHORT = {
     "bench": "nox -s bench -- --server embedded --runs 1",
     "chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
-    '"integration(devserver)" -- tests/fuzz --fuzz-inputs 50000': (
-        "nox -s 'integration(devserver)' -- tests/fuzz --fuzz-inputs 50"
+    '"integration(devserver)" -- tests/fuzz --hypothesis-profile many': (
+        "nox -s 'integration(devserver)' -- tests/fuzz"
     ),
 }
 """A command that takes long -> the same with less to do."""

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gae_devserver.config.app_yaml import load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
-from tests.fuzz.conftest import Fuzz
-from tests.fuzz.yaml_files import EXAMPLES, ODD_LINES, File, as_yaml, with_one_odd
+from tests.fuzz.conftest import Reached
+from tests.fuzz.yaml_files import APP_YAMLS, ODD_LINES, QUEUE_YAMLS, as_yaml, variants
 
 
 def outcome(folder: Path, name: str, text: str) -> set[str]:
@@ -35,39 +36,33 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
     return {"loaded", *handlers, *queues}
 
 
-@pytest.mark.parametrize(
-    ("name", "part"), [("app.yaml", "handlers"), ("queue.yaml", "queues")]
-)
-def test_examples_are_read(tmp_path: Path, name: str, part: str) -> None:
+def test_examples_are_read(tmp_path: Path) -> None:
     """The server reads what App Engine accepts."""
-    for file in EXAMPLES[name]:
-        assert outcome(tmp_path, name, as_yaml(file)) == {"loaded", part}
+    for app_yaml in APP_YAMLS:
+        read = outcome(tmp_path, "app.yaml", as_yaml(app_yaml))
+        assert read == {"loaded", "handlers"}
+    for queue_yaml in QUEUE_YAMLS:
+        read = outcome(tmp_path, "queue.yaml", as_yaml(queue_yaml))
+        assert read == {"loaded", "queues"}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_any_text(tmp_path: Path, fuzz: Fuzz, name: str) -> None:
+@pytest.mark.reaches(refused=0.2)
+@pytest.mark.parametrize("name", ["app.yaml", "queue.yaml"])
+@given(text=st.one_of(ODD_LINES, st.text(max_size=40)))
+def test_any_text(tmp_path: Path, reached: Reached, name: str, text: str) -> None:
     """The server reads or refuses a file with any text."""
-    texts = st.one_of(ODD_LINES, st.text(max_size=40))
-
-    def check(text: str) -> set[str]:
-        return outcome(tmp_path, name, text)
-
-    fuzz(f"{name}: text", check, texts, at_least={"refused": 0.2})
+    reached(*outcome(tmp_path, name, text))
 
 
-@pytest.mark.parametrize(
-    ("name", "part"), [("app.yaml", "handlers"), ("queue.yaml", "queues")]
-)
-def test_one_odd_thing(tmp_path: Path, fuzz: Fuzz, name: str, part: str) -> None:
-    """The server reads or refuses a file that App Engine accepts but for one thing."""
-    examples = st.sampled_from(EXAMPLES[name])
-    variants = st.one_of(
-        st.tuples(with_one_odd(examples), st.just("")), st.tuples(examples, ODD_LINES)
-    )
+@pytest.mark.reaches(loaded=0.02, handlers=0.02, refused=0.05)
+@given(text=variants(APP_YAMLS))
+def test_an_odd_app_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
+    """The server reads or refuses one that App Engine accepts but for one thing."""
+    reached(*outcome(tmp_path, "app.yaml", text))
 
-    def check(variant: tuple[File, str]) -> set[str]:
-        file, lines = variant
-        return outcome(tmp_path, name, as_yaml(file) + lines)
 
-    at_least = {"loaded": 0.02, part: 0.02, "refused": 0.05}
-    fuzz(f"{name}: values", check, variants, at_least=at_least)
+@pytest.mark.reaches(loaded=0.02, queues=0.02, refused=0.05)
+@given(text=variants(QUEUE_YAMLS))
+def test_an_odd_queue_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
+    """The server reads or refuses one that App Engine accepts but for one thing."""
+    reached(*outcome(tmp_path, "queue.yaml", text))

@@ -1,121 +1,123 @@
 """The API server: random bytes, and calls with random contents."""
 
 import asyncio
-import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.services import rpc_table
-from tests.fuzz.conftest import Fuzz
-from tests.fuzz.messages import fill
+from tests.fuzz.conftest import Reached
+from tests.fuzz.messages import Style, messages
 from tests.helpers.api_port import ApiPort
 from tests.helpers.calls import Message, Server
 
 PATIENCE = 30.0
 """Seconds that one call may take, and that no lock may outlast."""
 
-SEEDS = st.integers(0, 2**64 - 1)
 METHODS = [
     (service, method)
     for service, methods in rpc_table.services().items()
     for method in methods
 ]
+STYLE = Style(depth=5)
 
 
-def kinds_of(response: Message) -> set[str]:
-    """Return what an answer has in it, which is one of these."""
-    kinds = ("response", "application_error", "rpc_error")
-    return {kind for kind in kinds if response.HasField(kind)}
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[str, str, bytes]:
+    """Draw a method, and a message of the right class."""
+    service, method = draw(st.sampled_from(METHODS))
+    request_class, _ = rpc_table.message_classes(service, method)
+    message = draw(messages(request_class, STYLE))
+    return service, method, message.SerializePartialToString()
 
 
-class Port(ApiPort):
+class Port:
     """An API server whose every answer is checked."""
 
-    async def post(self, body: bytes, token: str | None = None) -> Message:
-        """Send bytes; check what holds for every answer, and return it."""
-        async with asyncio.timeout(PATIENCE):
-            response = await super().post(body, token)
-        assert b"Traceback" not in response.SerializeToString()
-        assert not response.HasField("exception")
-        assert len(kinds_of(response)) == 1
-        return response
+    def __init__(self, loop: asyncio.Runner) -> None:
+        self._loop = loop
+        self._port = loop.run(self._start())
 
-    async def make_call(self, service: str, method: str, data: bytes) -> Message:
-        """Make a call in a request that ends with it; no transaction is left."""
-        request = self.server.request()
+    async def _start(self) -> ApiPort:
+        # a call that waits for a lost lock takes too long
+        port = ApiPort(Server(lock_deadline=2 * PATIENCE))
+        await port.start()
+        return port
+
+    def stop(self) -> None:
+        """Check that a usual call is answered, and stop."""
         try:
-            response = await self.ask(service, method, data, ticket=request.ticket)
+            assert self.call("memcache", "Stats", b"") == "response"
         finally:
-            self.server.end(request)
-        idle = self.server.services.datastore.is_idle()
-        assert idle, f"{service}.{method} left a transaction or a lock"
-        if response.HasField("response"):
+            self._loop.run(self._port.stop())
+            self._port.server.services.close()
+
+    def post(self, body: bytes) -> str:
+        """Send bytes; return what the answer has in it."""
+        return self._checked(self._port.post(body))[0]
+
+    def call(self, service: str, method: str, data: bytes) -> str:
+        """Make a call in a request that ends with it; no transaction is left."""
+        server = self._port.server
+        request = server.request()
+        ask = self._port.ask(service, method, data, ticket=request.ticket)
+        try:
+            kind, response = self._checked(ask)
+        finally:
+            server.end(request)
+        assert server.services.datastore.is_idle(), "a transaction or a lock is left"
+        if kind == "response":
             _, response_class = rpc_table.message_classes(service, method)
             response_class.FromString(response.response)
-        return response
+        return kind
+
+    def _checked(self, answer: Awaitable[Message]) -> tuple[str, Message]:
+        """Check what holds for every answer."""
+        response = self._loop.run(asyncio.wait_for(answer, PATIENCE))
+        assert b"Traceback" not in response.SerializeToString()
+        assert not response.HasField("exception")
+        kinds = ("response", "application_error", "rpc_error")
+        (kind,) = [kind for kind in kinds if response.HasField(kind)]
+        return kind, response
 
 
 @pytest.fixture
 def port(loop: asyncio.Runner, sdk_state: None) -> Iterator[Port]:
-    """An API server where a call that waits for a lost lock takes too long."""
-
-    async def make() -> Port:
-        made = Port(Server(lock_deadline=2 * PATIENCE))
-        await made.start()
-        return made
-
-    port = loop.run(make())
+    """An API server that still works after the test."""
+    port = Port(loop)
     yield port
-    loop.run(port.stop())
-    port.server.services.close()
+    port.stop()
 
 
-def still_works(port: Port, loop: asyncio.Runner) -> None:
-    """Check that a usual call is answered."""
-    answer = loop.run(port.make_call("memcache", "Stats", b""))
-    assert answer.HasField("response")
-
-
-def test_any_bytes(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
+@given(body=st.binary(max_size=300))
+def test_any_bytes(port: Port, body: bytes) -> None:
     """Each is answered with an error that the client understands."""
-
-    def check(body: bytes) -> None:
-        assert loop.run(port.post(body)).HasField("rpc_error")
-
-    fuzz("rpc_http: bytes", check, st.binary(max_size=300))
-    still_works(port, loop)
+    assert port.post(body) == "rpc_error"
 
 
-def test_any_contents(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
+@pytest.mark.reaches(response=0.02)
+@given(call=calls(), contents=st.binary(max_size=100), cut=st.none() | st.floats(0, 1))
+def test_any_contents(
+    port: Port,
+    reached: Reached,
+    call: tuple[str, str, bytes],
+    contents: bytes,
+    cut: float | None,
+) -> None:
     """A valid frame holds bytes that are no message, or the beginning of one."""
-
-    def check(
-        call: tuple[str, str], contents: bytes, seed: int, cut: float
-    ) -> set[str]:
-        if not contents:
-            request_class, _ = rpc_table.message_classes(*call)
-            data = fill(request_class(), random.Random(seed)).SerializePartialToString()
-            contents = data[: int(len(data) * cut)]
-        return kinds_of(loop.run(port.make_call(*call, contents)))
-
-    contents = st.one_of(st.just(b""), st.binary(max_size=100))
-    drawn = (st.sampled_from(METHODS), contents, SEEDS, st.floats(0, 1))
-    fuzz("rpc_http: contents", check, *drawn, at_least={"response": 0.02})
-    still_works(port, loop)
+    service, method, data = call
+    if cut is not None:
+        contents = data[: int(len(data) * cut)]
+    reached(port.call(service, method, contents))
 
 
-def test_any_message(port: Port, loop: asyncio.Runner, fuzz: Fuzz) -> None:
+@pytest.mark.reaches(response=0.1, application_error=0.1)
+@settings(max_examples=2 * settings().max_examples)
+@given(call=calls())
+def test_any_message(
+    port: Port, reached: Reached, call: tuple[str, str, bytes]
+) -> None:
     """Messages of the right kind hold values that fit the types, but nothing else."""
-
-    def check(call: tuple[str, str], seed: int) -> set[str]:
-        request_class, _ = rpc_table.message_classes(*call)
-        message = fill(request_class(), random.Random(seed))
-        data = message.SerializePartialToString()
-        return kinds_of(loop.run(port.make_call(*call, data)))
-
-    drawn = (st.sampled_from(METHODS), SEEDS)
-    at_least = {"response": 0.1, "application_error": 0.1}
-    fuzz("rpc_http: messages", check, *drawn, at_least=at_least)
-    still_works(port, loop)
+    reached(port.call(*call))

@@ -9,11 +9,15 @@ from typing import Any
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.fuzz.drawing import weighted
-
 File = dict[str, Any]
 
-_APP_YAMLS = r"""
+
+def _read(text: str) -> list[File]:
+    return list(YAML(typ="safe").load_all(text))
+
+
+APP_YAMLS: list[File] = _read(
+    r"""
 runtime: python3
 handlers: [{url: /.*, script: auto}]
 ---
@@ -48,7 +52,10 @@ handlers:
 - {url: '/x(?P<n>.)', static_files: 's/\g<n>', upload: s/.*}
 - {url: /y, static_files: index.html, upload: index.html}
 """
-_QUEUE_YAMLS = """
+)
+"""Contents of app.yaml that App Engine accepts."""
+QUEUE_YAMLS: list[File] = _read(
+    """
 total_storage_limit: 1.5G
 queue:
 - {name: default, rate: 5/s}
@@ -69,11 +76,8 @@ queue:
 - {name: B, mode: pull}
 - {name: a-1, mode: pull, acl: [{user_email: a@b.test}, {writer_email: c@d.test}]}
 """
-EXAMPLES: dict[str, list[File]] = {
-    "app.yaml": list(YAML(typ="safe").load_all(_APP_YAMLS)),
-    "queue.yaml": list(YAML(typ="safe").load_all(_QUEUE_YAMLS)),
-}
-"""Contents that App Engine accepts."""
+)
+"""Contents of queue.yaml that App Engine accepts."""
 
 
 def _places(value: object) -> Iterator[tuple[Any, Any]]:
@@ -99,7 +103,7 @@ _ODD_TEXTS = st.one_of(
 _SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), _ODD_NUMBERS, _ODD_TEXTS
 )
-_KNOWN = {str(key) for files in EXAMPLES.values() for _, key in _places(files)}
+_KNOWN = {str(key) for _, key in _places([*APP_YAMLS, *QUEUE_YAMLS])}
 _KEYS = st.sampled_from(sorted(_KNOWN | {"env", "includes", "libraries", "vm", "x"}))
 _VALUES = st.recursive(
     _SCALARS,
@@ -112,33 +116,36 @@ _VALUES = st.recursive(
 ODD_LINES = st.text("ab:-?[]{}&*!|>'\"%@`#,\n\t ~<=\x00é\u2028", max_size=40)
 
 
+def as_yaml(file: File) -> str:
+    """Return a file's text, with one line of JSON, which is YAML too, for each key."""
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in file.items())
+
+
 def _other_than(value: object) -> st.SearchStrategy[Any]:
-    """Return values that replace this one, most of them of the same kind."""
+    """Return values that replace this one, many of them of the same kind."""
     if isinstance(value, str):
-        return weighted((2, _ODD_TEXTS), (1, _VALUES))
+        return st.one_of(_ODD_TEXTS, _VALUES)
     if isinstance(value, int | float):
-        return weighted((2, _ODD_NUMBERS), (1, _VALUES))
+        return st.one_of(_ODD_NUMBERS, _VALUES)
     return _VALUES
 
 
 @st.composite
-def with_one_odd(draw: st.DrawFn, files: st.SearchStrategy[File]) -> File:
-    """Draw a file in which one value or key is changed, added or missing."""
-    file = copy.deepcopy(draw(files))
+def variants(draw: st.DrawFn, files: list[File]) -> str:
+    """Draw a file's text: one value or key is changed, added or missing, or a line."""
+    file = copy.deepcopy(draw(st.sampled_from(files)))
     container, key = draw(st.sampled_from(list(_places(file))))
-    change = draw(st.sampled_from(["value"] * 6 + ["key", "none", "more"]))
+    change = draw(st.sampled_from(["value"] * 3 + ["key", "none", "more", "lines"]))
+    if change == "lines":
+        return as_yaml(file) + draw(ODD_LINES)
     if change == "value":
         container[key] = draw(_other_than(container[key]))
-    elif change == "more" or isinstance(container, list):
-        place = file if isinstance(container, list) else container
-        place[draw(_KEYS)] = draw(_VALUES)
-    elif change == "key":
-        container[draw(_KEYS)] = container.pop(key)
-    else:
+    elif change == "none":
         del container[key]
-    return file
-
-
-def as_yaml(file: File) -> str:
-    """Return a file's text, with one line of JSON, which is YAML too, for each key."""
-    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in file.items())
+    elif isinstance(container, list):
+        container.append(draw(_VALUES))
+    else:
+        container[draw(_KEYS)] = (
+            container.pop(key) if change == "key" else draw(_VALUES)
+        )
+    return as_yaml(file)

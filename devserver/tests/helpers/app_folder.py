@@ -24,36 +24,32 @@ def call(environ, start_response):
 app = wrap_wsgi_app(call)
 """
 
-# Answers each request with "ok", and keeps the bytes of each in a file.
+# Keeps the bytes of each request in a file, and returns them in a header of the answer,
+# which an answer to HEAD has too.
 RECORDER = """\
-import itertools, os, pathlib, socket, threading
+import itertools, os, pathlib, re, socketserver
 
-numbers = itertools.count(1)
-server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
-
-def serve(connection):
-    data = b""
-    while chunk := connection.recv(65536):
-        data += chunk
-        while b"\\r\\n\\r\\n" in data:
-            head, _, rest = data.partition(b"\\r\\n\\r\\n")
-            length = 0
-            for line in head.lower().split(b"\\r\\n"):
-                if line.startswith(b"content-length:"):
-                    length = int(line.partition(b":")[2])
-            while len(rest) < length:
-                rest += connection.recv(65536)
+class Recorder(socketserver.StreamRequestHandler):
+    def handle(self):
+        request = b""
+        while line := self.rfile.readline():
+            request += line
+            if line != b"\\r\\n":
+                continue
+            length = re.search(rb"\\ncontent-length: (\\d+)", request.lower())
+            request += self.rfile.read(int(length[1]) if length else 0)
             file = pathlib.Path(f"request-{next(numbers)}.new")
-            file.write_bytes(head + b"\\r\\n\\r\\n" + rest[:length])
+            file.write_bytes(request)
             file.rename(file.with_suffix(".bin"))
-            data = rest[length:]
-            connection.sendall(ANSWER)
-    connection.close()
+            body = b"" if request.startswith(b"HEAD ") else b"ok"
+            self.wfile.write(ANSWER % request.hex().encode() + body)
+            request = b""
 
-ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"
-while True:
-    connection, _ = server.accept()
-    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nX-Request: %s\\r\\n\\r\\n"
+numbers = itertools.count(1)
+server = socketserver.ThreadingTCPServer
+server.request_queue_size = 100
+server(("127.0.0.1", int(os.environ["PORT"])), Recorder).serve_forever()
 """
 
 

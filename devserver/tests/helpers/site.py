@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.sockets import listen
 from tests.helpers.app_folder import LAUNCH, make_app
 from tests.helpers.http_messages import Answer, Recorded
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.waiting import PATIENCE, until
 
 
 class Site:
@@ -28,11 +28,8 @@ class Site:
         self.folder = folder
         self.requests = RunningRequests()
         self.supervisor = Supervisor(self._start)
-        self._sockets = [socket.create_server(("127.0.0.1", 0))]
+        self._sockets = listen(0, host=None)
         self.port: int = self._sockets[0].getsockname()[1]
-        with contextlib.suppress(OSError):
-            address = ("::1", self.port)
-            self._sockets.append(socket.create_server(address, family=socket.AF_INET6))
         self.has_ipv6 = len(self._sockets) == 2
         self._client = AppClient()
         hostname = f"localhost:{self.port}"
@@ -42,8 +39,7 @@ class Site:
         )
 
     def _start(self) -> AppProcess:
-        app = load_app_yaml(self.folder)
-        return AppProcess(app, LAUNCH)
+        return AppProcess(load_app_yaml(self.folder), LAUNCH)
 
     async def start(self) -> None:
         """Start both; return when the app is ready."""
@@ -59,13 +55,9 @@ class Site:
 
     async def send(self, request: bytes, host: str = "127.0.0.1") -> bytes:
         """Send bytes; return everything until the front closes the connection."""
-        reader, writer = await asyncio.open_connection(host, self.port)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                writer.write(request)
-                return await reader.read()
-        finally:
-            writer.close()
+        async with self.connected(host) as (reader, writer):
+            writer.write(request)
+            return await reader.read()
 
     async def get(
         self, target: str, *headers: str, method: str = "GET", body: bytes = b""
@@ -77,10 +69,10 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def connected(
-        self,
+        self, host: str = "127.0.0.1"
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Give a connection to the front, for as long as a test may take."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection(host, self.port)
         try:
             async with asyncio.timeout(PATIENCE):
                 yield reader, writer
@@ -105,14 +97,10 @@ class Site:
 
     async def recorded(self) -> Recorded:
         """Return the request that the recorder got, which must be the only one."""
-        files: list[Path] = []
-        async with asyncio.timeout(PATIENCE):
-            while not files:
-                files = list(self.folder.glob("request-*.bin"))
-                await asyncio.sleep(0.01)
-        assert len(files) == 1
-        data = files[0].read_bytes()
-        files[0].unlink()
+        await until(lambda: list(self.folder.glob("request-*.bin")))
+        (file,) = self.folder.glob("request-*.bin")
+        data = file.read_bytes()
+        file.unlink()
         return Recorded(data)
 
 

@@ -1,11 +1,10 @@
 """No header of App Engine's comes in from outside, however it is spelled.
 
-gunicorn and aiohttp refuse some spellings, which proves nothing about the front. So one
-app here records the bytes of a request, and one runs on wsgiref, which accepts all of
-them. A test with another prefix shows for each spelling that nothing else drops it.
+gunicorn and aiohttp refuse some spellings, which proves nothing about the front. So the
+app here records the bytes of a request. A test with another prefix shows for each
+spelling that nothing else drops it.
 """
 
-import json
 import re
 from collections.abc import AsyncIterator, Callable
 
@@ -18,19 +17,6 @@ from tests.helpers.http_messages import Answer
 from tests.helpers.site import Site, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-# Answers with its environ as JSON.
-WSGIREF = """\
-import json, os
-from wsgiref.simple_server import make_server
-
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json")])
-    text = {k: v for k, v in environ.items() if isinstance(v, str)}
-    return [json.dumps(text).encode()]
-
-make_server("127.0.0.1", int(os.environ["PORT"]), app).serve_forever()
-"""
 
 FORGED = "not-of-app-engine"
 """The value that must not arrive."""
@@ -88,63 +74,48 @@ async def recorder(
         yield site
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def wsgiref(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """A site whose app runs on wsgiref and answers with its environ."""
-    folder = tmp_path_factory.mktemp("wsgiref")
-    async with running(folder, WSGIREF, entrypoint="python main.py") as site:
-        yield site
-
-
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_forgery(recorder: Site, wsgiref: Site, name: str) -> None:
-    """It is not in the bytes that the app gets, nor in the environ of a WSGI server.
-
-    The headers that App Engine sets are there once.
-    """
+async def test_a_forgery(recorder: Site, name: str) -> None:
+    """The app gets nothing of it; the headers that App Engine sets are there once."""
     similar = ["X-Mine: kept", "X-Appengine: kept", "X-Goo: kept"]
     await recorder.get("/", *everywhere(name), *similar)
     request = await recorder.recorded()
     assert FORGED.encode() not in request.head
     own = [line.encode() for line in ("Host: localhost", *similar)]
     assert request.from_outside == own
-    folded = [
-        line.partition(b":")[0].lower().replace(b"_", b"-") for line in request.lines
-    ]
-    assert len(folded) == len(set(folded))
-    environ = json.loads((await wsgiref.get("/", *everywhere(name))).body)
-    assert FORGED not in json.dumps(environ)
-    assert environ["HTTP_X_APPENGINE_USER_IP"] == "127.0.0.1"
-    assert environ["HTTP_X_APPENGINE_REMOTE_ADDR"] == "127.0.0.1"
-    assert "HTTP_X_APPENGINE_TASKNAME" not in environ
+    # as WSGI folds the names
+    names = [name.upper().replace("-", "_") for name in request.headers]
+    assert len(names) == len(set(names)) == len(request.lines)
+    assert "X_APPENGINE_TASKNAME" not in names
 
 
 @pytest.mark.parametrize("line", everywhere("X-AppEngines-TaskName"))
-async def test_another_prefix_arrives(wsgiref: Site, recorder: Site, line: str) -> None:
+async def test_another_prefix_arrives(recorder: Site, line: str) -> None:
     """The test above can fail: nothing but the filter drops a spelling."""
-    environ = json.loads((await wsgiref.get("/", line)).body)
-    assert environ["HTTP_X_APPENGINES_TASKNAME"] == FORGED
     await recorder.get("/", line)
     assert FORGED.encode() in (await recorder.recorded()).head
 
 
-async def test_a_trailer_is_no_header(recorder: Site, wsgiref: Site) -> None:
+async def test_a_trailer_is_no_header(recorder: Site) -> None:
     """The trailers of a chunked body are dropped."""
     body = b"5\r\nhello\r\n0\r\nX-AppEngine-TaskName: not-of-app-engine\r\n\r\n"
     chunked = "Transfer-Encoding: chunked"
     await recorder.get("/", chunked, method="POST", body=body)
     request = await recorder.recorded()
     assert (request.body, FORGED.encode() in request.head) == (b"hello", False)
-    answer = await wsgiref.get("/", chunked, method="POST", body=body)
-    assert FORGED.encode() not in answer.body
 
 
-async def test_connection_cannot_take_away_what_app_engine_sets(
-    recorder: Site,
-) -> None:
-    """`Connection: X-AppEngine-User-IP` drops the client's header only."""
-    names = "X-AppEngine-User-IP, X_Appengine_Remote_Addr, X-Appengine-Api-Ticket"
-    await recorder.get("/", f"Connection: {names}")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Connection: X-AppEngine-User-IP, X_Appengine_Remote_Addr",
+        "Connection: X-Appengine-Api-Ticket",
+        *everywhere("X-AppEngine-User-IP"),
+    ],
+)
+async def test_what_app_engine_sets_stays(recorder: Site, line: str) -> None:
+    """A client can neither take it away nor replace it."""
+    await recorder.get("/", line)
     headers = (await recorder.recorded()).headers
     assert headers["X-Appengine-User-IP"] == "127.0.0.1"
     assert headers["X-Appengine-Remote-Addr"] == "127.0.0.1"
@@ -167,6 +138,7 @@ async def test_connection_cannot_take_away_what_app_engine_sets(
         (b"X-A", b"a\r\n X-AppEngine-TaskName: t"),
         (b"X-A", b"a\x0bX-AppEngine-TaskName: t"),
         (b"X-A", b"a\x00"),
+        (b"X-A", b"a\x7f"),
     ],
 )
 async def test_what_no_header_may_hold(name: bytes, value: bytes) -> None:
@@ -228,9 +200,7 @@ async def test_a_request_in_another_one(recorder: Site, head: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Content_Length", "Transfer_Encoding"])
-async def test_a_length_that_only_wsgi_would_see(
-    recorder: Site, wsgiref: Site, name: str
-) -> None:
+async def test_a_length_that_only_wsgi_would_see(recorder: Site, name: str) -> None:
     """A name with an underscore is dropped; the real headers set the length."""
     value = "chunked" if name == "Transfer_Encoding" else "60"
     await recorder.get(
@@ -239,5 +209,3 @@ async def test_a_length_that_only_wsgi_would_see(
     request = await recorder.recorded()
     assert request.body == b"hi"
     assert name.encode() not in request.head
-    answer = await wsgiref.get("/", f"{name}: {value}")
-    assert name.upper() not in answer.body.decode().replace('"CONTENT_LENGTH": ""', "")

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
+from gae_devserver.http.sockets import listen
 from gae_devserver.http.unread_answers import UnreadAnswer
 from tests.helpers.http_messages import Answer
 from tests.helpers.waiting import PATIENCE, settled, until
@@ -55,12 +56,9 @@ class Port:
 
     async def start(self) -> None:
         """Serve on both loopback addresses, where there are two."""
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        sockets = listen(0, host=None)
+        self.socket, *_ = sockets
         self.number: int = self.socket.getsockname()[1]
-        sockets = [self.socket]
-        with contextlib.suppress(OSError):
-            address = ("::1", self.number)
-            sockets.append(socket.create_server(address, family=socket.AF_INET6))
         self.has_ipv6 = len(sockets) == 2
         await self._server.start(*sockets)
 
@@ -74,16 +72,6 @@ class Port:
         reader, writer = await asyncio.open_connection(address, self.number)
         self._clients.callback(writer.close)
         return reader, writer
-
-    def send_and_read_nothing(
-        self, data: bytes, receive_buffer: int | None = None
-    ) -> None:
-        """Send bytes, and leave the answer unread."""
-        client = self._clients.enter_context(socket.socket())
-        if receive_buffer is not None:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.connect(("127.0.0.1", self.number))
-        client.sendall(data)
 
     def has_cut(self) -> bool:
         """Say whether the latest connection is closed, with nothing left to send."""
@@ -344,14 +332,23 @@ async def test_a_client_that_disconnects_in_a_body(
 
 
 @pytest.mark.parametrize(
-    "data", [b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n"]
+    "data",
+    [
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n",
+        POST + b"Content-Length: 5\r\n\r\n1\r\n",
+        POST + CHUNKED + b"1\r\n",
+    ],
 )
-async def test_a_slow_head(make_port: MakePort, data: bytes) -> None:
-    """A client that does not complete the head of its request gets 408."""
-    port = await make_port(Limits(head_seconds=0.05))
+async def test_a_slow_request(make_port: MakePort, data: bytes) -> None:
+    """A client that does not complete its head or body gets 408."""
+    port = await make_port(
+        Limits(head_seconds=0.05, body_seconds=0.05, lingering_seconds=0.05)
+    )
     answer = await port.send(data)
     assert answer.status == 408
     assert answer.body
+    assert port.answered == 0
 
 
 async def test_a_slow_second_head(make_port: MakePort) -> None:
@@ -384,19 +381,16 @@ async def test_a_body_after_the_answer(make_port: MakePort) -> None:
     assert await rest_of(reader) == b""
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n\r\n", CHUNKED])
-async def test_a_slow_body(make_port: MakePort, framing: bytes) -> None:
-    """A client that does not complete its body gets 408."""
-    port = await make_port(Limits(body_seconds=0.05, lingering_seconds=0.05))
-    answer = await port.send(POST + framing + b"1\r\n")
-    assert answer.status == 408
-    assert b"0.05 seconds" in answer.body
-    assert port.answered == 0
-
-
-async def test_an_idle_connection_is_closed(make_port: MakePort) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(idle_seconds=0.05), Limits(connections=0, refused_seconds=0.05)],
+    ids=["idle", "one too many"],
+)
+async def test_a_silent_connection_is_closed(
+    make_port: MakePort, limits: Limits
+) -> None:
     """Nothing is sent on it: browsers open some in advance."""
-    port = await make_port(Limits(idle_seconds=0.05))
+    port = await make_port(limits)
     reader, _ = await port.connect()
     assert await rest_of(reader) == b""
 
@@ -421,10 +415,12 @@ async def test_a_client_that_leaves_the_rest(make_port: MakePort, end: bytes) ->
     port.answer = "x" * 60_000
     # each connection inherits it
     port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
-    port.send_and_read_nothing(head + end, receive_buffer=2048)
-    await until(lambda: port.answered == 1)
-    await until(port.has_cut)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", port.number))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + end)
+        await until(lambda: port.answered == 1)
+        await until(port.has_cut)
 
 
 class Waiting(asyncio.Transport):
@@ -471,10 +467,3 @@ async def test_too_many_connections(make_port: MakePort) -> None:
         while 200 not in statuses:
             statuses.append(await ask(await port.connect()))
     assert set(statuses) <= {429, 200}
-
-
-async def test_a_connection_too_many_that_says_nothing(make_port: MakePort) -> None:
-    """It is closed soon."""
-    port = await make_port(Limits(connections=0, refused_seconds=0.05))
-    reader, _ = await port.connect()
-    assert await rest_of(reader) == b""

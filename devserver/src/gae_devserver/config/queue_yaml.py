@@ -60,6 +60,10 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
         # ValueError: the number is too large for the task queue's messages
         except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
             raise ConfigError(f"{path}: queue {entry.name}: {error}") from error
+        except OverflowError as error:
+            raise ConfigError(
+                f"{path}: queue {entry.name}: the task_age_limit is too large."
+            ) from error
         queues[entry.name] = QueueConfig(
             name=entry.name,
             mode=entry.mode or "push",

@@ -76,6 +76,10 @@ def test_queue_yaml_may_set_the_default_queue(tmp_path: Path) -> None:
             "queue a: Value out of range: 2147483648",
         ),
         (
+            "queue:\n- name: a\n  retry_parameters:\n    task_age_limit: infs\n",
+            "queue a: the task_age_limit",
+        ),
+        (
             "queue:\n- name: a\n  max_concurrent_requests: -1\n",
             "queue a: max_concurrent_requests is -1",
         ),
