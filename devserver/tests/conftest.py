@@ -1,13 +1,16 @@
-"""Random inputs for hypothesis, and the end of a test run."""
+"""Random inputs for hypothesis, fixtures of several folders, the end of a test run."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
+import pytest_asyncio
 from google.appengine.api import apiproxy_stub_map
 
 from gae_devserver.testing import ending
+from tests.helpers.app_folder import RECORDER
+from tests.helpers.site import Site, running
 
 # tests/fuzz makes 100 inputs for most tests, or with --hypothesis-profile many 2,000.
 RANDOM = hypothesis.settings(
@@ -39,3 +42,13 @@ def sdk_state() -> Iterator[None]:
     apiproxy_stub_map.apiproxy = stubs
     os.environ.clear()
     os.environ.update(environment)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorder(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Site]:
+    """A site whose app records the bytes of every request."""
+    folder = tmp_path_factory.mktemp("recorder")
+    async with running(folder, RECORDER, entrypoint="python main.py") as site:
+        yield site
