@@ -115,16 +115,16 @@ def _spelled(draw: st.DrawFn, name: bytes) -> bytes:
     return first + b"".join(draw(dashes) + part for part in rest)
 
 
-VALUES = st.one_of(
+# values that any header may have
+_VALUES = st.one_of(
     st.text("aB09 ,;:=\"'()/\\\té€", max_size=20).map(str.encode),
     st.sampled_from([FORGED, b"task1", b"0.1.0.2", b"x" * 2000]),
 )
-"""Values that any header may have."""
 
 _FORGED_NAMES = st.sampled_from(_OF_APP_ENGINE).flatmap(_spelled)
 _SPECIAL_HEADERS = [line.partition(b": ")[::2] for line in _SPECIAL]
 GOOD = st.one_of(
-    st.tuples(st.sampled_from(_PLAIN), VALUES),
+    st.tuples(st.sampled_from(_PLAIN), _VALUES),
     st.sampled_from(_SPECIAL_HEADERS),
     # in all spellings that HTTP allows
     st.tuples(_FORGED_NAMES, st.just(FORGED)),

@@ -1,5 +1,6 @@
 """One process of the app: where it listens, its output, its end."""
 
+import os
 import signal
 import socket
 import stat
@@ -120,6 +121,7 @@ def test_gunicorn_listens_on_a_socket_of_this_user(
     process = start(entrypoint=entrypoint)
     path = wait_for_socket(process)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert path.parent.stat().st_uid == os.getuid()
     assert process.notice is None
     assert not port_is_open(process)
     process.stop()

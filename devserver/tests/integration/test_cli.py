@@ -17,11 +17,13 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2
 
 import gae_devserver
 from gae_devserver.http.server import TOKEN_HEADER
-from gae_devserver.storage.storage import FILE_NAME
+from gae_devserver.storage.storage import FILE_NAME, Storage
 from gae_devserver.testing import Response, wait_until
+from gae_devserver.testing.processes import running
 from gae_devserver.testing.requests import send
 from tests.helpers.app_folder import HELLO, make_app
 from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
+from tests.helpers.sockets import listening_tcp_sockets
 
 # Answers with its environment.
 SHOW_ENVIRONMENT = """\
@@ -31,13 +33,18 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [json.dumps(dict(os.environ)).encode()]
 """
+# Writes its process id, so that a test can see whether it still runs.
+WRITES_ITS_PROCESS = """\
+import os, pathlib
+pathlib.Path("pid").write_text(str(os.getpid()))
+"""
 
 
 def error_of(result: subprocess.CompletedProcess[str], status: int) -> str:
     """Expect that a command has failed; return its last line, the error."""
     assert result.returncode == status
     assert result.stdout == ""
-    assert "asyncio" not in result.stderr
+    assert not re.search("asyncio|Errno", result.stderr)
     last = result.stderr.splitlines()[-1]
     assert last.startswith("gae-devserver: error: ")
     return last
@@ -145,7 +152,7 @@ def test_each_run_has_a_token_of_its_own(
 )
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "127.0.0.2"])
 def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None:
-    """This machine, and with --host others; the State API stays on loopback."""
+    """This machine, and with --host others; all other ports stay on loopback."""
     server = start("--no-reload", *(["--host", host] if host else []))
     assert fetch(server.url) == (200, "hello")
     port = server.url.rpartition(":")[2]
@@ -158,8 +165,11 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
             fetch(elsewhere)
         assert "--host" not in server.stderr
     assert (f"\n             {elsewhere}\n" in server.stdout) is (host == "127.0.0.2")
-    with pytest.raises(ConnectionRefusedError):
-        fetch(server.state_url.replace("127.0.0.1", "127.0.0.2"))
+    of_server, of_app = listening_tcp_sockets(server.process.pid)
+    assert of_app == []
+    others = {address for address, other in of_server if other != int(port)}
+    # gRPC uses the IPv6 form of 127.0.0.1
+    assert others <= {"127.0.0.1", "::1", "::ffff:7f00:1"}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +179,11 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),
+        (
+            ["app", "--port", "0", "--storage", "app/main.py/storage"],
+            [" app/main.py/storage ", "--storage"],
+        ),
+        (["app", "--port", "0", "--storage", "."], [FILE_NAME]),
         (["app", "--faults", "fire=1"], ["--faults: ", "'fire'", "twice, lost, error"]),
         (["app", "--fast"], ["--fast"]),
         (["app", "--port", "http"], ["--port: 'http'", "--port 8080"]),
@@ -188,6 +203,7 @@ def test_a_mistake_on_the_command_line(
 ) -> None:
     """Status 2, and one line says what is wrong and what would be right."""
     (tmp_path / "other").mkdir()
+    (tmp_path / FILE_NAME).write_text("This is no database.\n" * 100)
     result = run(*arguments, cwd=tmp_path)
     error = error_of(result, 2)
     assert result.stderr == f"{error}\n"
@@ -202,6 +218,23 @@ def test_a_broken_file(folder: Path, file: str, text: str) -> None:
     (folder / file).write_text(text)
     error = error_of(run(folder, "--port", "0"), 2)
     assert re.search(rf"error: .*{file}, line \d: ", error)
+
+
+def test_an_entity_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
+    """Status 2, the file stays as it is, and the app, which may run already, ends."""
+    storage = Storage(tmp_path, "unit-project")
+    storage.put_entity("", b"key", b"not an entity")
+    storage.close()
+    file = tmp_path / FILE_NAME
+    before = file.read_bytes()
+    make_app(folder, WRITES_ITS_PROCESS + HELLO)
+    options = ("--port=0", f"--storage={tmp_path}", "--project=unit-project")
+    result = run(folder, *options)
+    assert f"{file} is damaged: " in error_of(result, 2)
+    assert "Traceback" not in result.stderr
+    assert file.read_bytes() == before
+    pid = folder / "pid"
+    assert not pid.exists() or not running({int(pid.read_text())})
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -270,20 +303,6 @@ def test_an_app_that_dies_at_start(
     assert all(fact.format(folder=folder) in error for fact in facts)
     assert len(re.findall(f"(?m){shown}$", result.stderr)) == 1
     assert "warning: " not in result.stderr
-
-
-def test_hints_of_the_program_that_starts_the_server(folder: Path) -> None:
-    """A program that installs the requirements itself can say so."""
-    make_app(folder, "import not_there")
-    script = """
-from gae_devserver.__main__ import main
-from gae_devserver.app.hints import Hints
-
-main(Hints(install="The start script installs it."))
-"""
-    result = run_python("-c", script, folder, "--port", "0")
-    assert result.returncode == 1
-    assert result.stderr.endswith("The start script installs it.\n")
 
 
 def test_warnings_come_before_the_banner(

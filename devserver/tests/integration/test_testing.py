@@ -47,7 +47,10 @@ def names(server: DevServer) -> list[str]:
 
 
 def test_tasks_are_listed_in_the_order_in_which_they_run(server: DevServer) -> None:
-    """Each has the headers and the payload that the app will receive."""
+    """Each has the headers and the payload that the app will receive.
+
+    An advance returns when those that are due by then have run; no other task runs.
+    """
     for name, countdown in (("late", 3600), ("soon", 60)):
         assert defer(server, name, countdown) == 200
 
@@ -59,12 +62,6 @@ def test_tasks_are_listed_in_the_order_in_which_they_run(server: DevServer) -> N
     assert 50 < soon.due_in <= 60
     assert soon.headers["content-type"] == "application/octet-stream"
     assert b"soon" in soon.payload
-
-
-def test_advance_runs_what_is_due_by_then(server: DevServer) -> None:
-    """It returns when those tasks have run; no other task runs."""
-    defer(server, "late", 3600)
-    defer(server, "soon", 60)
 
     server.advance(60)
 

@@ -1,1 +1,0 @@
-"""An app that uses both NDB libraries."""
