@@ -408,6 +408,12 @@ async def test_a_client_that_reads_nothing(make_port: MakePort, requests: int) -
     await until(port.has_cut)
 
 
+async def test_a_client_that_reads_a_large_answer(port: Port) -> None:
+    """It gets all of it, also what had to wait for it."""
+    port.answer = "x" * 2**25
+    assert len((await port.get("Host: localhost")).body) == 2**25
+
+
 @pytest.mark.parametrize("end", [b"Connection: close\r\n\r\n", b"\r\n"])
 async def test_a_client_that_leaves_the_rest(make_port: MakePort, end: bytes) -> None:
     """Its connection is cut even if little is left and the server has closed it."""
