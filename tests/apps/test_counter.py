@@ -1,7 +1,6 @@
 """shared/counter.py and its variant for Cloud NDB, on a datastore in this process."""
 
 import contextlib
-import contextvars
 import datetime
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from gae_devserver.testing.datastore import DatastoreThread
 from google.api_core.exceptions import RetryError
-from google.appengine.api import datastore_errors, namespace_manager
+from google.appengine.api import datastore_errors
 from google.appengine.ext import ndb, testbed
 from google.cloud import ndb as cloud_ndb
 
@@ -80,21 +79,6 @@ def count(counter: Any, key: str = "key") -> int:
     """Return the count that a request sees, 0 if there is no counter."""
     entity = in_thread(counter.Counter.get_by_id, key)
     return entity.count if entity else 0
-
-
-def test_tasks_add_up(counter: Any) -> None:
-    """The first call creates the counter; each adds its amount to its own counter.
-
-    A call outside of a task is never a repeat.
-    """
-    assert count(counter) == 0
-
-    for amount in (10, 10, -5):
-        counter.do_something_later("key", amount)
-    counter.do_something_later("other key", 1)
-
-    assert count(counter) == 15
-    assert count(counter, "other key") == 1
 
 
 class Overtaken:
@@ -258,20 +242,6 @@ def test_no_context_stays_open(cloud: Any) -> None:
     assert cloud.Counter.get_by_id("key").count == 10
 
     assert cloud_ndb.get_context(raise_context_error=False) is None
-
-
-def test_counts_in_the_namespace_that_is_set(counter: Any) -> None:
-    """The counter is in the namespace of the request, with Cloud NDB too."""
-
-    def add_apart() -> int:
-        namespace_manager.set_namespace("apart")
-        counter.do_something_later("key", 10)
-        return int(counter.Counter.get_by_id("key").count)
-
-    # each request has a contextvars.Context of its own
-    assert contextvars.copy_context().run(add_apart) == 10
-
-    assert count(counter) == 0
 
 
 # Prints how many clients are made if another thread asks while one is being made.

@@ -201,12 +201,6 @@ def test_answer_to_the_queue(
 
 
 @pytest.mark.parametrize("url", HANDLERS)
-def test_any_other_exception_is_a_500(app: PlainGunicorn, url: str) -> None:
-    """A task that raises anything else gets 500, so that it is retried."""
-    assert app.post(url, call("fail"), sent()).status == 500
-
-
-@pytest.mark.parametrize("url", HANDLERS)
 def test_chunked_body_is_read_as_empty(app: PlainGunicorn, url: str) -> None:
     """A task without a Content-Length is dropped: the SDK reads no body."""
     connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=30)

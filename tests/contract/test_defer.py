@@ -1,11 +1,12 @@
 """What can be deferred, what is refused at once, and what is dropped later."""
 
+import itertools
 import pickletools
 
 import pytest
 
 from tests.routes import DEFERRED, HANDLERS
-from tests.servers.contract_app import LOADED, CaseError, ContractApp
+from tests.servers.contract_app import CaseError, ContractApp
 
 DAY = 86400
 
@@ -51,15 +52,6 @@ def test_escapes_in_the_url_are_decoded(app: ContractApp) -> None:
     app.server.run_due()
 
     assert [run.path for run in app.runs()] == ["/custom/path"]
-
-
-def test_payload_without_a_type_is_bytes(app: ContractApp) -> None:
-    """A task without a Content-Type is sent as bytes."""
-    app.call("enqueue", DEFERRED, LOADED.decode())
-    app.server.run_due()
-
-    (run,) = app.runs("loaded")
-    assert run.content_type == "application/octet-stream"
 
 
 def test_url_with_a_letter_that_is_not_ascii(app: ContractApp) -> None:
@@ -183,25 +175,22 @@ def test_task_runs_in_the_namespace_it_was_deferred_in(app: ContractApp) -> None
     assert run.namespace == "tenant"
 
 
-@pytest.mark.parametrize("path", HANDLERS)
+GONE = "(ccontract_tasks\nmissing\np0\n(t(dt."
+
+
 @pytest.mark.parametrize(
-    "payload", ["", "garbage", "(ccontract_tasks\nmissing\np0\n(t(dt."]
+    "case",
+    [
+        ("defer_removed",),
+        ("defer_unloadable",),
+        *itertools.product(["enqueue"], HANDLERS, ["", "garbage", GONE]),
+    ],
 )
-def test_payload_that_does_not_load_is_dropped(
-    app: ContractApp, path: str, payload: str
+def test_task_that_does_not_load_is_dropped(
+    app: ContractApp, case: tuple[str, ...]
 ) -> None:
-    """An empty payload, garbage, and a function that is gone are logged and dropped."""
-    app.call("enqueue", path, payload)
-    app.server.run_due()
-
-    assert app.server.tasks() == []
-    app.wait_for_log("Permanent failure attempting to execute task")
-
-
-@pytest.mark.parametrize("case", ["defer_removed", "defer_unloadable"])
-def test_task_that_no_longer_loads_is_dropped(app: ContractApp, case: str) -> None:
-    """A function removed since, or an argument that fails to load, ends the task."""
-    app.call(case)
+    """A function that is gone, an argument that fails to load or garbage is logged."""
+    app.call(*case)
     app.server.advance(15)
 
     assert app.server.tasks() == []
