@@ -6,7 +6,7 @@ from tests.servers.contract_app import CaseError, ContractApp
 
 
 def test_commit_enqueues(app: ContractApp) -> None:
-    """A transaction that commits enqueues up to five tasks, in any queue, to run later."""
+    """A transaction that commits enqueues up to five tasks, in any queue; they wait."""
     app.call("commit", "together", 5, _queue="other", _countdown=60)
 
     assert app.call("has_entity", "together") is True

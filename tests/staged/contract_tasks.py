@@ -47,7 +47,7 @@ def note(label: str, **extra: Any) -> None:
             if name.startswith("HTTP_") and not name.startswith(PREFIX)
         },
         "namespace": namespace_manager.get_namespace(),
-        **extra,
+        "extra": extra,
     }
     # one write, because tasks in several processes append at the same time
     with RUNS.open("ab", buffering=0) as file:
