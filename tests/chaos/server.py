@@ -52,7 +52,7 @@ class ChaosServer:
         self._run.kill()
         self._run = self._start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop the server for good."""
         self._run.stop()
 
