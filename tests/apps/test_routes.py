@@ -79,11 +79,7 @@ SENDERS = {
     "two clients": (sent(user_ip=CLIENT, Remote_Addr="198.51.100.1"), VISITOR, VISITOR),
     "two User-IPs": (sent(user_ip=f"{QUEUE_IP},{CLIENT}"), VISITOR, VISITOR),
     "Remote-Addr of a client": (sent(Remote_Addr=CLIENT), VISITOR, VISITOR),
-    "forged Remote-Addr": (
-        sent(user_ip=CLIENT, Remote_Addr=QUEUE_IP),
-        FORGED,
-        FORGED,
-    ),
+    "forged Remote-Addr": (sent(user_ip=CLIENT, Remote_Addr=QUEUE_IP), FORGED, FORGED),
     "forged warm-up": (sent(user_ip=CLIENT, Remote_Addr="0.1.0.3"), FORGED, FORGED),
     "cron as a task": (sent(user_ip="0.1.0.1", Remote_Addr=QUEUE_IP), FORGED, FORGED),
     "empty User-IP": (sent(user_ip="", Remote_Addr=QUEUE_IP), FORGED, FORGED),

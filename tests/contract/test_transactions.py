@@ -18,7 +18,7 @@ def test_commit_enqueues(app: ContractApp) -> None:
 
 def test_rollback_drops(app: ContractApp) -> None:
     """A transactional task is never queued if its transaction is rolled back."""
-    app.call("roll_back", "never")
+    app.call("commit", "never", rollback=True)
     app.server.advance(3600)
 
     assert app.call("has_entity", "never") is False
