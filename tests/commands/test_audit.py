@@ -44,12 +44,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a query."""
         query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        package = query["package"]
-        release = (package["name"], package["version"])
-        self.server.asked.add(release)
-        affected = [{"package": {"name": release[0], "ecosystem": "PyPI"}}]
-        flaw = {"id": f"TEST-{release[0]}", "summary": "x", "affected": affected}
-        known = {"vulns": [flaw]} if release in self.server.known else {}
+        name, version = query["package"]["name"], query["version"]
+        self.server.asked.add((name, version))
+        affected = [{"package": {"name": name, "ecosystem": "PyPI"}}]
+        flaw = {"id": f"TEST-{name}", "summary": "x", "affected": affected}
+        known = {"vulns": [flaw]} if (name, version) in self.server.known else {}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(known).encode())
