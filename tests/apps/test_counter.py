@@ -70,11 +70,6 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def context_of(counter: Any) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which a test may use entities itself."""
-    return getattr(counter, "context", contextlib.nullcontext)()
-
-
 def count(counter: Any, key: str = "key") -> int:
     """Return the count that a request sees, 0 if there is no counter."""
     entity = in_thread(counter.Counter.get_by_id, key)
@@ -169,7 +164,7 @@ def test_an_expired_record_does_not_count(
     counter: Any, deliver: Callable[..., None]
 ) -> None:
     """A task name that is used again after days is a new task."""
-    with context_of(counter):
+    with getattr(counter, "context", contextlib.nullcontext)():
         parent = counter.Counter(id="key", count=0).put()
         expired = datetime.datetime(2000, 1, 1)
         counter.FinishedTask(id="default/a", parent=parent, expires=expired).put()

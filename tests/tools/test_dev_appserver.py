@@ -86,7 +86,6 @@ def test_port_in_use() -> None:
     ("arguments", "facts"),
     [
         (["flask_app", "--port=99999"], ["--port: '99999' ", "--port 8080"]),
-        (["flask_app", "--port=-1"], ["--port: '-1' ", "--port 8080"]),
         (["flask_app", "--port=http"], ["--port: 'http' ", "--port 8080"]),
         (["flask_app", "--storage=folder"], ["--port", " --storage."]),
         (["tests", "--port=0"], ["app.yaml", " tests"]),
