@@ -65,6 +65,13 @@ def fail(label: str) -> None:
     raise ValueError("the task fails on purpose")
 
 
+def fail_times(label: str, times: int) -> None:
+    """Fail the first `times` attempts."""
+    note(label)
+    if int(task_headers(os.environ)["taskretrycount"]) < times:
+        raise ValueError("the task fails on purpose")
+
+
 def fail_for_good(label: str) -> None:
     """Fail so that the task is dropped."""
     note(label)
