@@ -15,13 +15,12 @@ from gae_devserver.testing import wait_until
 
 from tests.chaos.conftest import SHORT
 from tests.chaos.server import ChaosServer, stage
+from tests.routes import HANDLERS
 from tests.servers.staging import APPS
 from tools.copy_app import LIBRARIES
 
 AT_ONCE = 8
 """Requests that the driver has open at a time."""
-
-URLS = ("/_ah/queue/deferred", "/custom/path")
 
 CASES = list(itertools.product(APPS, LIBRARIES))
 
@@ -61,7 +60,7 @@ def add_all(server: ChaosServer, calls: int, seed: int) -> None:
     """Defer tasks with distinct names, each until acknowledged, half to each URL."""
 
     def add(number: int) -> None:
-        url = URLS[number % len(URLS)]
+        url = HANDLERS[number % len(HANDLERS)]
         server.insist("POST", f"/chaos/add?name=call-{number}&url={url}")
 
     drive(server, calls, seed, add)

@@ -163,15 +163,6 @@ def test_own_headers_reach_the_task(app: ContractApp) -> None:
     assert run.headers["taskretrycount"] == "0"
 
 
-def test_task_runs_in_the_namespace_it_was_deferred_in(app: ContractApp) -> None:
-    """The namespace of the caller is set again when the task runs."""
-    app.call("in_namespace", "tenant", "defer", "note", "theirs")
-    app.server.run_due()
-
-    (run,) = app.runs("theirs")
-    assert run.namespace == "tenant"
-
-
 GONE = "(ccontract_tasks\nmissing\np0\n(t(dt."
 
 

@@ -29,7 +29,6 @@ class Run:
     content_type: str
     headers: dict[str, str]
     own: dict[str, str]
-    namespace: str
     extra: dict[str, Any]
 
 
