@@ -1,8 +1,6 @@
 """What a test posts in the name of the task queue: payloads and headers."""
 
-import os
 import pathlib
-import pickle
 
 QUEUE_IP = "0.1.0.2"
 """The address that the task queue's requests come from."""
@@ -41,18 +39,6 @@ def call(function: str) -> bytes:
     return f"(cstaged_tasks\n{function}\n(t(dt.".encode()
 
 
-class MakesFolder:
-    """An object that makes a folder while it is unpickled."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        """Choose the folder."""
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Make the pickle a call of mkdir."""
-        return os.mkdir, (str(self.path),)
-
-
 def trap(path: pathlib.Path) -> bytes:
     """Return a payload that makes a folder as soon as it is unpickled."""
-    return pickle.dumps(MakesFolder(path), protocol=0)
+    return f"cos\nmkdir\n(V{path}\ntR.".encode()

@@ -1,7 +1,6 @@
 """shared/counter.py and its variant for Cloud NDB, on a datastore in this process."""
 
 import contextlib
-import contextvars
 import datetime
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from gae_devserver.testing.datastore import DatastoreThread
 from google.api_core.exceptions import RetryError
-from google.appengine.api import datastore_errors, namespace_manager
+from google.appengine.api import datastore_errors
 from google.appengine.ext import ndb, testbed
 from google.cloud import ndb as cloud_ndb
 
@@ -71,30 +70,10 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def context_of(counter: Any) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which a test may use entities itself."""
-    return getattr(counter, "context", contextlib.nullcontext)()
-
-
 def count(counter: Any, key: str = "key") -> int:
     """Return the count that a request sees, 0 if there is no counter."""
     entity = in_thread(counter.Counter.get_by_id, key)
     return entity.count if entity else 0
-
-
-def test_tasks_add_up(counter: Any) -> None:
-    """The first call creates the counter; each adds its amount to its own counter.
-
-    A call outside of a task is never a repeat.
-    """
-    assert count(counter) == 0
-
-    for amount in (10, 10, -5):
-        counter.do_something_later("key", amount)
-    counter.do_something_later("other key", 1)
-
-    assert count(counter) == 15
-    assert count(counter, "other key") == 1
 
 
 class Overtaken:
@@ -152,16 +131,14 @@ def test_joins_a_transaction(bundled: Any) -> None:
 
 
 def test_counts_a_task_once(counter: Any, deliver: Callable[..., None]) -> None:
-    """The second and the third delivery of a task change nothing."""
+    """The second and the third delivery of a task change nothing.
+
+    Another task, or one of that name in another queue, counts.
+    """
     for _ in range(3):
         deliver("a", counter.do_something_later, "key", 10)
-
     assert count(counter) == 10
 
-
-def test_counts_each_task(counter: Any, deliver: Callable[..., None]) -> None:
-    """Another task, or one of that name in another queue, counts."""
-    deliver("a", counter.do_something_later, "key", 10)
     deliver("b", counter.do_something_later, "key", 10)
     deliver("a", counter.do_something_later, "key", 10, queue="other")
     deliver("a", counter.do_something_later, "other key", 1)
@@ -187,7 +164,7 @@ def test_an_expired_record_does_not_count(
     counter: Any, deliver: Callable[..., None]
 ) -> None:
     """A task name that is used again after days is a new task."""
-    with context_of(counter):
+    with getattr(counter, "context", contextlib.nullcontext)():
         parent = counter.Counter(id="key", count=0).put()
         expired = datetime.datetime(2000, 1, 1)
         counter.FinishedTask(id="default/a", parent=parent, expires=expired).put()
@@ -258,20 +235,6 @@ def test_no_context_stays_open(cloud: Any) -> None:
     assert cloud.Counter.get_by_id("key").count == 10
 
     assert cloud_ndb.get_context(raise_context_error=False) is None
-
-
-def test_counts_in_the_namespace_that_is_set(counter: Any) -> None:
-    """The counter is in the namespace of the request, with Cloud NDB too."""
-
-    def add_apart() -> int:
-        namespace_manager.set_namespace("apart")
-        counter.do_something_later("key", 10)
-        return int(counter.Counter.get_by_id("key").count)
-
-    # each request has a contextvars.Context of its own
-    assert contextvars.copy_context().run(add_apart) == 10
-
-    assert count(counter) == 0
 
 
 # Prints how many clients are made if another thread asks while one is being made.

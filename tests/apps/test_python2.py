@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 
 from shared.counter import Counter
 from tests.apps.python2 import Python2
+from tests.commands import pages
 from tests.servers.staging import REPOSITORY
 
-TEXT = (REPOSITORY / "docs" / "python2-to-python3.md").read_text()
+TEXT = pages.page("docs/python2-to-python3.md")
 
 received: list[Any] = []
 
@@ -49,12 +50,8 @@ def test_python3_runs_the_tasks_of_python2(
 
 def rows(title: str) -> list[tuple[str, str]]:
     """Return the cells of the table in a section of the page."""
-    _, found, section = TEXT.partition(f"\n### {title}\n")
-    assert found
-    section = re.split(r"^##", section, maxsplit=1, flags=re.MULTILINE)[0]
-    cells = re.findall(r"^\| `(.*?)` \| (.*) \|$", section, re.MULTILINE)
-    assert cells
-    return cells
+    table = pages.rows(pages.section(TEXT, title))
+    return [(argument.strip("`"), outcome) for argument, outcome in table]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

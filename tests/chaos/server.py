@@ -3,10 +3,8 @@
 import collections
 import http.client
 import pathlib
-import random
 import re
 import sqlite3
-from collections.abc import Iterator
 
 from gae_devserver.storage.storage import FILE_NAME
 from gae_devserver.testing import wait_until
@@ -54,7 +52,7 @@ class ChaosServer:
         self._run.kill()
         self._run = self._start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop the server for good."""
         self._run.stop()
 
@@ -119,9 +117,3 @@ class ChaosServer:
             found.update(re.findall(r"fault (\w+): ", text))
         found["server"] = self.starts - 1
         return dict(found)
-
-
-def moments(seed: int, kills: int) -> Iterator[float]:
-    """Yield when to kill the server, as the part of the work that is done by then."""
-    draw = random.Random(seed)
-    yield from sorted(draw.uniform(0.05, 0.95) for _ in range(kills))

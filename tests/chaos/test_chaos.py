@@ -5,37 +5,24 @@ The short form runs with the other tests; `nox -s chaos` is the long one.
 
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from gae_devserver.testing import wait_until
 
 from tests.chaos.conftest import SHORT
-from tests.chaos.server import ChaosServer, moments, stage
+from tests.chaos.server import ChaosServer, stage
+from tests.routes import HANDLERS
 from tests.servers.staging import APPS
 from tools.copy_app import LIBRARIES
 
 AT_ONCE = 8
 """Requests that the driver has open at a time."""
 
-URLS = ("/_ah/queue/deferred", "/custom/path")
-
 CASES = list(itertools.product(APPS, LIBRARIES))
-
-
-@pytest.fixture
-def start(tmp_path: pathlib.Path, seed: int) -> Iterator[Callable[..., ChaosServer]]:
-    """Start a staged app on a server with faults."""
-    started: list[ChaosServer] = []
-
-    def start(app: pathlib.Path) -> ChaosServer:
-        started.append(ChaosServer(app, tmp_path, seed))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
 
 
 def skip_in_short_form(calls: int, app: str, library: str, *chosen: str) -> None:
@@ -49,7 +36,9 @@ def drive(
 ) -> None:
     """Make many calls, several at once, and kill the server repeatedly meanwhile."""
     done: list[int] = []
-    kills = max(2, calls // 200)
+    draw = random.Random(seed)
+    # when to kill the server, as the part of the work that is done by then
+    kills = sorted(draw.uniform(0.05, 0.95) for _ in range(max(2, calls // 200)))
 
     def note(number: int) -> None:
         call(number)
@@ -57,7 +46,7 @@ def drive(
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = [pool.submit(note, number) for number in range(calls)]
-        for part in moments(seed, kills):
+        for part in kills:
             wait_until(lambda: len(done) >= part * calls, "calls", 600)  # noqa: B023
             server.kill()
         for result in results:
@@ -71,7 +60,7 @@ def add_all(server: ChaosServer, calls: int, seed: int) -> None:
     """Defer tasks with distinct names, each until acknowledged, half to each URL."""
 
     def add(number: int) -> None:
-        url = URLS[number % len(URLS)]
+        url = HANDLERS[number % len(HANDLERS)]
         server.insist("POST", f"/chaos/add?name=call-{number}&url={url}")
 
     drive(server, calls, seed, add)
@@ -84,23 +73,21 @@ def test_each_call_counts_once(
     calls: int,
     seed: int,
     tmp_path: pathlib.Path,
-    start: Callable[..., ChaosServer],
 ) -> None:
     """Each acknowledged task counts once, whatever fails meanwhile."""
     skip_in_short_form(calls, app, library, "flask bundled", "flask cloud")
-    server = start(stage(app, tmp_path, library))
+    with closing(ChaosServer(stage(app, tmp_path, library), tmp_path, seed)) as server:
+        add_all(server, calls, seed)
 
-    add_all(server, calls, seed)
-
-    print(f"{app}, {library}: {calls} calls, faults {server.faults()}")
-    assert server.count() == 10 * calls
-    assert server.waiting() == 0
-    # without faults, the run would prove nothing
-    expected = {"twice", "lost", "error", "server"}
-    if calls > SHORT:
-        # rare: in one short run of a hundred there is no kill
-        expected |= {"kill", "rpc", "slow"}
-    assert expected <= server.faults().keys()
+        print(f"{app}, {library}: {calls} calls, faults {server.faults()}")
+        assert server.count() == 10 * calls
+        assert server.waiting() == 0
+        # without faults, the run would prove nothing
+        expected = {"twice", "lost", "error", "server"}
+        if calls > SHORT:
+            # rare: in one short run of a hundred there is no kill
+            expected |= {"kill", "rpc", "slow"}
+        assert expected <= server.faults().keys()
 
 
 @pytest.mark.parametrize(("app", "library"), CASES)
@@ -110,7 +97,6 @@ def test_each_acknowledged_task_counts(
     calls: int,
     seed: int,
     tmp_path: pathlib.Path,
-    start: Callable[..., ChaosServer],
 ) -> None:
     """Each task that /counter/increment added counts, also if the request then failed.
 
@@ -119,19 +105,18 @@ def test_each_acknowledged_task_counts(
     those whose acknowledgment was lost.
     """
     skip_in_short_form(calls, app, library, "django cloud")
-    server = start(stage(app, tmp_path, library))
-    requests = calls // 4
-    answers: list[int] = []
+    with closing(ChaosServer(stage(app, tmp_path, library), tmp_path, seed)) as server:
+        requests = calls // 4
+        answers: list[int] = []
 
-    def increment(_: int) -> None:
-        # a server that is just starting would add nothing
-        server.insist("GET", "/counter/get")
-        answers.append(server.ask("GET", "/counter/increment"))
+        def increment(_: int) -> None:
+            # a server that is just starting would add nothing
+            server.insist("GET", "/counter/get")
+            answers.append(server.ask("GET", "/counter/increment"))
 
-    drive(server, requests, seed, increment)
+        drive(server, requests, seed, increment)
 
-    count, waiting, faults = server.count(), server.waiting(), server.faults()
-    server.stop()
+        count, waiting, faults = server.count(), server.waiting(), server.faults()
     tasks, complete = server.tasks_ever(), 3 * answers.count(200)
     print(f"{app}, {library}: {requests} requests, {len(tasks)} tasks, faults {faults}")
     assert count == 10 * len(tasks)
@@ -149,17 +134,14 @@ def do_something_later(key, amount):
 """
 
 
-def test_the_pages_own_function_fails(
-    seed: int, tmp_path: pathlib.Path, start: Callable[..., ChaosServer]
-) -> None:
+def test_the_pages_own_function_fails(seed: int, tmp_path: pathlib.Path) -> None:
     """The function on Google's page, without a transaction, miscounts in such a run."""
     copy = stage("plain_wsgi", tmp_path)
     with (copy / "shared" / "counter.py").open("a") as file:
         file.write(PAGE)  # replaces the function of the same name above
-    server = start(copy)
+    with closing(ChaosServer(copy, tmp_path, seed)) as server:
+        add_all(server, SHORT, seed)
 
-    add_all(server, SHORT, seed)
-
-    print(f"page's function: {server.count()} of {10 * SHORT}")
-    assert server.waiting() == 0
-    assert server.count() != 10 * SHORT
+        print(f"page's function: {server.count()} of {10 * SHORT}")
+        assert server.waiting() == 0
+        assert server.count() != 10 * SHORT

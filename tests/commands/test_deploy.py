@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 from gae_devserver.testing import wait_until
@@ -144,19 +143,11 @@ def test_options_are_documented() -> None:
 # --- the steps ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def deployed_to(script: pathlib.Path) -> Iterator[str]:
-    """The address of a dev server, which the script names as the version's."""
+def test_version_is_deployed_tested_and_kept(script: pathlib.Path) -> None:
+    """A copy without links is deployed, not promoted; the URL is tested and shown."""
     with Embedded(REPOSITORY / "plain_wsgi_app", script) as server:
         (script / "url").write_text(server.url)
-        yield server.url
-
-
-def test_version_is_deployed_tested_and_kept(
-    script: pathlib.Path, deployed_to: str
-) -> None:
-    """A copy without links is deployed, not promoted; the URL is tested and shown."""
-    deployed = deploy(script, "--version", "v1")
+        deployed = deploy(script, "--version", "v1")
 
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     deploying, describing = asked(script)
@@ -166,7 +157,7 @@ def test_version_is_deployed_tested_and_kept(
     files = (script / "deployed").read_text().splitlines()
     assert set(files) == {f"False {name}" for name in FILES}
     assert " passed, 1 deselected" in deployed.stdout
-    assert f"deployed: {deployed_to}\n" in deployed.stderr
+    assert f"deployed: {server.url}\n" in deployed.stderr
     assert f"gcloud app versions delete {WHICH}" in deployed.stderr
 
 

@@ -51,15 +51,6 @@ def test_failure_is_retried(
     ]
 
 
-def test_task_that_fails_twice(app: ContractApp) -> None:
-    """A task that fails twice runs three times, and is then done."""
-    app.defer("fail_times", "twice", 2)
-    app.server.advance(10)
-
-    assert [run.headers["taskretrycount"] for run in app.runs()] == ["0", "1", "2"]
-    assert app.server.tasks() == []
-
-
 def test_retries_without_limit_back_off(app: ContractApp) -> None:
     """Without a limit, a task is tried at 0, 0.1, 0.3, 0.7 s and so on forever."""
     app.defer("fail", "forever")

@@ -1,11 +1,12 @@
 """What can be deferred, what is refused at once, and what is dropped later."""
 
+import itertools
 import pickletools
 
 import pytest
 
 from tests.routes import DEFERRED, HANDLERS
-from tests.servers.contract_app import LOADED, CaseError, ContractApp
+from tests.servers.contract_app import CaseError, ContractApp
 
 DAY = 86400
 
@@ -51,15 +52,6 @@ def test_escapes_in_the_url_are_decoded(app: ContractApp) -> None:
     app.server.run_due()
 
     assert [run.path for run in app.runs()] == ["/custom/path"]
-
-
-def test_payload_without_a_type_is_bytes(app: ContractApp) -> None:
-    """A task without a Content-Type is sent as bytes."""
-    app.call("enqueue", DEFERRED, LOADED.decode())
-    app.server.run_due()
-
-    (run,) = app.runs("loaded")
-    assert run.content_type == "application/octet-stream"
 
 
 def test_url_with_a_letter_that_is_not_ascii(app: ContractApp) -> None:
@@ -120,6 +112,12 @@ def test_what_cannot_be_deferred(app: ContractApp, what: str, kinds: set[str]) -
         ({"_url": None}, "TypeError"),
         ({"_transactional": True}, "BadTransactionStateError"),
         ({"_retry_options": {"task_retry_limit": -1}}, "InvalidTaskRetryOptionsError"),
+        # a service that does not run here
+        pytest.param(
+            {"_target": "other-service"},
+            "Error",
+            marks=pytest.mark.differs("target"),
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -141,15 +139,6 @@ def test_countdown_of_30_days_is_allowed(app: ContractApp) -> None:
     app.defer("note", "far", _countdown=30 * DAY - 60)
 
     assert app.server.task().due_in == pytest.approx(30 * DAY - 60, abs=5)
-
-
-@pytest.mark.differs("target")
-def test_target_that_is_another_service_is_refused(app: ContractApp) -> None:
-    """A task for a service that does not run here raises an error that names it."""
-    with pytest.raises(CaseError, match="other-service"):
-        app.defer("note", "elsewhere", _target="other-service")
-
-    assert app.server.tasks() == []
 
 
 def test_target_that_is_this_service(app: ContractApp) -> None:
@@ -174,34 +163,22 @@ def test_own_headers_reach_the_task(app: ContractApp) -> None:
     assert run.headers["taskretrycount"] == "0"
 
 
-def test_task_runs_in_the_namespace_it_was_deferred_in(app: ContractApp) -> None:
-    """The namespace of the caller is set again when the task runs."""
-    app.call("in_namespace", "tenant", "defer", "note", "theirs")
-    app.server.run_due()
-
-    (run,) = app.runs("theirs")
-    assert run.namespace == "tenant"
+GONE = "(ccontract_tasks\nmissing\np0\n(t(dt."
 
 
-@pytest.mark.parametrize("path", HANDLERS)
 @pytest.mark.parametrize(
-    "payload", ["", "garbage", "(ccontract_tasks\nmissing\np0\n(t(dt."]
+    "case",
+    [
+        ("defer_removed",),
+        ("defer_unloadable",),
+        *itertools.product(["enqueue"], HANDLERS, ["", "garbage", GONE]),
+    ],
 )
-def test_payload_that_does_not_load_is_dropped(
-    app: ContractApp, path: str, payload: str
+def test_task_that_does_not_load_is_dropped(
+    app: ContractApp, case: tuple[str, ...]
 ) -> None:
-    """An empty payload, garbage, and a function that is gone are logged and dropped."""
-    app.call("enqueue", path, payload)
-    app.server.run_due()
-
-    assert app.server.tasks() == []
-    app.wait_for_log("Permanent failure attempting to execute task")
-
-
-@pytest.mark.parametrize("case", ["defer_removed", "defer_unloadable"])
-def test_task_that_no_longer_loads_is_dropped(app: ContractApp, case: str) -> None:
-    """A function removed since, or an argument that fails to load, ends the task."""
-    app.call(case)
+    """A function that is gone, an argument that fails to load or garbage is logged."""
+    app.call(*case)
     app.server.advance(15)
 
     assert app.server.tasks() == []
@@ -222,16 +199,6 @@ def test_big_payload_is_kept_in_the_datastore(
     (run,) = app.runs("big")
     assert len(run.extra["value"]) == size
     assert app.call("count_payload_entities") == 0
-
-
-def test_purge_leaves_big_payloads_behind(app: ContractApp) -> None:
-    """Purging a queue drops its tasks, but not the entities of big payloads."""
-    app.defer("keep", "big", "x" * 200_000, _countdown=60)
-
-    app.call("purge", "default")
-
-    assert app.server.tasks() == []
-    assert app.call("count_payload_entities") == 1
 
 
 def test_big_payload_whose_entity_is_gone_is_dropped(app: ContractApp) -> None:

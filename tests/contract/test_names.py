@@ -42,7 +42,8 @@ def test_name_belongs_to_its_queue(app: ContractApp) -> None:
 
     app.server.advance(65)
 
-    assert {run.label for run in app.runs()} == {"here", "there"}
+    queues = {run.label: run.headers["queuename"] for run in app.runs()}
+    assert queues == {"here": "default", "there": "other"}
 
 
 def test_names_are_chosen_if_none_is_given(app: ContractApp) -> None:

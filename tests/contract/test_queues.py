@@ -6,16 +6,6 @@ from gae_devserver.testing import wait_until
 from tests.servers.contract_app import ContractApp
 
 
-def test_task_runs_from_its_own_queue(app: ContractApp) -> None:
-    """A task knows the queue that it was added to."""
-    app.defer("note", "one", _queue="other")
-    app.defer("note", "two")
-    app.server.run_due()
-
-    queues = {run.label: run.headers["queuename"] for run in app.runs()}
-    assert queues == {"one": "other", "two": "default"}
-
-
 def test_purge_is_of_one_queue(app: ContractApp) -> None:
     """Purging a queue leaves the tasks of the others."""
     app.defer("note", "gone", _countdown=60)

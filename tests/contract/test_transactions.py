@@ -6,26 +6,19 @@ from tests.servers.contract_app import CaseError, ContractApp
 
 
 def test_commit_enqueues(app: ContractApp) -> None:
-    """A transaction that commits enqueues its tasks, up to five, in any queue."""
-    app.call("commit", "together", 5, _queue="other")
-    app.server.run_due()
+    """A transaction that commits enqueues up to five tasks, in any queue; they wait."""
+    app.call("commit", "together", 5, _queue="other", _countdown=60)
 
     assert app.call("has_entity", "together") is True
-    assert len(app.runs("together")) == 5
-
-
-def test_countdown_in_a_transaction(app: ContractApp) -> None:
-    """A transactional task may wait, like any other."""
-    app.call("commit", "later", _countdown=60)
-
-    assert app.server.task().due_in == pytest.approx(60, abs=5)
+    due = [task.due_in for task in app.server.tasks("other")]
+    assert due == pytest.approx([60] * 5, abs=5)
     app.server.advance(65)
-    assert len(app.runs("later")) == 1
+    assert len(app.runs("together")) == 5
 
 
 def test_rollback_drops(app: ContractApp) -> None:
     """A transactional task is never queued if its transaction is rolled back."""
-    app.call("roll_back", "never")
+    app.call("commit", "never", rollback=True)
     app.server.advance(3600)
 
     assert app.call("has_entity", "never") is False

@@ -29,7 +29,6 @@ class Run:
     content_type: str
     headers: dict[str, str]
     own: dict[str, str]
-    namespace: str
     extra: dict[str, Any]
 
 
@@ -73,18 +72,10 @@ class ContractApp:
 
     def runs(self, label: str | None = None) -> list[Run]:
         """Return the runs so far, in order, or only those with this label."""
-        found = []
         # A task may be writing, so the text after the last line end is not a line yet:
         # even of one write(), Linux shows what lies before a page's end first.
         *lines, _ = self._runs.read_bytes().split(b"\n")
-        for line in lines:
-            extra = json.loads(line)
-            fields = {
-                name: extra.pop(name)
-                for name in Run.__dataclass_fields__
-                if name != "extra"
-            }
-            found.append(Run(**fields, extra=extra))
+        found = [Run(**json.loads(line)) for line in lines]
         return [run for run in found if label in (None, run.label)]
 
     def wait_for_log(self, pattern: str) -> str:

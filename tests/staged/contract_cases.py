@@ -139,26 +139,18 @@ def enqueue_increments(times: int, amount: int) -> None:
 
 
 @case
-def commit(label: str, tasks: int = 1, size: int = 1, **options: Any) -> None:
-    """Defer tasks with a payload of `size` bytes in a transaction that commits."""
+def commit(
+    label: str, tasks: int = 1, size: int = 1, rollback: bool = False, **options: Any
+) -> None:
+    """Defer tasks with a payload of `size` bytes in a transaction."""
 
     def work() -> None:
         ContractEntity(id=label).put()
         for _ in range(tasks):
             options["_transactional"] = True
             deferred.defer(contract_tasks.keep, label, "x" * size, **options)
-
-    ndb.transaction(work)
-
-
-@case
-def roll_back(label: str) -> None:
-    """Defer a task in a transaction that is rolled back."""
-
-    def work() -> None:
-        ContractEntity(id=label).put()
-        deferred.defer(contract_tasks.note, label, _transactional=True)
-        raise ndb.Rollback
+        if rollback:
+            raise ndb.Rollback
 
     ndb.transaction(work)
 

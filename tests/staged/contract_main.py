@@ -7,6 +7,7 @@ calls. Everything else goes to the app unchanged.
 import json
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.validate import validator
 
 import contract_cases
 import main
@@ -41,7 +42,10 @@ ROUTES: dict[str, WSGIApplication] = {
     "/contract/grün".encode().decode("latin-1"): wrap_wsgi_app(run),
 }
 
+checked: WSGIApplication = validator(main.app)
+"""The sample; an answer that breaks the rules of WSGI raises an error."""
+
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer the contract's own routes, and leave the rest to the app."""
-    return ROUTES.get(environ["PATH_INFO"], main.app)(environ, start_response)
+    return ROUTES.get(environ["PATH_INFO"], checked)(environ, start_response)

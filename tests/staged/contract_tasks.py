@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from google.appengine.api import namespace_manager, taskqueue, urlfetch
+from google.appengine.api import taskqueue, urlfetch
 from google.appengine.ext import deferred
 
 RUNS = pathlib.Path(os.environ["CONTRACT_RUNS"])
@@ -46,8 +46,7 @@ def note(label: str, **extra: Any) -> None:
             for name, value in os.environ.items()
             if name.startswith("HTTP_") and not name.startswith(PREFIX)
         },
-        "namespace": namespace_manager.get_namespace(),
-        **extra,
+        "extra": extra,
     }
     # one write, because tasks in several processes append at the same time
     with RUNS.open("ab", buffering=0) as file:

@@ -1,6 +1,5 @@
 """dev_appserver.py is found and started, or one line says what is wrong."""
 
-import os
 import pathlib
 import socket
 import subprocess
@@ -57,36 +56,21 @@ def test_absence_is_explained(
     assert "\n" not in str(error.value)
 
 
-def serve(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def serve(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Serve an app until that fails."""
     return subprocess.run(
         [sys.executable, "-m", "tools.dev_appserver", *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_serving_without_it_fails_in_one_line(tmp_path: pathlib.Path) -> None:
-    """Serving an app without the Cloud SDK prints that line and exits with 1."""
-    served = serve(str(tmp_path), PATH=str(tmp_path))
-
-    assert served.returncode == 1
-    assert served.stderr == cloud_sdk.INSTALL_DEV_APPSERVER + "\n"
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_port_in_use(host: str) -> None:
+def test_port_in_use() -> None:
     """One line reports it, before dev_appserver.py starts, which would fail late."""
     cloud_sdk.need_dev_appserver(pytest.skip)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        other = socket.create_server((host, 0), family=family)
-    except OSError as error:
-        pytest.skip(f"there is no {host}: {error}")
-    with other:
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
         served = serve("flask_app", "--port", str(port))
@@ -102,7 +86,6 @@ def test_port_in_use(host: str) -> None:
     ("arguments", "facts"),
     [
         (["flask_app", "--port=99999"], ["--port: '99999' ", "--port 8080"]),
-        (["flask_app", "--port=-1"], ["--port: '-1' ", "--port 8080"]),
         (["flask_app", "--port=http"], ["--port: 'http' ", "--port 8080"]),
         (["flask_app", "--storage=folder"], ["--port", " --storage."]),
         (["tests", "--port=0"], ["app.yaml", " tests"]),

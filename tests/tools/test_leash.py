@@ -28,21 +28,6 @@ def pids(started: "subprocess.Popen[str]") -> set[int]:
     return found
 
 
-def test_family_ends_with_the_input() -> None:
-    """When the starter closes the pipe, the command and its children are stopped."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*LEASH, *FAMILY], stdin=pipe, stdout=pipe, text=True
-    ) as leashed:
-        family = pids(leashed)
-        assert leashed.stdin is not None
-
-        leashed.stdin.close()
-        leashed.wait(20)
-
-    assert not running(family)
-
-
 def test_family_ends_with_its_starter() -> None:
     """When the starter is killed, the leash and the family are stopped."""
     command = [sys.executable, "-c", STARTER, *LEASH, *FAMILY]
