@@ -207,7 +207,7 @@ class DevServer:
         if found is None:
             raise StateApiError(404, f"There is no queue {queue!r}.")
         tasks = [self._task(queue, entry) for entry in found["tasks"]]
-        return sorted(filter(None, tasks), key=lambda task: task.due_in)
+        return [task for task in tasks if task is not None]
 
     def _task(self, queue: str, entry: Mapping[str, Any]) -> Task | None:
         """Return a task of the list, or None where it no longer exists."""
