@@ -19,6 +19,7 @@ from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.services import Services
 from tests.helpers.clock import StoppedClock
+from tests.helpers.waiting import PATIENCE
 
 PROJECT = "unit"
 APP_ID = "dev~unit"
@@ -170,9 +171,9 @@ class AppRequest:
 
 
 async def code_of(work: Any) -> int:
-    """Return the code of the ApplicationError that a call raises."""
+    """Return the code of the ApplicationError that a call raises soon."""
     with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        await work
+        await asyncio.wait_for(work, PATIENCE)
     return error.value.application_error
 
 

@@ -394,17 +394,6 @@ async def test_what_a_running_task_writes_does_not_outlive_a_reset(
     assert await state.properties("kind=Counter") == []
 
 
-async def test_a_reset_drops_what_waits_for_the_app(state: State) -> None:
-    """A task that was due while the app did not run is not run afterwards."""
-    state.app.failure = "the app has a syntax error"
-    await state.add("a")
-    await state.advance(0, status=503)
-    await state.post("/reset")
-    state.app.failure = None
-    await state.advance(60)
-    assert state.app.executions == []
-
-
 async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> None:
     """Entities, tasks, tombstones, pauses and the clock are as at the start."""
     state = await make_state(

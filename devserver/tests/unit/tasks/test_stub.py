@@ -394,20 +394,6 @@ async def test_a_removed_queue_keeps_its_tasks(
 # --- pull queues ---------------------------------------------------------------------
 
 
-async def test_tasks_of_a_pull_queue_are_leased(
-    api: AppRequest, clock: StoppedClock
-) -> None:
-    """A leased task is not leased again before its lease ends by the server's clock."""
-    for name in "ba":
-        await api.add(name, queue="pull", mode=PULL, body=name.encode(), now=0.0)
-    clock.offset = 1.0
-    assert [task.body for task in await lease(api)] == [b"b", b"a"]
-    for clock.offset in (1.0, 50.0):
-        assert await lease(api) == []
-    clock.offset = 62.0
-    assert [task.retry_count for task in await lease(api)] == [2, 2]
-
-
 async def test_a_lease_can_be_extended_and_the_task_deleted(
     api: AppRequest, clock: StoppedClock
 ) -> None:
