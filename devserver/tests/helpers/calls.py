@@ -81,14 +81,6 @@ def reference(*path: object, namespace: str = "") -> Message:
     return key
 
 
-def set_count(entity: Message, key: Message, count: int) -> None:
-    """Make an entity of `key` with the one property `count`."""
-    entity.key.CopyFrom(key)
-    entity.entity_group.element.add().CopyFrom(key.path.element[0])
-    counter = entity.property.add(name="count", multiple=False)
-    counter.value.int64Value = count
-
-
 @dataclasses.dataclass(frozen=True)
 class AppRequest:
     """A request that the app is handling, with the API calls it makes."""
@@ -123,7 +115,10 @@ class AppRequest:
     ) -> Message:
         """Store an entity; return its key."""
         request = datastore_pb.PutRequest()
-        set_count(request.entity.add(), key, count)
+        entity = request.entity.add(key=key)
+        entity.entity_group.element.add().CopyFrom(key.path.element[0])
+        counter = entity.property.add(name="count", multiple=False)
+        counter.value.int64Value = count
         if transaction is not None:
             request.transaction.CopyFrom(transaction)
         return (await self.call("datastore_v3", "Put", request)).key[0]
@@ -168,6 +163,10 @@ class AppRequest:
             queue_name=queue.encode(), max_rows=2000
         )
         return list((await self.call("taskqueue", "QueryTasks", request)).task)
+
+    async def names(self, queue: str = "default") -> list[str]:
+        """Return the names of the tasks of a queue."""
+        return [task.task_name.decode() for task in await self.tasks(queue)]
 
 
 async def code_of(work: Any) -> int:

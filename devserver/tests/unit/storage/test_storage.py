@@ -34,11 +34,6 @@ OTHER = reference("Counter", "y")
 pytestmark = pytest.mark.asyncio
 
 
-async def names_of(api: AppRequest, queue: str = "default") -> list[str]:
-    """Return the names of the tasks that wait in a queue."""
-    return [task.task_name.decode() for task in await api.tasks(queue)]
-
-
 async def add_result(api: AppRequest, name: str, queue: str = "default") -> int:
     """Add a named task; return the result code."""
     return (await api.bulk_add([add_request(name, queue=queue)]))[0]
@@ -139,26 +134,9 @@ async def test_tasks_come_back(start: Starts) -> None:
     before = await api.tasks()
 
     api = start().request()
-    assert sorted(await names_of(api)) == sorted([name, chosen])
+    assert sorted(await api.names()) == sorted([name, chosen])
     assert await api.tasks() == before
     assert await add_result(api, "named") == TASK_ERRORS.TASK_ALREADY_EXISTS
-
-
-async def test_tombstones_come_back(start: Starts) -> None:
-    """The name of a task that was deleted or purged stays taken."""
-    server = start()
-    api = server.request()
-    await api.add("deleted")
-    await api.add("purged")
-    request = pb.TaskQueueDeleteRequest(queue_name=b"default", task_name=[b"deleted"])
-    await api.call("taskqueue", "Delete", request)
-    purge = pb.TaskQueuePurgeQueueRequest(queue_name=b"default")
-    await api.call("taskqueue", "PurgeQueue", purge)
-
-    api = start().request()
-    assert await api.tasks() == []
-    for name in ("deleted", "purged"):
-        assert await add_result(api, name) == TASK_ERRORS.TOMBSTONED_TASK
 
 
 async def test_tombstones_end(start: Starts) -> None:
@@ -171,7 +149,7 @@ async def test_tombstones_end(start: Starts) -> None:
 
     api = start().request()
     assert start.sql("SELECT name FROM tasks") == [("waits",)]
-    assert await names_of(api) == ["waits"]
+    assert await api.names() == ["waits"]
     assert await add_result(api, "old") == TASK_ERRORS.OK
 
 
@@ -211,17 +189,6 @@ async def test_attempts_come_back(start: Starts, clock: StoppedClock, app: App) 
     assert (task.task_name, task.retry_count) == (b"fails", 1)
 
 
-async def test_the_clock_comes_back(start: Starts, clock: StoppedClock) -> None:
-    """Tasks are due by the advanced clock, so it stays advanced."""
-    server = start()
-    clock.offset = 3600.0
-    await server.request().add("any")
-    clock.offset = 0.0
-
-    start()
-    assert clock.offset == 3600.0
-
-
 async def test_a_removed_queue_keeps_its_tasks(
     start: Starts, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,7 +202,7 @@ async def test_a_removed_queue_keeps_its_tasks(
     assert " 1 tasks " in record.getMessage()
     assert "other" not in server.services.taskqueue.queues()
 
-    assert await names_of(start(other).request(), "other") == ["waits"]
+    assert await start(other).request().names("other") == ["waits"]
 
 
 async def test_a_full_disk(start: Starts) -> None:
@@ -251,9 +218,9 @@ async def test_a_full_disk(start: Starts) -> None:
     with pytest.raises(StorageError, match=path):
         await api.tasks()
     start.sql("PRAGMA max_page_count=1000000")
-    assert await names_of(api) == ["big", "small"]
+    assert await api.names() == ["big", "small"]
 
-    assert await names_of(start().request()) == ["big", "small"]
+    assert await start().request().names() == ["big", "small"]
 
 
 async def test_a_reset_lasts(start: Starts) -> None:

@@ -103,7 +103,7 @@ async def test_tasks_of_a_pull_queue_are_not_sent(make_bench: MakeBench) -> None
     bench = make_bench(QueueConfig("work", mode="pull"))
     await bench.add("a", queue="work", mode=PULL)
     assert await bench.runner.advance(3600) == 0
-    assert await bench.waiting("work") == ["a"]
+    assert await bench.api.names("work") == ["a"]
     bench.configure(QueueConfig("work"))
     await until(lambda: bench.app.names == ["a"])
 
@@ -137,7 +137,7 @@ async def test_a_task_that_could_not_be_sent_waits_again(bench: Bench) -> None:
     assert await bench.runner.advance(0) == 1
     retries = [e.headers["x-appengine-taskretrycount"] for e in bench.app.executions]
     assert retries == ["0", "0"]
-    assert await bench.waiting() == []
+    assert await bench.api.names() == []
 
 
 @pytest.mark.parametrize("what", ["purge", "pause", "reset"])
@@ -233,7 +233,7 @@ async def test_a_held_queue(make_bench: MakeBench) -> None:
         assert await bench.runner.advance_to_next_task() == 0
     assert bench.app.names == ["b"]
     assert bench.runner.next_due() is None
-    assert await bench.waiting("work") == ["a"]
+    assert await bench.api.names("work") == ["a"]
     await settled()
     bench.configure(QueueConfig("work"))
     await until(lambda: bench.app.names == ["b", "a"])
@@ -295,7 +295,7 @@ async def test_a_name_that_is_used_again_while_the_old_task_runs(bench: Bench) -
     async with asyncio.timeout(10):
         await bench.runner.advance(60)
     assert [execution.body for execution in bench.app.executions] == [b"old", b"new"]
-    assert await bench.waiting() == []
+    assert await bench.api.names() == []
 
 
 async def test_a_queue_that_goes_while_its_task_runs(make_bench: MakeBench) -> None:
@@ -325,7 +325,7 @@ async def test_quiet_waits_for_the_end_of_running_tasks(bench: Bench) -> None:
     assert not quiet.done()
     release.set()
     await quiet
-    assert await bench.waiting() == []
+    assert await bench.api.names() == []
 
 
 async def test_a_stop_cancels_running_tasks(bench: Bench) -> None:
