@@ -7,7 +7,6 @@ import re
 import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.datastore import datastore_pb
-from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.datastore.stub import Datastore
@@ -20,6 +19,7 @@ from tests.helpers.calls import (
     TASK_ERRORS,
     AppRequest,
     add_request,
+    code_of,
     reference,
 )
 from tests.helpers.clock import StoppedClock
@@ -105,9 +105,8 @@ async def test_ids_that_are_too_large(start: Starts) -> None:
     too_many = [{"max": 2**63 - 1}, {"max": 2**52}, {"size": 2**62}]
     api = start().request()
     for fields in too_many:
-        with pytest.raises(apiproxy_errors.ApplicationError) as error:
-            await api.call("datastore_v3", "AllocateIds", allocation(**fields))
-        assert error.value.application_error == BAD_REQUEST
+        allocating = api.call("datastore_v3", "AllocateIds", allocation(**fields))
+        assert await code_of(allocating) == BAD_REQUEST
     for number in (2**63 - 1, 2**52 - 1, 2**52 + 1, 7, -1):
         reserve = datastore_pb.AllocateIdsRequest(reserve=[reference("A", number)])
         await api.call("datastore_v3", "AllocateIds", reserve)
@@ -273,8 +272,7 @@ async def test_a_full_disk_does_not_stop_the_runner(
 async def test_an_api_error_is_not_stored(start: Starts) -> None:
     """A call that is refused changes nothing, in memory and in the storage."""
     api = start().request()
-    with pytest.raises(apiproxy_errors.ApplicationError):
-        await api.add("named", queue="unknown")
+    assert await code_of(api.add(queue="unknown")) == TASK_ERRORS.UNKNOWN_QUEUE
 
     start()
     assert list(start.storage.tasks()) == []
