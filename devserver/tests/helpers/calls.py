@@ -19,6 +19,7 @@ from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.services import Services
 from tests.helpers.clock import StoppedClock
+from tests.helpers.waiting import PATIENCE
 
 PROJECT = "unit"
 APP_ID = "dev~unit"
@@ -80,14 +81,6 @@ def reference(*path: object, namespace: str = "") -> Message:
     return key
 
 
-def set_count(entity: Message, key: Message, count: int) -> None:
-    """Make an entity of `key` with the one property `count`."""
-    entity.key.CopyFrom(key)
-    entity.entity_group.element.add().CopyFrom(key.path.element[0])
-    counter = entity.property.add(name="count", multiple=False)
-    counter.value.int64Value = count
-
-
 @dataclasses.dataclass(frozen=True)
 class AppRequest:
     """A request that the app is handling, with the API calls it makes."""
@@ -122,7 +115,10 @@ class AppRequest:
     ) -> Message:
         """Store an entity; return its key."""
         request = datastore_pb.PutRequest()
-        set_count(request.entity.add(), key, count)
+        entity = request.entity.add(key=key)
+        entity.entity_group.element.add().CopyFrom(key.path.element[0])
+        counter = entity.property.add(name="count", multiple=False)
+        counter.value.int64Value = count
         if transaction is not None:
             request.transaction.CopyFrom(transaction)
         return (await self.call("datastore_v3", "Put", request)).key[0]
@@ -168,11 +164,15 @@ class AppRequest:
         )
         return list((await self.call("taskqueue", "QueryTasks", request)).task)
 
+    async def names(self, queue: str = "default") -> list[str]:
+        """Return the names of the tasks of a queue."""
+        return [task.task_name.decode() for task in await self.tasks(queue)]
+
 
 async def code_of(work: Any) -> int:
-    """Return the code of the ApplicationError that a call raises."""
+    """Return the code of the ApplicationError that a call raises soon."""
     with pytest.raises(apiproxy_errors.ApplicationError) as error:
-        await work
+        await asyncio.wait_for(work, PATIENCE)
     return error.value.application_error
 
 

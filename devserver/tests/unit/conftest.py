@@ -86,10 +86,6 @@ class Bench:
         )
         assert not any(results)
 
-    async def waiting(self, queue: str = "default") -> list[str]:
-        """Return the names of the tasks that are in a queue."""
-        return [task.task_name.decode() for task in await self.api.tasks(queue)]
-
     def queue(self, name: str = "default") -> Queue:
         """Return a queue."""
         return self.server.services.taskqueue.queues()[name]

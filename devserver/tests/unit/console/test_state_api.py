@@ -223,23 +223,7 @@ async def test_a_payload_is_never_unpickled(state: State, tmp_path: Path) -> Non
 # --- changes to queues ---------------------------------------------------------------
 
 
-async def test_a_queue_is_paused_purged_and_resumed(state: State) -> None:
-    """While it is paused its tasks stay, whatever the clock says."""
-    assert await state.post("/queues/default/pause") == {"paused": True}
-    assert (await state.listed())["paused"] is True
-    for name in "ab":
-        await state.add(name)
-    assert (await state.advance(60))["tasks_run"] == 0
-    assert await state.names() == ["a", "b"]
-    assert await state.post("/queues/default/purge") == {"purged": 2}
-    await state.add("c")
-    assert await state.post("/queues/default/resume") == {"paused": False}
-    await until(lambda: state.runner.finished)
-    assert state.app.names == ["c"]
-    assert await state.names() == []
-
-
-async def test_a_task_is_run_now_or_deleted(state: State) -> None:
+async def test_a_task_is_run_now_deleted_or_purged(state: State) -> None:
     """It runs without waiting for its ETA, or never; the clock stays."""
     for name in "ab":
         await state.add(name, 3600)
@@ -248,6 +232,9 @@ async def test_a_task_is_run_now_or_deleted(state: State) -> None:
     path = "/queues/default/tasks/b"
     assert await state.ask("DELETE", path) == {"deleted": True}
     await state.ask("DELETE", path, status=404)
+    await state.add("c", 3600)
+    assert await state.post("/queues/default/purge") == {"purged": 1}
+    assert await state.post("/queues/default/resume") == {"paused": False}
     assert state.clock.offset == 0
     assert (await state.advance(7200))["tasks_run"] == 0
     assert state.app.names == ["a"]
@@ -394,17 +381,6 @@ async def test_what_a_running_task_writes_does_not_outlive_a_reset(
     assert await state.properties("kind=Counter") == []
 
 
-async def test_a_reset_drops_what_waits_for_the_app(state: State) -> None:
-    """A task that was due while the app did not run is not run afterwards."""
-    state.app.failure = "the app has a syntax error"
-    await state.add("a")
-    await state.advance(0, status=503)
-    await state.post("/reset")
-    state.app.failure = None
-    await state.advance(60)
-    assert state.app.executions == []
-
-
 async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> None:
     """Entities, tasks, tombstones, pauses and the clock are as at the start."""
     state = await make_state(
@@ -417,7 +393,8 @@ async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> No
     assert sorted(state.app.names) == ["a", "s"]
     await state.add("b", 60)
     await state.add("c", queue="pull", mode=PULL)
-    await state.post("/queues/default/pause")
+    assert await state.post("/queues/default/pause") == {"paused": True}
+    assert (await state.listed())["paused"] is True
     assert await state.post("/reset") == {}
     assert (await state.get("/clock"))["offset"] == 0
     for queue in (await state.get("/queues"))["queues"]:

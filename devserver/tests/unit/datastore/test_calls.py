@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.appengine.datastore import datastore_pb
-from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.services import rpc_table
@@ -22,6 +21,7 @@ from tests.helpers.calls import (
     Server,
     add_request,
     app_config,
+    code_of,
     reference,
 )
 from tests.helpers.waiting import settled
@@ -61,14 +61,6 @@ async def waiting(work: Work) -> "asyncio.Task[Any]":
     return task
 
 
-async def code_of(work: Work) -> int:
-    """Return the code of the ApplicationError that comes, and soon."""
-    async with asyncio.timeout(10):
-        with pytest.raises(apiproxy_errors.ApplicationError) as error:
-            await work
-    return error.value.application_error
-
-
 def query(kind: str = "Counter", **fields: Any) -> Message:
     """Return a query for all entities of a kind."""
     return datastore_pb.Query(app=APP_ID, kind=kind, **fields)
@@ -80,14 +72,6 @@ async def results_of(api: AppRequest, message: Message) -> list[Message]:
 
 
 # --- locks of entity groups ----------------------------------------------------------
-
-
-async def test_many_increments_at_once_lose_nothing_and_none_fails(
-    server: Server, one: AppRequest
-) -> None:
-    """50 transactions on one counter all commit at the first try, and add up."""
-    await asyncio.gather(*(server.request().increment(KEY) for _ in range(50)))
-    assert await one.get(KEY) == 50
 
 
 @pytest.mark.parametrize("method", ["put", "delete"])
@@ -293,9 +277,10 @@ async def test_two_transactions_of_one_request_do_not_wait(one: AppRequest) -> N
 async def test_the_end_of_a_request_rolls_its_transactions_back(
     server: Server, one: AppRequest, two: AppRequest
 ) -> None:
-    """It releases their locks, and leaves the transactions of others alone."""
+    """It releases locks and drops tasks, and leaves others' transactions alone."""
     first, other = await one.begin(), await two.begin()
     await one.put(KEY, 1, first)
+    await one.bulk_add([add_request(transaction=first)])
     await two.put(OTHER, 2, other)
     incrementing = await waiting(two.increment(KEY, 10))
     server.end(one)
@@ -303,6 +288,7 @@ async def test_the_end_of_a_request_rolls_its_transactions_back(
     await two.commit(other)
     assert (await two.get(KEY), await two.get(OTHER)) == (10, 2)
     assert await code_of(two.commit(first)) == BAD_REQUEST
+    assert await two.tasks() == []
 
 
 async def test_the_end_of_a_request_ends_its_waiting(
@@ -442,30 +428,3 @@ async def test_index_yaml_is_not_written(
     server.services.close()
     assert index_yaml.read_bytes() == text
     assert [path.name for path in tmp_path.iterdir()] == ["index.yaml"]
-
-
-# --- transactional tasks -------------------------------------------------------------
-
-
-async def test_a_commit_adds_its_tasks(one: AppRequest) -> None:
-    """Its commit adds up to five tasks, and refuses a sixth when that is added."""
-    transaction = await one.begin()
-    urls = [b"/a", b"/b", b"/c", b"/d", b"/e"]
-    tasks = [add_request(url=url, transaction=transaction) for url in urls]
-    assert await one.bulk_add(tasks) == [0] * 5
-    await code_of(one.bulk_add([add_request(transaction=transaction)]))
-    assert await one.tasks() == []
-    await one.commit(transaction)
-    assert sorted(task.url for task in await one.tasks()) == urls
-
-
-@pytest.mark.parametrize("end", ["rollback", "end of the request"])
-async def test_no_commit_no_task(server: Server, one: AppRequest, end: str) -> None:
-    """The tasks of a transaction that is rolled back are not added."""
-    transaction = await one.begin()
-    await one.bulk_add([add_request(transaction=transaction)])
-    if end == "rollback":
-        await one.rollback(transaction)
-    else:
-        server.end(one)
-    assert await one.tasks() == []

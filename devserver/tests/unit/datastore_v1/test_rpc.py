@@ -2,7 +2,6 @@
 
 import logging
 import re
-import struct
 from typing import Any
 
 import grpc
@@ -22,18 +21,6 @@ from tests.helpers.running_datastore import RunningDatastore
 Status = grpc.StatusCode
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x08", struct.pack(">q", -1)])
-@pytest.mark.parametrize("rpc", ["Lookup", "RunQuery", "Commit", "BeginTransaction"])
-def test_bytes_that_are_no_request_are_refused(
-    raw: RawClient, rpc: str, data: bytes
-) -> None:
-    """Garbage in place of a message is the client's error; the server continues."""
-    with pytest.raises(grpc.RpcError) as error:
-        raw.bytes(rpc, data)
-    assert error.value.code() in {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED}
-    assert raw.upsert(entity(key("A", 1))).mutation_results
-
-
 def test_a_call_past_its_deadline_is_not_carried_out(running: RunningDatastore) -> None:
     """A client that waits for a nanosecond gets DEADLINE_EXCEEDED, every time."""
     with grpc.insecure_channel(running.host) as channel:
@@ -42,13 +29,6 @@ def test_a_call_past_its_deadline_is_not_carried_out(running: RunningDatastore) 
             with pytest.raises(grpc.RpcError) as error:
                 lookup(b"", timeout=timeout)
             assert error.value.code() == Status.DEADLINE_EXCEEDED
-
-
-def test_an_unknown_rpc_is_unimplemented(raw: RawClient) -> None:
-    """A method that the service does not have is UNIMPLEMENTED."""
-    with pytest.raises(grpc.RpcError) as error:
-        raw.bytes("ImportEntities", b"")
-    assert error.value.code() == Status.UNIMPLEMENTED
 
 
 def commit(**part: Any) -> dict[str, Any]:

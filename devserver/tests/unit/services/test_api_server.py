@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from google.appengine.api import user_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
-from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqueue_pb
 from google.appengine.datastore import datastore_pb
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
@@ -29,11 +28,8 @@ from tests.helpers.calls import (
     APP_ID,
     BAD_REQUEST,
     HOSTNAME,
-    PULL,
-    TASK_ERRORS,
     Message,
     Server,
-    add_request,
     app_config,
     filled,
 )
@@ -148,17 +144,6 @@ async def test_every_method_is_answered(port: Port) -> None:
                     assert answer.HasField("response"), (service, method)
                     response = response_class.FromString(answer.response)
                     assert response.IsInitialized(), (service, method)
-
-
-async def test_large_calls_pass(make_port: Callable[..., Any]) -> None:
-    """A call of 31 MiB is carried out; aiohttp's own limit is 1 MiB."""
-    port = await make_port(QueueConfig("pull", mode="pull"))
-    body = b"x" * (MEBIBYTE - 2000)
-    adds = [add_request(queue="pull", mode=PULL, body=body)] * 31
-    bulk = taskqueue_pb.TaskQueueBulkAddRequest(add_request=adds)
-    answer = await port.ask("taskqueue", "BulkAdd", bulk.SerializeToString())
-    results = taskqueue_pb.TaskQueueBulkAddResponse.FromString(answer.response)
-    assert [result.result for result in results.taskresult] == [TASK_ERRORS.OK] * 31
 
 
 # --- refusals ------------------------------------------------------------------------

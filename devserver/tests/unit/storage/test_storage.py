@@ -7,7 +7,6 @@ import re
 import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.datastore import datastore_pb
-from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.datastore.stub import Datastore
@@ -20,6 +19,7 @@ from tests.helpers.calls import (
     TASK_ERRORS,
     AppRequest,
     add_request,
+    code_of,
     reference,
 )
 from tests.helpers.clock import StoppedClock
@@ -32,11 +32,6 @@ KEY = reference("Counter", "x")
 OTHER = reference("Counter", "y")
 
 pytestmark = pytest.mark.asyncio
-
-
-async def names_of(api: AppRequest, queue: str = "default") -> list[str]:
-    """Return the names of the tasks that wait in a queue."""
-    return [task.task_name.decode() for task in await api.tasks(queue)]
 
 
 async def add_result(api: AppRequest, name: str, queue: str = "default") -> int:
@@ -110,9 +105,8 @@ async def test_ids_that_are_too_large(start: Starts) -> None:
     too_many = [{"max": 2**63 - 1}, {"max": 2**52}, {"size": 2**62}]
     api = start().request()
     for fields in too_many:
-        with pytest.raises(apiproxy_errors.ApplicationError) as error:
-            await api.call("datastore_v3", "AllocateIds", allocation(**fields))
-        assert error.value.application_error == BAD_REQUEST
+        allocating = api.call("datastore_v3", "AllocateIds", allocation(**fields))
+        assert await code_of(allocating) == BAD_REQUEST
     for number in (2**63 - 1, 2**52 - 1, 2**52 + 1, 7, -1):
         reserve = datastore_pb.AllocateIdsRequest(reserve=[reference("A", number)])
         await api.call("datastore_v3", "AllocateIds", reserve)
@@ -139,26 +133,9 @@ async def test_tasks_come_back(start: Starts) -> None:
     before = await api.tasks()
 
     api = start().request()
-    assert sorted(await names_of(api)) == sorted([name, chosen])
+    assert sorted(await api.names()) == sorted([name, chosen])
     assert await api.tasks() == before
     assert await add_result(api, "named") == TASK_ERRORS.TASK_ALREADY_EXISTS
-
-
-async def test_tombstones_come_back(start: Starts) -> None:
-    """The name of a task that was deleted or purged stays taken."""
-    server = start()
-    api = server.request()
-    await api.add("deleted")
-    await api.add("purged")
-    request = pb.TaskQueueDeleteRequest(queue_name=b"default", task_name=[b"deleted"])
-    await api.call("taskqueue", "Delete", request)
-    purge = pb.TaskQueuePurgeQueueRequest(queue_name=b"default")
-    await api.call("taskqueue", "PurgeQueue", purge)
-
-    api = start().request()
-    assert await api.tasks() == []
-    for name in ("deleted", "purged"):
-        assert await add_result(api, name) == TASK_ERRORS.TOMBSTONED_TASK
 
 
 async def test_tombstones_end(start: Starts) -> None:
@@ -171,18 +148,8 @@ async def test_tombstones_end(start: Starts) -> None:
 
     api = start().request()
     assert start.sql("SELECT name FROM tasks") == [("waits",)]
-    assert await names_of(api) == ["waits"]
+    assert await api.names() == ["waits"]
     assert await add_result(api, "old") == TASK_ERRORS.OK
-
-
-async def test_chosen_names_do_not_repeat(start: Starts) -> None:
-    """The names that the server chooses do not start again with a restart."""
-    names = []
-    for _ in range(3):
-        api = start().request()
-        names += [await api.add() for _ in range(10)]
-    assert len(set(names)) == 30
-    assert all(len(name) >= 19 for name in names)
 
 
 async def test_leases_come_back(start: Starts, clock: StoppedClock) -> None:
@@ -217,27 +184,8 @@ async def test_attempts_come_back(start: Starts, clock: StoppedClock, app: App) 
     await until(lambda: runner.finished == 2)
     await runner.stop()
 
-    server = start()
-    (task,) = await server.request().tasks()
+    (task,) = await start().request().tasks()
     assert (task.task_name, task.retry_count) == (b"fails", 1)
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
-    runner.start()
-    app.executions.clear()
-    await runner.advance(10)
-    await runner.stop()
-    assert app.executions[0].headers["x-appengine-taskretrycount"] == "1"
-    assert set(app.names) == {"fails"}
-
-
-async def test_the_clock_comes_back(start: Starts, clock: StoppedClock) -> None:
-    """Tasks are due by the advanced clock, so it stays advanced."""
-    server = start()
-    clock.offset = 3600.0
-    await server.request().add("any")
-    clock.offset = 0.0
-
-    start()
-    assert clock.offset == 3600.0
 
 
 async def test_a_removed_queue_keeps_its_tasks(
@@ -253,7 +201,7 @@ async def test_a_removed_queue_keeps_its_tasks(
     assert " 1 tasks " in record.getMessage()
     assert "other" not in server.services.taskqueue.queues()
 
-    assert await names_of(start(other).request(), "other") == ["waits"]
+    assert await start(other).request().names("other") == ["waits"]
 
 
 async def test_a_full_disk(start: Starts) -> None:
@@ -269,9 +217,9 @@ async def test_a_full_disk(start: Starts) -> None:
     with pytest.raises(StorageError, match=path):
         await api.tasks()
     start.sql("PRAGMA max_page_count=1000000")
-    assert await names_of(api) == ["big", "small"]
+    assert await api.names() == ["big", "small"]
 
-    assert await names_of(start().request()) == ["big", "small"]
+    assert await start().request().names() == ["big", "small"]
 
 
 async def test_a_reset_lasts(start: Starts) -> None:
@@ -324,8 +272,7 @@ async def test_a_full_disk_does_not_stop_the_runner(
 async def test_an_api_error_is_not_stored(start: Starts) -> None:
     """A call that is refused changes nothing, in memory and in the storage."""
     api = start().request()
-    with pytest.raises(apiproxy_errors.ApplicationError):
-        await api.add("named", queue="unknown")
+    assert await code_of(api.add(queue="unknown")) == TASK_ERRORS.UNKNOWN_QUEUE
 
     start()
     assert list(start.storage.tasks()) == []

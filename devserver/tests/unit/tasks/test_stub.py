@@ -66,11 +66,6 @@ async def lease(api: AppRequest, **fields: Any) -> list[Message]:
     return list((await call(api, "QueryAndOwnTasks", "pull", **fields)).task)
 
 
-async def names(api: AppRequest, queue: str = "default") -> list[str]:
-    """Return the names of the tasks of a queue."""
-    return [task.task_name.decode() for task in await api.tasks(queue)]
-
-
 # --- names ---------------------------------------------------------------------------
 
 
@@ -108,7 +103,7 @@ async def test_a_bulk_add_has_a_result_for_each_task(api: AppRequest) -> None:
     await api.add("b")
     results = await api.bulk_add(add_request(name) for name in "abc")
     assert results == [0, TASK_ERRORS.TASK_ALREADY_EXISTS, 0]
-    assert await names(api) == ["a", "b", "c"]
+    assert await api.names() == ["a", "b", "c"]
 
 
 async def test_an_unknown_queue_is_refused(api: AppRequest) -> None:
@@ -260,8 +255,8 @@ async def test_a_transaction_refuses_an_invalid_task(
     kept = await api.add(transaction=transaction)
     await api.put(reference("Counter", "x"), 1, transaction)
     await api.commit(transaction)
-    assert await names(api) == [kept]
-    assert await names(api, "pull") == []
+    assert await api.names() == [kept]
+    assert await api.names("pull") == []
     assert await api.get(reference("Counter", "x")) == 1
 
 
@@ -272,7 +267,7 @@ async def test_a_queue_that_changes_before_the_commit(server: Server) -> None:
     added = await api.add(queue="other", transaction=transaction)
     server.services.taskqueue.update([DEFAULT, QueueConfig("other", mode="pull")])
     await api.commit(transaction)
-    assert await names(api, "other") == [added]
+    assert await api.names("other") == [added]
 
 
 # --- targets -------------------------------------------------------------------------
@@ -363,7 +358,7 @@ async def test_a_changed_queue_yaml_keeps_the_tasks_of_a_queue_that_stays(
     server.services.taskqueue.update([DEFAULT, changed, QueueConfig("new")])
     queue = server.services.taskqueue.queues()["other"]
     assert (queue.config, queue.bucket_capacity, queue.paused) == (changed, 9, True)
-    assert await names(api, "other") == ["a"]
+    assert await api.names("other") == ["a"]
     assert await code_of(api.add("a", queue="other")) == TASK_ERRORS.TASK_ALREADY_EXISTS
     await api.add("b", queue="new")
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -388,24 +383,10 @@ async def test_a_removed_queue_keeps_its_tasks(
     assert " other" in caplog.records[-1].getMessage()
     assert " 2 tasks " in caplog.records[-1].getMessage()
     server.services.taskqueue.update([DEFAULT, OTHER])
-    assert sorted(await names(api, "other")) == sorted(added)
+    assert sorted(await api.names("other")) == sorted(added)
 
 
 # --- pull queues ---------------------------------------------------------------------
-
-
-async def test_tasks_of_a_pull_queue_are_leased(
-    api: AppRequest, clock: StoppedClock
-) -> None:
-    """A leased task is not leased again before its lease ends by the server's clock."""
-    for name in "ba":
-        await api.add(name, queue="pull", mode=PULL, body=name.encode(), now=0.0)
-    clock.offset = 1.0
-    assert [task.body for task in await lease(api)] == [b"b", b"a"]
-    for clock.offset in (1.0, 50.0):
-        assert await lease(api) == []
-    clock.offset = 62.0
-    assert [task.retry_count for task in await lease(api)] == [2, 2]
 
 
 async def test_a_lease_can_be_extended_and_the_task_deleted(
