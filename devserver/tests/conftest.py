@@ -13,15 +13,15 @@ from tests.helpers.app_folder import RECORDER
 from tests.helpers.site import Site, running
 
 # tests/fuzz makes 100 inputs for most tests, or with --hypothesis-profile many 2,000.
-RANDOM = hypothesis.settings(
+hypothesis.settings.register_profile(
+    "usual",
     deadline=None,
-    derandomize=False,  # other inputs in each run, in CI too
+    derandomize="CI" in os.environ,  # a fault found by chance must not stop a change
     print_blob=True,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-hypothesis.settings.register_profile("random", RANDOM)
-hypothesis.settings.register_profile("many", RANDOM, max_examples=2000)
-hypothesis.settings.load_profile("random")
+hypothesis.settings.load_profile("usual")
+hypothesis.settings.register_profile("many", derandomize=False, max_examples=2000)
 
 
 def pytest_configure(config: pytest.Config) -> None:

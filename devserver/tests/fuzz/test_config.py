@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gae_devserver.config.app_yaml import load
@@ -56,6 +56,7 @@ def test_any_text(tmp_path: Path, reached: Reached, name: str, text: str) -> Non
 
 @pytest.mark.reaches(loaded=0.02, handlers=0.02, refused=0.05)
 @given(text=variants(APP_YAMLS))
+@example(text='{runtime: python313, handlers: [{url: /s, static_dir: "a\\0b"}]}')
 def test_an_odd_app_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
     """The server reads or refuses one that App Engine accepts but for one thing."""
     reached(*outcome(tmp_path, "app.yaml", text))

@@ -64,7 +64,7 @@ def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path
     if handler.upload is not None and not handler.upload.fullmatch(uploaded):
         return None
     # such a name would be another file, or a file elsewhere
-    if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
         return None
     root = folder / handler.folder
     file = root / name
@@ -74,8 +74,8 @@ def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path
     try:
         allowed = in_app_yaml or file.resolve().is_relative_to(root.resolve())
         return file if allowed and file.is_file() else None
-    except (OSError, RuntimeError):
-        # the name is too long, or a link leads to itself
+    except (OSError, RuntimeError, ValueError):
+        # the name is too long or has a null byte, or a link leads to itself
         return None
 
 
