@@ -19,15 +19,17 @@ _NOT_FOUND = re.compile(
 # nothing does. A package of the same name on PyPI is by a stranger.
 _OF_PYTHON_2 = {
     **IMPORT_MAPPING,  # with these, pickle loads what Python 2 has pickled
-    **dict.fromkeys(("dummy_thread", "thread"), "threading"),
+    **dict.fromkeys(("dummy_thread", "dummy_threading", "thread"), "threading"),
     **dict.fromkeys(("md5", "sha"), "hashlib"),
-    **dict.fromkeys(("mimetools", "rfc822"), "email"),
+    **dict.fromkeys(("MimeWriter", "mimetools", "mimify", "rfc822"), "email"),
     "email.Encoders": "email.encoders",
     "email.MIMEBase": "email.mime.base",
     "email.MIMEMultipart": "email.mime.multipart",
     "email.MIMEText": "email.mime.text",
     "email.Utils": "email.utils",
     "exceptions": "builtins",
+    "future_builtins": "builtins",
+    "popen2": "subprocess",
     "sets": "",  # set is built in
 }
 _OF_EARLIER_PYTHON_3 = {

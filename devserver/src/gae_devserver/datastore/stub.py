@@ -20,6 +20,22 @@ _NEVER_REACHED = 2**40
 """The ids that always stay free at the end of a counter's range."""
 
 
+class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
+    """Every query sees every earlier commit, as in Firestore.
+
+    Of the SDK's own policies, the default one gives entity groups no version, and the
+    other goes through all entity groups with each query.
+    """
+
+    def _OnCommit(self, txn: Any) -> None:
+        for tracker in txn._GetAllTrackers():
+            with tracker._meta_data._write_lock:
+                tracker._meta_data.CatchUp()
+
+    def _OnGroom(self, meta_data_list: Any) -> None:
+        pass
+
+
 class Datastore(IndexedStore):
     """The SDK's datastore stub, for one event loop."""
 
@@ -42,6 +58,7 @@ class Datastore(IndexedStore):
         super().__init__(
             app_id,
             datastore_file=None,
+            consistency_policy=_ImmediateConsistency(),
             save_changes=False,
             # With a folder the stub would rewrite the app's index.yaml.
             root_path=None,
@@ -65,12 +82,6 @@ class Datastore(IndexedStore):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:
                 super()._SetIdCounter(space, counter)
-
-    def Write(self) -> None:
-        """Do nothing: `storage` keeps each change.
-
-        The stub calls this after each commit, and would go through all entity groups.
-        """
 
     def _counter_name(self, id_space: Any) -> str:
         return f"{self._database}/ids {id_space}"

@@ -96,7 +96,8 @@ class Storage:
         """Yield queue, name and task; a task of None means that it is a tombstone."""
         oldest = self._now() - TOMBSTONE_SECONDS
         yield from self._db.execute(
-            "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?",
+            "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?"
+            " ORDER BY changed",
             (oldest,),
         )
         # Delete only after every row was read.
@@ -123,6 +124,7 @@ class Storage:
 
     def put_task(self, queue: str, name: str, task: bytes | None) -> None:
         """Note a task that was added or changed; None: only its tombstone is left."""
+        self._tasks.pop((queue, name), None)  # the last change comes last
         self._tasks[queue, name] = task
 
     def set_counter(self, name: str, value: int) -> None:
@@ -149,7 +151,11 @@ class Storage:
             return
         now = self._now()
         entities = [(*where, entity) for where, entity in self._entities.items()]
-        tasks = [(*where, task, now) for where, task in self._tasks.items()]
+        # A microsecond later each, so that tasks with one ETA keep their order.
+        tasks = [
+            (*where, task, now + number / 1e6)
+            for number, (where, task) in enumerate(self._tasks.items())
+        ]
         many = self._db.executemany
         with self._transaction():
             if self._cleared:

@@ -64,10 +64,14 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._sorted_by_tag = SortedKeyList[Any, Any](
             key=lambda entry: (*entry[:2], arrival(entry[2], 0))
         )
-        self.apply(QueueConfig(name))
+        self._configure(QueueConfig(name))
 
     def apply(self, config: QueueConfig) -> None:
-        """Take over the settings of queue.yaml."""
+        """Use the settings of queue.yaml; new settings fill the bucket."""
+        if config != self.config:
+            self._configure(config)
+
+    def _configure(self, config: QueueConfig) -> None:
         modes = taskqueue_stub.QUEUE_MODE
         self.config = config
         self.bucket = (
@@ -93,7 +97,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self.task_name_archive.clear()
         self._finished.clear()
         self.paused = False
-        self.apply(self.config)
+        self._configure(self.config)
 
     def load(self, name: str, encoded: bytes | None) -> None:
         """Add a task, or a tombstone (None), from the storage."""
@@ -155,6 +159,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             self._sorted_by_eta.clear()
             self._sorted_by_tag.clear()
             self._arrivals.clear()
+            self.broken.clear()
             self.task_add_request_pbs.clear()
 
     # called by the SDK's methods
@@ -184,6 +189,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         # the SDK keeps a copy of every request forever
         self.task_add_request_pbs.pop(text.encode(), None)
         self._arrivals.pop(text, None)
+        self.broken.discard(text)
         if result == _ERRORS.OK:
             self._store(text, None)
         return result

@@ -206,9 +206,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
 
     def clear(self) -> None:
         """Forget all tasks and tombstones; the queues stay."""
-        self._set_aside.clear()
-        for queue in self.queues().values():
+        for queue in [*self.queues().values(), *self._set_aside.values()]:
             queue.clear()
+        self._set_aside.clear()
 
 
 def _check_name(add: Any, in_transaction: bool) -> None:

@@ -400,6 +400,20 @@ async def test_a_commit_costs_the_same_however_much_is_stored(
     assert groups.scans == 0
 
 
+async def test_an_entity_group_has_a_version(one: AppRequest) -> None:
+    """Each commit raises the version that google.appengine.ext.db.metadata reads."""
+    group = datastore_pb.GetRequest(
+        key=[reference("Counter", "x", "__entity_group__", 1)]
+    )
+    versions = []
+    for count in (1, 2):
+        await one.put(KEY, count)
+        (found,) = (await one.call("datastore_v3", "Get", group)).entity
+        (version,) = found.entity.property
+        versions.append(version.value.int64Value)
+    assert 0 < versions[0] < versions[1]
+
+
 async def test_no_history_of_queries_is_kept(
     datastore: DatastoreCalls, one: AppRequest
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 
 import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -136,6 +137,16 @@ async def test_tasks_come_back(start: Starts) -> None:
     assert sorted(await api.names()) == sorted([name, chosen])
     assert await api.tasks() == before
     assert await add_result(api, "named") == TASK_ERRORS.TASK_ALREADY_EXISTS
+
+
+async def test_tasks_keep_their_order(start: Starts) -> None:
+    """Tasks with one ETA run in the order in which they were added, after a restart."""
+    api = start().request()
+    eta = time.time() + 60
+    await api.bulk_add([add_request(name, now=eta) for name in ("z", "m", "a")])
+    await api.bulk_add([add_request("k", now=eta)])
+
+    assert await start().request().names() == ["z", "m", "a", "k"]
 
 
 async def test_tombstones_end(start: Starts) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.app.supervisor import AppUnavailable
@@ -186,6 +187,23 @@ async def test_the_rate_and_the_bucket_of_a_queue(
     async with asyncio.timeout(10):
         await bench.runner.advance(60)
     assert bench.app.times == [1000 + time for time in times]
+
+
+async def test_a_bucket_stays_empty_if_its_queue_did_not_change(
+    make_bench: MakeBench,
+) -> None:
+    """An edit of another setting gives the queue no new tokens."""
+
+    def settings() -> QueueConfig:
+        retry = queueinfo.RetryParameters(task_retry_limit=3)
+        return QueueConfig("default", rate=0.1, bucket_size=1, retry_parameters=retry)
+
+    bench = make_bench(settings())
+    await bench.add_many(2)
+    await bench.runner.advance(0)
+    bench.server.services.taskqueue.update([settings()])
+    await bench.runner.advance(0)
+    assert bench.app.times == [0]
 
 
 async def test_the_rate_also_holds_for_retries(make_bench: MakeBench) -> None:
