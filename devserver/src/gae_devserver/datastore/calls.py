@@ -104,7 +104,9 @@ class DatastoreCalls:
 
     def is_idle(self) -> bool:
         """Tell whether no transaction is open and no entity group is locked."""
-        return not (self.stub.open_transactions() or self._owners or self.locks.held)
+        return not (
+            self.stub.open_transactions() or self._owners or self.locks.held_groups
+        )
 
     def clear(self) -> None:
         """Delete all entities and roll back all transactions."""

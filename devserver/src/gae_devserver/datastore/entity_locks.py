@@ -58,7 +58,7 @@ class EntityGroupLocks:
         return lock.holder if lock else None
 
     @property
-    def held(self) -> list[bytes]:
+    def held_groups(self) -> list[bytes]:
         """The entity groups whose locks are held."""
         return list(self._locks)
 

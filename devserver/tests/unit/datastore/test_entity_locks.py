@@ -22,7 +22,7 @@ def locks() -> Iterator[EntityGroupLocks]:
     """Locks, of which each test releases all: the table must not grow."""
     locks = EntityGroupLocks(deadline=60)
     yield locks
-    assert locks.held == []
+    assert locks.held_groups == []
 
 
 async def acquiring(
@@ -72,9 +72,9 @@ async def test_an_owner_that_fails_keeps_its_locks_until_it_is_released() -> Non
         await locks.acquire(two, [A, B])
     assert (locks.holder(A), locks.holder(B)) == (two, one)
     locks.release(one)
-    assert locks.held == [A]
+    assert locks.held_groups == [A]
     locks.release(two)
-    assert locks.held == []
+    assert locks.held_groups == []
 
 
 @pytest.mark.parametrize("how", ["release", "cancel"])

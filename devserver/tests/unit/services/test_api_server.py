@@ -21,7 +21,7 @@ from google.appengine.runtime import apiproxy_errors, default_api_stub
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services import rpc_table
-from gae_devserver.services.stubs import Surroundings, make_stub
+from gae_devserver.services.stubs import StubContext, make_stub
 from gae_devserver.storage.storage import StorageError
 from tests.helpers.api_port import ApiPort
 from tests.helpers.calls import (
@@ -97,10 +97,10 @@ async def make_port(
         app_engine_apis: bool = True,
         **broken: Any,
     ) -> Port:
-        def make(service: str, around: Surroundings) -> Any:
+        def make(service: str, context: StubContext) -> Any:
             if service in broken:
                 return Broken(broken[service])
-            return make_stub(service, around)
+            return make_stub(service, context)
 
         server = make_server(*queues, make_stub=make)
         ports.append(Port(server, app_engine_apis))
