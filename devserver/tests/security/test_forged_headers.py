@@ -121,7 +121,7 @@ async def test_what_app_engine_sets_stays(recorder: Site, line: str) -> None:
     ],
 )
 async def test_what_no_header_may_hold(name: bytes, value: bytes) -> None:
-    """The filter refuses it, even if the parser before it does not."""
+    """The filter refuses invalid headers, even if the parser before it does not."""
     with pytest.raises(ValueError, match=r"has a character|can't decode"):
         headers_from_outside([(b"Host", b"localhost"), (name, value)])
 

@@ -81,7 +81,7 @@ async def test_an_owner_that_fails_keeps_its_locks_until_it_is_released() -> Non
 async def test_a_waiter_that_gave_up_does_not_get_the_lock(
     locks: EntityGroupLocks, how: str
 ) -> None:
-    """Its wait ends, and the lock goes to the next waiter in the same step."""
+    """A waiter that gave up is skipped: the lock goes to the next one at once."""
     one, two, three = Owner("one"), Owner("two"), Owner("three")
     await locks.acquire(one, [A])
     second = await acquiring(locks, two, B, A)
