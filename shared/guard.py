@@ -36,7 +36,7 @@ def guard(app: WSGIApplication) -> WSGIApplication:
 
 
 def is_forged(environ: WSGIEnvironment) -> bool:
-    """Tell whether a request only claims to come from App Engine itself.
+    """Return whether a request only claims to come from App Engine itself.
 
     The SDK trusts X-AppEngine-Remote-Addr (runtime/middlewares.py), which a client can
     send. X-AppEngine-User-IP always comes from App Engine, so the two must agree.

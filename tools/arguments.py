@@ -87,7 +87,8 @@ def app_folder(options: Options, text: str) -> Path:
     End the session if `shared` cannot be imported there: `cp -r` copies the link
     without the folder, and git on Windows writes a text file instead of the link.
     """
-    if sys.platform == "win32":  # first: to copy the app does not help there
+    # check this first: on Windows, copying the app does not help
+    if sys.platform == "win32":
         options.session.error(WINDOWS)
     own = typed(options.session, text)
     is_app = (own / "app.yaml").is_file()

@@ -230,7 +230,7 @@ def test_key(variables: dict[str, str], key: str, module: str) -> None:
 
 
 def test_no_context_stays_open(cloud: Any) -> None:
-    """Neither a view nor a task has to open a context, and none stays open."""
+    """Views and tasks do not have to open a context, and none stays open."""
     cloud.do_something_later("key", 10)
     assert cloud.Counter.get_by_id("key").count == 10
 

@@ -66,7 +66,8 @@ def service() -> Iterator[Service]:
 def audit(url: str, home: pathlib.Path, certificates: str = "") -> Run:
     """Run the session with a service at an address."""
     return nox(
-        *("-s", "audit"),
+        "-s",
+        "audit",
         PIP_AUDIT_VULNERABILITY_SERVICE="osv",
         PIP_AUDIT_OSV_URL=url,
         NO_PROXY="127.0.0.1",

@@ -93,7 +93,11 @@ def test_folder_is_relative_to_the_user(small_clone: pathlib.Path) -> None:
     copy.mkdir()
 
     copied = nox(
-        *("-s", "copy", "--", "flask_app", "../flask_app_2"),
+        "-s",
+        "copy",
+        "--",
+        "flask_app",
+        "../flask_app_2",
         noxfile=small_clone / "noxfile.py",
         folder=small_clone / "tools",
     )
@@ -119,7 +123,11 @@ def test_folder_in_what_is_copied_is_refused(
     before = files(small_clone)
 
     copied = nox(
-        *("-s", "copy", "--", "flask", folder),
+        "-s",
+        "copy",
+        "--",
+        "flask",
+        folder,
         noxfile=small_clone / "noxfile.py",
         folder=small_clone,
     )

@@ -55,7 +55,7 @@ def test_session_installs_once(used_clone: Clone) -> None:
 def test_package_that_is_not_the_locked_one_is_refused(
     package: str, old: str, new: str, backend: str, used_clone: Clone
 ) -> None:
-    """Neither uv nor pip installs a file that is not the locked one."""
+    """A file that is not the locked one is refused, by uv and by pip."""
     lock = used_clone.folder / LOCK
     entry = re.compile(rf"^{package}==.*?(?=^\w)", re.MULTILINE | re.DOTALL)
     lock.write_text(entry.sub(lambda x: re.sub(old, new, x[0]), lock.read_text()))

@@ -95,7 +95,7 @@ def test_url_that_is_not_found_is_retried(app: ContractApp) -> None:
             marks=AGE,
         ),
         pytest.param("aged", None, [60, 120], marks=AGE),
-        # with both limits, a task goes on until both are reached
+        # with both limits, a task is retried until both are reached
         pytest.param(
             "default",
             {

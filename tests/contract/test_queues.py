@@ -77,7 +77,7 @@ def test_rate_and_bucket_size(app: ContractApp) -> None:
 
 @pytest.mark.differs("rate")
 def test_rate_0_holds_a_queue(app: ContractApp) -> None:
-    """Tasks of a queue whose rate is 0 wait; other queues go on."""
+    """Tasks of a queue whose rate is 0 wait; other queues still run."""
     app.defer("note", "held", _queue="held")
     app.defer("note", "free")
 

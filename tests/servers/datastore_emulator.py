@@ -23,7 +23,12 @@ class DatastoreEmulator:
             self.host = f"127.0.0.1:{free.getsockname()[1]}"
         self._leashed = Leashed(
             [
-                *("gcloud", "beta", "emulators", "datastore", "start", "--quiet"),
+                "gcloud",
+                "beta",
+                "emulators",
+                "datastore",
+                "start",
+                "--quiet",
                 f"--host-port={self.host}",
                 "--no-store-on-disk",
                 # a query sees what was just written, as in Firestore in Datastore mode

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 PROG = "gae-devserver"
 NO_HINTS = Hints()
 
-# the app gets SIGKILL after 2 seconds
-_APP_END_SECONDS = 2.5
 # the app's first process, which a signal ends while the server is still starting
 _started: "list[AppProcess]" = []
 
@@ -262,8 +260,12 @@ def _fail(status: int, message: str) -> NoReturn:
 
 def _end_app() -> None:
     for process in _started:
+        # quick, as the module is loaded once the app is started
+        from gae_devserver.app.process import STOP_SECONDS
+
         process.stop()
-        process.wait(_APP_END_SECONDS)
+        # the app gets SIGKILL after STOP_SECONDS
+        process.wait(STOP_SECONDS + 0.5)
 
 
 def _exit(status: int) -> NoReturn:

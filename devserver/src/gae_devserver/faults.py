@@ -1,4 +1,4 @@
-"""Faults on purpose, for --faults: what rarely happens in production happens often.
+"""Injects faults for --faults: rare production failures become frequent.
 
     --faults twice=0.1,lost=0.1,error=0.1,slow=0.1,rpc=0.02,kill=0.02,seed=7
 
@@ -166,7 +166,7 @@ class Faults:
                 os.kill(self._random["kill"].choice(found), signal.SIGKILL)
         except ProcessLookupError:
             pass
-        except Exception as error:  # noqa: BLE001 - the task goes on
+        except Exception as error:  # noqa: BLE001 - the task continues
             logger.warning("cannot kill a worker: %r", error)
 
 

@@ -200,7 +200,7 @@ class Server:
 
         try:
             async for paths in changes(self._config.folder):
-                self._changed(paths)
+                self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -209,7 +209,7 @@ class Server:
                 error,
             )
 
-    def _changed(self, paths: set[Path]) -> None:
+    def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
         app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"

@@ -6,7 +6,7 @@ from tests.bench.storage import show
 
 
 def test_storage_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """It prints a row for each kind of call: cost among few, among many, and ratio."""
+    """Each kind of call has a row: cost among few, among many, and their ratio."""
     show(300, 50)
 
     head, *rows = capsys.readouterr().out.splitlines()

@@ -127,7 +127,7 @@ class Request:
     body: Body
     odd: frozenset[str]
     stays: bool
-    """It does not ask the server to close the connection."""
+    """Whether the request lets the connection stay open."""
 
     @property
     def head(self) -> bytes:

@@ -93,7 +93,7 @@ def port(loop: asyncio.Runner, sdk_state: None) -> Iterator[Port]:
 
 @given(body=st.binary(max_size=300))
 def test_any_bytes(port: Port, body: bytes) -> None:
-    """Each is answered with an error that the client understands."""
+    """Any bytes are answered with an error that the client understands."""
     assert port.post(body) == "rpc_error"
 
 

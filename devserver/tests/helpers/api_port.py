@@ -22,7 +22,7 @@ class ApiPort:
             server.services.call, server.requests, app_engine_apis, self.token
         )
         self.ticket = server.request().ticket
-        """That of a request which lasts as long as the port."""
+        """The ticket of a request that lasts as long as the port."""
 
     async def start(self) -> None:
         """Serve."""

@@ -50,7 +50,9 @@ class RunningDatastore(DatastoreThread):
 
     def is_idle(self) -> bool:
         """Return whether no transaction is open and no lock is held."""
-        return self.do(lambda: not (self.server.open_transactions or self.locks.held))
+        return self.do(
+            lambda: not (self.server.open_transactions or self.locks.held_groups)
+        )
 
     def wait_for_waiter(self) -> None:
         """Return as soon as a call waits for a lock."""

@@ -92,7 +92,7 @@ class Site:
         return await self.front.dispatch_task(task, deadline)
 
     def is_unasked(self) -> bool:
-        """Say whether the recorder has got no request since the last one was read."""
+        """Return whether the recorder got no request since the last one was read."""
         return not list(self.folder.glob("request-*"))
 
     async def recorded(self) -> Recorded:

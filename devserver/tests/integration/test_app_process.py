@@ -111,7 +111,7 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
 def test_gunicorn_listens_on_a_socket_of_this_user(
     folder: Path, start: Callable[..., AppProcess], entrypoint: str | None
 ) -> None:
-    """It opens no TCP port, even if its configuration names one.
+    """Gunicorn opens no TCP port, even if its configuration names one.
 
     Without an entrypoint, gunicorn runs main:app, as on App Engine.
     """
@@ -212,7 +212,7 @@ def test_gunicorn_listens_on_loopback_only(
 def test_the_entrypoint_is_executed_in_the_apps_folder(
     folder: Path, start: Callable[..., AppProcess]
 ) -> None:
-    """It replaces the shell, leads a process group, and runs in the app's folder."""
+    """The app replaces the shell, leads a process group, and runs in its own folder."""
     facts = "write('facts', (os.getpgrp() == os.getpid(), os.getcwd(), sys.argv[1:]))"
     start(script(facts), f"{PYTHON} $GAE_SERVICE 'a  b'")
     expected = (True, str(folder.resolve()), ["default", "a  b"])
@@ -222,7 +222,7 @@ def test_the_entrypoint_is_executed_in_the_apps_folder(
 def test_what_the_app_prints(
     start: Callable[..., AppProcess], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is on the terminal at once, and the last lines are kept."""
+    """The app's output is on the terminal at once, and the last lines are kept."""
     print_lines = "for number in range(1000): print('line', number)"
     process = start(script(print_lines, r"sys.exit('done: \u00e9')"), PYTHON)
     assert ended(process) == 1
@@ -247,7 +247,7 @@ def test_what_the_app_prints(
 def test_the_exit_status(
     start: Callable[..., AppProcess], text: str, entrypoint: str, status: int
 ) -> None:
-    """It is the app's own, or 128 and the number of a signal, as in a shell."""
+    """The exit status is the app's, or 128 plus a signal's number, as in a shell."""
     assert ended(start(script(text), entrypoint)) == status
 
 
@@ -273,7 +273,7 @@ def test_stop_ends_the_app_in_its_own_way(
 def test_an_app_that_ignores_sigterm_is_killed(
     folder: Path, start: Callable[..., AppProcess]
 ) -> None:
-    """So is a process that it started."""
+    """The app and its children are killed after the time limit."""
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     process = start(script(ignore, START_CHILD), PYTHON, stop_seconds=0.1)
     app = int(read(folder / "started"))

@@ -73,7 +73,7 @@ def makes_calls(port: str, token: str) -> bool:
 def test_the_banner(
     start: Callable[..., Running], tmp_path: Path, is_stored: bool
 ) -> None:
-    """It has the app, where everything is, and how to stop; the app is ready then."""
+    """The banner has the app, addresses and how to stop; the app is ready by then."""
     options = ["--storage", os.path.relpath(tmp_path)] if is_stored else []
     storage = str(tmp_path.resolve() / FILE_NAME) if is_stored else "in memory"
     server = start("--no-reload", *options)
@@ -128,7 +128,7 @@ def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
 def test_each_run_has_a_token_of_its_own(
     start: Callable[..., Running], folder: Path
 ) -> None:
-    """It opens the State API and the API port of this run; the app does not get it."""
+    """A token opens the State API and API port of its run; the app does not get it."""
     app_yaml = "app_engine_apis: true\nenv_variables: {COLOR: blue}\n"
     make_app(folder, SHOW_ENVIRONMENT, app_yaml)
     servers = [start(), start("--no-reload")]
@@ -152,7 +152,7 @@ def test_each_run_has_a_token_of_its_own(
 )
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "127.0.0.2"])
 def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None:
-    """This machine, and with --host others; all other ports stay on loopback."""
+    """Other machines reach the app with --host only; other ports stay on loopback."""
     server = start("--no-reload", *(["--host", host] if host else []))
     assert fetch(server.url) == (200, "hello")
     port = server.url.rpartition(":")[2]
@@ -308,7 +308,7 @@ def test_an_app_that_dies_at_start(
 def test_warnings_come_before_the_banner(
     folder: Path, start: Callable[..., Running]
 ) -> None:
-    """They are about settings without effect, and a port that others can reach."""
+    """Settings without effect, and a port that others can reach, cause warnings."""
     main = (
         "import os\n"
         "from wsgiref.simple_server import make_server\n"

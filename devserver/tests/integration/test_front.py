@@ -119,7 +119,7 @@ async def test_the_target_arrives_byte_for_byte(recorder: Site, target: str) -> 
 
 
 async def test_headers_arrive_as_they_were(recorder: Site) -> None:
-    """Their order and spelling stay; none is lost, and none is added."""
+    """Headers keep their order and spelling; none is lost, and none is added."""
     sent = ["User-agent: me", "Cookie: a=b", "X-Z: 1", "COOKIE: c=d", "X-Z: é", "X-Y:"]
     await recorder.get("/", *sent)
     request = await recorder.recorded()
@@ -150,7 +150,7 @@ async def test_headers_of_a_connection_stay_on_it(recorder: Site) -> None:
 async def test_what_gunicorn_takes_from_a_proxy_is_dropped(
     recorder: Site, site: Site, name: str
 ) -> None:
-    """A client cannot set the app's mount point, which gunicorn would believe."""
+    """A client cannot set the app's mount point; gunicorn trusts those headers."""
     await recorder.get("/", f"{name}: /evil")
     assert (await recorder.recorded()).from_outside == [b"Host: localhost"]
     assert (await site.get("/plain", f"{name}: /evil")).body == b"hello"
@@ -206,7 +206,7 @@ async def test_a_request_without_host(recorder: Site) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
 async def test_a_body_arrives(recorder: Site, method: str) -> None:
-    """Its length and type arrive too, whatever the method."""
+    """A body arrives with its length and type, whatever the method."""
     body = bytes(range(256)) * 400
     length, kind = f"Content-Length: {len(body)}", "Content-Type: a/b"
     await recorder.get("/", length, kind, method=method, body=body)
@@ -375,7 +375,7 @@ async def test_an_answer_that_breaks_off_is_cut(
 
 
 async def test_a_client_that_does_not_wait(site: Site) -> None:
-    """Its request ends when the app has answered, and the next one is answered."""
+    """A request whose client left ends with the app's answer; the next is answered."""
     async with site.connected() as (_, writer):
         writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: len(site.requests) == 1)
@@ -386,7 +386,7 @@ async def test_a_client_that_does_not_wait(site: Site) -> None:
 
 
 async def test_the_ticket_is_good_while_the_request_runs(site: Site) -> None:
-    """It is known with its URL until the answer is sent, and not after that."""
+    """A ticket and its URL are known until the answer is sent, and not after that."""
     ended: list[str] = []
     site.requests.on_end(ended.append)
     async with site.connected() as (reader, writer):
@@ -402,7 +402,7 @@ async def test_the_ticket_is_good_while_the_request_runs(site: Site) -> None:
 
 
 async def test_requests_at_a_restart(site: Site) -> None:
-    """None fails: the old process completes its answers, the new one makes others."""
+    """No request fails: the old process ends its answers, the new one gets the rest."""
     old = (await site.get("/pid")).body
     begun = asyncio.create_task(site.get("/stream"))
     await until(lambda: len(site.requests) == 1)
@@ -431,7 +431,7 @@ async def test_an_app_that_is_not_running_is_a_503(rude: Site) -> None:
 async def test_the_log_has_a_line_for_each_request(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has the method, target, status and milliseconds."""
+    """A request's log line has the method, target, status and milliseconds."""
     with caplog.at_level("INFO", "gae_devserver.request"):
         await site.get("/plain?x=%41")
         await site.get("/error", method="POST")
@@ -440,7 +440,7 @@ async def test_the_log_has_a_line_for_each_request(
 
 
 async def test_a_task_as_app_engine_sends_it(recorder: Site) -> None:
-    """It has its own headers and body, a host, and the task queue's address."""
+    """A task has its own headers and body, a host, and the task queue's address."""
     own = [
         ("X-Appengine-Taskname", "t1"),
         ("Content-Type", "a/b"),
@@ -491,7 +491,7 @@ async def test_a_task_over_its_deadline(site: Site) -> None:
 
 
 async def test_a_task_is_not_sent_while_the_app_restarts(site: Site) -> None:
-    """It stays in its queue, where it can be paused or deleted."""
+    """A task stays in its queue during a restart, where it can be paused or deleted."""
     site.supervisor.restart()
     with pytest.raises(AppUnavailable):
         await site.dispatch("/plain")
@@ -501,14 +501,14 @@ async def test_a_task_is_not_sent_while_the_app_restarts(site: Site) -> None:
 
 @pytest.mark.parametrize("header", [("X-A", "a\r\nb"), ("X-A\r\nX-B", "c")])
 async def test_a_task_that_is_not_http(recorder: Site, header: tuple[str, str]) -> None:
-    """It fails as a task, and the app gets nothing of it."""
+    """A task whose header is not valid HTTP fails, and the app receives nothing."""
     with pytest.raises(ConnectionError):
         await recorder.dispatch("/", [header])
     assert recorder.is_unasked()
 
 
 async def test_the_warm_up_request(recorder: Site) -> None:
-    """It is a GET from App Engine's own address."""
+    """The warm-up request is a GET from App Engine's own address."""
     await recorder.sender.warm_up(await recorder.supervisor.process())
     request = await recorder.recorded()
     assert request.request_line == b"GET /_ah/warmup HTTP/1.1"
@@ -525,7 +525,7 @@ async def test_the_warm_up_request(recorder: Site) -> None:
 async def test_a_warm_up_that_fails(
     rude: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged as a warning."""
+    """A warm-up request that fails is logged as a warning."""
     await rude.sender.warm_up(await rude.supervisor.process())
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "GET /_ah/warmup" in record.getMessage()

@@ -163,7 +163,7 @@ async def test_the_first_handler_that_matches_decides(site: Site, target: str) -
     ],
 )
 async def test_a_file_that_is_not_there(site: Site, target: str) -> None:
-    """It is 404, and the app is not asked; a folder is not a file."""
+    """A missing file is 404, and so is a folder; the app is not asked."""
     answer = await site.get(target)
     assert answer.status == 404
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
@@ -226,7 +226,7 @@ async def test_expiration(
 
 
 async def test_a_file_that_the_browser_has(site: Site) -> None:
-    """It is not sent again while it has not changed."""
+    """A file is not sent again while it has not changed."""
     first = await site.get("/static/a.css")
     (etag,), (modified,) = first.all("ETag"), first.all("Last-Modified")
     for condition in (f"If-None-Match: {etag}", f"If-Modified-Since: {modified}"):
@@ -326,7 +326,7 @@ async def test_bytes_that_are_no_text(site: Site, name: str) -> None:
 async def test_a_client_that_reads_nothing(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its connection is cut after a while, also in the middle of a file."""
+    """A connection whose client reads nothing is cut, also in the middle of a file."""
     target = "/static/large"
     with caplog.at_level("INFO", "gae_devserver.request"):
         async with site.connected() as (_, writer):
@@ -337,7 +337,7 @@ async def test_a_client_that_reads_nothing(
 
 
 async def test_other_settings(site: Site) -> None:
-    """They apply to the next request, without a restart."""
+    """Changed settings apply to the next request, without a restart."""
     config = load_app_yaml(site.folder)
     site.front.apply(dataclasses.replace(config, static_handlers=()))
     assert (await site.get("/static/a.css")).body == b"app /static/a.css"

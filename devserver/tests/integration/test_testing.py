@@ -47,9 +47,9 @@ def names(server: DevServer) -> list[str]:
 
 
 def test_tasks_are_listed_in_the_order_in_which_they_run(server: DevServer) -> None:
-    """Each has the headers and the payload that the app will receive.
+    """A listed task has the headers and the payload that the app will receive.
 
-    An advance returns when those that are due by then have run; no other task runs.
+    An advance returns when the tasks that are due by then have run; no other task runs.
     """
     for name, countdown in (("late", 3600), ("soon", 60)):
         assert defer(server, name, countdown) == 200

@@ -74,7 +74,7 @@ class Port:
         return reader, writer
 
     def has_cut(self) -> bool:
-        """Say whether the latest connection is closed, with nothing left to send."""
+        """Return whether the latest connection is closed, with nothing left to send."""
         transport = self.transport
         return (
             transport is not None
@@ -200,7 +200,7 @@ async def test_one_host(port: Port, headers: tuple[str, ...]) -> None:
     ],
 )
 async def test_a_host_in_the_target(port: Port, target: str, status: int) -> None:
-    """It overrides the header, so it is checked too."""
+    """A host in the target overrides the header, so it is checked too."""
     data = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert (await port.send(data.encode())).status == status
 
@@ -213,7 +213,7 @@ async def test_a_host_in_the_target(port: Port, target: str, status: int) -> Non
 async def test_a_body_may_have_32_mib(
     port: Port, is_chunked: bool, size: int, status: int
 ) -> None:
-    """So much is read completely, with a length or in chunks; a byte more is 413."""
+    """A body of exactly the limit is accepted; one byte more gets 413."""
     body = bytes(size)
     if is_chunked:
         data = POST + CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (size, body)
@@ -370,7 +370,7 @@ async def test_a_slow_second_head(make_port: MakePort) -> None:
 
 
 async def test_a_body_after_the_answer(make_port: MakePort) -> None:
-    """It is not a slow head: the client would take a 408 for its next answer."""
+    """A late body is not a slow head: a 408 would pass for the next answer."""
     port = await make_port(Limits(head_seconds=0.05, idle_seconds=0.3))
     reader, writer = await port.connect()
     head = b"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
@@ -400,7 +400,7 @@ async def test_a_silent_connection_is_closed(
 
 @pytest.mark.parametrize("requests", [1, 20_000])
 async def test_a_client_that_reads_nothing(make_port: MakePort, requests: int) -> None:
-    """Its connection is cut after a while: with one large answer, or with many."""
+    """A connection whose client reads nothing is cut, with one large answer or many."""
     port = await make_port(Limits(stalled_seconds=0.1))
     port.answer = "x" * (2**25 // requests)
     _, writer = await port.connect()
@@ -409,14 +409,14 @@ async def test_a_client_that_reads_nothing(make_port: MakePort, requests: int) -
 
 
 async def test_a_client_that_reads_a_large_answer(port: Port) -> None:
-    """It gets all of it, also what had to wait for it."""
+    """A client that reads gets all of a large answer, also what had to wait for it."""
     port.answer = "x" * 2**25
     assert len((await port.get("Host: localhost")).body) == 2**25
 
 
 @pytest.mark.parametrize("end", [b"Connection: close\r\n\r\n", b"\r\n"])
 async def test_a_client_that_leaves_the_rest(make_port: MakePort, end: bytes) -> None:
-    """Its connection is cut even if little is left and the server has closed it."""
+    """A connection with unread bytes is cut, even if they are few and it is closed."""
     port = await make_port(Limits(stalled_seconds=0.1, idle_seconds=0.1))
     port.answer = "x" * 60_000
     # each connection inherits it
@@ -449,7 +449,7 @@ class Waiting(asyncio.Transport):
 
 
 async def test_a_client_that_reads_slowly() -> None:
-    """It may take any time, while it reads some between two looks."""
+    """A client may take any time, as long as it reads something between two checks."""
     transport = Waiting(9000, 8999, 1, 1)
     UnreadAnswer(transport, seconds=0.001).watch()
     async with asyncio.timeout(PATIENCE):

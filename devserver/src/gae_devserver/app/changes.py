@@ -16,7 +16,7 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
     """Yield the files of the app that change, appear or disappear, in batches."""
     async for batch in watchfiles.awatch(
         *watched_folders(folder, _IGNORED_FOLDERS),
-        watch_filter=edits(),
+        watch_filter=edit_filter(),
         ignore_permission_denied=True,
     ):
         # some systems report a linked folder by the link, others by its real name
@@ -24,7 +24,7 @@ async def changes(folder: Path) -> AsyncIterator[set[Path]]:
         yield {file.parent.resolve() / file.name for file in files}
 
 
-def edits() -> watchfiles.DefaultFilter:
+def edit_filter() -> watchfiles.DefaultFilter:
     """Return a filter without caches, environments, and files that an app writes."""
     return _DEFAULT(
         ignore_dirs=_IGNORED_FOLDERS,

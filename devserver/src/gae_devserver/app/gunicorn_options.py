@@ -23,7 +23,7 @@ _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 def addresses(entrypoint: str) -> list[str] | None:
     """Return where the options of an entrypoint have gunicorn listen.
 
-    An empty list: they do not say. None: the entrypoint is something else.
+    The list is empty without --bind. None: the entrypoint does not start gunicorn.
     """
     try:
         words = shlex.split(entrypoint)
@@ -64,7 +64,7 @@ def notice(addresses: list[str] | None) -> str | None:
 def on_loopback(entrypoint: str) -> str:
     """Return an entrypoint whose gunicorn does not listen on all addresses.
 
-    8080, the port on App Engine, becomes $PORT, which is another one here.
+    Port 8080 becomes $PORT: the dev server chooses another port.
     """
     program = _GUNICORN.search(entrypoint)
     if program is None:

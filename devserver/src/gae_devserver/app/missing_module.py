@@ -15,8 +15,8 @@ _NOT_FOUND = re.compile(
     r"(?P<package>google\.(?:cloud|appengine(?:\.ext|\.api)?))'",
     re.MULTILINE,
 )
-# Modules of Python's own that were renamed or dropped, with what replaces them; "":
-# nothing does. A package of the same name on PyPI is by a stranger.
+# Standard modules that were renamed or removed, and their replacements ("" if none). A
+# PyPI package of the same name is unrelated.
 _OF_PYTHON_2 = {
     **IMPORT_MAPPING,  # with these, pickle loads what Python 2 has pickled
     **dict.fromkeys(("dummy_thread", "dummy_threading", "thread"), "threading"),

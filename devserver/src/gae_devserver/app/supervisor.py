@@ -52,9 +52,9 @@ class Supervisor:
     ) -> None:
         """Supervise the processes that `start` makes.
 
-        `what_to_do` returns advice when the app has ended before it was ready, from the
-        reason and whether it had been ready before. `warm_up` is called with each
-        process before it counts as ready.
+        If the app ends before it is ready, `what_to_do` gets the reason and whether the
+        app was ready before; it returns advice for the user. `warm_up` is called with
+        each process before it counts as ready.
         """
         self._start = start
         self._what_to_do = what_to_do

@@ -1,10 +1,9 @@
-"""Runs the app, and ends it when the dev server has ended in any way.
+"""Runs the app, and stops it when the dev server ends, even by SIGKILL.
 
 The dev server starts this script, which imports nothing else of the package, with
 `python -I -S watchdog.py PIPE SECONDS SOCKET ENTRYPOINT`. PIPE is the number of a file
-descriptor whose other end the server keeps open: the pipe ends when the server ends,
-even by SIGKILL. The app has SECONDS to end; then it gets SIGKILL. This works on Linux
-and macOS.
+descriptor whose other end the server keeps open: the pipe ends when the server ends.
+The app has SECONDS to end; then it gets SIGKILL. This works on Linux and macOS.
 """
 
 # pathlib would double the time that this script takes to start
@@ -54,7 +53,7 @@ def main(pipe: int, seconds: float, socket_path: str, entrypoint: str) -> int | 
 
 def _become_app(entrypoint: str) -> None:
     try:
-        # in a group of its own, the app gets signals with all that it starts
+        # a signal to the group reaches the app and everything that it starts
         os.setpgid(0, 0)
         # Python ignores it, and the app would inherit this
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -72,7 +71,7 @@ def _exit_status(app: int, wait: bool = False) -> int | None:
 
 
 def _end_group(app: int, status: int | None, seconds: float) -> int | None:
-    """End what is left of the app's process group: SIGTERM, after a while SIGKILL."""
+    """Stop the app's process group: SIGTERM, then SIGKILL after `seconds`."""
     _signal_group(app, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,1 +1,1 @@
-"""What app.yaml and queue.yaml say, and cannot say. Imports no other folder."""
+"""Reads app.yaml and queue.yaml. Imports no other folder."""

@@ -1,4 +1,4 @@
-"""What app.yaml says, read with the SDK's own parser."""
+"""Reads app.yaml with the SDK's own parser."""
 
 import dataclasses
 import posixpath

@@ -1,4 +1,4 @@
-"""What queue.yaml says, read with the SDK's own parser."""
+"""Reads queue.yaml with the SDK's own parser."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +34,7 @@ def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
     path = folder / "queue.yaml"
     if not path.exists():
         return (DEFAULT_QUEUE,)
-    # a slow import: it includes the whole of taskqueue, and the app starts first
+    # import late: this loads all of taskqueue, and the app must start first
     from google.appengine.api import queueinfo
 
     info = parse(queueinfo.LoadSingleQueue, read(path), path)

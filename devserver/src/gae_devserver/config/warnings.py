@@ -46,9 +46,10 @@ _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
 def about(info: Any, path: Path, text: str) -> Iterator[str]:
-    """Yield a sentence for each, about app.yaml (`info`, parsed) and the files there.
+    """Yield a warning for each setting and file that fails or has no effect.
 
-    The `text` of app.yaml is needed too: the parser changes the entrypoint.
+    `info` is the parsed app.yaml, at `path`. Its `text` is needed too: the parser
+    changes the entrypoint.
     """
     wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
     if wanted not in (HERE, "Python 3."):

@@ -80,7 +80,7 @@ class StateApi(HttpServer):
     async def _guard(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        """Refuse changes by a web page in a browser here, or without the token.
+        """Refuse changes without the token, or from a web page of another origin.
 
         A page can send text and forms to a loopback port. Before JSON or a header of
         its own, its browser asks for permission, which this API never gives.

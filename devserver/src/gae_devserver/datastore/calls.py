@@ -97,14 +97,19 @@ class DatastoreCalls:
             self._tickets[self.stub.begun.pop()] = ticket
 
     def request_ended(self, ticket: str) -> None:
-        """Roll back the transactions that a request left open: nothing else can."""
+        """Roll back the transactions that a request left open.
+
+        No later call can end them.
+        """
         for handle, begun_by in list(self._tickets.items()):
             if begun_by == ticket:
                 self.roll_back(handle)
 
     def is_idle(self) -> bool:
-        """Tell whether no transaction is open and no entity group is locked."""
-        return not (self.stub.open_transactions() or self._owners or self.locks.held)
+        """Return whether no transaction is open and no entity group is locked."""
+        return not (
+            self.stub.open_transactions() or self._owners or self.locks.held_groups
+        )
 
     def clear(self) -> None:
         """Delete all entities and roll back all transactions."""

@@ -42,7 +42,8 @@ def path_of(elements: Iterable[Any]) -> Path:
 def after(key: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return what sorts directly after a path, a value or an entry of an index.
 
-    Only a path can be continued, with a kind, and no kind sorts before "".
+    Only a path can be a prefix of another; a kind comes next, and "" sorts before every
+    kind.
     """
     return (*key, "")
 

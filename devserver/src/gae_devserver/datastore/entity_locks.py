@@ -58,7 +58,7 @@ class EntityGroupLocks:
         return lock.holder if lock else None
 
     @property
-    def held(self) -> list[bytes]:
+    def held_groups(self) -> list[bytes]:
         """The entity groups whose locks are held."""
         return list(self._locks)
 
@@ -98,7 +98,10 @@ class EntityGroupLocks:
             owner.groups.add(group)
 
     async def _turn(self, owner: Owner, group: bytes, lock: _Lock) -> bool:
-        """Wait for a lock, or take it from an idle holder; tell whether it came."""
+        """Wait for a lock, or take it from an idle holder.
+
+        Return whether the owner now has the lock.
+        """
         holder = lock.holder
         if self._would_deadlock(owner, holder):
             raise ContentionError("these transactions wait for each other")
@@ -117,7 +120,7 @@ class EntityGroupLocks:
                 # The lock was just handed on, to this owner or to another.
                 return group in owner.groups
             # The holder may belong to this very thread, or to a process that was
-            # killed. The check at its commit decides. Only one waiter may go on.
+            # killed. The check at its commit decides. Only one waiter gets the lock.
             holder.groups.discard(group)
             lock.holder = owner
             owner.groups.add(group)

@@ -33,7 +33,7 @@ class Range:
     excluded: frozenset[ValueKey] = frozenset()
 
     def accepts(self, value: ValueKey) -> bool:
-        """Tell whether a value passes."""
+        """Return whether a value passes."""
         return (
             self.low <= value
             and (self.high is None or value < self.high)
@@ -68,7 +68,7 @@ class Conjunction:
             self.ranges[name] = self.ranges.get(name, Range()).narrowed(operator, value)
 
     def accepts(self, name: str, value: ValueKey) -> bool:
-        """Tell whether a value passes the filters on its property."""
+        """Return whether a value passes the filters on its property."""
         if name in self.ranges:
             return self.ranges[name].accepts(value)
         return name not in self.equal or value in self.equal[name]
@@ -78,7 +78,7 @@ class Conjunction:
         return [value for value in row.values(name) if self.accepts(name, value)]
 
     def matches(self, row: Row) -> bool:
-        """Tell whether an entity passes."""
+        """Return whether an entity passes."""
         for name, wanted in self.equal.items():
             if not wanted.issubset(row.values(name)):
                 return False
@@ -138,7 +138,7 @@ def cursor_position(cursor: Any, orders: Iterable[Order]) -> Position | None:
 
 
 def precedes(one: Position, other: Position, orders: Iterable[Order]) -> bool:
-    """Tell whether one result comes before the other."""
+    """Return whether one result comes before the other."""
     for mine, others, (_, descending) in zip(one, other, orders, strict=True):
         if mine != others:
             return (mine < others) != descending

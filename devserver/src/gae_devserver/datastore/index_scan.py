@@ -86,7 +86,7 @@ def _first_of_each(hits: Iterable[Hit], distinct: tuple[str, ...]) -> Iterator[H
 
 
 def _unordered(index: KindIndex, query: IndexQuery) -> Iterable[Hit]:
-    """Return what passes of all candidates, each result once."""
+    """Return each matching result once."""
     found: dict[Any, Hit] = {}
     for conjunction in query.alternatives:
         candidates = _candidates(index, conjunction).scan()

@@ -220,7 +220,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     def _select(
         self, query: Any, filters: Any, orders: Any
     ) -> Iterable[index_scan.Hit] | None:
-        """Return all that can be among the results, or None: no index knows."""
+        """Return every possible result; None if no index can answer the query."""
         if not query.HasField("kind") or query.kind in self._pseudo_kinds:
             return None
         conjunction = Conjunction()

@@ -88,7 +88,7 @@ class KindIndex:
         return self._entries[name]
 
     def replace(self, path: Path, row: Row | None) -> Row | None:
-        """Put `row` in place of what has this key, or nothing; return the old row."""
+        """Replace the entity with this key; None deletes it. Return the old row."""
         self.changes += 1
         old = self.rows.pop(path, None)
         if row is not None:

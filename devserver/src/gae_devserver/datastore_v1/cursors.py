@@ -19,7 +19,7 @@ class Place(NamedTuple):
     """A place between two results of a query."""
 
     position: Position
-    """That of the result at which the cursor was made."""
+    """The position of the result at which the cursor was made."""
     before: bool
     """Whether the place is before that result, not after it."""
 

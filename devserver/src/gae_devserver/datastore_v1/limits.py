@@ -18,8 +18,8 @@ class Limits:
     """Seconds for which a transaction may keep a lock that others wait for.
 
     Cloud NDB runs two transactions in one thread and blocks the thread at each call:
-    the one that has the lock cannot go on while the other waits for it. A transaction
-    of a killed process never continues.
+    the one that has the lock cannot continue while the other waits for it. A
+    transaction of a killed process never continues.
     """
     batch_results: int = 1000
     batch_bytes: int = 2 * 2**20

@@ -27,7 +27,7 @@ class Search:
     database: Database
 
     def hits(self) -> Iterator[Hit]:
-        """Yield the results after the start cursor, also those after the end cursor."""
+        """Yield all results after the start cursor, even beyond the end cursor."""
         index, search, start = self._index(), self.query.search, self.query.start
         if start is None:
             return find(index, search)

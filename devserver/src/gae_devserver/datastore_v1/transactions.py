@@ -124,7 +124,7 @@ async def wait_for_locks(
         await locks.acquire(owner, wanted)
         return
     try:
-        # Twice: those before it in the queue take time too.
+        # Wait twice the patience: earlier waiters need time too.
         async with asyncio.timeout(2 * database.limits.patience):
             await locks.acquire(owner, wanted)
     except (TimeoutError, ContentionError):

@@ -1,4 +1,4 @@
-"""One client's connection: closed if the client is slow, or one too many."""
+"""One client's connection, closed if the client is slow or the port is full."""
 
 import asyncio
 
@@ -38,14 +38,14 @@ class Connection(web.RequestHandler):
         )
         self.limits = limits
         self._server = server
-        # answers 408 unless the head is complete before
+        # answers 408 if the head is not complete in time
         self._head_timer: asyncio.TimerHandle | None = None
-        # of the latest request
+        # the body of the latest request, and whether it was answered
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Watch a new connection, which may be one too many."""
+        """Start the timers; mark the connection as refused if the port is full."""
         assert isinstance(transport, asyncio.WriteTransport)
         self._unread = UnreadAnswer(transport, self.limits.stalled_seconds)
         super().connection_made(transport)
@@ -85,7 +85,7 @@ class Connection(web.RequestHandler):
         resp: web.StreamResponse,
         start_time: float | None,
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer; what comes after that may be the next head."""
+        """Send the answer. The next bytes may start another request."""
         try:
             return await super().finish_response(request, resp, start_time)
         finally:

@@ -1,4 +1,4 @@
-"""What is forwarded of a request and its answer, and in which form."""
+"""Selects and formats what is forwarded of requests and answers."""
 
 import asyncio
 import functools
@@ -132,7 +132,7 @@ def _folded(name: bytes) -> str:
 def headers_from_outside(
     raw_headers: Sequence[tuple[bytes, bytes]],
 ) -> CIMultiDict[str]:
-    """Return the headers of a request from outside that the app gets.
+    """Return the headers of an outside request that are forwarded to the app.
 
     Raises:
         ValueError: HTTP does not allow a header, or its value is not UTF-8, so that

@@ -95,7 +95,7 @@ def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
 
 
 def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
-    """Return a warning of who can reach the server with --host."""
+    """Return a warning about who can reach the server with --host."""
     where = "every address of this machine" if host in _ALL else host
     port = sockets[0].getsockname()[1]
     return (

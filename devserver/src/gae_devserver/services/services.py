@@ -18,7 +18,7 @@ from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.services.stub_map import StubMap
-from gae_devserver.services.stubs import MakeStub, Surroundings, make_stub
+from gae_devserver.services.stubs import MakeStub, StubContext, make_stub
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -72,7 +72,7 @@ class Services:
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
-        self._around = Surroundings(self.app_id, default_hostname, clock, info)
+        self._stub_context = StubContext(self.app_id, default_hostname, clock, info)
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)
         self._storage = storage
@@ -102,7 +102,7 @@ class Services:
             KeyError: there is no such service.
         """
         if service not in self._stubs:
-            self._stubs[service] = self._make_stub(service, self._around)
+            self._stubs[service] = self._make_stub(service, self._stub_context)
         return self._stubs[service]
 
     async def call(self, service: str, method: str, data: bytes, ticket: str) -> bytes:

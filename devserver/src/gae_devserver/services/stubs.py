@@ -10,7 +10,7 @@ from gae_devserver.services.request_info import AppRequestInfo
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StubContext:
     """What the stubs need to know."""
 
     app_id: str
@@ -21,7 +21,7 @@ class Surroundings:
     info: AppRequestInfo
 
 
-MakeStub = Callable[[str, Surroundings], Any]
+MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
 # service -> module and class in google.appengine
@@ -41,7 +41,7 @@ _STUBS = {
 }
 
 
-def make_stub(service: str, around: Surroundings) -> Any:
+def make_stub(service: str, context: StubContext) -> Any:
     """Return a new stub of a service.
 
     Only its module is imported, so the server starts sooner.
@@ -57,18 +57,18 @@ def make_stub(service: str, around: Surroundings) -> Any:
 
             # Without a name, the stub makes a folder that it never uses or deletes.
             blobs = dict_blob_storage.DictBlobStorage()
-            return make(blobs, request_data=around.info, storage_dir="unused")
+            return make(blobs, request_data=context.info, storage_dir="unused")
         case "datastore_v4":
-            return make(around.app_id)
+            return make(context.app_id)
         case "images":
             from PIL import Image
 
             # The stub uses this name, which Pillow 10 removed.
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
-            return make(host_prefix=f"http://{around.hostname}")
+            return make(host_prefix=f"http://{context.hostname}")
         case "memcache":
-            return make(gettime=around.clock.now)
+            return make(gettime=context.clock.now)
         case "modules" | "system" | "user":
-            return make(request_data=around.info)
+            return make(request_data=context.info)
     # for app_identity_service, Create() would look for credentials on the network
     return make()

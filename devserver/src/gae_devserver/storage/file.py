@@ -114,7 +114,7 @@ class StorageFile:
             pass
 
     def _is_empty(self) -> bool:
-        """Tell whether the file is missing or empty.
+        """Return whether the file is missing or empty.
 
         SQLite deletes a WAL file whose database is missing, so this refuses one.
         """

@@ -3,7 +3,7 @@
 The stubs work in memory. A call notes its changes here, and they are written in one
 SQLite transaction before the call is answered. So acknowledged changes survive SIGKILL
 of the server at any moment, and no change is ever stored in part. They may not survive
-a power failure: the system writes the file to disk when it likes.
+a power failure: the system decides when data reaches the disk.
 """
 
 import logging
@@ -93,7 +93,7 @@ class Storage:
             yield entity
 
     def tasks(self) -> Iterator[tuple[str, str, bytes | None]]:
-        """Yield queue, name and task; a task of None means that it is a tombstone."""
+        """Yield queue, name and task; the task is None for a tombstone."""
         oldest = self._now() - TOMBSTONE_SECONDS
         yield from self._db.execute(
             "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?"

@@ -155,7 +155,7 @@ class TaskRunner:
         self.wake()
 
     async def _run(self, queue: Queue, task: Any) -> None:
-        """Execute one task once; log every error, so that the runner goes on."""
+        """Execute one task once; log every error, so that the runner continues."""
         name = task.task_name.decode()
         try:
             await self._executor.execute(queue, task)
@@ -210,7 +210,7 @@ class TaskRunner:
             before, resets = self.finished, self._resets
             target = self._clock.now() + seconds
             while True:
-                # let other tasks run, whatever is wrong with a queue
+                # yield in every round, so that a broken queue does not block the loop
                 await asyncio.sleep(0)
                 await self._settle()
                 if self._resets != resets:

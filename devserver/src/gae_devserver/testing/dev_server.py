@@ -53,7 +53,7 @@ class DevServer:
     state_url: str
     """Where the State API answers."""
     token: str
-    """What a change through the State API requires."""
+    """The token that changes through the State API require."""
     datastore_host: str
     """DATASTORE_EMULATOR_HOST for Cloud NDB outside the app."""
 

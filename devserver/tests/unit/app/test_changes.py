@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import watchfiles
 
-from gae_devserver.app.changes import edits, watched_folders
+from gae_devserver.app.changes import edit_filter, watched_folders
 
 
 def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
@@ -35,4 +35,4 @@ def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
 )
 def test_files_that_an_app_writes_are_no_edits(file: str, expected: bool) -> None:
     """Caches, logs and databases would restart the app again and again."""
-    assert edits()(watchfiles.Change.modified, f"/app/{file}") is expected
+    assert edit_filter()(watchfiles.Change.modified, f"/app/{file}") is expected

@@ -41,7 +41,7 @@ def test_it_is_app_engines() -> None:
 
 
 def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that would mislead the SDK, or name another emulator, are dropped."""
+    """Variables that would mislead the SDK, or name another emulator, are dropped."""
     bad = {
         "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         "DATASTORE_APP_ID",
@@ -58,7 +58,7 @@ def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They win over the shell's and the server's, but not over App Engine's."""
+    """app.yaml overrides the shell and the server, but not App Engine's variables."""
     monkeypatch.setenv("COLOR", "of the shell")
     own = {
         "COLOR": "blue",

@@ -66,5 +66,5 @@ def test_one_address_in_place_of_all(before: str, after: str) -> None:
 
 
 def test_options_that_gunicorn_cannot_read() -> None:
-    """They stay as they are: gunicorn reports what is wrong with them."""
+    """Invalid options stay as they are: gunicorn reports what is wrong with them."""
     assert with_bind("--name 'a", "unix:/x") == "--name 'a"

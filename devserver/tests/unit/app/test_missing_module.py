@@ -71,7 +71,7 @@ def test_a_module_that_a_hint_names(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tasks", "yaml", "google.cloud.storage"])
 def test_any_other_module(folder: Path, name: str) -> None:
-    """It may be the app's or a package's, which the user or a script installs."""
+    """For an unknown module, the advice names the app's folder and requirements.txt."""
     message = advice(folder, missing(name)) or ""
     assert f" {name} in {folder} " in message
     assert f"{sys.executable} -m pip install -r {folder}/requirements.txt" in message

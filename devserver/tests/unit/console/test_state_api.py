@@ -224,7 +224,7 @@ async def test_a_payload_is_never_unpickled(state: State, tmp_path: Path) -> Non
 
 
 async def test_a_task_is_run_now_deleted_or_purged(state: State) -> None:
-    """It runs without waiting for its ETA, or never; the clock stays."""
+    """A task runs before its ETA, or never; the clock stays."""
     for name in "ab":
         await state.add(name, 3600)
     await state.post("/queues/default/tasks/a/run")
@@ -258,7 +258,7 @@ async def test_the_clock_is_advanced(state: State) -> None:
 
 
 async def test_the_clock_is_advanced_to_the_next_task(state: State) -> None:
-    """It goes no further, and stays where no task waits."""
+    """The clock goes to the next task's ETA, and stays where no task waits."""
     await state.add("a", 60)
     await state.add("b", 90)
     steps = [await state.advance() for _ in range(3)]
@@ -314,7 +314,7 @@ async def test_an_advance_says_why_tasks_cannot_run(state: State) -> None:
 
 
 async def test_entities_are_listed(state: State) -> None:
-    """Those of one kind and one namespace, with key, urlsafe key and properties."""
+    """The list has the entities of a kind and namespace, with keys and properties."""
     await state.api.put(reference("Counter", "x"), 30)
     await state.api.put(reference("Counter", "x", "Counter", 7), 4)
     await state.api.put(reference("Counter", "x", namespace="tenant"), 1)

@@ -78,7 +78,7 @@ async def results_of(api: AppRequest, message: Message) -> list[Message]:
 async def test_a_write_outside_a_transaction_waits(
     one: AppRequest, two: AppRequest, method: str
 ) -> None:
-    """It comes after the transaction, which would otherwise fail."""
+    """A write waits for the end of a transaction, which would otherwise fail."""
     transaction = await one.begin()
     await one.get(KEY, transaction)
     writing = await waiting(two.put(KEY, 100) if method == "put" else two.delete(KEY))
@@ -91,7 +91,7 @@ async def test_a_write_outside_a_transaction_waits(
 async def test_reads_outside_of_read_write_transactions_do_not_wait(
     one: AppRequest, two: AppRequest
 ) -> None:
-    """They read what was committed last, in a read-only transaction at its begin."""
+    """Reads see the last commit; in a read-only transaction, as of its begin."""
     await one.put(KEY, 5)
     transaction = await one.begin()
     await one.put(KEY, 6, transaction)
@@ -114,7 +114,7 @@ async def test_transactions_without_a_lock_end_with_their_request(
     two: AppRequest,
     service: str,
 ) -> None:
-    """This holds for read-only ones, and for those of the datastore's other API."""
+    """A request's end also ends its read-only and its datastore_v4 transactions."""
     request_class, _ = rpc_table.message_classes(service, "BeginTransaction")
     fields = {"app": APP_ID, "mode": READ_ONLY} if service == "datastore_v3" else {}
     await one.call(service, "BeginTransaction", request_class(**fields))
@@ -181,7 +181,7 @@ async def test_nothing_waits_for_a_new_root_entity(
 async def test_of_a_deadlock_one_fails_at_once(
     one: AppRequest, two: AppRequest
 ) -> None:
-    """It is rolled back, and the other transaction goes on."""
+    """One of the two is rolled back, and the other transaction continues."""
     first = await one.begin(allow_multiple_eg=True)
     second = await two.begin(allow_multiple_eg=True)
     await one.put(KEY, 1, first)
@@ -261,7 +261,7 @@ async def test_a_read_that_comes_too_late_ends_the_transaction(
 
 
 async def test_two_transactions_of_one_request_do_not_wait(one: AppRequest) -> None:
-    """An independent transaction inside another one goes on."""
+    """An independent transaction inside another one does not wait for it."""
     outer, inner = await one.begin(), await one.begin()
     await one.get(KEY, outer)
     async with asyncio.timeout(10):
@@ -277,7 +277,7 @@ async def test_two_transactions_of_one_request_do_not_wait(one: AppRequest) -> N
 async def test_the_end_of_a_request_rolls_its_transactions_back(
     server: Server, one: AppRequest, two: AppRequest
 ) -> None:
-    """It releases locks and drops tasks, and leaves others' transactions alone."""
+    """A request's end releases its locks and drops its tasks, not those of others."""
     first, other = await one.begin(), await two.begin()
     await one.put(KEY, 1, first)
     await one.bulk_add([add_request(transaction=first)])
@@ -387,7 +387,7 @@ class CountingDict(dict[Any, Any]):
 async def test_a_commit_costs_the_same_however_much_is_stored(
     datastore: DatastoreCalls, one: AppRequest
 ) -> None:
-    """Neither a commit nor a query loops over all entity groups.
+    """No commit and no query loops over all entity groups.
 
     The stub's default policy does so in each commit, its other policy in each query.
     """

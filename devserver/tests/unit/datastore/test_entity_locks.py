@@ -22,7 +22,7 @@ def locks() -> Iterator[EntityGroupLocks]:
     """Locks, of which each test releases all: the table must not grow."""
     locks = EntityGroupLocks(deadline=60)
     yield locks
-    assert locks.held == []
+    assert locks.held_groups == []
 
 
 async def acquiring(
@@ -72,16 +72,16 @@ async def test_an_owner_that_fails_keeps_its_locks_until_it_is_released() -> Non
         await locks.acquire(two, [A, B])
     assert (locks.holder(A), locks.holder(B)) == (two, one)
     locks.release(one)
-    assert locks.held == [A]
+    assert locks.held_groups == [A]
     locks.release(two)
-    assert locks.held == []
+    assert locks.held_groups == []
 
 
 @pytest.mark.parametrize("how", ["release", "cancel"])
 async def test_a_waiter_that_gave_up_does_not_get_the_lock(
     locks: EntityGroupLocks, how: str
 ) -> None:
-    """Its wait ends, and the lock goes to the next waiter in the same step."""
+    """A waiter that gave up is skipped: the lock goes to the next one at once."""
     one, two, three = Owner("one"), Owner("two"), Owner("three")
     await locks.acquire(one, [A])
     second = await acquiring(locks, two, B, A)

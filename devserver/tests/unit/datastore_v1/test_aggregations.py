@@ -130,7 +130,7 @@ KEYS_ONLY = {"projection": [{"property": {"name": "__key__"}}]}
 def test_an_invalid_aggregation_is_refused(
     raw: RawClient, running: RunningDatastore, aggregations: Any, nested: Any
 ) -> None:
-    """It also ends the transaction that it began: no client has received its id."""
+    """An invalid query ends the transaction that it began: no client has its id."""
     code, _ = raw.error(
         "RunAggregationQuery",
         aggregation_query={"aggregations": aggregations, "nested_query": nested},

@@ -437,7 +437,7 @@ def test_a_key_of_another_database_is_refused(raw: RawClient) -> None:
 def test_the_time_of_the_last_commit_or_read_can_be_read(
     raw: RawClient, running: RunningDatastore
 ) -> None:
-    """Neither is the past or the future, even if a commit is ahead of the clock.
+    """A read at either time succeeds, even if a commit is ahead of the clock.
 
     Each commit gets a millisecond of its own.
     """

@@ -298,7 +298,7 @@ def test_a_blob_key_of_the_bundled_library_can_be_read() -> None:
 
 @both_directions
 def test_ids_and_deletions_are_shared(writer: Any, reader: Any) -> None:
-    """Neither library gets an id that the other one has; both see deletions."""
+    """The two libraries never get the same id; both see deletions."""
     mine = [MODELS[writer]["Counter"](count=n).put() for n in range(20)]
     yours = [MODELS[reader]["Counter"](count=n).put() for n in range(20)]
     assert len({key.id() for key in (*mine, *yours)}) == 40

@@ -293,7 +293,7 @@ def test_a_projected_user_has_no_other_id(raw: RawClient) -> None:
 
 
 def test_distinct(items: list[Item]) -> None:
-    """Each value gives one result, the first, also across pages."""
+    """A distinct query returns the first result of each value, also across pages."""
     query = Item.query(projection=["color"], distinct=True)
     assert [item.color for item in query] == ["blue", "green", "red"]
     columns = Item.query(projection=["color", "n"], distinct_on=["color"])
@@ -468,7 +468,7 @@ def test_batches_say_whether_there_is_more(raw: RawClient) -> None:
     indirect=["running"],
 )
 def test_long_results_come_in_batches(raw: RawClient, context: Any, most: int) -> None:
-    """Neither the results nor the bytes of a batch grow without limit."""
+    """A batch has a limit of results and of bytes."""
     raw.upsert(*(entity(key("Item", n), n=n, pad="x" * 400) for n in range(1, 41)))
     first = raw.run("Item")
     assert (len(ids(first)), first.more_results) == (most, NOT_FINISHED)
@@ -481,7 +481,7 @@ def test_long_results_come_in_batches(raw: RawClient, context: Any, most: int) -
 
 
 def test_metadata_lists_namespaces_kinds_and_properties(client: ndb.Client) -> None:
-    """They list what is stored, within a range, and nothing that was deleted."""
+    """Metadata queries list what is stored, within a range, and nothing deleted."""
 
     class Other(ndb.Model):
         text = ndb.TextProperty()

@@ -319,7 +319,7 @@ def test_a_write_waits_for_the_one_that_has_read(
 @IMPATIENT
 @pytest.mark.parametrize("of", [A1, A2], ids=["entity", "missing-entity"])
 def test_a_transaction_does_not_wait_forever(raw: RawClient, of: Any) -> None:
-    """It continues without the lock; its commit is aborted if another wrote first."""
+    """A transaction stops waiting for a lock; its commit fails if another wrote."""
     first, second = begin(raw), begin(raw)
     assert read(raw, first, of) == read(raw, second, of)
     write(raw, first, 2, of)
@@ -490,7 +490,7 @@ def test_two_transactions_of_one_thread(client: ndb.Client) -> None:
 
 
 def test_what_a_transaction_of_cloud_ndb_can_do(context: Any) -> None:
-    """It may be nested, fail, only read, make ids, insert and delete."""
+    """A transaction may be nested, fail, only read, make ids, insert and delete."""
     of = Tally(id="x").put()
 
     @ndb.transactional()

@@ -21,7 +21,7 @@ from google.appengine.runtime import apiproxy_errors, default_api_stub
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services import rpc_table
-from gae_devserver.services.stubs import Surroundings, make_stub
+from gae_devserver.services.stubs import StubContext, make_stub
 from gae_devserver.storage.storage import StorageError
 from tests.helpers.api_port import ApiPort
 from tests.helpers.calls import (
@@ -97,10 +97,10 @@ async def make_port(
         app_engine_apis: bool = True,
         **broken: Any,
     ) -> Port:
-        def make(service: str, around: Surroundings) -> Any:
+        def make(service: str, context: StubContext) -> Any:
             if service in broken:
                 return Broken(broken[service])
-            return make_stub(service, around)
+            return make_stub(service, context)
 
         server = make_server(*queues, make_stub=make)
         ports.append(Port(server, app_engine_apis))
@@ -127,7 +127,7 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 async def test_every_method_is_answered(port: Port) -> None:
-    """Each gets an answer or an error, also with its required fields all empty.
+    """Every method gets an answer or an error, even if its required fields are empty.
 
     Without either, the client would see an empty success.
     """
@@ -162,7 +162,7 @@ async def test_every_method_is_answered(port: Port) -> None:
 async def test_what_is_no_call_is_refused(
     port: Port, body: bytes, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client gets the reason. It is no fault of the server, which goes on."""
+    """The client gets the reason. The server logs no error and continues."""
     answer = await port.post(body)
     assert answer.rpc_error.code == code
     assert not answer.HasField("response")
@@ -172,7 +172,7 @@ async def test_what_is_no_call_is_refused(
 
 @pytest.mark.parametrize("data", [b"garbage", b""])
 async def test_a_request_that_is_no_message_is_refused(port: Port, data: bytes) -> None:
-    """It never reaches the stub; missing fields are named."""
+    """An invalid request never reaches the stub; missing fields are named."""
     answer = await port.ask("taskqueue", "Add", data)
     assert answer.rpc_error.code == CODES.PARSE_ERROR
     if data == b"":
@@ -313,7 +313,7 @@ async def test_app_yaml_has_to_enable_the_apis(
 async def test_a_name_in_the_log_does_nothing_to_a_terminal(
     make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor does it look like a line of its own."""
+    """A hostile name cannot start a new log line."""
     port = await make_port(app_engine_apis=False)
     await port.ask("x\n10:00:00 task 1 200\x1b[2J", "Get")
     (record,) = errors_in(caplog)
@@ -375,7 +375,7 @@ async def test_a_fault_of_the_server_is_never_an_empty_success(
     has_traceback: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The app sees a failed call, the log the reason, and the server goes on."""
+    """The app sees a failed call, the log the reason, and the server continues."""
     port = await make_port(memcache=fault)
     with pytest.raises(apiproxy_errors.RPCFailedError) as error:
         await port.call("memcache", "Get", GET)

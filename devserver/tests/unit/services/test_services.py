@@ -87,7 +87,7 @@ class WhichThread:
 async def test_what_takes_long_is_done_in_a_thread(
     make_server: Callable[..., Server], service: str, method: str
 ) -> None:
-    """These services wait for the network or compute; no other call waits for them."""
+    """No other call waits for a service that uses the network or computes."""
     stub = WhichThread()
     api = make_server(make_stub=lambda *_: stub).request()
     request_class, _ = rpc_table.message_classes(service, method)
@@ -176,7 +176,7 @@ async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
 
 
 async def test_a_picture_is_transformed(server: Server) -> None:
-    """It may be in the blobstore, which the thread asks in the loop."""
+    """A picture may be in the blobstore, which the thread asks in the loop."""
     api, file = server.request(), io.BytesIO()
     Image.new("RGB", (40, 20), "red").save(file, "PNG")
     picture = file.getvalue()
@@ -214,7 +214,7 @@ async def test_an_upload_url_is_on_the_host_of_the_request(server: Server) -> No
 async def test_the_modules_api_knows_the_one_service(
     make_server: Callable[..., Server],
 ) -> None:
-    """It has a name, one version and a hostname; other names are errors."""
+    """The service has a name, one version and a hostname; other names are errors."""
     api = make_server(config=app_config(service="api"), version="v7").request()
 
     async def ask(method: str, **fields: Any) -> Any:
@@ -240,7 +240,7 @@ async def test_the_modules_api_knows_the_one_service(
 
 
 async def test_background_requests_are_refused(api: AppRequest) -> None:
-    """They need manual or basic scaling."""
+    """Background requests need manual or basic scaling, so they are refused."""
     message = system_service_pb2.StartBackgroundRequestRequest()
     code = await code_of(api.call("system", "StartBackgroundRequest", message))
     assert code == system_service_pb2.SystemServiceError.BACKEND_REQUIRED

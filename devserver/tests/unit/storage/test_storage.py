@@ -70,7 +70,7 @@ async def test_entities_come_back(start: Starts, explicit_first: bool) -> None:
 
 
 async def test_a_named_database_comes_back(start: Starts) -> None:
-    """Its entities are there again, apart from those of the default database."""
+    """A named database has its entities again, apart from the default database's."""
     start()
     store = Datastore(APP_ID, start.storage, "other")
     store.write([entity_of(KEY, count=[7])], [])
@@ -84,7 +84,7 @@ async def test_a_named_database_comes_back(start: Starts) -> None:
 
 
 async def test_ids_are_never_allocated_again(start: Starts) -> None:
-    """Neither after a restart nor a reset, nor those of deleted entities."""
+    """A restart, a reset or a deletion never makes an id available again."""
     seen = set()
     for _ in range(3):
         server = start()
@@ -259,7 +259,7 @@ async def test_a_full_disk_does_not_stop_the_runner(
     app: App,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Tasks go on while their end cannot be stored; it is stored later."""
+    """Tasks still run while their end cannot be stored; it is stored later."""
     server = start()
     api = server.request()
     runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)

@@ -64,7 +64,7 @@ async def test_the_api_has_the_attempts_and_the_last_status(bench: Bench) -> Non
 
 
 async def test_the_headers_of_a_task(bench: Bench) -> None:
-    """They describe the task, with the ETA that the app has asked for.
+    """A task's headers describe it, with the ETA that the app has asked for.
 
     Of the task's own X-AppEngine headers, only the namespace arrives; HTTP's own
     headers are dropped too.
@@ -172,7 +172,7 @@ async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> 
 async def test_a_task_that_is_deleted_while_it_runs(
     bench: Bench, method: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is not retried, which the log tells, and the runner continues."""
+    """A task that was deleted is dropped; the log says so, and the runner continues."""
     caplog.set_level(logging.INFO, "gae_devserver.task")
     request = {
         "PurgeQueue": pb.TaskQueuePurgeQueueRequest(queue_name=b"default"),

@@ -52,7 +52,7 @@ def test_it_names_a_deferred_method_by_its_helper() -> None:
     ],
 )
 def test_other_payloads_have_no_name(payload: bytes) -> None:
-    """They give None, and no error."""
+    """Other payloads give None, and no error."""
     assert function_name(payload) is None
 
 

@@ -63,7 +63,7 @@ async def test_an_advance_waits_for_the_end_of_its_tasks(bench: Bench) -> None:
 
 
 async def test_two_advances_at_once_follow_each_other(bench: Bench) -> None:
-    """Each adds its seconds and counts its own tasks."""
+    """Each advance adds its seconds and counts its own tasks."""
     for due_in in (5, 15, 25):
         await bench.add(due_in=due_in)
     advances = [bench.runner.advance(10), bench.runner.advance(20)]
@@ -86,7 +86,7 @@ async def test_a_reset_ends_an_advance(bench: Bench) -> None:
 
 
 async def test_a_forced_run_of_a_task_that_is_running(bench: Bench) -> None:
-    """It does not run twice at once; a failure is retried as usual."""
+    """A running task is not started again; a failure is retried as usual."""
     release = bench.hold(500)
     await bench.add("a")
     await until(lambda: bench.app.running)
@@ -100,7 +100,7 @@ async def test_a_forced_run_of_a_task_that_is_running(bench: Bench) -> None:
 
 
 async def test_tasks_of_a_pull_queue_are_not_sent(make_bench: MakeBench) -> None:
-    """They wait to be leased, until queue.yaml makes the queue a push queue."""
+    """Pull tasks wait to be leased, until queue.yaml makes the queue a push queue."""
     bench = make_bench(QueueConfig("work", mode="pull"))
     await bench.add("a", queue="work", mode=PULL)
     assert await bench.runner.advance(3600) == 0
@@ -332,7 +332,7 @@ async def test_a_queue_that_goes_while_its_task_runs(make_bench: MakeBench) -> N
 
 
 async def test_quiet_waits_for_the_end_of_running_tasks(bench: Bench) -> None:
-    """It waits until no task runs, but no longer than it may."""
+    """`quiet` waits until no task runs, up to its time limit."""
     release = bench.hold(200)
     await bench.add("a")
     await until(lambda: bench.app.running)

@@ -70,7 +70,7 @@ async def lease(api: AppRequest, **fields: Any) -> list[Message]:
 
 
 async def test_names_are_as_in_production(make_server: Callable[..., Server]) -> None:
-    """They are 20 random digits; the stub counts from task1 after every start."""
+    """Names are 20 random digits; the SDK's stub restarts at task1 with every start."""
     chosen = [await make_server().request().add() for _ in range(10)]
     assert len(set(chosen)) == 10
     assert all(name.isdecimal() and len(name) == 20 for name in chosen)
@@ -107,7 +107,7 @@ async def test_a_bulk_add_has_a_result_for_each_task(api: AppRequest) -> None:
 
 
 async def test_an_unknown_queue_is_refused(api: AppRequest) -> None:
-    """This is so for adds, queries and purges, and makes no queue."""
+    """Adds, queries and purges fail on an unknown queue, and do not create it."""
     with pytest.raises(apiproxy_errors.ApplicationError, match="'no'"):
         await api.add(queue="no")
     for work in (api.add(queue="no"), api.tasks("no"), call(api, "PurgeQueue", "no")):
@@ -159,7 +159,7 @@ async def test_an_eta_is_thirty_days_ahead_at_most(
 async def test_a_forced_run_makes_a_task_due_now(
     api: AppRequest, clock: StoppedClock
 ) -> None:
-    """Its ETA becomes now (the stub sets 1970); an ETA in the past stays."""
+    """A forced run makes the ETA now (the SDK's stub: 1970); an earlier ETA stays."""
     await api.add("later", due_in=60, now=clock.start)
     await api.add("past", due_in=-60, now=clock.start)
     assert await force_run(api, "later") == TASK_ERRORS.OK
@@ -368,7 +368,7 @@ async def test_a_changed_queue_yaml_keeps_the_tasks_of_a_queue_that_stays(
 async def test_a_removed_queue_keeps_its_tasks(
     server: Server, caplog: pytest.LogCaptureFixture, transactional: bool
 ) -> None:
-    """They are back with the queue, and a warning has their number.
+    """Tasks return with their queue, and a warning has their number.
 
     A task in a transaction was accepted, so it waits even if the commit comes later.
     """

@@ -6,7 +6,7 @@ from gae_devserver.testing import wait_until
 
 
 def test_the_first_true_result() -> None:
-    """It is returned, even without any time; the condition is not called again."""
+    """The first true result is returned, even without any time; no call follows."""
     results = iter(["", "first", "second", "third"])
 
     assert wait_until(lambda: next(results), "a text") == "first"
@@ -15,6 +15,6 @@ def test_the_first_true_result() -> None:
 
 
 def test_a_condition_that_does_not_come_true() -> None:
-    """The error names it and the time."""
+    """The error names the condition and the time."""
     with pytest.raises(TimeoutError, match=r"0\.05 s.*a miracle"):
         wait_until(lambda: None, "a miracle", seconds=0.05)
