@@ -72,6 +72,8 @@ class Server:
         self._config = config
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unread: set[Path] = set()
+        """Edited settings files that could not be applied yet."""
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
         clock, requests = Clock(), RunningRequests()
         self._client = AppClient()
@@ -213,19 +215,27 @@ class Server:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
         app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"
-        if not paths.isdisjoint({app_yaml, queue_yaml}):
+        settings = paths & {app_yaml, queue_yaml}
+        restarting = paths - settings
+        if settings:
+            # with edits that came while one of the files had an error
+            self._unread |= settings
             try:
                 self._apply(load(self._config.folder))
             except ConfigError as error:
                 logger.error("the previous settings stay in effect: %s", error)
-                return
-        if app_yaml in paths:
-            terminal.log_warnings(self._config)
-        if queue_yaml in paths:
-            event = "read again" if queue_yaml.exists() else "removed"
-            names = ", ".join(queue.name for queue in self._config.queues)
-            logger.info("queue.yaml was %s. The queues are now: %s", event, names)
-        if files := sorted(paths - {queue_yaml}):
+            else:
+                settings, self._unread = self._unread, set()
+                if app_yaml in settings:
+                    restarting.add(app_yaml)
+                    terminal.log_warnings(self._config)
+                if queue_yaml in settings:
+                    event = "read again" if queue_yaml.exists() else "removed"
+                    names = ", ".join(queue.name for queue in self._config.queues)
+                    logger.info(
+                        "queue.yaml was %s. The queues are now: %s", event, names
+                    )
+        if files := sorted(restarting):
             # the temporary files of an editor no longer exist: do not log them
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""

@@ -101,6 +101,22 @@ def test_queue_yaml_is_read_again(folder: Path, start: Callable[..., Running]) -
     assert "restarting the app" not in server.stderr
 
 
+def test_edits_beside_a_broken_queue_yaml_are_not_lost(
+    telling: Path, start: Callable[..., Running]
+) -> None:
+    """Edits of the app take effect at once, those of app.yaml after the fix."""
+    server = start()
+    version = fetch(server.url)[1].partition("|")[0]
+    (telling / "queue.yaml").write_text("queue: [")
+    server.log(r"error: .*queue\.yaml")
+    edit(telling / "app.yaml", "blue", "red")
+    edit(telling / "main.py", '"|".join', '" / ".join')
+    server.answers(f"{version} / blue / one")
+    (telling / "queue.yaml").write_text("queue: [{name: slow, rate: 1/s}]")
+    server.answers(f"{version} / red / one")
+    assert queues(server) == {"default", "slow"}
+
+
 def test_app_engine_apis_and_warmup_take_effect(
     folder: Path, start: Callable[..., Running]
 ) -> None:

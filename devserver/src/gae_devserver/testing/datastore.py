@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -28,13 +29,22 @@ class DatastoreThread:
         self.app_id = f"dev~{project}"
         self._locks = locks
         self._options = options
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
+        started: Future[int] = Future()
+        self._thread = threading.Thread(target=asyncio.run, args=[self._run(started)])
         self._thread.start()
-        assert self._ready.wait(20)
+        self.port = started.result(20)
         self.host = f"127.0.0.1:{self.port}"
 
-    async def _serve(self) -> None:
+    async def _run(self, started: "Future[int]") -> None:
+        try:
+            started.set_result(await self._start())
+        except BaseException as error:  # noqa: BLE001 - the constructor raises it
+            started.set_exception(error)
+            return
+        await self._stop.wait()
+        await self.server.stop()
+
+    async def _start(self) -> int:
         from gae_devserver.datastore.calls import DatastoreCalls
         from gae_devserver.datastore.entity_locks import EntityGroupLocks
         from gae_devserver.datastore.stub import Datastore
@@ -45,10 +55,7 @@ class DatastoreThread:
         locks = self._locks or EntityGroupLocks()
         self.calls = DatastoreCalls(Datastore(self.app_id), locks)
         self.server = DatastoreV1(self.calls, self.app_id, **self._options)
-        self.port = await self.server.start()
-        self._ready.set()
-        await self._stop.wait()
-        await self.server.stop()
+        return await self.server.start()
 
     def do(self, function: Callable[[], T]) -> T:
         """Call a function in the datastore's thread and return its result."""
