@@ -395,7 +395,7 @@ async def test_a_silent_connection_is_closed(
     assert await rest_of(reader) == b""
 
 
-# --- answers that nobody reads -------------------------------------------------------
+# --- unread answers ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("requests", [1, 20_000])
