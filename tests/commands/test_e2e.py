@@ -3,17 +3,23 @@
 The version here is a sample on a dev server, without the modules of the contract.
 """
 
+import contextlib
+import itertools
 import pathlib
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseRequestHandler
 
 import pytest
 
-from tests.commands.running import MINUTES, Started, nox
+from tests.commands.running import MINUTES, Run, Started, nox
+from tests.servers.base import Server
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, REPOSITORY
+from tools import cloud_sdk
 
 
 @pytest.mark.parametrize("app", APPS)
@@ -84,3 +90,33 @@ def test_address_of_another_server(
             check_address(f"http://127.0.0.1:{server.server_port}", error)
         finally:
             server.shutdown()
+
+
+@pytest.mark.realtime
+def test_everything(tmp_path: pathlib.Path) -> None:
+    """Every app passes unchanged on both servers, with the schedule in real time."""
+    # only here: it imports the SDK, which takes half a second
+    from tests.servers.dev_appserver import DevAppserver
+
+    kinds: list[Callable[[pathlib.Path, pathlib.Path], Server]] = [Embedded]
+    with contextlib.suppress(cloud_sdk.NotInstalledError):
+        cloud_sdk.find_dev_appserver()
+        kinds.append(DevAppserver)
+
+    def test(server: Server) -> Run:
+        return nox("-s", "e2e", "--", "--base-url", server.url)
+
+    with contextlib.ExitStack() as stack:
+        servers: list[Server] = []
+        for kind, folder in itertools.product(kinds, APPS.values()):
+            work = tmp_path / f"{len(servers)}"
+            work.mkdir()
+            servers.append(kind(REPOSITORY / folder, work))
+            stack.callback(servers[-1].stop)
+        # all at the same time, as each takes minutes
+        with ThreadPoolExecutor(len(servers)) as pool:
+            for tested in pool.map(test, servers):
+                assert tested.returncode == 0, tested.stdout
+                assert " passed in " in tested.stdout
+                assert " skipped" not in tested.stdout
+                assert " count 30, as documented\n" in tested.stdout
