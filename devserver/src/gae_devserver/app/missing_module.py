@@ -17,28 +17,23 @@ _NOT_FOUND = re.compile(
 )
 # Standard modules that were renamed or removed, and their replacements ("" if none). A
 # PyPI package of the same name is unrelated.
-_OF_PYTHON_2 = {
-    **IMPORT_MAPPING,  # with these, pickle loads what Python 2 has pickled
+_REPLACED = {
+    **IMPORT_MAPPING,  # what pickle renames when it loads a pickle of Python 2
+    **dict.fromkeys(("asynchat", "asyncore"), "asyncio"),
+    **dict.fromkeys(("crypt", "distutils", "imghdr", "sets", "smtpd", "telnetlib"), ""),
     **dict.fromkeys(("dummy_thread", "dummy_threading", "thread"), "threading"),
+    **dict.fromkeys(("exceptions", "future_builtins"), "builtins"),
     **dict.fromkeys(("md5", "sha"), "hashlib"),
     **dict.fromkeys(("MimeWriter", "mimetools", "mimify", "rfc822"), "email"),
+    **dict.fromkeys(("pipes", "popen2"), "subprocess"),
+    "cgi": "urllib.parse",
+    "cgitb": "traceback",
     "email.Encoders": "email.encoders",
     "email.MIMEBase": "email.mime.base",
     "email.MIMEMultipart": "email.mime.multipart",
     "email.MIMEText": "email.mime.text",
     "email.Utils": "email.utils",
-    "exceptions": "builtins",
-    "future_builtins": "builtins",
-    "popen2": "subprocess",
-    "sets": "",  # set is built in
-}
-_OF_EARLIER_PYTHON_3 = {
-    **dict.fromkeys(("asynchat", "asyncore"), "asyncio"),
-    **dict.fromkeys(("crypt", "distutils", "imghdr", "smtpd", "telnetlib"), ""),
-    "cgi": "urllib.parse",
-    "cgitb": "traceback",
     "imp": "importlib",
-    "pipes": "subprocess",
     "uu": "base64",
 }
 
@@ -64,13 +59,11 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
-    new = _OF_PYTHON_2.get(name, _OF_EARLIER_PYTHON_3.get(name))
-    if new is not None:
+    if (new := _REPLACED.get(name)) is not None:
         use = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
-        guide = f": see {GUIDE}" if name in _OF_PYTHON_2 else ""
         return (
             f"{name} is a module of an earlier Python. {use}. Change the import, and "
-            f"do not install a package of that name{guide}."
+            f"do not install a package of that name. For Python 2 code, see {GUIDE}."
         )
     if name.startswith(("google.appengine.", "webapp2")):
         return f"App Engine has no {name} for Python 3: see {GUIDE}."
