@@ -62,6 +62,9 @@ def environment(
     variables |= {
         # to use another emulator
         "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
+        # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
+        # client's from X-Forwarded-For, which no client can set
+        "FORWARDED_ALLOW_IPS": "*",
         # otherwise the last log lines of a crash are lost in a buffer
         "PYTHONUNBUFFERED": "1",
         # the SDK takes an ETA without a time zone for local time

@@ -26,6 +26,7 @@ def test_it_is_app_engines() -> None:
         "API_HOST": "127.0.0.1",
         "API_PORT": "1234",
         "APPLICATION_ID": "dev~my-project",
+        "FORWARDED_ALLOW_IPS": "*",
         "GAE_APPLICATION": "dev~my-project",
         "GAE_ENV": "localdev",
         "GAE_MEMORY_MB": "768",
