@@ -35,10 +35,10 @@ _OF_A_PROXY = frozenset(["script-name", "path-info"])
 NOT_FORWARDED = _HOP_BY_HOP | _OF_A_PROXY | {"content-length", "expect"}
 """Headers that are never forwarded, in lower case and with `_` as `-`."""
 # App Engine sets these, or a framework takes the scheme, host or address from them
-_ABOUT_THE_VISITOR = frozenset(
+_NOT_FROM_OUTSIDE = frozenset(
     ["forwarded", "x-cloud-trace-context", "x-real-ip", "x-scheme"]
 )
-_APP_ENGINES_OWN = ("x-appengine-", "x-google-", "x-forwarded-")
+_PREFIXES_NOT_FROM_OUTSIDE = ("x-appengine-", "x-google-", "x-forwarded-")
 # what HTTP allows; the parser may allow more
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -158,7 +158,7 @@ def headers_from_outside(
         ValueError: HTTP does not allow a header, or its value is not UTF-8, so that
             aiohttp cannot send it.
     """
-    dropped = set(NOT_FORWARDED | _ABOUT_THE_VISITOR)
+    dropped = set(NOT_FORWARDED | _NOT_FROM_OUTSIDE)
     for name, value in raw_headers:
         if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError(f"the header {name!r} has a character that HTTP forbids")
@@ -169,7 +169,7 @@ def headers_from_outside(
     spelling: dict[bytes, str] = {}
     for name, value in raw_headers:
         folded = _folded(name)
-        if folded not in dropped and not folded.startswith(_APP_ENGINES_OWN):
+        if folded not in dropped and not folded.startswith(_PREFIXES_NOT_FROM_OUTSIDE):
             # aiohttp drops one of two names that differ only in case
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
             headers.add(spelled, value.decode("utf-8"))
