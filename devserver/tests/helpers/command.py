@@ -11,7 +11,8 @@ import pytest
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
-COMMAND = [sys.executable, "-m", "gae_devserver"]
+# the tests' own environment has what their apps need
+COMMAND = [sys.executable, "-m", "gae_devserver", f"--python={sys.executable}"]
 PATIENCE = 30.0
 
 
