@@ -4,7 +4,7 @@ The dev server starts this script, which imports nothing else of the package, wi
 `python -I -S watchdog.py PIPE SECONDS FOLDER ENTRYPOINT`. PIPE is the number of a file
 descriptor whose other end the server keeps open: the pipe ends when the server ends.
 The app has SECONDS to end; then it gets SIGKILL. FOLDER, with the app's socket and its
-temporary files, is removed at the end. This works on Linux and macOS.
+temporary files, is removed at the end; it may be empty. This works on Linux and macOS.
 """
 
 import contextlib
@@ -41,10 +41,11 @@ def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
         with contextlib.suppress(BlockingIOError):
             os.read(wakeup, 512)
     status = _end_group(app, status, seconds)
-    # this import would double the time that the script takes to start
-    import shutil
+    if folder:
+        # this import would double the time that the script takes to start
+        import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return status
 
 
