@@ -83,7 +83,12 @@ def test_app_runs(by_git: bool, tmp_path: pathlib.Path, cache: str) -> None:
     installed = run(*pip, source, folder=tmp_path)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     # the tests' own packages are on their PATH
-    own = {"PATH": os.defpath, "XDG_CACHE_HOME": cache}
+    pip_cache = os.environ.get("PIP_CACHE_DIR", pathlib.Path.home() / ".cache" / "pip")
+    own = {
+        "PATH": os.defpath,
+        "PIP_CACHE_DIR": str(pip_cache),
+        "XDG_CACHE_HOME": cache,
+    }
     used = run(commands / "python", "-c", USE, folder=tmp_path, **own)
     command = (commands / "gae-devserver", app, "--port", "0")
     with Started(*command, work=tmp_path, folder=tmp_path, **own) as server:
