@@ -34,6 +34,8 @@ STOP_SECONDS = 2.0
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+# they would hide what is missing in requirements.txt, or lead to another Python
+_OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,8 @@ def environment(
 ) -> dict[str, str]:
     """Return the variables of a process of the app that listens on `port`."""
     variables = _without_reserved(os.environ)
+    for name in _OF_THE_SERVERS_PYTHON:
+        variables.pop(name, None)
     # app.yaml may replace these
     variables |= {
         # to use another emulator
@@ -79,9 +83,6 @@ def environment(
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
     path = variables.get("PATH", os.defpath)
-    # those of the server's environment
-    for name in ("PYTHONHOME", "VIRTUAL_ENV"):
-        variables.pop(name, None)
     if (python.bin_folder.parent / "pyvenv.cfg").exists():
         variables["VIRTUAL_ENV"] = str(python.bin_folder.parent)
     app_id = f"dev~{launch.project}"
