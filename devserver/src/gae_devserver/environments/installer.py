@@ -16,19 +16,14 @@ logger = logging.getLogger("gae_devserver")
 _STOP_SECONDS = 2.0
 # newer releases lack pkg_resources, which gunicorn 20 and Pyramid import
 _SETUPTOOLS = "setuptools<81"
-# SDK 3 needs it, but not to run. Its source compiles for minutes; without it, the
-# installer takes an earlier SDK where the list allows one.
-_NEVER_BUILT_FIRST = "--only-binary=grpcio-tools"
+# Their sources compile for minutes. SDK 3 needs grpcio-tools, but not to run: the
+# installer takes an earlier SDK, or gevent, where the list allows one.
+_NO_LONG_BUILD = [f"--only-binary={name}" for name in ("grpcio-tools", "gevent")]
 _SETTINGS_OF_UV = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
 
 
 class InstallError(Exception):
     """A program failed; it has printed the reason."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        """Keep the exit status; None: the program was not started."""
-        super().__init__(message)
-        self.status = status
 
 
 def find_uv() -> str | None:
@@ -72,16 +67,16 @@ class Installer:
         is_list = file.suffix == ".txt" or self._uv
         what = f"--requirement={file.name}" if is_list else "."
         try:
-            self.install(environment, what, _NEVER_BUILT_FIRST)
+            self.install(environment, what, *_NO_LONG_BUILD)
         except InstallError as error:
-            if error.status != 1 or file.suffix != ".txt":
-                raise  # such as uv's status 2: it has no network
+            if file.suffix != ".txt":
+                raise
             logger.info("%s; trying again with pip, as App Engine does", error)
             # sources of old packages need these to be built
             constraints = environment / "build-constraints.txt"
             constraints.write_text(f"{_SETUPTOOLS}\n")
             pip = self._pip_install(environment)
-            self._run(*pip, what, PIP_BUILD_CONSTRAINT=str(constraints))
+            self._run(*pip, "--retries=1", what, PIP_BUILD_CONSTRAINT=str(constraints))
 
     def install(self, environment: Path, *arguments: str, quiet: bool = False) -> None:
         """Install what the arguments say, as for `pip install`.
@@ -133,8 +128,7 @@ class Installer:
         finally:
             watched.stop()
         if status:
-            name = Path(command[0]).name
-            raise InstallError(f"{name} ended with status {status}", status)
+            raise InstallError(f"{Path(command[0]).name} ended with status {status}")
 
     def _uv_settings(self) -> dict[str, str]:
         """Return the variables that make uv use pip's package index and certificates.
