@@ -79,7 +79,7 @@ def _give_threads_the_request(request_environment: Any) -> None:
         thread.run = run_in_request  # type: ignore[method-assign]
         start(thread)
 
-    threading.Thread.start = start_in_request  # type: ignore[method-assign]
+    threading.Thread.start = start_in_request  # type: ignore[assignment, method-assign]
 
 
 def _without_main(serialize: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -123,7 +123,7 @@ def ready_names(has_sdk: bool) -> dict[str, Any]:
 
 def shell(banner: str, names: dict[str, Any]) -> None:
     """Run IPython if the app's environment has it, otherwise Python's own shell."""
-    print(banner)
+    print(f"Python {sys.version.split()[0]} for {banner}")
     for name, value in names.items():
         what = getattr(value, "__name__", "google.cloud.ndb.Client()")
         print(f"  {name:<10} {what}")
