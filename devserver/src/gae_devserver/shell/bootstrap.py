@@ -159,16 +159,17 @@ def run_script(path: str, arguments: tuple[str, ...]) -> None:
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes time to import
         source = file.read()
     main = _new_main()
-    main.__file__ = path
+    main.__file__ = os.path.abspath(path)  # noqa: PTH100
     sys.argv = [path, *arguments]
-    _execute(source, path, main)
+    _execute(source, main.__file__, main)
 
 
 def run_module(name: str, arguments: tuple[str, ...]) -> None:
     """Run a module, as `python -m NAME` does."""
     _new_main()
     sys.argv = ["-m", *arguments]  # runpy replaces the first
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    # what Python itself calls; the public function leaves other tracebacks
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
 def _new_main() -> types.ModuleType:
