@@ -195,7 +195,8 @@ def _print_error(
 
 def main(command: str, app_folder: str, *rest: str) -> None:
     """Set up the SDK, then run what the server asks for."""
-    sys.path[0] = app_folder  # instead of the folder of this file
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    sys.path[:] = [app_folder, *(path for path in sys.path if path != here)]
     names = {}
     try:
         has_sdk = set_up_sdk()
