@@ -11,7 +11,10 @@ import pytest
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
-COMMAND = [sys.executable, "-m", "gae_devserver"]
+OWN_PYTHON = f"--python={sys.executable}"
+"""The option of every server: the tests' own environment has what their apps need."""
+
+COMMAND = [sys.executable, "-m", "gae_devserver", OWN_PYTHON]
 PATIENCE = 30.0
 
 

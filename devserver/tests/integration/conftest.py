@@ -7,13 +7,19 @@ import pytest
 
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import copy_app, make_app
-from tests.helpers.command import PATIENCE, Running
+from tests.helpers.command import OWN_PYTHON, PATIENCE, Running
 
 
 @pytest.fixture(scope="session")
 def devserver_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The app of the fixture `devserver`, which defers."""
     return copy_app("deferring", tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="session")
+def devserver_options() -> list[str]:
+    """The options of the server of the fixture `devserver`."""
+    return [OWN_PYTHON]
 
 
 @pytest.fixture

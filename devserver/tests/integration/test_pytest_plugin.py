@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tests.helpers.app_folder import copy_app, make_app
-from tests.helpers.command import run_python
+from tests.helpers.command import OWN_PYTHON, run_python
 
 TWICE = """\
 import pytest
@@ -31,9 +31,12 @@ def test_unused():
 """
 
 
-def run_pytest(folder: Path, test: str, *options: str, ini: str = "") -> str:
+def run_pytest(
+    folder: Path, test: str, *options: str, ini: str = "", server: str = ""
+) -> str:
     """Run a test in a folder with a configuration file; return what pytest prints."""
-    (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}")
+    settings = f"filterwarnings = error\ndevserver_options = {OWN_PYTHON} {server}"
+    (folder / "pytest.ini").write_text(f"[pytest]\n{settings}\n{ini}")
     (folder / "test_it.py").write_text(test)
     # our environment's pytest-asyncio warns about a setting that a user may not have
     without = ("-p", "no:cacheprovider", "-p", "no:asyncio")
@@ -53,8 +56,8 @@ def test_each_test_starts_with_nothing(tmp_path: Path) -> None:
 def test_a_failure_shows_what_the_server_printed(tmp_path: Path) -> None:
     """The traceback shows the test alone; the settings of the file apply."""
     copy_app("deferring", tmp_path)
-    ini = "devserver_app = deferring\ndevserver_options = --log-level debug"
-    printed = run_pytest(tmp_path, FAILS, ini=ini)
+    ini, server = "devserver_app = deferring", "--log-level debug"
+    printed = run_pytest(tmp_path, FAILS, ini=ini, server=server)
     assert "1 failed" in printed
     assert "queue 'missing'" in printed
     assert "dev_server.py" not in printed

@@ -1,6 +1,7 @@
 """gae_devserver.testing: a test of an app starts the server and drives it."""
 
 import datetime
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from gae_devserver.testing import DevServer, ServerEndedError, StateApiError
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import make_app
+from tests.helpers.command import OWN_PYTHON
 from tests.helpers.datastore_v1 import RawClient
 
 SECONDS = 20.0
@@ -149,7 +151,7 @@ def test_an_app_that_does_not_start(tmp_path: Path) -> None:
     app = make_app(tmp_path / "app", "raise RuntimeError('broken app')")
     shown = r"(?s)status 1.*broken app.*gae-devserver: error: "
     with pytest.raises(ServerEndedError, match=shown):
-        DevServer(app)
+        DevServer(app, OWN_PYTHON)
 
 
 def test_what_is_not_printed_in_time(devserver: DevServer) -> None:
@@ -169,10 +171,10 @@ def test_start_and_end(tmp_path: Path) -> None:
     A log file is kept only if it was given; a later call shows what was printed.
     """
     app = make_app(tmp_path / "app", SHOW_PROJECT)
-    options = ("--project", "another-project")
+    options = (OWN_PYTHON, "--project", "another-project")
     with (
         DevServer(app, *options) as server,
-        DevServer(app, log_file=tmp_path / "log") as other,
+        DevServer(app, python=sys.executable, log_file=tmp_path / "log") as other,
     ):
         assert server.get("/").text == "another-project"
         processes = {server.pid} | descendants(server.pid)
