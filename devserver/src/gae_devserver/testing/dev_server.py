@@ -16,8 +16,6 @@ from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
 # pytest shows the line of a test that fails, and none of this module.
 __tracebackhide__ = True
 
-# A package that is compiled during the first installation prints nothing meanwhile.
-_QUIET_SECONDS = 300.0
 # A task may take 600 s.
 _STATE_SECONDS = 660.0
 
@@ -62,7 +60,7 @@ class DevServer:
             arguments.append(f"--python={fspath(python)}")
         self._process = ServerProcess([*arguments, *options], log_file)
         try:
-            self._process.wait_for_start(_QUIET_SECONDS)
+            self._process.wait_for_start()
             self.url = self.wait_for_log(r"^\s+App\s+(http://\S+)")[1]
             self.state_url = self.wait_for_log(r"^\s+State API\s+(http://\S+)")[1]
             self.token = self.wait_for_log(r"^\s+Token\s+(\S+)")[1]

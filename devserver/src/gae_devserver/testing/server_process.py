@@ -13,6 +13,9 @@ from gae_devserver.testing.waiting import wait_until
 
 __tracebackhide__ = True  # see dev_server.py
 
+_START_SECONDS = 60.0
+# The first start installs the app's packages, and may have to compile some of them.
+_INSTALL_SECONDS = 1200.0
 # The server stops within 3 s unless the machine is loaded.
 _STOP_SECONDS = 10.0
 _SHOWN_CHARACTERS = 3000
@@ -112,24 +115,13 @@ class ServerProcess:
         except TimeoutError as error:
             raise TimeoutError(self.explain(str(error))) from None
 
-    def wait_for_start(self, quiet_seconds: float) -> None:
+    def wait_for_start(self) -> None:
         """Wait until the app is ready; the last line of the banner says so.
-
-        The first start may install packages for minutes, so the time limit counts from
-        the last output.
 
         Raises:
             ServerEndedError: the server ended before.
-            TimeoutError: nothing was printed for `quiet_seconds`.
+            TimeoutError: the app was not ready in time.
         """
-        before = -1
-        while True:
-            size = len(self._printed())
-            try:
-                self.wait_for_log(r"^Press Ctrl-C", quiet_seconds)
-            except TimeoutError:
-                if size == before:
-                    raise
-                before = size
-            else:
-                return
+        found = self.wait_for_log(r"^Press Ctrl-C| installing ", _START_SECONDS)
+        if "installing" in found[0]:
+            self.wait_for_log(r"^Press Ctrl-C", _INSTALL_SECONDS)
