@@ -53,6 +53,7 @@ class TaskRunner:
         self._max_running = max_running
         self._app_retry_seconds = app_retry_seconds
         self._running: set[asyncio.Task[None]] = set()
+        # for run_next; without a limit it would grow while nobody asks
         self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
         self._resets = 0
@@ -159,9 +160,11 @@ class TaskRunner:
 
     async def _run(self, queue: Queue, task: Any) -> None:
         """Execute one task once; log every error, so that the runner continues."""
-        name = task.task_name.decode()
+        name, resets = task.task_name.decode(), self._resets
         try:
-            self._unreported.append(await self._executor.execute(queue, task))
+            run = await self._executor.execute(queue, task)
+            if resets == self._resets:
+                self._unreported.append(run)
         except AppUnavailable:
             # the task waits again, and this does not count as an attempt
             logger.info("task %s was not sent: the app is not running", name)

@@ -173,7 +173,8 @@ class DevServer:
             content if method == "POST" else None,
             _STATE_SECONDS,
         )
-        decoded = json.loads(answer.body)
+        is_json = answer.content_type == "application/json"
+        decoded = json.loads(answer.body) if is_json else {"error": answer.text}
         if answer.status != 200:
             text = f"{method} {path}: {answer.status} {decoded['error']}"
             raise StateApiError(answer.status, text)
