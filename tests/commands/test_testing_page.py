@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import pathlib
 import re
 import shlex
@@ -41,9 +42,14 @@ def run_section(title: str, folder: pathlib.Path, work: pathlib.Path) -> str:
     """Run the commands of a section in a folder; return what they print."""
     script = "\n".join(commands(section(PAGE, title)))
     # The environment that the server makes is for these tests alone. It is not below
-    # the tests, where pytest would look for more.
-    cache = f"{work}-cache"
-    done = run("sh", "-ec", script, folder=folder, XDG_CACHE_HOME=cache)
+    # the tests, where pytest would look for more. What was downloaded can be used.
+    cache = pathlib.Path.home() / ".cache"
+    own = {
+        "XDG_CACHE_HOME": f"{work}-cache",
+        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(cache / "pip")),
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(cache / "uv")),
+    }
+    done = run("sh", "-ec", script, folder=folder, **own)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
