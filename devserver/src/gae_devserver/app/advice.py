@@ -7,7 +7,7 @@ from gae_devserver.app import missing_module
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.runtimes import GUIDE
 
 # the last line of a traceback: "Name: text" after an indented line
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
