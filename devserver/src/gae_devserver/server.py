@@ -18,6 +18,7 @@ from gae_devserver.app import advice
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
@@ -25,6 +26,7 @@ from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.environments.environments import AppPackagesError, Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
@@ -46,6 +48,7 @@ class Settings:
     """What is fixed for one run of the server."""
 
     launch: LaunchSettings
+    environments: Environments
     parent: int
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
@@ -66,10 +69,11 @@ class Settings:
 class Server:
     """The dev server with one app."""
 
-    def __init__(self, settings: Settings, config: AppConfig) -> None:
+    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
         """Make the parts, in the event loop that runs them."""
         self._settings = settings
         self._config = config
+        self._python = python
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unread: set[Path] = set()
@@ -79,7 +83,7 @@ class Server:
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
-            lambda: AppProcess(self._config, settings.launch),
+            lambda: AppProcess(self._config, settings.launch, self._python),
             what_to_do=lambda reason, reloading: advice.what_to_do(
                 reason, self._config, settings.hints, reloading=reloading
             ),
@@ -202,7 +206,7 @@ class Server:
 
         try:
             async for paths in changes(self._config.folder):
-                self._apply_edits(paths)
+                await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -211,7 +215,7 @@ class Server:
                 error,
             )
 
-    def _apply_edits(self, paths: set[Path]) -> None:
+    async def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
         app_yamls = {path.parent.resolve() / path.name for path in self._config.files}
@@ -230,9 +234,8 @@ class Server:
                 logger.error("the previous settings stay in effect: %s", error)
             else:
                 settings, self._unread = self._unread, set()
-                if edited := settings - {queue_yaml}:
-                    restarting |= edited
-                    terminal.log_warnings(self._config)
+                restarting |= settings - {queue_yaml}
+                terminal.log_warnings(self._config)
                 if queue_yaml in settings:
                     event = "read again" if queue_yaml.exists() else "removed"
                     names = ", ".join(queue.name for queue in self._config.queues)
@@ -244,11 +247,13 @@ class Server:
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
-            if folder / "requirements.txt" in paths:
-                logger.warning(
-                    "the server installs no packages while it runs. If "
-                    "requirements.txt has new ones, restart the server"
+            try:
+                # in a thread: it may install packages, while the app still answers
+                self._python = await asyncio.to_thread(
+                    self._settings.environments.python, self._config
                 )
+            except AppPackagesError as error:
+                logger.error("the app keeps the packages that it has: %s", error)
             self._app.restart()
 
     def _apply(self, config: AppConfig) -> None:
@@ -287,8 +292,10 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
 
-async def run(settings: Settings, config: AppConfig, process: AppProcess) -> None:
-    """Serve an app whose first process was just started.
+async def run(
+    settings: Settings, config: AppConfig, python: Python, process: AppProcess
+) -> None:
+    """Serve an app whose first process was just started, on `python`.
 
     Raises:
         ConfigError: queue.yaml cannot be used.
@@ -297,7 +304,8 @@ async def run(settings: Settings, config: AppConfig, process: AppProcess) -> Non
     queues = load_queue_yaml(config.folder)
     for warning in queues.warnings:
         logger.warning("%s", warning)
-    server = Server(settings, dataclasses.replace(config, queues=queues.queues))
+    config = dataclasses.replace(config, queues=queues.queues)
+    server = Server(settings, config, python)
     await server.run(process)
 
 
