@@ -83,8 +83,8 @@ def _about_settings(
     name, where = file.path.name, file.where
     if info.runtime == "python3":
         yield (
-            f"{where('runtime')}: gcloud app deploy refuses 'python3', because it has "
-            "no minor version. Write for example 'runtime: python313'."
+            f"{where('runtime')}: App Engine has no runtime 'python3' without a minor "
+            "version. Write for example 'runtime: python313'."
         )
     # not from `info`: the parser changes the entrypoint
     if re.match(r"exec\s", file.value("entrypoint") or ""):

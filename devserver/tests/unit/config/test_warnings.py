@@ -41,7 +41,7 @@ def test_settings_without_effect(tmp_path: Path, app_yaml: str, text: str) -> No
 
 
 def test_a_runtime_without_a_minor_version(tmp_path: Path) -> None:
-    """The app can run on any Python 3 here, but gcloud app deploy refuses it."""
+    """The app can run on any Python 3 here, but App Engine has no such runtime."""
     (warning,) = loaded(tmp_path, "runtime: python3\n").warnings
     assert "'python3'" in warning
 
