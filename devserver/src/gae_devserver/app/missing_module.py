@@ -55,7 +55,7 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
     if top in re.findall(r"(\w+)[\w.]*:", entrypoint):
         return (
             f"{missing}, but the entrypoint needs it. Add the module, or fix the "
-            f"entrypoint in app.yaml: {entrypoint}"
+            f"entrypoint: {entrypoint}"
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
