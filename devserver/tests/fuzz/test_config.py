@@ -1,4 +1,4 @@
-"""app.yaml, what it includes, queue.yaml: what cannot be used is a ConfigError, and nothing else."""
+"""app.yaml, included files, queue.yaml: what cannot be used is a ConfigError."""
 
 from pathlib import Path
 

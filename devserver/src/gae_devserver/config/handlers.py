@@ -89,8 +89,8 @@ def warnings(
     ):
         if raw.static_dir and not _is_folder(folder / handler.folder):
             yield (
-                f"{place}: static_dir: {raw.static_dir} is not a folder in {folder}, "
-                f"so {raw.url} answers 404. Create it, or fix its name."
+                f"{place}: static_dir: {raw.static_dir} is not a folder of the app, so "
+                f"{raw.url} answers 404. Create it, or fix its name."
             )
         elif raw.static_files and not _has_file(folder, handler):
             yield (
