@@ -90,12 +90,12 @@ def warnings(
         if raw.static_dir and not _is_folder(folder / handler.folder):
             yield (
                 f"{place}: static_dir: {raw.static_dir} is not a folder of the app, so "
-                f"{raw.url} answers 404. Create it, or fix its name."
+                f"{raw.url} serves no file. Create it, or fix its name."
             )
         elif raw.static_files and not _has_file(folder, handler):
             yield (
                 f"{place}: no file of static_files: {raw.static_files} matches "
-                f"upload: {raw.upload}, so {raw.url} answers 404. Add a file, or fix "
+                f"upload: {raw.upload}, so {raw.url} serves no file. Add one, or fix "
                 "these settings."
             )
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from google.appengine.api import appinfo
+from google.appengine.api import appinfo, validation
 
 from gae_devserver.config import settings
 from gae_devserver.config.parsing import YamlFile, parse_yaml, read
@@ -37,8 +37,12 @@ def merge(info: Any, file: YamlFile) -> Merged:
     """
     reader = _Reader(file.path.parent)
     reader.add(info, file)
-    reader.follow(info, file, (file.path,))
-    appinfo.AppInclude.MergeAppYamlAppInclude(info, reader.total)
+    try:
+        reader.follow(info, file, (file.path,))
+        appinfo.AppInclude.MergeAppYamlAppInclude(info, reader.total)
+    except validation.ValidationError as error:
+        # two patterns of skip_files that are not one together
+        raise file.error(f"included files do not fit: {error}.", "includes") from error
     if len(info.handlers or ()) > appinfo.MAX_URL_MAPS:
         raise file.error(
             f"there are more than {appinfo.MAX_URL_MAPS} handlers with those of the "

@@ -74,6 +74,14 @@ def test_a_warning_about_an_included_handler(tmp_path: Path) -> None:
         ({"a.yaml": LEAST}, "a.yaml, line 1: ", "'runtime'"),
         ({"a.yaml": "- a\n"}, "a.yaml, line 1: ", "'handlers:'"),
         ({"a.yaml": "\n[\n"}, "a.yaml, line 3: ", "YAML"),
+        (
+            {
+                "a.yaml": "includes: [b.yaml]\nskip_files: (?P<a>x)\n",
+                "b.yaml": "skip_files: (?P<a>y)\n",
+            },
+            "app.yaml, line 2: ",
+            "skip_files",
+        ),
     ],
 )
 def test_a_mistake_in_an_included_file(
