@@ -14,7 +14,6 @@ except ModuleNotFoundError as error:
 if __name__ == "__main__":
     main(
         Hints(
-            install="noxfile.py installs it.",
             modules={
                 # `cp -r` copies only the link
                 "shared": "To copy a sample together with it, run: "

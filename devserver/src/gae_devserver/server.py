@@ -18,6 +18,7 @@ from gae_devserver.app import advice
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.python import OWN
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
@@ -81,7 +82,7 @@ class Server:
         self._app = Supervisor(
             lambda: AppProcess(self._config, settings.launch),
             what_to_do=lambda reason, reloading: advice.what_to_do(
-                reason, self._config, settings.hints, reloading=reloading
+                reason, self._config, OWN, settings.hints, reloading=reloading
             ),
             warm_up=self._warm_up,
         )

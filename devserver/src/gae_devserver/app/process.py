@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.running_advice import RunningAdvice
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
@@ -101,6 +102,8 @@ class AppProcess:
         entrypoint = gunicorn_options.on_loopback(
             config.entrypoint or DEFAULT_ENTRYPOINT
         )
+        self.entrypoint = entrypoint
+        """What the shell runs."""
         addresses = gunicorn_options.addresses(entrypoint)
         self.port = _free_port()
         self.socket_path = _make_socket_path() if addresses == [] else None
@@ -117,6 +120,7 @@ class AppProcess:
             variables.get("GUNICORN_CMD_ARGS", ""), bind
         )
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._advice = RunningAdvice(config.folder)
         self._exit = futures.Future[int]()
         self._lock = threading.Lock()
         watched_end, self._held_end = os.pipe()
@@ -182,6 +186,10 @@ class AppProcess:
         """Return the last lines that the app printed."""
         return b"".join(self._tail.copy()).decode("utf-8", "replace")
 
+    def log_advice(self) -> None:
+        """Log what to do about errors that the app has printed, and will print."""
+        self._advice.start()
+
     def _copy_output(self, source: BinaryIO) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
         with source:
@@ -191,6 +199,7 @@ class AppProcess:
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(line)
                     sys.stderr.buffer.flush()
+                self._advice.see(line)
 
     def _wait(self, copier: threading.Thread) -> None:
         status = self._process.wait()

@@ -1,0 +1,110 @@
+"""What is wrong with an entrypoint, from what its programs print."""
+
+import re
+from pathlib import Path
+
+from gae_devserver.app import packages
+from gae_devserver.app.installation import Installation
+
+# sh says "sh: 1: guncorn: not found", bash "bash: line 1: guncorn: command not found",
+# and env "env: 'guncorn': No such file or directory".
+_NO_PROGRAM = re.compile(r": \W?([\w./-]+)\W?: (?:(?:command )?not found|No such file)")
+_NO_PERMISSION = re.compile(r": ([\w./-]+): Permission denied")
+_NO_SCRIPT = re.compile(r"python[\d.]*: can't open file '(.+)':")
+# how the servers say that the module of MODULE:APP has no APP
+_NO_ATTRIBUTE = re.compile(
+    r"Failed to find attribute '(?P<gunicorn>\w+)' in '(?P<in_gunicorn>[\w.]+)'"
+    r'|Attribute "(?P<uvicorn>[\w.]+)" not found in module "(?P<in_uvicorn>[\w.]+)"'
+    r"|module '(?P<in_waitress>[\w.]+)' has no attribute '(?P<waitress>\w+)'\s*$"
+    r"|Cannot load application from '(?P<in_hypercorn>[\w.]+):(?P<hypercorn>\w+)', app",
+    re.MULTILINE,
+)
+_NOT_CALLABLE = re.compile(
+    r"Application object must be callable|Failed to parse '.*' as an attribute"
+)
+# --port=8080, -p 8080, :8080
+_FIXED_PORT = re.compile(r"(?:\s--port[= ]|\s-p ?|:)(\d{2,5})(?=[\s\"']|$)")
+# such as "Uvicorn running on http://127.0.0.1:8000"
+_LISTENS = re.compile(
+    r"\b(?:running|serving|listening|server)\b.*?\bhttps?://[^/\s]*?:(\d+)",
+    re.IGNORECASE,
+)
+
+
+def what_to_do(
+    summary: str, printed: str, entrypoint: str | None, installation: Installation
+) -> str | None:
+    """Return what to do about it; None: the entrypoint has started the app.
+
+    `summary` is a line with the exit status; `entrypoint` is None if app.yaml has none.
+    """
+    started = entrypoint or "gunicorn main:app"
+    # the shell's exit statuses for a program that it cannot find, and cannot start
+    if "exit status 127" in summary:
+        return _no_program(printed, entrypoint, installation)
+    if "exit status 126" in summary and (found := _NO_PERMISSION.search(printed)):
+        return (
+            f"The entrypoint in app.yaml starts {found[1]}, which is not executable. "
+            f"Run chmod +x on it, or start it with its program: sh {found[1]}"
+        )
+    if found := _NO_SCRIPT.search(printed):
+        return (
+            f"There is no {found[1]}, but the entrypoint in app.yaml needs it: "
+            f"{started}. Fix the entrypoint."
+        )
+    if found := _NO_ATTRIBUTE.search(printed):
+        names = {key: value for key, value in found.groupdict().items() if value}
+        module = next(value for key, value in names.items() if key.startswith("in_"))
+        name = next(value for key, value in names.items() if not key.startswith("in_"))
+        if re.search(rf"\b{re.escape(module)}:", started) or not entrypoint:
+            file = f"{module.replace('.', '/')}.py"
+            where = file if (installation.folder / file).exists() else module
+            return (
+                f"{where} has no '{name}', but the app starts with: {started}. Rename "
+                f"the variable in {where}, or fix the entrypoint in app.yaml."
+            )
+    if _NOT_CALLABLE.search(printed):
+        return (
+            f"The app that the entrypoint names is not callable: {started}. "
+            "The entrypoint must name a WSGI app, such as a Flask object."
+        )
+    return None
+
+
+def not_listening(entrypoint: str, port: int, printed: str) -> str:
+    """Return the likely reason why the app does not listen on $PORT, or ""."""
+    listens = [number for number in _LISTENS.findall(printed) if int(number) != port]
+    if named := _FIXED_PORT.search(entrypoint):
+        where = f"The entrypoint sets port {named[1]}: {entrypoint}."
+    elif listens:
+        where = f"It has printed that it listens on port {listens[-1]}."
+    else:
+        return ""
+    return (
+        f"{where} The app must listen on $PORT, which App Engine sets, and the server "
+        "too. Write $PORT in the entrypoint, or read it in the app"
+    )
+
+
+def _no_program(
+    printed: str, entrypoint: str | None, installation: Installation
+) -> str:
+    if entrypoint is None:
+        add = installation.add("gunicorn")
+        return f"app.yaml has no entrypoint, so the app needs gunicorn: {add}"
+    program = ["a program", *_NO_PROGRAM.findall(printed)][-1]
+    reason = (
+        f"The entrypoint in app.yaml starts {program}, which was not found: "
+        f"{entrypoint}."
+    )
+    name = Path(program).name
+    package = packages.of_program(name)
+    if "/" in program and package:
+        return (
+            f"{reason} Write {name} without its folder: App Engine finds the programs "
+            "of installed packages in PATH."
+        )
+    if package:
+        return f"{reason} To install it, {installation.add(package)}"
+    add = installation.add_unknown()
+    return f"{reason} Fix the entrypoint. If a package provides it, {add}"
