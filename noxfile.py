@@ -108,10 +108,10 @@ def serve(session: nox.Session) -> None:
     if chosen.server == "dev_appserver":
         need_dev_appserver(session.error)
     folder = app_folder(options, chosen.app)
-    if folder.is_absolute():  # another app
-        environments.install_app(session, folder)
-    else:
-        install(session, apps=APPS, devserver=True)
+    install(session, apps=APPS, devserver=True)
+    if chosen.server == "embedded" and not folder.is_absolute():
+        # a sample runs in the session's environment, whose packages are locked
+        others.insert(0, "--python=python")
     run_server(session, "-m", SERVERS[chosen.server], str(folder), *others)
 
 

@@ -1,23 +1,18 @@
-"""The command line: options, start-up, exit codes."""
+"""The command: start-up and exit codes."""
 
 import argparse
 import contextlib
-import ipaddress
 import os
-import re
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from gae_devserver import command_line
 from gae_devserver.app.hints import Hints
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess
-    from gae_devserver.faults import Faults
-
-PROG = "gae-devserver"
 NO_HINTS = Hints()
 
 # the app's first process, which a signal ends while the server is still starting
@@ -31,7 +26,7 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # once the event loop runs, the server handles them
             signal.signal(number, lambda *_: _exit(0))
-    options = _parser().parse_args()
+    options = command_line.parse(sys.argv[1:])
     if system != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
     try:
@@ -51,12 +46,13 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.app.process import AppProcess, LaunchSettings
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
+    from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.storage.storage import Storage, StorageError
 
     terminal.set_up_logging(options.log_level)
     try:
-        config = load_app_yaml(options.app_folder)
+        config = load_app_yaml(options.app)
         front_sockets = sockets.listen(options.port, options.host)
         storage = Storage(options.storage, options.project) if options.storage else None
     except (ConfigError, sockets.PortError, StorageError) as error:
@@ -75,8 +71,12 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         api_port=api_socket.getsockname()[1],
         datastore_port=datastore_socket.getsockname()[1],
     )
+    environments = Environments(options.python)
     try:
-        process = AppProcess(config, launch)
+        python = environments.python(config)
+        process = AppProcess(config, launch, python)
+    except AppPackagesError as error:
+        _fail(1, str(error))
     except OSError as error:
         _fail(1, f"cannot start the app: {error}")
     _started.append(process)
@@ -91,6 +91,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
 
     settings = server.Settings(
         launch=launch,
+        environments=environments,
         parent=parent,
         front_sockets=front_sockets,
         api_socket=api_socket,
@@ -104,7 +105,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     )
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(server.run(settings, config, process))
+        loop.run_until_complete(server.run(settings, config, python, process))
     except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
@@ -112,149 +113,10 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         _fail(1, str(error).partition("\n")[0])
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, without the usage message."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
-        text = message.removeprefix("argument ")
-        _fail(2, f"{text[0].upper()}{text[1:]}. For help, add --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=PROG,
-        description="Run an App Engine app on this machine, with task queues, "
-        "the datastore and the other bundled services. For development only.",
-    )
-    parser.add_argument(
-        "app_folder",
-        type=_folder,
-        metavar="APP_FOLDER",
-        help="the folder that holds app.yaml",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=8080,
-        help="the port on which the app answers; 0 picks a free one "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--host",
-        type=_address,
-        metavar="ADDRESS",
-        help="one more IP address to listen on, so that other machines can use the "
-        "app; 0.0.0.0 for all addresses (default: this machine only)",
-    )
-    parser.add_argument(
-        "--project",
-        type=_project,
-        default="sample-project",
-        metavar="NAME",
-        help="the project ID that the app gets (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--reload",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="restart the app when one of its files changes (default: on)",
-    )
-    parser.add_argument(
-        "--storage",
-        type=_folder,
-        metavar="DIR",
-        help="keep entities and tasks in this folder for the next run (default: keep "
-        "them in memory)",
-    )
-    parser.add_argument(
-        "--task-deadline",
-        type=_seconds,
-        metavar="SECONDS",
-        help="the time limit of a task; the server retries a task that takes longer "
-        "(default: 600)",
-    )
-    parser.add_argument(
-        "--faults",
-        type=_faults,
-        metavar="SPEC",
-        help="for tests: inject faults such as duplicate tasks and killed workers, "
-        "for example twice=0.1,kill=0.02,seed=7 (the README explains each)",
-    )
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="the lowest level of the server's own log lines (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--open", action="store_true", help="open the app in a browser when it is ready"
-    )
-    return parser
-
-
-def _folder(text: str) -> Path:
-    """Return a path as typed, but resolved if it has "..": messages show it."""
-    path = Path(text)
-    return path.resolve() if ".." in path.parts else path
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 0 to 65535. Write for example --port 8080"
-        )
-    return int(text)
-
-
-def _address(text: str) -> str | None:
-    """Return an IP address; None for those on which the server listens anyway."""
-    try:
-        address = str(ipaddress.ip_address(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an IP address. Write for example --host 0.0.0.0, or "
-            "leave --host out to listen on localhost"
-        ) from None
-    return None if address in ("127.0.0.1", "::1") else address
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0.0 < float(text) < 1e6:
-            return float(text)
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not a number of seconds above 0 and below 1000000. Write for "
-        "example --task-deadline 60"
-    )
-
-
-def _faults(text: str) -> "Faults":
-    from gae_devserver.faults import Faults
-
-    try:
-        return Faults.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{error}. Write for example --faults twice=0.1,kill=0.02"
-        ) from None
-
-
-def _project(text: str) -> str:
-    # https://cloud.google.com/resource-manager/docs/creating-managing-projects
-    if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a project ID. A project ID has 6 to 30 lowercase "
-            "letters, digits and hyphens, and starts with a letter. Write for example "
-            "--project my-project"
-        )
-    return text
-
-
 def _fail(status: int, message: str) -> NoReturn:
     # end the app first, so that the error is the last line
     _end_app()
-    print(f"{PROG}: error: {message}", file=sys.stderr)
+    print(f"{command_line.PROG}: error: {message}", file=sys.stderr)
     _exit(status)
 
 

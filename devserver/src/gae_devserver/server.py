@@ -17,8 +17,9 @@ from gae_devserver import terminal
 from gae_devserver.app import advice
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
+from gae_devserver.app.installation import Installation
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
-from gae_devserver.app.python import OWN
+from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
@@ -26,6 +27,7 @@ from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.environments.environments import AppPackagesError, Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
@@ -47,6 +49,7 @@ class Settings:
     """What is fixed for one run of the server."""
 
     launch: LaunchSettings
+    environments: Environments
     parent: int
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
@@ -67,10 +70,11 @@ class Settings:
 class Server:
     """The dev server with one app."""
 
-    def __init__(self, settings: Settings, config: AppConfig) -> None:
+    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
         """Make the parts, in the event loop that runs them."""
         self._settings = settings
         self._config = config
+        self._python = python
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unread: set[Path] = set()
@@ -80,10 +84,8 @@ class Server:
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
-            lambda: AppProcess(self._config, settings.launch),
-            what_to_do=lambda reason, reloading: advice.what_to_do(
-                reason, self._config, OWN, settings.hints, reloading=reloading
-            ),
+            lambda: AppProcess(self._config, settings.launch, self._python),
+            what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
         self._front = Front(config, self._app, self._sender)
@@ -119,6 +121,16 @@ class Server:
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
+
+    def _what_to_do(self, reason: str, reloading: bool) -> str:
+        installation = Installation(
+            self._config.folder,
+            self._python,
+            server_installs=self._settings.environments.installs,
+            reloading=reloading,
+        )
+        hints = self._settings.hints
+        return advice.what_to_do(reason, self._config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
         if self._config.warmup:
@@ -203,7 +215,7 @@ class Server:
 
         try:
             async for paths in changes(self._config.folder):
-                self._apply_edits(paths)
+                await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -212,7 +224,7 @@ class Server:
                 error,
             )
 
-    def _apply_edits(self, paths: set[Path]) -> None:
+    async def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
         app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"
@@ -241,11 +253,13 @@ class Server:
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
-            if folder / "requirements.txt" in paths:
-                logger.warning(
-                    "the server installs no packages while it runs. If "
-                    "requirements.txt has new ones, restart the server"
+            try:
+                # in a thread: it may install packages, while the app still answers
+                self._python = await asyncio.to_thread(
+                    self._settings.environments.python, self._config
                 )
+            except AppPackagesError as error:
+                logger.error("the app keeps the packages that it has: %s", error)
             self._app.restart()
 
     def _apply(self, config: AppConfig) -> None:
@@ -284,15 +298,17 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
 
-async def run(settings: Settings, config: AppConfig, process: AppProcess) -> None:
-    """Serve an app whose first process was just started.
+async def run(
+    settings: Settings, config: AppConfig, python: Python, process: AppProcess
+) -> None:
+    """Serve an app whose first process was just started, on `python`.
 
     Raises:
         ConfigError: queue.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
     queues = load_queue_yaml(config.folder)
-    server = Server(settings, dataclasses.replace(config, queues=queues))
+    server = Server(settings, dataclasses.replace(config, queues=queues), python)
     await server.run(process)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Start the server for `folder`."""
+    """Start the server for `folder`, with the options of `Running`."""
     servers: list[Running] = []
 
-    def start_server(*arguments: str) -> Running:
+    def start_server(*arguments: str, **options: Any) -> Running:
         work = tmp_path / f"server-{len(servers)}"
         work.mkdir()
-        servers.append(Running(folder, work, *arguments))
+        servers.append(Running(folder, work, *arguments, **options))
         return servers[-1]
 
     yield start_server

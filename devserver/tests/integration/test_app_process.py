@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.app.process import STOP_SECONDS, AppProcess
+from gae_devserver.app.python import OWN
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import HELLO, LAUNCH
@@ -97,7 +98,7 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
     ) -> AppProcess:
         (folder / "main.py").write_text(main)
         config = app_config(folder=folder, entrypoint=entrypoint, **app_yaml)
-        processes.append(AppProcess(config, LAUNCH, stop_seconds=stop_seconds))
+        processes.append(AppProcess(config, LAUNCH, OWN, stop_seconds=stop_seconds))
         return processes[-1]
 
     yield start_app

@@ -175,7 +175,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        ([], ["APP_FOLDER"]),
+        ([], ["APP"]),
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),

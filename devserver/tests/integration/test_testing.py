@@ -1,5 +1,6 @@
 """gae_devserver.testing: a test of an app starts the server and drives it."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def app(environ, start_response):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     """A server with the app that defers, started once for all tests."""
     work = tmp_path_factory.mktemp("work")
-    with DevServer(copy_app("deferring", work), log_file=work / "log") as server:
+    with DevServer(
+        copy_app("deferring", work), python=sys.executable, log_file=work / "log"
+    ) as server:
         yield server
 
 
@@ -110,7 +113,7 @@ def test_an_app_that_does_not_start(tmp_path: Path) -> None:
     """The error shows what the server and the app printed."""
     app = make_app(tmp_path / "app", "raise RuntimeError('broken app')")
     with pytest.raises(RuntimeError, match=r"(?s)broken app.*gae-devserver: error: "):
-        DevServer(app, log_file=tmp_path / "log")
+        DevServer(app, python=sys.executable, log_file=tmp_path / "log")
 
 
 def test_what_is_not_printed_in_time(server: DevServer) -> None:
@@ -125,7 +128,9 @@ def test_start_and_end(tmp_path: Path) -> None:
     """Options of the command line apply; after the `with` block no process is left."""
     app = make_app(tmp_path / "app", SHOW_PROJECT)
     options = ("--project", "another-project")
-    with DevServer(app, *options, log_file=tmp_path / "log") as server:
+    with DevServer(
+        app, *options, python=sys.executable, log_file=tmp_path / "log"
+    ) as server:
         assert server.get("/").text == "another-project"
         processes = {server.pid} | descendants(server.pid)
     wait_for_end(processes, SECONDS)

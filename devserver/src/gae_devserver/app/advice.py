@@ -4,24 +4,20 @@ from gae_devserver.app import entrypoints, meanings, missing_module, tracebacks
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.installation import Installation
 from gae_devserver.app.process import DEFAULT_ENTRYPOINT
-from gae_devserver.app.python import Python
 from gae_devserver.config.app_yaml import AppConfig
 
 
 def what_to_do(
-    reason: str, config: AppConfig, python: Python, hints: Hints, *, reloading: bool
+    reason: str, config: AppConfig, installation: Installation, hints: Hints
 ) -> str:
     """Return what the user can do about it.
 
-    `reason` is one line that says how the app ended, and then what it printed. `python`
-    is the app's. While `reloading`, the server starts the app again after an edit.
+    `reason` is one line that says how the app ended, and then what it printed.
     """
-    fix = "Fix the error." if reloading else "Fix the error and restart the server."
+    restart = "" if installation.reloading else " and restart the server"
+    fix = f"Fix the error{restart}."
     summary, _, printed = reason.partition("\n")
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
-    installation = Installation(
-        config.folder, python, hints.server_installs, reloading=reloading
-    )
     advice = missing_module.advice(
         printed, entrypoint, installation, hints.modules
     ) or entrypoints.what_to_do(summary, printed, config.entrypoint, installation)

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.python import Python
 from gae_devserver.app.running_advice import RunningAdvice
+from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
@@ -26,7 +28,6 @@ from gae_devserver.config.reserved import is_reserved
 DEFAULT_ENTRYPOINT = "gunicorn main:app"
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
-_WATCHDOG = Path(__file__).with_name("watchdog.py")
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
@@ -48,9 +49,9 @@ class LaunchSettings:
 
 
 def environment(
-    config: AppConfig, launch: LaunchSettings, *, port: int
+    config: AppConfig, launch: LaunchSettings, python: Python, *, port: int
 ) -> dict[str, str]:
-    """Return the environment of a process of the app that listens on `port`."""
+    """Return the variables of a process of the app that listens on `port`."""
     variables = _without_reserved(os.environ)
     # otherwise the last log lines of a crash are lost in a buffer
     variables["PYTHONUNBUFFERED"] = "1"
@@ -63,9 +64,12 @@ def environment(
     for name, value in exceptions.items():
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
-    # finds the gunicorn of a virtual environment that is not activated
-    bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)
+    # those of the server's environment
+    for name in ("PYTHONHOME", "VIRTUAL_ENV"):
+        variables.pop(name, None)
+    if (python.bin_folder.parent / "pyvenv.cfg").exists():
+        variables["VIRTUAL_ENV"] = str(python.bin_folder.parent)
     app_id = f"dev~{launch.project}"
     return variables | {
         "API_HOST": "127.0.0.1",
@@ -79,7 +83,7 @@ def environment(
         "GAE_SERVICE": config.service,
         "GAE_VERSION": launch.version,
         "GOOGLE_CLOUD_PROJECT": launch.project,
-        "PATH": f"{bin_folder}{os.pathsep}{path}",
+        "PATH": f"{python.bin_folder}{os.pathsep}{path}",
         "PORT": str(port),
     }
 
@@ -91,10 +95,11 @@ class AppProcess:
         self,
         config: AppConfig,
         launch: LaunchSettings,
+        python: Python,
         *,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        """Start the app.
+        """Start the app with the programs and packages of `python`.
 
         Raises:
             OSError: the process cannot be started.
@@ -111,7 +116,7 @@ class AppProcess:
         """Whether the entrypoint starts gunicorn directly."""
         self.notice = gunicorn_options.notice(addresses)
         """A warning about the app's own port, if it has one."""
-        variables = environment(config, launch, port=self.port)
+        variables = environment(config, launch, python, port=self.port)
         # a gunicorn that another program starts would listen on all addresses
         bind = (
             f"unix:{self.socket_path}" if self.socket_path else f"127.0.0.1:{self.port}"
@@ -122,28 +127,19 @@ class AppProcess:
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._advice = RunningAdvice(config.folder)
         self._exit = futures.Future[int]()
-        self._lock = threading.Lock()
-        watched_end, self._held_end = os.pipe()
-        command = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
-        command += [str(stop_seconds), self.socket_path or "", entrypoint]
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=str(config.folder),
-                env=variables,
-                pass_fds=(watched_end,),
-                # a Ctrl-C in the terminal is for the server, which ends the app
-                start_new_session=True,
+            self._watched = Watched(
+                entrypoint,
+                folder=config.folder,
+                environment=variables,
+                stop_seconds=stop_seconds,
+                output=subprocess.PIPE,
+                socket_path=self.socket_path or "",
             )
         except OSError:
-            self.stop()
             self._remove_socket()
             raise
-        finally:
-            os.close(watched_end)
+        self._process = self._watched.process
         assert self._process.stdout is not None
         copier = threading.Thread(
             target=self._copy_output, args=(self._process.stdout,), daemon=True
@@ -163,10 +159,7 @@ class AppProcess:
 
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and later SIGKILL."""
-        with self._lock:
-            if self._held_end >= 0:
-                os.close(self._held_end)
-                self._held_end = -1
+        self._watched.stop()
 
     def wait(self, timeout: float) -> bool:
         """Block until the app has ended; return whether it has."""

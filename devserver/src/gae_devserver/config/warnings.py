@@ -51,12 +51,6 @@ def about(info: Any, path: Path, text: str) -> Iterator[str]:
     `info` is the parsed app.yaml, at `path`. Its `text` is needed too: the parser
     changes the entrypoint.
     """
-    wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
-    if wanted not in (HERE, "Python 3."):
-        yield (
-            f"app.yaml asks for {info.runtime}, but the app runs on {HERE}, as this "
-            "server does."
-        )
     if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
         yield (
             "the entrypoint begins with exec. Delete that word: App Engine adds its "

@@ -62,6 +62,7 @@ class DevServer:
         app: str | PathLike[str],
         *options: str,
         log_file: str | PathLike[str],
+        python: str | PathLike[str] | None = None,
         reload: bool = False,
     ) -> None:
         """Start the server; return when the app is ready.
@@ -69,6 +70,8 @@ class DevServer:
         Args:
             app: the folder that holds app.yaml.
             options: options of the command line. The port is free unless they name one.
+            python: the interpreter, or the folder of the environment, that runs the
+                app; without it, the server makes one from requirements.txt.
             log_file: where to write what the server and the app print.
             reload: whether a changed file restarts the app.
 
@@ -87,6 +90,7 @@ class DevServer:
                     fspath(app),
                     "--port=0",
                     "--reload" if reload else "--no-reload",
+                    *([] if python is None else ["--python", fspath(python)]),
                     *options,
                 ],
                 stdin=subprocess.DEVNULL,

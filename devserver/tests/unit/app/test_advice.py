@@ -8,11 +8,12 @@ import pytest
 
 from gae_devserver.app import advice, entrypoints
 from gae_devserver.app.hints import Hints
+from gae_devserver.app.installation import Installation
 from gae_devserver.app.python import OWN
 from gae_devserver.config.app_yaml import AppConfig
 from tests.helpers.calls import app_config
 
-HINTS = Hints(server_installs=True, modules={"common": "Copy the links."})
+HINTS = Hints({"common": "Copy the links."})
 GUIDE = "docs/python2-to-python3.md"
 
 
@@ -41,7 +42,10 @@ def say(
     """Return the advice for an app that has printed this."""
     summary = f"The app ended with exit status {status} before it was ready."
     reason = f"{summary}\n\n{printed}"
-    return advice.what_to_do(reason, app, OWN, HINTS, reloading=reloading)
+    installation = Installation(
+        app.folder, OWN, server_installs=True, reloading=reloading
+    )
+    return advice.what_to_do(reason, app, installation, HINTS)
 
 
 @pytest.mark.parametrize(

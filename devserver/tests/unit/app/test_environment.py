@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.app.process import LaunchSettings, environment
+from gae_devserver.app.python import OWN
 from tests.helpers.calls import app_config
 
 LAUNCH = LaunchSettings(
@@ -16,7 +17,7 @@ LAUNCH = LaunchSettings(
 
 def variables(**app_yaml: object) -> dict[str, str]:
     """Return the environment that an app with such an app.yaml gets."""
-    return environment(app_config(**app_yaml), LAUNCH, port=5678)
+    return environment(app_config(**app_yaml), LAUNCH, OWN, port=5678)
 
 
 def test_it_is_app_engines() -> None:

@@ -1,18 +1,10 @@
 """Warnings about settings without effect, and about files in the app's folder."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.config_files import HERE, loaded
-
-
-def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
-    """A warning says that the app runs on this Python."""
-    (notice,) = loaded(tmp_path, "runtime: python37\n").warnings
-    assert "python37" in notice
-    assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in notice
 
 
 @pytest.mark.parametrize(
