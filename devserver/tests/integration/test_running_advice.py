@@ -104,7 +104,7 @@ def test_mistakes_in_requests(folder: Path, start: Callable[..., Running]) -> No
         (
             "from google.appengine.api import wrap_wsgi_app\n"
             "async def app(scope, receive, send): ...\n" + WRAP,
-            ["ASGI", "uvicorn main:app --port $PORT"],
+            ["ASGI", "gunicorn -k uvicorn_worker.UvicornWorker main:app"],
         ),
         (
             (

@@ -25,7 +25,7 @@ _AIOHTTP_APP = re.compile(r"\bApplication\.__call__\(\) takes 1 positional argum
 # and what a WSGI app says that is called as an ASGI app
 _WSGI_APP = re.compile(r"missing 1 required positional argument: 'start_resp")
 _ASGI_SERVERS = ("/uvicorn/", "/hypercorn/", "/daphne/", "/granian/")
-_THREADS = ("/threading.py", "/concurrent/futures/thread.py")
+_THREADS = ("/threading.py", "/concurrent/futures/thread.py", "/anyio/to_thread.py")
 _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
 _DEFERRED = "/google/appengine/ext/deferred/"
 
@@ -76,7 +76,8 @@ def _asgi_app(name: str) -> str:
     return (
         f"{name} is an ASGI app, but wrap_wsgi_app and gunicorn's own worker call WSGI "
         f"apps. To use the bundled services, see {ASGI_APPS}. To run it without them, "
-        "remove wrap_wsgi_app, and set the entrypoint: uvicorn main:app --port $PORT"
+        "remove wrap_wsgi_app, add uvicorn-worker to requirements.txt, and set the "
+        "entrypoint: gunicorn -k uvicorn_worker.UvicornWorker main:app"
     )
 
 
@@ -114,7 +115,7 @@ def _call(traceback: Traceback, folder: Path) -> Meaning:
         return Meaning(
             "call in a thread",
             f"{what} in a thread, outside a request or after its end. Let a task do "
-            "it: deferred.defer.",
+            "it. Since Python 3.13, no thread may make calls.",
         )
     if _NO_PROXY in traceback.error:
         return Meaning(

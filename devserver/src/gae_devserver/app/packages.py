@@ -41,6 +41,7 @@ _GOOGLE_CLOUD = (
 )
 # packages whose name is the module's name, apart from upper case
 _SAME_NAME = (
+    "a2wsgi",
     "aiohttp",
     "anyio",
     "asgiref",
@@ -91,7 +92,6 @@ _MODULES = {
     "MySQLdb": "mysqlclient",
     "OpenSSL": "pyOpenSSL",
     "PIL": "Pillow",
-    "a2wsgi": "a2wsgi",
     "apiclient": "google-api-python-client",
     "attr": "attrs",
     "bs4": "beautifulsoup4",
@@ -123,6 +123,7 @@ _MODULES = {
     "psycopg2": "psycopg2-binary",
     "rest_framework": "djangorestframework",
     "sklearn": "scikit-learn",
+    "uvicorn_worker": "uvicorn-worker",
     "wtforms": "WTForms",
     "yaml": "PyYAML",
 }

@@ -95,16 +95,22 @@ def _lines_of(lines: list[str]) -> tuple[list[str], bool]:
     for index in range(len(lines) - 1, -1, -1):
         if lines[index].endswith(_HEAD):
             if inside == 0:
-                before = lines[index - 1] if index else ""
-                return found[::-1], before.endswith(_HEAD) or before.startswith("  ")
+                above = lines[:index]
+                mixed = bool(above) and above[-1].endswith(_HEAD)
+                return found[::-1], mixed or any(map(_FRAME.match, _indented(above)))
             inside -= 1
         elif index and _is_end(lines, index):
             inside += 1
         elif inside == 0:
             found.append(lines[index])
     # Python prints no head above a SyntaxError of the program itself
+    return _indented(lines), False
+
+
+def _indented(lines: list[str]) -> list[str]:
+    """Return the last lines, as far as they are indented."""
     run = itertools.takewhile(lambda line: line.startswith(" "), reversed(lines))
-    return [*run][::-1], False
+    return [*run][::-1]
 
 
 def _frames(lines: list[str]) -> Iterator[Frame]:

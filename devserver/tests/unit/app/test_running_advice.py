@@ -59,7 +59,7 @@ MIXED = [*itertools.chain(*zip(traceback(7), traceback(8), strict=True))]
         (["  File"] * 1000 + traceback(7)[1:], "main.py, line 7: "),
         # with the error that led to this one, and with lines of a log
         ([*HARMLESS, "", "During …", "", *traceback(7)], "main.py, line 7: "),
-        (["[1] Error in /", *traceback(7), "INFO: after it"], "main.py, line 7: "),
+        (["SyntaxWarning: a", "  b", *traceback(7), "INFO: c"], "main.py, line 7: "),
     ],
 )
 def test_output_of_several_workers(
