@@ -32,11 +32,6 @@ def run_late():
     ended.wait()
     work()
 
-def run():
-    pass
-
-run.__module__ = "__main__"
-
 def call(path):
     if path == "/lambda":
         deferred.defer(lambda: 1)

@@ -8,16 +8,17 @@ from gae_devserver.app.installation import Installation
 
 # sh says "sh: 1: guncorn: not found", bash "bash: line 1: guncorn: command not found",
 # and env "env: 'guncorn': No such file or directory".
-_NO_PROGRAM = re.compile(r": \W?([\w./-]+)\W?: (?:(?:command )?not found|No such file)")
+_NO_PROGRAM = re.compile(
+    r": [^\w./-]?([\w./-]+)\W?: (?:(?:command )?not found|No such file)"
+)
 _NO_PERMISSION = re.compile(r": ([\w./-]+): Permission denied")
 _NO_SCRIPT = re.compile(r"python[\d.]*: can't open file '(.+)':")
-# how the servers say that the module of MODULE:APP has no APP
-_NO_ATTRIBUTE = re.compile(
-    r"Failed to find attribute '(?P<gunicorn>\w+)' in '(?P<in_gunicorn>[\w.]+)'"
-    r'|Attribute "(?P<uvicorn>[\w.]+)" not found in module "(?P<in_uvicorn>[\w.]+)"'
-    r"|module '(?P<in_waitress>[\w.]+)' has no attribute '(?P<waitress>\w+)'\s*$"
-    r"|Cannot load application from '(?P<in_hypercorn>[\w.]+):(?P<hypercorn>\w+)', app",
-    re.MULTILINE,
+# how gunicorn, uvicorn, waitress and hypercorn say that there is no APP of MODULE:APP
+_NO_ATTRIBUTE = (
+    re.compile(r"Failed to find attribute '(?P<app>\w+)' in '(?P<module>[\w.]+)'"),
+    re.compile(r'Attribute "(?P<app>[\w.]+)" not found in module "(?P<module>[\w.]+)"'),
+    re.compile(r"(?m)^1\. module '(?P<module>[\w.]+)' has no attribute '(?P<app>\w+)'"),
+    re.compile(r"Cannot load application from '(?P<module>[\w.]+):(?P<app>\w+)', app"),
 )
 _NOT_CALLABLE = re.compile(
     r"Application object must be callable|Failed to parse '.*' as an attribute"
@@ -52,16 +53,14 @@ def what_to_do(
             f"There is no {found[1]}, but the entrypoint in app.yaml needs it: "
             f"{started}. Fix the entrypoint."
         )
-    if found := _NO_ATTRIBUTE.search(printed):
-        names = {key: value for key, value in found.groupdict().items() if value}
-        module = next(value for key, value in names.items() if key.startswith("in_"))
-        name = next(value for key, value in names.items() if not key.startswith("in_"))
-        if re.search(rf"\b{re.escape(module)}:", started) or not entrypoint:
-            file = f"{module.replace('.', '/')}.py"
-            where = file if (installation.folder / file).exists() else module
+    for pattern in _NO_ATTRIBUTE:
+        if found := pattern.search(printed):
+            file = f"{found['module'].replace('.', '/')}.py"
+            exists = (installation.folder / file).exists()
+            where = file if exists else found["module"]
             return (
-                f"{where} has no '{name}', but the app starts with: {started}. Rename "
-                f"the variable in {where}, or fix the entrypoint in app.yaml."
+                f"{where} has no '{found['app']}', but the app starts with: {started}. "
+                f"Rename the variable in {where}, or fix the entrypoint in app.yaml."
             )
     if _NOT_CALLABLE.search(printed):
         return (

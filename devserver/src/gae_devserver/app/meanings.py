@@ -27,6 +27,8 @@ _WSGI_APP = re.compile(r"missing 1 required positional argument: 'start_resp")
 _ASGI_SERVERS = ("/uvicorn/", "/hypercorn/", "/daphne/", "/granian/")
 _THREADS = ("/threading.py", "/concurrent/futures/thread.py", "/anyio/to_thread.py")
 _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
+# pickle finds no function, or another one, under the name of a function
+_OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
 _DEFERRED = "/google/appengine/ext/deferred/"
 
 
@@ -169,11 +171,12 @@ def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
             "that is defined inside a function. Define it at the top level of a "
             "module, and pass what it needs as arguments.",
         )
-    if "not the same object as" in error:
+    if any(sign in error for sign in _OTHER_NAME):
         return Meaning(
             "replaced function",
-            f"{pickles} by name, and that name is now another object, such as the "
-            "result of a decorator. Defer what the module has under that name.",
+            f"{pickles} by name, and its module has no such name, or another object "
+            "under it, such as the result of a decorator. Defer what the module has "
+            "under that name.",
         )
     return Meaning(
         "unpicklable argument",

@@ -146,7 +146,7 @@ def test_no_gunicorn(app: AppConfig) -> None:
         ("cat: a.txt: No such file or directory\nsh: 2: ls: not found\n", 127, " ls,"),
         ("", 127, "a program,"),
         ("sh: 1: exec: waitress-serve: not found\n", 127, "requirements.txt: waitress"),
-        ("sh: 1: exec: /env/bin/gunicorn: not found\n", 127, "Write gunicorn "),
+        ("sh: 1: exec: /env/bin/gunicorn: not found\n", 127, " /env/bin/gunicorn,"),
         ("sh: 1: exec: ./run.sh: Permission denied\n", 126, "chmod +x"),
     ],
 )

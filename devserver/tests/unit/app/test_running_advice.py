@@ -44,6 +44,24 @@ def test_advice_waits_until_the_app_is_ready(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage().startswith(f"main.py, line 7: {ERROR}. ")
 
 
+@pytest.mark.parametrize(
+    ("error", "fact"),
+    [
+        ("AttributeError: Can't get local object 'view.<locals>.f'", "top level"),
+        ("PicklingError: Can't pickle a: attribute lookup f on a failed", "that name"),
+        ("AttributeError: Can't get attribute 'f' on <module '__main__'>", "program"),
+        ("TypeError: cannot pickle 'TextIOWrapper' instances", "plain data"),
+    ],
+)
+def test_what_cannot_be_deferred(
+    caplog: pytest.LogCaptureFixture, error: str, fact: str
+) -> None:
+    """Other versions of Python use other words for the same mistake."""
+    (message,) = advice(caplog, *traceback(7, error))
+    assert "`deferred.defer(f, lock)`" in message or fact == "program"
+    assert fact in message
+
+
 HARMLESS = [*traceback(8)[:3], "KeyError: 'a'"]
 NESTED = traceback(7)[:3] + HARMLESS + traceback(7)[3:]
 MIXED = [*itertools.chain(*zip(traceback(7), traceback(8), strict=True))]
