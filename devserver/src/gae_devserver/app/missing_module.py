@@ -15,7 +15,8 @@ _NOT_FOUND = re.compile(
     r"(?:\bModuleNotFoundError|^\S*python[\d.]*): No module named '?(?P<module>[\w.]+)"
     # from a server that imports the module of the entrypoint
     r"|^\d+\. No module named '(?P<waitress>[\w.]+)'$"
-    r"|(?:^Error: |\bASGI app\. )Could not import (?:module )?[\"'](?P<server>[\w.]+)[\"']"
+    r"|(?:^Error: |\bASGI app\. )Could not import "
+    r"(?:module )?[\"'](?P<server>[\w.]+)[\"']"
     # part of a namespace package
     r"|\bImportError: cannot import name '(?P<part>[a-z]\w*)' from '"
     r"(?P<package>google(?:\.cloud|\.appengine(?:\.ext|\.api)?)?)'"
