@@ -20,7 +20,7 @@ def what_to_do(
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
     advice = missing_module.advice(
         printed, entrypoint, installation, hints.modules
-    ) or entrypoints.what_to_do(summary, printed, config.entrypoint, installation)
+    ) or entrypoints.what_to_do(summary, printed, config, installation)
     if advice is not None:
         return advice
     error = tracebacks.last(printed)

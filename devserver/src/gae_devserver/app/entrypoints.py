@@ -5,6 +5,8 @@ from pathlib import Path
 
 from gae_devserver.app import packages
 from gae_devserver.app.installation import Installation
+from gae_devserver.app.process import DEFAULT_ENTRYPOINT
+from gae_devserver.config.app_yaml import AppConfig
 
 # sh says "sh: 1: guncorn: not found", bash "bash: line 1: guncorn: command not found",
 # and env "env: 'guncorn': No such file or directory".
@@ -33,24 +35,25 @@ _LISTENS = re.compile(
 
 
 def what_to_do(
-    summary: str, printed: str, entrypoint: str | None, installation: Installation
+    summary: str, printed: str, config: AppConfig, installation: Installation
 ) -> str | None:
     """Return what to do about it; None: the entrypoint has started the app.
 
-    `summary` is a line with the exit status; `entrypoint` is None if app.yaml has none.
+    `summary` is a line with the exit status.
     """
-    started = entrypoint or "gunicorn main:app"
+    yaml = config.path.name
+    started = config.entrypoint or DEFAULT_ENTRYPOINT
     # the shell's exit statuses for a program that it cannot find, and cannot start
     if "exit status 127" in summary:
-        return _no_program(printed, entrypoint, installation)
+        return _no_program(printed, config, installation)
     if "exit status 126" in summary and (found := _NO_PERMISSION.search(printed)):
         return (
-            f"The entrypoint in app.yaml starts {found[1]}, which is not executable. "
+            f"The entrypoint in {yaml} starts {found[1]}, which is not executable. "
             f"Run chmod +x on it, or start it with its program: sh {found[1]}"
         )
     if found := _NO_SCRIPT.search(printed):
         return (
-            f"There is no {found[1]}, but the entrypoint in app.yaml needs it: "
+            f"There is no {found[1]}, but the entrypoint in {yaml} needs it: "
             f"{started}. Fix the entrypoint."
         )
     for pattern in _NO_ATTRIBUTE:
@@ -60,7 +63,7 @@ def what_to_do(
             where = file if exists else found["module"]
             return (
                 f"{where} has no '{found['app']}', but the app starts with: {started}. "
-                f"Rename the variable in {where}, or fix the entrypoint in app.yaml."
+                f"Rename the variable in {where}, or fix the entrypoint in {yaml}."
             )
     if _NOT_CALLABLE.search(printed):
         return (
@@ -85,16 +88,15 @@ def not_listening(entrypoint: str, port: int, printed: str) -> str:
     )
 
 
-def _no_program(
-    printed: str, entrypoint: str | None, installation: Installation
-) -> str:
-    if entrypoint is None:
+def _no_program(printed: str, config: AppConfig, installation: Installation) -> str:
+    yaml = config.path.name
+    if config.entrypoint is None:
         add = installation.add("gunicorn")
-        return f"app.yaml has no entrypoint, so the app needs gunicorn: {add}"
+        return f"{yaml} has no entrypoint, so the app needs gunicorn: {add}"
     program = ["a program", *_NO_PROGRAM.findall(printed)][-1]
     reason = (
-        f"The entrypoint in app.yaml starts {program}, which was not found: "
-        f"{entrypoint}."
+        f"The entrypoint in {yaml} starts {program}, which was not found: "
+        f"{config.entrypoint}."
     )
     name = Path(program).name
     package = packages.of_program(name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gae_devserver.app.tracebacks import Frame, Traceback, relative_to
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.runtimes import GUIDE
 
 ASGI_APPS = '"ASGI apps" in the README of gae-devserver'
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from gae_devserver.app import packages
 from gae_devserver.app.installation import Installation
 from gae_devserver.app.python import Python
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.runtimes import GUIDE
 
 _NOT_FOUND = re.compile(
     # in a traceback, or from python -m
@@ -88,7 +88,7 @@ def advice(
     if last["server"] or top in re.findall(r"(\w+)[\w.]*:", entrypoint):
         return (
             f"{missing}, but the entrypoint needs it. Add the module, or fix the "
-            f"entrypoint in app.yaml: {entrypoint}"
+            f"entrypoint: {entrypoint}"
         )
     if top in hints:
         return f"{missing}. {hints[top]}"
@@ -101,7 +101,7 @@ def advice(
     if python.version < (since := _SINCE.get(name, (3, 0))):
         return (
             f"{name} is a module of {Python(python.executable, since)} and newer, but "
-            f"the app runs on {python}. Choose a newer runtime in app.yaml."
+            f"the app runs on {python}. Choose a newer runtime."
         )
     if name.startswith(("google.appengine.", "webapp2")):
         return f"App Engine has no {name} for Python 3: see {GUIDE}."
