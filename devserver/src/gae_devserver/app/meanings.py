@@ -46,7 +46,10 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
     error = traceback.error
     if any(sign in error for sign in _PYTHON_2_ERRORS):
         return Meaning("Python 2", _PYTHON_2)
-    if app := _ASGI_APP.search(error):
+    own = traceback.own(folder)
+    by_app = own is not None and own[1] is None
+    # a function of the app may have an argument of that name
+    if not by_app and (app := _ASGI_APP.search(error)):
         return Meaning("ASGI app", _asgi_app(app[1] or "The app"))
     if _AIOHTTP_APP.search(error):
         return Meaning(
