@@ -293,7 +293,7 @@ def test_a_script_that_is_not_there(app: Path, words: tuple[str, ...]) -> None:
     assert (words or ("SCRIPT",))[0] in error
 
 
-def test_a_signal_ends_the_script(app: Path, tmp_path: Path) -> None:
+def test_a_signal_ends_the_script(app: Path) -> None:
     """SIGTERM for the server ends the script, whose status is that of the command."""
     (app / "script.py").write_text("import time; print(1, flush=True); time.sleep(99)")
     process = subprocess.Popen(
