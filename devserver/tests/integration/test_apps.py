@@ -121,8 +121,8 @@ STARTS = {
 # These fail on App Engine too.
 FAILS = {
     "no gunicorn": (App("on_wsgi", "3.11", SDK, GUNICORN), ["gunicorn", "app.yaml"]),
-    "no SDK": (App("on_flask", "3.11", "Flask"), ["google", "requirements.txt"]),
-    "no list": (App("on_wsgi", "3.11", None), ["google", "requirements.txt"]),
+    "no SDK": (App("on_flask", "3.11", "Flask"), [SDK, "requirements.txt"]),
+    "no list": (App("on_wsgi", "3.11", None), [SDK, "requirements.txt"]),
     "a conflict": (
         App("on_flask", "3.11", f"{SDK} Flask==1.0 Flask==2.0"),
         ["Flask==2.0", "requirements.txt"],
@@ -171,14 +171,14 @@ def test_uwsgi(tmp_path: Path) -> None:
     with DevServer(write(app, tmp_path), log_file=tmp_path / "log") as server:
         assert server.get("/start").status == 200
         wait_until(lambda: server.get("/").body == b"request task", "the task runs")
-        server.wait_for_log("SERVER_SOFTWARE")
+        server.wait_for_log("SERVER_SOFTWARE.* gunicorn")
 
 
 @pytest.mark.parametrize(("app", "facts"), FAILS.values(), ids=FAILS)
 def test_an_app_that_fails_on_app_engine(
     app: App, facts: list[str], tmp_path: Path
 ) -> None:
-    """The last line says what is missing."""
+    """The server ends, and says what is missing."""
     folder = write(app, tmp_path)
     with (
         pytest.raises(RuntimeError) as error,

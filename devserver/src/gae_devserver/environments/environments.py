@@ -1,7 +1,6 @@
 """Chooses the Python and the environment that an app runs in."""
 
 import logging
-import re
 from pathlib import Path
 
 from gae_devserver.app.python import OWN, Python
@@ -29,6 +28,11 @@ class Environments:
         self._listed: list[str] | None = None
         """The last content of requirements.txt, if an environment was given."""
 
+    @property
+    def installs(self) -> bool:
+        """Whether requirements.txt is installed; otherwise the user does that."""
+        return self._given is None
+
     def python(self, config: AppConfig) -> Python:
         """Return the app's Python; make its environment if that is missing.
 
@@ -46,8 +50,7 @@ class Environments:
         try:
             return self._cache.environment(base, file, gunicorn=gunicorn)
         except InstallError as error:
-            wanted = _wanted(config)
-            other = wanted not in (None, base.version)
+            other = config.python not in (None, base.version)
             raise AppPackagesError(
                 f"{file} could not be installed for {base}: {error}. The reason is "
                 "above. The list is the app's own; the server adds nothing to it"
@@ -61,11 +64,11 @@ class Environments:
             ) from error
 
     def _base(self, config: AppConfig) -> Python:
-        return interpreters.find(_wanted(config) or OWN.version) or OWN
+        return interpreters.find(config.python or OWN.version) or OWN
 
     def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
         """Log what differs from App Engine, once."""
-        wanted, last = _wanted(config), self._runtime
+        wanted, last = config.python, self._runtime
         self._runtime = config.runtime
         if wanted not in (None, python.version) and config.runtime != last:
             version = "{}.{}".format(*wanted)
@@ -77,7 +80,7 @@ class Environments:
             )
             logger.warning(
                 "%s asks for %s, but the app runs on %s, %s",
-                "app.yaml",
+                config.path.name,
                 config.runtime,
                 python,
                 reason,
@@ -93,9 +96,3 @@ class Environments:
                     file,
                 )
             self._listed = listed
-
-
-def _wanted(config: AppConfig) -> tuple[int, int] | None:
-    """Return the version that the runtime names; None: it names none."""
-    found = re.fullmatch(r"python3(\d+)", config.runtime)
-    return found and (3, int(found[1]))
