@@ -90,7 +90,9 @@ STARTS = {
         f"{SDK} Django==3.2.25 gunicorn gevent",
         "gunicorn -k gevent -w 2 -b :8080 main:app",
     ),
-    "python main.py": App("on_flask", "3.11", f"{SDK} Flask", "python main.py"),
+    "python main.py": App(
+        "on_flask", "3.11", f"{SDK} Flask gunicorn", "python main.py"
+    ),
     "settings of gunicorn": App(
         "on_flask",
         "3.11",
@@ -105,17 +107,19 @@ STARTS = {
     "from PowerShell": App(
         "on_flask", "3.11", f"{SDK}\r\nFlask\r\n".encode("utf-16"), name="my app's"
     ),
-    "other lists": App(
-        "on_flask",
-        "3.11",
-        "-rbase.txt -climits.txt #comment",
-        files={"base.txt": f"{SDK}  # the SDK\nFlask\n", "limits.txt": "Flask<4\n"},
-    ),
     "pyproject.toml": App(
         "on_flask", "3.13", None, files={"pyproject.toml": PYPROJECT}
     ),
-    "a package": App(
-        "on_flask", "3.11", "-e. gunicorn", GUNICORN, {"pyproject.toml": PYPROJECT}
+    # pip understands this list, and uv does not
+    "a package, other lists": App(
+        "on_flask",
+        "3.11",
+        "-rbase.txt -climits.txt -e. #comment",
+        files={
+            "base.txt": "Flask>=2  # why\n",
+            "limits.txt": "Flask<4\n",
+            "pyproject.toml": PYPROJECT,
+        },
     ),
 }
 # These fail on App Engine too.

@@ -1,5 +1,6 @@
 """Makes an environment and installs packages: with uv, or with venv and pip."""
 
+import functools
 import logging
 import os
 import shlex
@@ -111,7 +112,7 @@ class Installer:
     def _run(self, *command: str, **more: str) -> None:
         variables = os.environ | more
         if command[0] == self._uv:
-            variables = self._uv_settings() | variables
+            variables = self._uv_settings | variables
         try:
             # it ends with the server, so that no half-made environment grows later
             watched = Watched(
@@ -130,8 +131,9 @@ class Installer:
         if status:
             raise InstallError(f"{Path(command[0]).name} ended with status {status}")
 
+    @functools.cached_property
     def _uv_settings(self) -> dict[str, str]:
-        """Return the variables that make uv use pip's package index and certificates.
+        """The variables that make uv use pip's package index and certificates.
 
         In a company with its own index or certificates, pip is often configured for
         them, and uv is not.
