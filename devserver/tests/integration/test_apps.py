@@ -68,7 +68,10 @@ STARTS = {
     "flask 3": App("on_flask", "3.13", f"{SDK}==3.1.0 protobuf<7 Flask==3.1.2"),
     "sdk 0.3": App("on_wsgi", "3.9", f"{SDK}==0.3.1 grpcio==1.38.1"),
     "sdk 1.0": App("on_wsgi", "3.8", f"{SDK}==1.0.0"),
-    "cloud ndb": App("on_cloud_ndb", "3.11", f"{SDK} Flask google-cloud-ndb==2.3.2"),
+    "cloud ndb 2": App("on_cloud_ndb", "3.11", f"{SDK} Flask google-cloud-ndb==2.3.2"),
+    "cloud ndb 1": App(
+        "on_cloud_ndb", "3.10", f"{SDK}==1.1.4 Flask google-cloud-ndb==1.12.0"
+    ),
     # Google's samples of the Deferred API
     "google's flask": App(
         "on_flask", "3.13", f"Flask==3.0.0 {SDK}>=0.3.1 Werkzeug==3.0.3"

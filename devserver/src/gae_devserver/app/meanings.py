@@ -67,6 +67,12 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
         )
     if any(sign in error for sign in (_NO_PROXY, _NO_TICKET, _AFTER_END)):
         return _call(traceback, folder)
+    if "Descriptors cannot be created directly" in error:
+        return Meaning(
+            "protobuf 3",
+            "One of the app's packages is made for protobuf 3. Add this line to "
+            "requirements.txt, or use a newer release of that package: protobuf<3.21",
+        )
     if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
         return _deferred(traceback, folder)
     return None

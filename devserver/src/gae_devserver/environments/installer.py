@@ -20,6 +20,8 @@ _SETUPTOOLS = "setuptools<81"
 # Their sources compile for minutes. SDK 3 needs grpcio-tools, but not to run: the
 # installer takes an earlier SDK, or gevent, where the list allows one.
 _NO_LONG_BUILD = [f"--only-binary={name}" for name in ("grpcio-tools", "gevent")]
+# pip does not take an earlier one; uv does, and these fail with protobuf 4 and later
+_CONSTRAINT = "google-cloud-datastore>=1.15.5"
 _SETTINGS_OF_UV = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
 
 
@@ -67,8 +69,10 @@ class Installer:
         """
         is_list = file.suffix == ".txt" or self._uv
         what = f"--requirement={file.name}" if is_list else "."
+        first = environment / "constraints.txt"
+        first.write_text(f"{_CONSTRAINT}\n")
         try:
-            self.install(environment, what, *_NO_LONG_BUILD)
+            self.install(environment, what, *_NO_LONG_BUILD, f"--constraint={first}")
         except InstallError as error:
             if file.suffix != ".txt":
                 raise
@@ -129,7 +133,8 @@ class Installer:
         finally:
             watched.stop()
         if status:
-            raise InstallError(f"{Path(command[0]).name} ended with status {status}")
+            name = "pip" if "-m" in command else Path(command[0]).name
+            raise InstallError(f"{name} ended with status {status}")
 
     @functools.cached_property
     def _uv_settings(self) -> dict[str, str]:
