@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -22,15 +23,19 @@ from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
-# what App Engine runs when app.yaml has no entrypoint:
+# Like what App Engine runs when app.yaml has no entrypoint: gunicorn's workers have
+# threads there, and the limit of 30 seconds is only for an entrypoint of your own. Its
+# guide recommends two workers for F1. The task runner sends 16 requests at a time.
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
-DEFAULT_ENTRYPOINT = "gunicorn main:app"
+DEFAULT_ENTRYPOINT = "gunicorn --workers 2 --threads 8 --timeout 0 main:app"
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+# they would hide what is missing in requirements.txt, or lead to another Python
+_OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,10 @@ class LaunchSettings:
     """The port on 127.0.0.1 for API calls."""
     datastore_port: int
     """The port on 127.0.0.1 for Cloud NDB."""
+    deployment: str = dataclasses.field(
+        default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
+    )
+    """GAE_DEPLOYMENT_ID: 18 digits, new in each run of the server."""
 
 
 def environment(
@@ -52,10 +61,20 @@ def environment(
 ) -> dict[str, str]:
     """Return the variables of a process of the app that listens on `port`."""
     variables = _without_reserved(os.environ)
-    # otherwise the last log lines of a crash are lost in a buffer
-    variables["PYTHONUNBUFFERED"] = "1"
-    # app.yaml may replace it, to use another emulator
-    variables["DATASTORE_EMULATOR_HOST"] = f"127.0.0.1:{launch.datastore_port}"
+    for name in _OF_THE_SERVERS_PYTHON:
+        variables.pop(name, None)
+    # app.yaml may replace these
+    variables |= {
+        # to use another emulator
+        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
+        # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
+        # client's from X-Forwarded-For, which no client can set
+        "FORWARDED_ALLOW_IPS": "*",
+        # otherwise the last log lines of a crash are lost in a buffer
+        "PYTHONUNBUFFERED": "1",
+        # the SDK takes an ETA without a time zone for local time
+        "TZ": "UTC",
+    }
     variables |= _without_reserved(config.env_variables)
     # Exclude loopback from proxies: gRPC honors proxy variables for it too. Programs
     # read only one of the two variables, so each gets the exceptions of the other.
@@ -64,9 +83,6 @@ def environment(
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
     path = variables.get("PATH", os.defpath)
-    # those of the server's environment
-    for name in ("PYTHONHOME", "VIRTUAL_ENV"):
-        variables.pop(name, None)
     if (python.bin_folder.parent / "pyvenv.cfg").exists():
         variables["VIRTUAL_ENV"] = str(python.bin_folder.parent)
     app_id = f"dev~{launch.project}"
@@ -75,6 +91,7 @@ def environment(
         "API_PORT": str(launch.api_port),
         "APPLICATION_ID": app_id,
         "GAE_APPLICATION": app_id,
+        "GAE_DEPLOYMENT_ID": launch.deployment,
         "GAE_ENV": "localdev",
         "GAE_INSTANCE": secrets.token_hex(16),
         "GAE_MEMORY_MB": str(config.memory_mb),
@@ -103,24 +120,28 @@ class AppProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = gunicorn_options.on_loopback(
-            config.entrypoint or DEFAULT_ENTRYPOINT
+        self.port = _free_port()
+        self._folder = _make_private_folder()
+        self._socket = self._folder / "app.sock"
+        private = f"unix:{self._socket}"
+        entrypoint = gunicorn_options.with_private_address(
+            config.entrypoint or DEFAULT_ENTRYPOINT, private
         )
         addresses = gunicorn_options.addresses(entrypoint)
-        self.port = _free_port()
-        self.socket_path = _make_socket_path() if addresses == [] else None
         self.is_gunicorn = addresses is not None
         """Whether the entrypoint starts gunicorn directly."""
-        self.notice = gunicorn_options.notice(addresses)
-        """A warning about the app's own port, if it has one."""
+        self._has_socket = addresses == [] or private in (addresses or ())
+        self._notice = gunicorn_options.notice(addresses, private)
         variables = environment(config, launch, python, port=self.port)
-        # a gunicorn that another program starts would listen on all addresses
-        bind = (
-            f"unix:{self.socket_path}" if self.socket_path else f"127.0.0.1:{self.port}"
-        )
+        # also reaches a gunicorn that another program or a script starts
         variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
-            variables.get("GUNICORN_CMD_ARGS", ""), bind
+            variables.get("GUNICORN_CMD_ARGS", ""), private
         )
+        # An app may delete everything in its folder for temporary files, which is its
+        # own on App Engine.
+        temporary = self._folder / "tmp"
+        temporary.mkdir()
+        variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._exit = futures.Future[int]()
         try:
@@ -130,10 +151,10 @@ class AppProcess:
                 environment=variables,
                 stop_seconds=stop_seconds,
                 output=subprocess.PIPE,
-                socket_path=self.socket_path or "",
+                private_folder=self._folder,
             )
         except OSError:
-            self._remove_socket()
+            self._remove_folder()
             raise
         self._process = self._watched.process
         assert self._process.stdout is not None
@@ -147,6 +168,25 @@ class AppProcess:
     def pid(self) -> int:
         """The id of the watchdog, the parent of the app's own processes."""
         return self._process.pid
+
+    @property
+    def socket_path(self) -> str | None:
+        """The socket that the app listens on; None: it listens on its port.
+
+        What a script or another program starts may be gunicorn, which makes the socket.
+        """
+        return str(self._socket) if self._has_socket or self._socket.exists() else None
+
+    @property
+    def notice(self) -> str | None:
+        """A warning about a port that others can reach, if the app listens on one.
+
+        If the entrypoint does not start gunicorn directly, it is true of an app that is
+        ready.
+        """
+        if not self.is_gunicorn and self.socket_path is not None:
+            return None
+        return self._notice
 
     @property
     def exit_status(self) -> int | None:
@@ -189,14 +229,13 @@ class AppProcess:
         status = self._process.wait()
         # a process that left the app's process group may still hold the pipe
         copier.join(0.5)
-        self._remove_socket()
+        self._remove_folder()
         self.stop()
         self._exit.set_result(status)
 
-    def _remove_socket(self) -> None:
+    def _remove_folder(self) -> None:
         # the watchdog does this too, in case this process is killed
-        if self.socket_path is not None:
-            shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
@@ -208,12 +247,19 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def _make_socket_path() -> str:
-    """Return a path for a socket in a new folder that only this user can enter."""
+def _make_private_folder() -> Path:
+    """Return a new folder that only this user can enter, for the app's socket.
+
+    Its path is short, for the limit on the path of a socket, and needs no quotes in a
+    shell.
+    """
     for parent in (None, "/tmp"):
-        folder = Path(tempfile.mkdtemp(prefix="devserver-", dir=parent))
-        path = folder / "app.sock"
-        if len(os.fsencode(path)) < _MAX_SOCKET_PATH:
-            return str(path)
+        folder = Path(tempfile.mkdtemp(prefix="gae-", dir=parent))
+        is_short = len(os.fsencode(folder / "app.sock")) < _MAX_SOCKET_PATH
+        if is_short and re.fullmatch(r"[\w/.+-]+", str(folder)):
+            return folder
         folder.rmdir()
-    raise OSError("the path of the folder for temporary files is too long. Set TMPDIR")
+    raise OSError(
+        f"the server's socket cannot be in {folder.parent}. Set TMPDIR to a folder "
+        "with a short path"
+    )

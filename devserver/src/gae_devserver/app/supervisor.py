@@ -205,7 +205,8 @@ class Supervisor:
         request. Other servers may keep it open.
         """
         writer = None
-        patience = None if process.is_gunicorn else self._limits.patience
+        is_gunicorn = process.is_gunicorn or process.socket_path is not None
+        patience = None if is_gunicorn else self._limits.patience
         try:
             reader, writer = await connect(process)
             writer.write_eof()
@@ -225,8 +226,8 @@ async def connect(
     process: AppProcess,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the port or socket that the app listens on."""
-    if process.socket_path is not None:
-        return await asyncio.open_unix_connection(process.socket_path)
+    if (socket_path := process.socket_path) is not None:
+        return await asyncio.open_unix_connection(socket_path)
     return await asyncio.open_connection("127.0.0.1", process.port)
 
 

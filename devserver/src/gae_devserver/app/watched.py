@@ -25,11 +25,11 @@ class Watched:
         environment: Mapping[str, str],
         stop_seconds: float,
         output: int | IO[bytes],
-        socket_path: str = "",
+        private_folder: Path | None = None,
     ) -> None:
         """Start the command in a folder; stdout and stderr go to `output`.
 
-        When the command has ended, the watchdog removes the socket and its folder.
+        When the command has ended, the watchdog removes `private_folder`.
 
         Raises:
             OSError: the process cannot be started.
@@ -39,7 +39,7 @@ class Watched:
         watchdog = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
         try:
             self.process = subprocess.Popen(
-                [*watchdog, str(stop_seconds), socket_path, command],
+                [*watchdog, str(stop_seconds), str(private_folder or ""), command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
