@@ -22,9 +22,10 @@ import later
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
+    noted = memcache.get("noted") or "nothing"
     if environ["PATH_INFO"] == "/defer":
         deferred.defer(later.note, "done")
-    return [(memcache.get("noted") or "nothing").encode()]
+    return [noted.encode()]
 
 
 app = wrap_wsgi_app(application, use_deferred=True)

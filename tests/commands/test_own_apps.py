@@ -27,9 +27,9 @@ from gae_devserver.testing import DevServer
 
 def test_visit():
     with DevServer(".", log_file="log") as server:
-        assert server.get("/").text == "0 visits\\n"
+        server.get("/")
         server.advance(0)
-        assert server.get("/").text == "1 visits\\n"
+        assert server.get("/").text != "0 visits\\n"
 """
 
 
@@ -53,10 +53,8 @@ def make_app(folder: pathlib.Path, *titles: str) -> pathlib.Path:
 
 
 def run_all(commands: list[str], folder: pathlib.Path, **variables: str) -> None:
-    """Run the commands of a shell in a folder, except servers."""
-    script = "\n".join(x for x in commands if "gae-devserver ." not in x)
-    script = re.sub(r"^cd .*|^python3\b", lambda x: sys.executable, script)
-    done = run("sh", "-ec", script, folder=folder, **variables)
+    """Run commands of a shell in a folder."""
+    done = run("sh", "-ec", "\n".join(commands), folder=folder, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -73,8 +71,8 @@ def serving(
 
 def check_that_visits_count(url: str) -> None:
     """A task counts each visit, soon after it."""
-    assert send(url, "GET", "/").text == "0 visits\n"
-    wait_until(lambda: send(url, "GET", "/").text != "0 visits\n", "a visit counts")
+    counted = re.compile(r"[1-9]\d* visits\n")
+    wait_until(lambda: counted.fullmatch(send(url, "GET", "/").text), "a visit counts")
 
 
 @pytest.fixture
