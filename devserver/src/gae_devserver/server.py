@@ -218,21 +218,24 @@ class Server:
     async def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
-        app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"
-        settings = paths & {app_yaml, queue_yaml}
+        app_yamls = {path.parent.resolve() / path.name for path in self._config.files}
+        queue_yaml = folder / "queue.yaml"
+        settings = paths & {*app_yamls, queue_yaml}
+        if self._unread:
+            # it may be an included file that was missing
+            settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
         restarting = paths - settings
         if settings:
             # with edits that came while one of the files had an error
             self._unread |= settings
             try:
-                self._apply(load(self._config.folder))
+                self._apply(load(self._config.path))
             except ConfigError as error:
                 logger.error("the previous settings stay in effect: %s", error)
             else:
                 settings, self._unread = self._unread, set()
-                if app_yaml in settings:
-                    restarting.add(app_yaml)
-                    terminal.log_warnings(self._config)
+                restarting |= settings - {queue_yaml}
+                terminal.log_warnings(self._config)
                 if queue_yaml in settings:
                     event = "read again" if queue_yaml.exists() else "removed"
                     names = ", ".join(queue.name for queue in self._config.queues)
@@ -299,7 +302,10 @@ async def run(
         AppUnavailable: the app died while it started.
     """
     queues = load_queue_yaml(config.folder)
-    server = Server(settings, dataclasses.replace(config, queues=queues), python)
+    for warning in queues.warnings:
+        logger.warning("%s", warning)
+    config = dataclasses.replace(config, queues=queues.queues)
+    server = Server(settings, config, python)
     await server.run(process)
 
 

@@ -7,7 +7,7 @@ from gae_devserver.app import missing_module
 from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.config.warnings import GUIDE
+from gae_devserver.config.runtimes import GUIDE
 
 # the last line of a traceback: "Name: text" after an indented line
 _ERROR = re.compile(r"^ .*\n([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
@@ -40,6 +40,7 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
     fix = "Fix the error." if reloading else "Fix the error and restart the server."
     summary, _, printed = reason.partition("\n")
     entrypoint = config.entrypoint or DEFAULT_ENTRYPOINT
+    yaml = config.path.name
     advice = missing_module.advice(printed, config.folder, entrypoint, hints)
     if advice is not None:
         return advice
@@ -47,11 +48,11 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
     if "exit status 127" in summary:
         if config.entrypoint is None:
             how = hints.add_package("gunicorn", config.folder / "requirements.txt")
-            return f"app.yaml has no entrypoint, so the app needs gunicorn: {how}"
+            return f"{yaml} has no entrypoint, so the app needs gunicorn: {how}"
         program = ["a program", *_NO_PROGRAM.findall(printed)][-1]
         more = missing_module.about_packages(config.folder, hints)
         return (
-            f"The entrypoint in app.yaml starts {program}, which was not found: "
+            f"The entrypoint in {yaml} starts {program}, which was not found: "
             f"{entrypoint}. Fix the entrypoint. {more}"
         )
     if missing := _NO_ATTRIBUTE.search(printed):
@@ -60,7 +61,7 @@ def what_to_do(reason: str, config: AppConfig, hints: Hints, *, reloading: bool)
         where = file if (config.folder / file).exists() else module
         return (
             f"{where} has no '{name}', but the app starts with: {entrypoint}. Rename "
-            f"the variable in {where}, or fix the entrypoint in app.yaml."
+            f"the variable in {where}, or fix the entrypoint in {yaml}."
         )
     errors = list(_ERROR.finditer(printed))
     if not errors and "exit status 0 " in summary:

@@ -5,7 +5,7 @@ from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 
 from gae_devserver.app.hints import Hints
-from gae_devserver.config.warnings import GUIDE, HERE
+from gae_devserver.config.runtimes import GUIDE
 
 _NOT_FOUND = re.compile(
     # in a traceback, or from python -m
@@ -55,12 +55,12 @@ def advice(printed: str, folder: Path, entrypoint: str, hints: Hints) -> str | N
     if top in re.findall(r"(\w+)[\w.]*:", entrypoint):
         return (
             f"{missing}, but the entrypoint needs it. Add the module, or fix the "
-            f"entrypoint in app.yaml: {entrypoint}"
+            f"entrypoint: {entrypoint}"
         )
     if top in hints.modules:
         return f"{missing}. {hints.modules[top]}"
     if (new := _REPLACED.get(name)) is not None:
-        use = f"In {HERE}, use {new}" if new else f"{HERE} has no replacement"
+        use = f"Use {new}" if new else "It has no replacement"
         return (
             f"{name} is a module of an earlier Python. {use}. Change the import, and "
             f"do not install a package of that name. For Python 2 code, see {GUIDE}."

@@ -1,7 +1,6 @@
 """Chooses the Python and the environment that an app runs in."""
 
 import logging
-import re
 from pathlib import Path
 
 from gae_devserver.app.python import OWN, Python
@@ -58,11 +57,11 @@ class Environments:
             ) from error
 
     def _base(self, config: AppConfig) -> Python:
-        return interpreters.find(_wanted(config) or OWN.version) or OWN
+        return interpreters.find(config.python or OWN.version) or OWN
 
     def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
         """Log what differs from App Engine, once."""
-        wanted, last = _wanted(config), self._runtime
+        wanted, last = config.python, self._runtime
         self._runtime = config.runtime
         if wanted not in (None, python.version) and config.runtime != last:
             version = "{}.{}".format(*wanted)
@@ -74,7 +73,7 @@ class Environments:
             )
             logger.warning(
                 "%s asks for %s, but the app runs on %s, %s",
-                "app.yaml",
+                config.path.name,
                 config.runtime,
                 python,
                 reason,
@@ -90,9 +89,3 @@ class Environments:
                     file,
                 )
             self._listed = listed
-
-
-def _wanted(config: AppConfig) -> tuple[int, int] | None:
-    """Return the version that the runtime names; None: it names none."""
-    found = re.fullmatch(r"python3(\d+)", config.runtime)
-    return found and (3, int(found[1]))

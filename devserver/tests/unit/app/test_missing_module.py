@@ -14,7 +14,6 @@ HINTS = Hints(
     modules={"common": "Copy the links.", "parts": "Copy the links."},
 )
 GUIDE = "docs/python2-to-python3.md"
-HERE = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_any_other_module(folder: Path, name: str) -> None:
         ("email.MIMEText", " email.mime.text."),
         ("popen2", " subprocess."),
         ("imp", " importlib."),
-        ("distutils", f"{HERE} has no"),
+        ("distutils", " no replacement"),
         ("webapp2_extras.json", ""),
         ("google.appengine.ext.webapp", ""),
     ],
