@@ -174,7 +174,7 @@ def integration(session: nox.Session, of: str) -> None:
 @nox.session
 def commands(session: nox.Session) -> None:
     """Test this file's setup, its sessions serve, copy, e2e, deploy, and the lock."""
-    install(session, "test", "commands", "audit", apps=APPS, devserver=True)
+    install(session, "test", "commands", "audit", "types", apps=APPS, devserver=True)
     run_pytest(session, "tests/commands")
 
 

@@ -16,6 +16,7 @@ PAGES = sorted(
 # files of a user's own app, or of another project
 ELSEWHERE = {
     "appengine_config.py",
+    "conftest.py",
     "cron.yaml",
     "DIR/devserver.sqlite3",
     "dispatch.yaml",

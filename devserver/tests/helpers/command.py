@@ -13,8 +13,10 @@ from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
 MODULE = [sys.executable, "-m", "gae_devserver"]
-# the tests' own environment has what their apps need
-COMMAND = [*MODULE, f"--python={sys.executable}"]
+OWN_PYTHON = f"--python={sys.executable}"
+"""The option of most servers: the tests' own environment has what their apps need."""
+
+COMMAND = [*MODULE, OWN_PYTHON]
 PATIENCE = 30.0
 
 

@@ -1,4 +1,4 @@
-"""The command with an app that says hello."""
+"""The command with an app that says hello, and the app of the fixture `devserver`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +7,20 @@ from typing import Any
 import pytest
 
 from gae_devserver.testing.processes import descendants, wait_for_end
-from tests.helpers.app_folder import make_app
-from tests.helpers.command import PATIENCE, Running
+from tests.helpers.app_folder import copy_app, make_app
+from tests.helpers.command import OWN_PYTHON, PATIENCE, Running
+
+
+@pytest.fixture(scope="session")
+def devserver_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app of the fixture `devserver`, which defers."""
+    return copy_app("deferring", tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="session")
+def devserver_options() -> list[str]:
+    """The options of the server of the fixture `devserver`."""
+    return [OWN_PYTHON]
 
 
 @pytest.fixture
