@@ -22,14 +22,10 @@ IDE = section(PAGE, "The Python of your IDE")
 CI = section(PAGE, "In CI")
 LOCK = dict(re.findall(r"(?m)^([\w-]+)==(\S+)", page("requirements-lock.txt")))
 TEST = """\
-from gae_devserver.testing import DevServer
-
-
-def test_visit():
-    with DevServer(".", log_file="log") as server:
-        server.get("/")
-        server.advance(0)
-        assert server.get("/").text != "0 visits\\n"
+def test_visit(devserver):
+    devserver.get("/")
+    assert devserver.run_next_task().status == 200
+    assert devserver.get("/").text == "1 visits\\n"
 """
 
 
@@ -145,6 +141,7 @@ def test_ci(
     """The commands install what a test needs; the workflow is valid and runs them."""
     folder = make_app(tmp_path / "my_app", "Flask", "In CI")
     (folder / "test_visits.py").write_text(TEST)
+    (folder / "pytest.ini").write_text("[pytest]\ndevserver_app = .\n")
     (workflow,) = folder.glob(".github/workflows/*.yml")
     shown = commands(CI)
 

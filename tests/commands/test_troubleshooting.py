@@ -89,7 +89,8 @@ def test_no_environment(tmp_path: pathlib.Path) -> None:
     server = (sys.executable, "-m", "gae_devserver", tmp_path, "--port", "0")
     said = ""
     for cache in ("", "app.yaml"):
-        ended = run(*server, XDG_CACHE_HOME=str(tmp_path / cache), **nowhere)
+        nowhere["XDG_CACHE_HOME"] = str(tmp_path / cache)
+        ended = run(*server, folder=tmp_path, **nowhere)
         assert ended.returncode == 1
         said += ended.stderr
 
