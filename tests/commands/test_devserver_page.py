@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from gae_devserver import faults
 from gae_devserver.config import warnings
+from gae_devserver.testing import DevServer
 
 from tests.commands.pages import blocks, code, first_cells, page, rows, section
 from tests.commands.running import run
@@ -129,6 +130,26 @@ def test_fields(counting: Embedded) -> None:
     assert len(base64.b64decode(task["payload"])) == task["size"]
     (shown,) = (code(x)[1:] for x in TABLE.values() if "entities" in x)
     assert entity.keys() == set(shown)
+
+
+# --- ASGI apps ------------------------------------------------------------------------
+
+
+def test_asgi_app(tmp_path: pathlib.Path) -> None:
+    """The example defers and makes calls, with the packages that it lists."""
+    example = section(PAGE, r"ASGI apps \(FastAPI, Starlette\)")
+    for file, language in (
+        ("main.py", "python"),
+        ("app.yaml", "yaml"),
+        ("requirements.txt", "text"),
+    ):
+        (text,) = blocks(example, language)
+        (tmp_path / file).write_text(text)
+
+    with DevServer(tmp_path, log_file=tmp_path / "server.log") as server:
+        assert json.loads(server.get("/").text) == {"count": None}
+        server.advance(0)
+        assert json.loads(server.get("/").text) == {"count": 1}
 
 
 # --- what it prints -------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gae_devserver import terminal
 from gae_devserver.app import advice
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.hints import Hints
+from gae_devserver.app.installation import Installation
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
@@ -84,9 +85,7 @@ class Server:
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
             lambda: AppProcess(self._config, settings.launch, self._python),
-            what_to_do=lambda reason, reloading: advice.what_to_do(
-                reason, self._config, settings.hints, reloading=reloading
-            ),
+            what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
         self._front = Front(config, self._app, self._sender)
@@ -122,6 +121,16 @@ class Server:
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
+
+    def _what_to_do(self, reason: str, reloading: bool) -> str:
+        installation = Installation(
+            self._config.folder,
+            self._python,
+            server_installs=self._settings.environments.installs,
+            reloading=reloading,
+        )
+        hints = self._settings.hints
+        return advice.what_to_do(reason, self._config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
         if self._config.warmup:

@@ -243,6 +243,20 @@ def test_what_the_app_prints(
     assert len(tail) < 1000
 
 
+def test_nasty_output(
+    folder: Path,
+    start: Callable[..., AppProcess],
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Every byte of the app's output is on the terminal."""
+    nasty = b" a\nE: " + b"\xff\0" * 2**20 + b"\nTraceback\n  File\nE: b\n" * 9999
+    (folder / "nasty").write_bytes(nasty)
+    process = start(entrypoint="cat nasty")
+    process.log_advice()
+    ended(process)
+    assert capfdbinary.readouterr().err == nasty
+
+
 @pytest.mark.parametrize(
     ("text", "entrypoint", "status"),
     [

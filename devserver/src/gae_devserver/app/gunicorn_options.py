@@ -20,6 +20,10 @@ _APP_ENGINES_PORT = re.compile(
 )
 # every address of the machine
 _ALL_ADDRESSES = re.compile(rf"""{_BIND_TO}["']*{_EVERY}(?=["']*:["']*[$\d])""")
+# the same of any program; 8080 is not replaced in single quotes, where no shell would
+# expand $PORT
+_ANY_HOST = re.compile(r"(?<![\w.])0\.0\.0\.0(?![\w.])")
+_ANY_8080 = re.compile(r"""(?<=[\s:=])8080(?=[\s"]|$)""")
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 
 
@@ -75,10 +79,12 @@ def with_private_address(entrypoint: str, private: str) -> str:
     """Return an entrypoint whose gunicorn listens on `private` in place of $PORT.
 
     Nor does it listen on all addresses of the machine: other ports are on loopback.
+    Another program listens on $PORT in place of 8080, and on 127.0.0.1 in place of
+    0.0.0.0.
     """
     program = _GUNICORN.search(entrypoint)
     if program is None:
-        return entrypoint
+        return _ANY_8080.sub("$PORT", _ANY_HOST.sub("127.0.0.1", entrypoint))
     options = _APP_ENGINES_PORT.sub(
         lambda bind: f"{bind[1]}{private}{bind[2]}{bind[3]}",
         entrypoint[program.end() :],

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
 from gae_devserver.app.python import Python
+from gae_devserver.app.running_advice import RunningAdvice
 from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
@@ -127,6 +128,8 @@ class AppProcess:
         entrypoint = gunicorn_options.with_private_address(
             config.entrypoint or DEFAULT_ENTRYPOINT, private
         )
+        self.entrypoint = entrypoint
+        """What the shell runs."""
         addresses = gunicorn_options.addresses(entrypoint)
         self.is_gunicorn = addresses is not None
         """Whether the entrypoint starts gunicorn directly."""
@@ -143,6 +146,7 @@ class AppProcess:
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._advice = RunningAdvice(config.folder)
         self._exit = futures.Future[int]()
         try:
             self._watched = Watched(
@@ -215,6 +219,10 @@ class AppProcess:
         """Return the last lines that the app printed."""
         return b"".join(self._tail.copy()).decode("utf-8", "replace")
 
+    def log_advice(self) -> None:
+        """Log what to do about errors that the app has printed, and will print."""
+        self._advice.start()
+
     def _copy_output(self, source: BinaryIO) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
         with source:
@@ -224,6 +232,7 @@ class AppProcess:
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(line)
                     sys.stderr.buffer.flush()
+                self._advice.see(line)
 
     def _wait(self, copier: threading.Thread) -> None:
         status = self._process.wait()

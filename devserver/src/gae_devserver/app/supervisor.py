@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from gae_devserver.app import entrypoints
 from gae_devserver.app.process import AppProcess
 
 logger = logging.getLogger("gae_devserver.app")
@@ -150,6 +151,7 @@ class Supervisor:
                 if self._was_ready:
                     logger.info("the app is ready again")
                 self._was_ready = restarts = True
+                process.log_advice()
                 self._set(ready=True)
                 began = time.monotonic()
                 await _exit(process)
@@ -183,10 +185,7 @@ class Supervisor:
 
     async def _become_ready(self, process: AppProcess) -> None:
         slow = asyncio.get_running_loop().call_later(
-            self._limits.slow_start,
-            logger.warning,
-            "the app is not listening on %s yet; still waiting",
-            process.socket_path or f"port {process.port} ($PORT)",
+            self._limits.slow_start, _log_slow_start, process
         )
         try:
             # poll: an open port causes no event
@@ -237,6 +236,17 @@ async def _exit(process: AppProcess) -> None:
     exited = asyncio.Event()
     process.when_exited(lambda: loop.call_soon_threadsafe(exited.set))
     await exited.wait()
+
+
+def _log_slow_start(process: AppProcess) -> None:
+    where, reason = f"{process.socket_path}", ""
+    if process.socket_path is None:
+        where = f"port {process.port} ($PORT)"
+        reason = entrypoints.not_listening(
+            process.entrypoint, process.port, process.tail()
+        )
+    text = f"the app is not listening on {where} yet; still waiting. {reason}"
+    logger.warning("%s", text.rstrip(". "))
 
 
 def _end_of(process: AppProcess, when: str) -> str:

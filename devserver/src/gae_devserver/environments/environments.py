@@ -28,6 +28,11 @@ class Environments:
         self._listed: list[str] | None = None
         """The last content of requirements.txt, if an environment was given."""
 
+    @property
+    def installs(self) -> bool:
+        """Whether requirements.txt is installed; otherwise the user does that."""
+        return self._given is None
+
     def python(self, config: AppConfig) -> Python:
         """Return the app's Python; make its environment if that is missing.
 

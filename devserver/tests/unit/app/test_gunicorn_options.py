@@ -77,6 +77,24 @@ def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        ("uvicorn main:app --port 8080", "uvicorn main:app --port $PORT"),
+        ("uwsgi --http-socket :8080 -p 4", "uwsgi --http-socket :$PORT -p 4"),
+        (
+            "waitress-serve --listen='*:8080' m:a",
+            "waitress-serve --listen='*:8080' m:a",
+        ),
+        ("run --bind 0.0.0.0:8080 -n 18080", "run --bind 127.0.0.1:$PORT -n 18080"),
+        ("run --host=0.0.0.0 --v 10.0.0.0.1", "run --host=127.0.0.1 --v 10.0.0.0.1"),
+    ],
+)
+def test_the_port_of_another_program(before: str, after: str) -> None:
+    """It listens on $PORT in place of 8080, and not on all addresses."""
+    assert with_private_address(before, "unix:/x.sock") == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
         ("", ""),
         ("--workers 2 --name 'a b'", "--workers 2 --name 'a b' "),
         ("--bind=:1 --workers=1", "--workers=1 "),
