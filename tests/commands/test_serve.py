@@ -20,7 +20,7 @@ def test_folder_of_an_app(tmp_path: pathlib.Path, own_cache: dict[str, str]) -> 
         url = serving.wait_for(r"^  App +(http://\S+)$")
         assert send(url, "GET", "/counter/get").text == "0"
 
-    assert "installing my_app/requirements.txt" in serving.log
+    assert "my_app/requirements.txt for Python" in serving.log
     assert "Development server for my_app " in serving.log
 
 
