@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 import time
+from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from gae_devserver import command_line
 from gae_devserver.app.hints import Hints
 
 if TYPE_CHECKING:
-    from gae_devserver.app.process import AppProcess
+    from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.config.app_yaml import AppConfig
+
 NO_HINTS = Hints()
 
 # the app's first process, which a signal ends while the server is still starting
@@ -20,7 +23,10 @@ _started: "list[AppProcess]" = []
 
 
 def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
-    """Run the server; exit with 0 after a signal, 2 for a mistake, else 1."""
+    """Run the server; exit with 0 after a signal, 2 for a mistake, else 1.
+
+    A shell or a script decides on the exit status itself.
+    """
     parent = os.getppid()
     if system == "posix":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -30,7 +36,10 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     if system != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
     try:
-        _serve(options, parent, hints)
+        if options.command is None:
+            _serve(options, parent, hints)
+        else:
+            _run_program(options)
     except ModuleNotFoundError as error:
         _fail(
             1,
@@ -43,7 +52,7 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
 def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
-    from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.app.process import AppProcess
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
@@ -65,12 +74,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     state_socket = sockets.listen_on("127.0.0.1", 0)
     # holds the port of the datastore for Cloud NDB, whose server listens later
     datastore_socket = sockets.reserve_port()
-    launch = LaunchSettings(
-        project=options.project,
-        version=config.version or time.strftime("%Y%m%dt%H%M%S"),
-        api_port=api_socket.getsockname()[1],
-        datastore_port=datastore_socket.getsockname()[1],
-    )
+    launch = _launch_settings(options, config, api_socket, datastore_socket)
     environments = Environments(options.python)
     try:
         python = environments.python(config)
@@ -111,6 +115,70 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     except AppUnavailable as error:
         # the rest of the text is what the app printed, which is on the terminal
         _fail(1, str(error).partition("\n")[0])
+
+
+def _run_program(options: argparse.Namespace) -> NoReturn:
+    """Run a shell or a script with the services, and exit with its status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # the status of a program that a signal has ended
+        signal.signal(number, lambda number, _: _exit(128 + number))
+
+    import asyncio
+
+    from gae_devserver import terminal
+    from gae_devserver.config.app_yaml import load
+    from gae_devserver.config.parsing import ConfigError
+    from gae_devserver.environments.environments import AppPackagesError, Environments
+    from gae_devserver.http import sockets
+    from gae_devserver.shell import programs, session
+    from gae_devserver.storage.storage import Storage, StorageError
+
+    terminal.set_up_logging("warning")
+    try:
+        config = load(options.app)
+        program = (
+            programs.shell(config.folder, options.project, options.storage)
+            if options.command == "shell"
+            else programs.script(config.folder, options.script, options.is_module)
+        )
+        storage = Storage(options.storage, options.project) if options.storage else None
+        python = Environments(options.python).python(config)
+    except (ConfigError, programs.ScriptError, StorageError) as error:
+        _fail(2, str(error))
+    except AppPackagesError as error:
+        _fail(1, str(error))
+    api_socket = sockets.listen_on("127.0.0.1", 0)
+    datastore_socket = sockets.reserve_port()
+    settings = session.Settings(
+        launch=_launch_settings(options, config, api_socket, datastore_socket),
+        python=python,
+        api_socket=api_socket,
+        storage=storage,
+    )
+    loop = asyncio.new_event_loop()
+    try:
+        status = loop.run_until_complete(session.run(settings, config, program))
+    except StorageError as error:
+        _fail(2, str(error))
+    except OSError as error:
+        _fail(1, f"cannot start {python.executable}: {error}")
+    _exit(status)
+
+
+def _launch_settings(
+    options: argparse.Namespace,
+    config: "AppConfig",
+    api_socket: socket,
+    datastore_socket: socket,
+) -> "LaunchSettings":
+    from gae_devserver.app.process import LaunchSettings
+
+    return LaunchSettings(
+        project=options.project,
+        version=config.version or time.strftime("%Y%m%dt%H%M%S"),
+        api_port=api_socket.getsockname()[1],
+        datastore_port=datastore_socket.getsockname()[1],
+    )
 
 
 def _fail(status: int, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The options of the command line."""
+"""The options of the command line, and those of `shell` and `run`."""
 
 import argparse
 import contextlib
@@ -32,18 +32,29 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options; exit with status 2 if there is a mistake in them."""
+    """Return the options; exit with status 2 if there is a mistake in them.
+
+    `command` is the first word if that is "shell" or "run", otherwise None.
+    """
+    first, *others = arguments or [""]
+    if first == "shell":
+        parser = _shell_parser()
+    elif first == "run":
+        parser = _run_parser()
+    else:
+        return _serve_parser().parse_args(arguments)
+    return parser.parse_args(others)
+
+
+def _serve_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROG,
         description="Run an App Engine app on this machine, with task queues, "
         "the datastore and the other bundled services. For development only.",
+        epilog=f"With the same services: '{PROG} shell APP' starts a Python shell, "
+        f"and '{PROG} run APP SCRIPT' runs a script. Each has --help.",
     )
-    parser.add_argument(
-        "app",
-        type=_path,
-        metavar="APP",
-        help="the folder that holds app.yaml, or a YAML file of any name",
-    )
+    parser.set_defaults(command=None)
     parser.add_argument(
         "--port",
         type=_port,
@@ -58,32 +69,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="one more IP address to listen on, so that other machines can use the "
         "app; 0.0.0.0 for all addresses (default: this machine only)",
     )
-    parser.add_argument(
-        "--project",
-        type=_project,
-        default="sample-project",
-        metavar="NAME",
-        help="the project ID that the app gets (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--python",
-        type=_python,
-        metavar="PATH",
-        help="run the app on this interpreter, or in the environment in this folder, "
-        "as it is (default: make an environment from the app's requirements.txt)",
-    )
+    _add_common(parser)
     parser.add_argument(
         "--reload",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="restart the app when one of its files changes (default: on)",
-    )
-    parser.add_argument(
-        "--storage",
-        type=_path,
-        metavar="DIR",
-        help="keep entities and tasks in this folder for the next run (default: keep "
-        "them in memory)",
     )
     parser.add_argument(
         "--task-deadline",
@@ -108,7 +99,71 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--open", action="store_true", help="open the app in a browser when it is ready"
     )
-    return parser.parse_args(arguments)
+    return parser
+
+
+def _shell_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"{PROG} shell",
+        description="Start a Python shell in the app's environment and folder, with "
+        "the app's services. What is piped into it is run as a script.",
+    )
+    parser.set_defaults(command="shell")
+    _add_common(parser)
+    return parser
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"{PROG} run",
+        description="Run a script in the app's environment, with the app's services.",
+    )
+    parser.set_defaults(command="run")
+    _add_common(parser)
+    parser.add_argument(
+        "-m",
+        dest="is_module",
+        action="store_true",
+        help="SCRIPT is the name of a module",
+    )
+    parser.add_argument(
+        "script",
+        nargs=argparse.PARSER,  # the script, and all that follows
+        metavar="SCRIPT",
+        help="the script, in the current folder or in the app's, and its arguments",
+    )
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what the server, a shell and a script have in common."""
+    parser.add_argument(
+        "app",
+        type=_path,
+        metavar="APP",
+        help="the folder that holds app.yaml, or a YAML file of any name",
+    )
+    parser.add_argument(
+        "--project",
+        type=_project,
+        default="sample-project",
+        metavar="NAME",
+        help="the project ID that the app gets (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--python",
+        type=_python,
+        metavar="PATH",
+        help="run the app on this interpreter, or in the environment in this folder, "
+        "as it is (default: make an environment from the app's requirements.txt)",
+    )
+    parser.add_argument(
+        "--storage",
+        type=_path,
+        metavar="DIR",
+        help="keep entities and tasks in this folder for the next run (default: keep "
+        "them in memory)",
+    )
 
 
 def _path(text: str) -> Path:

@@ -17,7 +17,9 @@ from gae_devserver.app.python import Python
 from gae_devserver.environments import requirements
 from gae_devserver.environments.installer import Installer, InstallError
 
-logger = logging.getLogger("gae_devserver")
+logger = logging.getLogger("gae_devserver.environments")
+# with every --log-level: it says what the user waits for
+logger.setLevel(logging.INFO)
 
 # written last, so that an environment without it is incomplete
 _COMPLETE = "gae-devserver.txt"
