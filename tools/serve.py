@@ -4,7 +4,7 @@ import sys
 
 try:
     from gae_devserver.__main__ import main
-    from gae_devserver.app.hints import Hints
+    from gae_devserver.app.advice.hints import Hints
 except ModuleNotFoundError as error:
     sys.exit(
         f"the package {error.name} is not installed for {sys.executable}. Start the "

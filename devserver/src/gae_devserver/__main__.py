@@ -10,7 +10,7 @@ from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from gae_devserver import command_line
-from gae_devserver.app.hints import Hints
+from gae_devserver.app.advice.hints import Hints
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gae_devserver import terminal
-from gae_devserver.app import advice
+from gae_devserver.app.advice import failed_start
+from gae_devserver.app.advice.hints import Hints
+from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.client import AppClient
-from gae_devserver.app.hints import Hints
-from gae_devserver.app.installation import Installation
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
@@ -130,7 +130,7 @@ class Server:
             reloading=reloading,
         )
         hints = self._settings.hints
-        return advice.what_to_do(reason, self._config, installation, hints)
+        return failed_start.what_to_do(reason, self._config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
         if self._config.warmup:

@@ -1,9 +1,14 @@
-"""Where gunicorn listens: what an entrypoint says, and how to change it."""
+"""How an entrypoint starts gunicorn, and where the app listens."""
 
 import re
 import shlex
 from pathlib import Path
 
+# Like what App Engine runs when app.yaml has no entrypoint: gunicorn's workers have
+# threads there, and the limit of 30 seconds is only for an entrypoint of your own. Its
+# guide recommends two workers for F1. The task runner sends 16 requests at a time.
+# https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
+DEFAULT_ENTRYPOINT = "gunicorn --workers 2 --threads 8 --timeout 0 main:app"
 # another program may start it: "env A=b gunicorn …", "sh -c 'gunicorn …'"
 _GUNICORN = re.compile(r"""(?:^|[\s/"'])gunicorn(?=\s)""")
 # --bind in one word of the options, with the address if it is in the same word. Short

@@ -18,17 +18,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.advice.running import RunningAdvice
 from gae_devserver.app.python import OWN, Python
-from gae_devserver.app.running_advice import RunningAdvice
 from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
-# Like what App Engine runs when app.yaml has no entrypoint: gunicorn's workers have
-# threads there, and the limit of 30 seconds is only for an entrypoint of your own. Its
-# guide recommends two workers for F1. The task runner sends 16 requests at a time.
-# https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
-DEFAULT_ENTRYPOINT = "gunicorn --workers 2 --threads 8 --timeout 0 main:app"
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
 # a traceback through gunicorn and the SDK has about 60 lines
@@ -131,7 +126,7 @@ class AppProcess:
         self._socket = self._folder / "app.sock"
         private = f"unix:{self._socket}"
         entrypoint = gunicorn_options.with_private_address(
-            config.entrypoint or DEFAULT_ENTRYPOINT, private
+            config.entrypoint or gunicorn_options.DEFAULT_ENTRYPOINT, private
         )
         self.entrypoint = entrypoint
         """What the shell runs."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from gae_devserver.app import entrypoints
+from gae_devserver.app.advice import entrypoints
 from gae_devserver.app.process import AppProcess
 
 logger = logging.getLogger("gae_devserver.app")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.app import advice, entrypoints
-from gae_devserver.app.hints import Hints
-from gae_devserver.app.installation import Installation
+from gae_devserver.app.advice import entrypoints, failed_start
+from gae_devserver.app.advice.hints import Hints
+from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.python import OWN
 from gae_devserver.config.app_yaml import AppConfig
 from tests.helpers.calls import app_config
@@ -45,7 +45,7 @@ def say(
     installation = Installation(
         app.folder, OWN, server_installs=True, reloading=reloading
     )
-    return advice.what_to_do(reason, app, installation, HINTS)
+    return failed_start.what_to_do(reason, app, installation, HINTS)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.app import missing_module
-from gae_devserver.app.installation import Installation
+from gae_devserver.app.advice import missing_module
+from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.python import Python
 
 ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"

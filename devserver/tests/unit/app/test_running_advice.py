@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.app.running_advice import RunningAdvice
+from gae_devserver.app.advice.running import RunningAdvice
 
 FOLDER = Path("/app")
 ERROR = "TypeError: cannot pickle '_thread.lock' object"

@@ -5,8 +5,8 @@ from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Mapping
 from pathlib import Path
 
-from gae_devserver.app import packages
-from gae_devserver.app.installation import Installation
+from gae_devserver.app.advice import packages
+from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.python import Python
 from gae_devserver.config.runtimes import GUIDE
 

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from gae_devserver.app import meanings, tracebacks
+from gae_devserver.app.advice import meanings, tracebacks
 
 logger = logging.getLogger("gae_devserver.app")
 

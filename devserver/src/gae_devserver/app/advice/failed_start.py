@@ -1,9 +1,9 @@
 """What to do if the app has ended before it was ready."""
 
-from gae_devserver.app import entrypoints, meanings, missing_module, tracebacks
-from gae_devserver.app.hints import Hints
-from gae_devserver.app.installation import Installation
-from gae_devserver.app.process import DEFAULT_ENTRYPOINT
+from gae_devserver.app.advice import entrypoints, meanings, missing_module, tracebacks
+from gae_devserver.app.advice.hints import Hints
+from gae_devserver.app.advice.installation import Installation
+from gae_devserver.app.gunicorn_options import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gae_devserver.app.tracebacks import Frame, Traceback, relative_to
+from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
 ASGI_APPS = '"ASGI apps" in the README of gae-devserver'

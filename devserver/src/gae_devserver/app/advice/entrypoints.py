@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from gae_devserver.app import packages
-from gae_devserver.app.installation import Installation
-from gae_devserver.app.process import DEFAULT_ENTRYPOINT
+from gae_devserver.app.advice import packages
+from gae_devserver.app.advice.installation import Installation
+from gae_devserver.app.gunicorn_options import DEFAULT_ENTRYPOINT
 from gae_devserver.config.app_yaml import AppConfig
 
 # sh says "sh: 1: guncorn: not found", bash "bash: line 1: guncorn: command not found",
