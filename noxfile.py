@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
-NEWEST_PYTHON = (3, 13)  # the newest that the tests run on
+NEWEST_PYTHON = (3, 14)  # the newest that the tests run on
 
 # An old Python prints one line and no traceback. That is why this file must parse on
 # Python 3.7, and run on it down to here.
 if sys.version_info[:2] < OLDEST_PYTHON:
     sys.exit(
-        "noxfile.py: this is Python {}.{}; install Python 3.11, 3.12 or 3.13 and use "
-        "that, for example: python3.13 noxfile.py".format(*sys.version_info)
+        "noxfile.py: this is Python {}.{}; install Python 3.11 to 3.14 and use "
+        "that, for example: python3.14 noxfile.py".format(*sys.version_info)
     )
 
 sys.path.insert(0, str(Path(__file__).absolute().parent))  # nox does not
