@@ -219,6 +219,14 @@ def minimums(session: nox.Session) -> None:
     run_pytest(session, "tests/commands/test_cloud_ndb_page.py")
 
 
+@nox.session(reuse_venv=False)  # else it keeps the releases of its first run
+def newest(session: nox.Session) -> None:
+    """Test the contract with the newest releases that the dev server allows."""
+    environments.install_newest(session)
+    for ndb in ("bundled", "cloud"):
+        run_contract(session, "embedded", ndb, *APPS)
+
+
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Test a deployed version: nox -s e2e -- --base-url URL."""
