@@ -23,8 +23,10 @@ NEWEST_PYTHON = (3, 14)  # the newest that the tests run on
 # Python 3.7, and run on it down to here.
 if sys.version_info[:2] < OLDEST_PYTHON:
     sys.exit(
-        "noxfile.py: this is Python {}.{}; install Python 3.11 to 3.14 and use "
-        "that, for example: python3.14 noxfile.py".format(*sys.version_info)
+        "noxfile.py: this is Python {0}.{1}; install Python {2}.{3} to {4}.{5} and "
+        "use that, for example: python{4}.{5} noxfile.py".format(
+            *sys.version_info[:2], *OLDEST_PYTHON, *NEWEST_PYTHON
+        )
     )
 
 sys.path.insert(0, str(Path(__file__).absolute().parent))  # nox does not
