@@ -110,10 +110,10 @@ def serve(session: nox.Session) -> None:
     if chosen.server == "dev_appserver":
         need_dev_appserver(session.error)
     folder = app_folder(options, chosen.app)
-    if folder.is_absolute():  # another app
-        environments.install_app(session, folder)
-    else:
-        install(session, apps=APPS, devserver=True)
+    install(session, apps=APPS, devserver=True)
+    if chosen.server == "embedded" and not folder.is_absolute():
+        # a sample runs in the session's environment, whose packages are locked
+        others.insert(0, "--python=python")
     run_server(session, "-m", SERVERS[chosen.server], str(folder), *others)
 
 
@@ -176,7 +176,7 @@ def integration(session: nox.Session, of: str) -> None:
 @nox.session
 def commands(session: nox.Session) -> None:
     """Test this file's setup, its sessions serve, copy, e2e, deploy, and the lock."""
-    install(session, "test", "commands", "audit", apps=APPS, devserver=True)
+    install(session, "test", "commands", "audit", "types", apps=APPS, devserver=True)
     run_pytest(session, "tests/commands")
 
 

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NoReturn
 
-from gae_devserver.config.app_yaml import app_yaml_in
+from gae_devserver.config import service_file
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import sockets
 from gae_devserver.testing import ending, wait_until
@@ -224,7 +224,7 @@ def main() -> int:
         )
     try:
         find_dev_appserver()
-        app_yaml_in(options.app)
+        service_file.find(options.app)
         # dev_appserver.py notices a port in use after ten seconds, with a traceback
         listening = sockets.listen(options.port, None)
         port = listening[0].getsockname()[1]

@@ -70,22 +70,6 @@ def install(
     _install_once(session, names, locked, *([_EDITABLE] if devserver else []))
 
 
-def install_app(session: nox.Session, folder: Path) -> None:
-    """Install the dev server and the requirements.txt of an app that is no sample.
-
-    Without the lock: the app may need other releases than this repository.
-    """
-    if not _needs_packages(session, devserver=True):
-        return
-    _use_environment_for(session, folder)
-    file = folder / "requirements.txt"
-    step, names = [*_dependencies(), *_group("build")], [DEVSERVER.name]
-    if file.is_file():
-        step.append(f"--requirement={file}")
-        names.insert(0, str(file))
-    _install_once(session, names, step, _EDITABLE)
-
-
 def install_lowest(session: nox.Session) -> None:
     """Install the lowest releases that the dev server and the apps support."""
     if not _needs_packages(session, devserver=True):
@@ -166,24 +150,6 @@ def _pinned(session: nox.Session, requirements: Iterable[str]) -> Iterator[str]:
             session.error(f"{LOCK} has no {wanted}. Run: python3 noxfile.py -s lock")
         wanted.specifier = SpecifierSet(f"=={release}")
         yield str(wanted)
-
-
-def _use_environment_for(session: nox.Session, folder: Path) -> None:
-    """Give the session an environment for the app in a folder alone.
-
-    In a shared one, this app's packages would replace those of another app, which may
-    be running.
-    """
-    common = session.virtualenv
-    assert isinstance(common, VirtualEnv)
-    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
-    own = VirtualEnv(
-        f"{common.location_name}-{digest}",
-        reuse_existing=common.reuse_existing,
-        venv_backend=common.venv_backend,
-    )
-    own.create()
-    session._runner.venv = own  # nox has no public name for it
 
 
 def _install_once(

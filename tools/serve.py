@@ -4,7 +4,7 @@ import sys
 
 try:
     from gae_devserver.__main__ import main
-    from gae_devserver.app.hints import Hints
+    from gae_devserver.app.advice.hints import Hints
 except ModuleNotFoundError as error:
     sys.exit(
         f"the package {error.name} is not installed for {sys.executable}. Start the "
@@ -14,7 +14,6 @@ except ModuleNotFoundError as error:
 if __name__ == "__main__":
     main(
         Hints(
-            install="noxfile.py installs it.",
             modules={
                 # `cp -r` copies only the link
                 "shared": "To copy a sample together with it, run: "

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from google.appengine.api import apiproxy_stub_map
 
+from gae_devserver.http.limits import Limits
 from gae_devserver.testing import ending
 from tests.helpers.app_folder import RECORDER
 from tests.helpers.site import Site, running
@@ -50,5 +51,8 @@ async def recorder(
 ) -> AsyncIterator[Site]:
     """A site whose app records the bytes of every request."""
     folder = tmp_path_factory.mktemp("recorder")
-    async with running(folder, RECORDER, entrypoint="python main.py") as site:
+    # its answer repeats the request
+    limits = Limits(answer_head=2**16)
+    start = running(folder, RECORDER, entrypoint="python main.py", limits=limits)
+    async with start as site:
         yield site

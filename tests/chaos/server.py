@@ -7,13 +7,16 @@ import re
 import sqlite3
 
 from gae_devserver.storage.storage import FILE_NAME
-from gae_devserver.testing import wait_until
+from gae_devserver.testing import ServerEndedError, StateApiError, wait_until
 
 from tests.servers import staging
 from tests.servers.embedded import Embedded
 
 FAULTS = "twice=0.1,lost=0.1,error=0.1,slow=0.05,rpc=0.02,kill=0.03"
 """The faults and their shares; see `gae-devserver --help`."""
+
+NO_ANSWER = (OSError, http.client.HTTPException, ServerEndedError)
+"""The errors of a request to a server that was killed or cut off."""
 
 PATIENCE = 300.0
 """Seconds until one call must have succeeded."""
@@ -60,7 +63,7 @@ class ChaosServer:
         """Send one request; return the status, 0 if there was no answer."""
         try:
             return self._run.request(method, target, body=None).status
-        except (OSError, http.client.HTTPException):
+        except NO_ANSWER:
             return 0
 
     def insist(self, method: str, target: str) -> None:
@@ -77,7 +80,7 @@ class ChaosServer:
         try:
             self._run.advance(3600)
             return not self.waiting()
-        except (OSError, RuntimeError, http.client.HTTPException):
+        except (*NO_ANSWER, StateApiError):
             # the app is restarting
             return False
 
@@ -92,7 +95,7 @@ class ChaosServer:
         def look() -> str | None:
             try:
                 answer = self._run.get("/counter/get")
-            except (OSError, http.client.HTTPException):
+            except NO_ANSWER:
                 return None
             return answer.text if answer.status == 200 else None
 

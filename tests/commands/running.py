@@ -36,11 +36,13 @@ def environment(**variables: str) -> dict[str, str]:
 def run(
     *command: pathlib.Path | str,
     folder: pathlib.Path = REPOSITORY,
+    stdin: str | None = None,
     **variables: str,
 ) -> Run:
     """Run a command until it ends."""
     return subprocess.run(
         list(map(str, command)),
+        input=stdin,
         cwd=folder,
         env=environment(**variables),
         capture_output=True,

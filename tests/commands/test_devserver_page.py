@@ -4,6 +4,7 @@ import base64
 import json
 import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +12,18 @@ from typing import Any
 import pytest
 from gae_devserver import faults
 from gae_devserver.config import warnings
+from gae_devserver.testing import DevServer
 
-from tests.commands.pages import blocks, code, first_cells, page, rows, section
-from tests.commands.running import run
+from tests.commands.pages import (
+    blocks,
+    code,
+    commands,
+    first_cells,
+    page,
+    rows,
+    section,
+)
+from tests.commands.running import COMMANDS, run
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
@@ -131,6 +141,26 @@ def test_fields(counting: Embedded) -> None:
     assert entity.keys() == set(shown)
 
 
+# --- ASGI apps ------------------------------------------------------------------------
+
+
+def test_asgi_app(tmp_path: pathlib.Path) -> None:
+    """The example defers and makes calls, with the packages that it lists."""
+    example = section(PAGE, r"ASGI apps \(FastAPI, Starlette\)")
+    for file, language in (
+        ("main.py", "python"),
+        ("app.yaml", "yaml"),
+        ("requirements.txt", "text"),
+    ):
+        (text,) = blocks(example, language)
+        (tmp_path / file).write_text(text)
+
+    with DevServer(tmp_path, log_file=tmp_path / "server.log") as server:
+        assert json.loads(server.get("/").text) == {"count": None}
+        server.advance(0)
+        assert json.loads(server.get("/").text) == {"count": 1}
+
+
 # --- what it prints -------------------------------------------------------------------
 
 MAIN = """\
@@ -175,3 +205,51 @@ def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
         log = without_numbers(server.log())
 
     assert [line for line in without_numbers(shown) if line not in log] == []
+
+
+# --- a shell, a script ----------------------------------------------------------------
+
+TASKS = """\
+from google.appengine.ext import ndb
+
+
+class Counter(ndb.Model):
+    total = ndb.IntegerProperty(default=0)
+
+
+def count(name):
+    counter = Counter.get_by_id(name)
+    counter.total += 1
+    counter.put()
+"""
+# Runs lines of its stdin as a shell does: it prints their values.
+TYPED = "for line in {!r}: exec(compile(line, '<stdin>', 'single'))"
+
+
+def test_shell_and_script(tmp_path: pathlib.Path) -> None:
+    """The shell answers as shown; the server runs the task that the script stores."""
+    folder = tmp_path / "my_app"
+    folder.mkdir()
+    (folder / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
+    (folder / "main.py").write_text(MAIN)
+    (folder / "tasks.py").write_text(TASKS)
+    text = section(PAGE, "A shell, a script")
+    (script,) = blocks(text, "python")
+    (tmp_path / "fill.py").write_text(script)
+    shown = blocks(text, "console")[0]
+    typed = re.findall(r"^>>> (.*)", shown, re.MULTILINE)
+
+    results = []
+    for command, stdin in zip(commands(text), (TYPED.format(typed), ""), strict=True):
+        program, *words = shlex.split(command)
+        python = f"--python={sys.executable}"
+        words = [words[0], python, *words[1:]]
+        results.append(run(COMMANDS / program, *words, folder=tmp_path, stdin=stdin))
+
+    for done in results:
+        assert done.returncode == 0, done.stderr
+    assert shown.endswith(f"{typed[-1]}\n{results[0].stdout}")
+    with Embedded(folder, tmp_path, f"--storage={tmp_path / 'data'}") as server:
+        server.run_due()
+        (entity,) = server.state("GET", "/entities?kind=Counter")["entities"]
+        assert entity["properties"] == {"total": 11}

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import sys
 
 import pytest
@@ -53,9 +52,15 @@ def build_wheel(folder: pathlib.Path) -> pathlib.Path:
     return wheel
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache for the app's environment, which is the same in each test."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.mark.parametrize("by_git", [False, True], ids=["wheel", "git"])
-def test_app_runs(by_git: bool, tmp_path: pathlib.Path) -> None:
-    """In a new environment, command and module serve the app; its task runs."""
+def test_app_runs(by_git: bool, tmp_path: pathlib.Path, cache: str) -> None:
+    """From a new environment, command and module serve the app; its task runs."""
     if by_git:
         if not (REPOSITORY / ".git").exists():
             pytest.skip("this copy of the repository was made without git")
@@ -68,19 +73,25 @@ def test_app_runs(by_git: bool, tmp_path: pathlib.Path) -> None:
     (app / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
     (app / "main.py").write_text(MAIN)
     (app / "later.py").write_text(LATER)
-    # the release that is tested, as the newest one may differ
+    # the releases that are tested, as the newest ones may differ
     pins = page("plain_wsgi_app/requirements.txt")
-    (gunicorn,) = re.findall(r"^gunicorn==\S+", pins, re.MULTILINE)
+    (app / "requirements.txt").write_text(pins)
     commands = tmp_path / "venv" / "bin"
 
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     pip = (commands / "python", "-m", "pip", "install", "--quiet")
-    installed = run(*pip, source, gunicorn, folder=tmp_path)
+    installed = run(*pip, source, folder=tmp_path)
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    path = os.defpath  # another gunicorn is on the PATH of the tests
-    used = run(commands / "python", "-c", USE, folder=tmp_path, PATH=path)
+    # the tests' own packages are on their PATH
+    pip_cache = os.environ.get("PIP_CACHE_DIR", pathlib.Path.home() / ".cache" / "pip")
+    own = {
+        "PATH": os.defpath,
+        "PIP_CACHE_DIR": str(pip_cache),
+        "XDG_CACHE_HOME": cache,
+    }
+    used = run(commands / "python", "-c", USE, folder=tmp_path, **own)
     command = (commands / "gae-devserver", app, "--port", "0")
-    with Started(*command, work=tmp_path, folder=tmp_path, PATH=path) as server:
+    with Started(*command, work=tmp_path, folder=tmp_path, **own) as server:
         server.wait_for("Press Ctrl-C")
         server.process.terminate()
         assert server.process.wait(STOP_SECONDS) == 0

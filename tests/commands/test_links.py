@@ -16,16 +16,19 @@ PAGES = sorted(
 # files of a user's own app, or of another project
 ELSEWHERE = {
     "appengine_config.py",
+    "conftest.py",
     "cron.yaml",
     "DIR/devserver.sqlite3",
     "dispatch.yaml",
     "dos.yaml",
+    "include.yaml",
     "index.yaml",
     "lib/httplib2/httplib2/cacerts.txt",
     "my_app/requirements.txt",
     "tasks.py",
     "test_tasks.py",
     "test_counter.py",
+    "worker.yaml",
 }
 FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "devserver")
 

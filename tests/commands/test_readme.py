@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from gae_devserver.testing import wait_until
 
-from tests.commands.pages import blocks, first_cells, page, section
+from tests.commands.pages import blocks, commands, first_cells, page, section
 from tests.commands.running import Started, nox, run, start_nox
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
@@ -138,12 +138,18 @@ def test_curl_prints_what_is_shown(served: Started) -> None:
 def test_example_of_a_test(tmp_path: pathlib.Path) -> None:
     """The example with the virtual clock runs on a copy of an app."""
     copied = nox("-s", "copy", "--", "flask", tmp_path / "my_app")
-    (example,) = blocks(section(README, "Test your own tasks"), "python")
+    text = section(README, "Test your own tasks")
+    (example,) = blocks(text, "python")
+    (command,) = commands(text)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_counter.py").write_text(example)
+    without = ("-p", "no:asyncio", "-o", f"devserver_options=--python={sys.executable}")
 
-    done = run(sys.executable, "-c", example, folder=tmp_path)
+    pytest_command = (sys.executable, "-m", *shlex.split(command), *without)
+    done = run(*pytest_command, folder=tmp_path / "tests")
 
     assert copied.returncode == 0, copied.stderr
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
 
 
 FLASK = """\

@@ -1,25 +1,29 @@
 """docs/testing.md: its commands and its examples run as they are."""
 
+import dataclasses
 import inspect
+import os
 import pathlib
 import re
 import shlex
 import sys
 
 import pytest
-from gae_devserver.testing import DevServer
+from gae_devserver.testing import DevServer, Entity, Response, TaskRun
 
-from tests.commands.pages import blocks, commands, first_cells, page, section
+from tests.commands.pages import blocks, code, commands, first_cells, page, section
 from tests.commands.running import nox, run
 
 PAGE = page("docs/testing.md")
+EXAMPLES = [x for x in blocks(PAGE, "python") if "testbed" not in x]
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with my_app and the environment, both made as the page says."""
+    """A folder with my_app, the tests and the environment, all as the page says."""
     folder = tmp_path_factory.mktemp("testing")
-    for command in commands(section(PAGE, "Set it up")):
+    text = section(PAGE, "Set it up")
+    for command in commands(text):
         program, *arguments = shlex.split(command.replace("../", f"{folder}/"))
         if arguments[0] == "noxfile.py":
             done = nox(*arguments[1:])
@@ -27,39 +31,83 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             program = sys.executable if program == "python3" else program
             done = run(program, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+    (settings,) = blocks(text, "ini")
+    (folder / "pytest.ini").write_text(settings)
+    (folder / "test_counter.py").write_text("\n\n".join(EXAMPLES))
+    (folder / "clone").mkdir()
     return folder
 
 
-def test_examples_run(work: pathlib.Path) -> None:
-    """The example and what the page adds to it pass, each of its tests."""
-    examples = [x for x in blocks(PAGE, "python") if "testbed" not in x]
-    (work / "test_counter.py").write_text("\n\n".join(examples))
-    *_, command = commands(section(PAGE, "The example"))
-    program, *arguments = shlex.split(command)
+def run_section(title: str, folder: pathlib.Path, work: pathlib.Path) -> str:
+    """Run the commands of a section in a folder; return what they print."""
+    script = "\n".join(commands(section(PAGE, title)))
+    # The environment that the server makes is for these tests alone. It is not below
+    # the tests, where pytest would look for more. What was downloaded can be used.
+    cache = pathlib.Path.home() / ".cache"
+    own = {
+        "XDG_CACHE_HOME": f"{work}-cache",
+        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(cache / "pip")),
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(cache / "uv")),
+    }
+    done = run("sh", "-ec", script, folder=folder, **own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
-    done = run(work / program, *arguments, folder=work)
+
+@pytest.mark.parametrize(
+    ("title", "folder"), [("The first test", "clone"), ("In parallel", "")]
+)
+def test_examples_run(title: str, folder: str, work: pathlib.Path) -> None:
+    """The example and what the page adds to it pass, each of its tests."""
+    printed = run_section(title, work / folder, work)
+
+    tests = len(re.findall(r"^def test_", "".join(EXAMPLES), re.MULTILINE))
+    assert tests > 1
+    assert f"{tests} passed" in printed
+
+
+def test_examples_have_types(work: pathlib.Path) -> None:
+    """The page's examples pass mypy --strict with the package that pip installed."""
+    python = work / "venv" / "bin" / "python"
+    options = ("--strict", f"--python-executable={python}", "--cache-dir=mypy")
+    done = run(sys.executable, "-m", "mypy", *options, "test_counter.py", folder=work)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    tests = len(re.findall(r"^def test_", "".join(examples), re.MULTILINE))
-    assert tests > 1
-    assert f"{tests} passed" in done.stdout
 
 
 def test_example_without_a_server(work: pathlib.Path) -> None:
     """The example with the SDK's testbed passes in the folder of the app."""
-    (example,) = (x for x in blocks(PAGE, "python") if "testbed" in x)
-    (work / "my_app" / "test_unit.py").write_text(example)
+    title = "Without a server"
+    (example,) = blocks(section(PAGE, title), "python")
+    (work / "my_app" / "test_tasks.py").write_text(example)
 
-    done = run(work / "venv" / "bin" / "pytest", "my_app/test_unit.py", folder=work)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    assert "1 passed" in run_section(title, work, work)
 
 
 def test_every_name_is_documented() -> None:
-    """The table has what DevServer offers, and nothing else."""
-    table = first_cells(section(PAGE, "What the server object offers"))
-    named = set(re.findall(r"`(\w+)", table))
+    """The table has what DevServer offers with its arguments, and nothing else."""
+    documented = {}
+    for cell in code(first_cells(section(PAGE, "What the server object offers"))):
+        name, is_call, parameters = cell.rstrip(")").partition("(")
+        documented[name] = re.findall(r"(\w+)(?:=[^,]+)?(?:, |$)", parameters)
+        if is_call:
+            method = DevServer if name == "DevServer" else vars(DevServer)[name]
+            expected = [x for x in inspect.signature(method).parameters if x != "self"]
+            assert documented[name] == expected, name
     offered = {*vars(DevServer), *inspect.get_annotations(DevServer)}
 
-    assert named - {"DevServer"} == {x for x in offered if not x.startswith("_")}
+    assert documented.keys() - {"DevServer"} == {
+        name for name in offered if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [("response", Response), ("task", TaskRun), ("entity", Entity)],
+)
+def test_every_field_is_documented(title: str, kind: type) -> None:
+    """The table has the fields and the properties, and nothing else."""
+    properties = {name for name, x in vars(kind).items() if isinstance(x, property)}
+    documented = set(code(first_cells(section(PAGE, f"Fields of an? {title}"))))
+
+    assert documented == {x.name for x in dataclasses.fields(kind)} | properties

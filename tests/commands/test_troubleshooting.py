@@ -74,7 +74,8 @@ def test_port_in_use() -> None:
     """The server names the port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = run(sys.executable, "-m", "gae_devserver", "flask_app", "--port", port)
+        server = (sys.executable, "-m", "gae_devserver", f"--python={sys.executable}")
+        ended = run(*server, "flask_app", "--port", port)
 
     assert quotes("in use")[0].replace("8080", port) in ended.stderr
 

@@ -1,6 +1,7 @@
 """The embedded dev server, one of the servers that the tests can choose."""
 
 import pathlib
+import sys
 
 from gae_devserver.testing import DevServer
 
@@ -25,4 +26,10 @@ class Embedded(DevServer, base.Server):
         Its log goes to a file in `work`. With `reload`, the app restarts when one of
         its files changes.
         """
-        super().__init__(app, *options, log_file=work / log, reload=reload)
+        super().__init__(
+            app,
+            *options,
+            log_file=work / log,
+            python=sys.executable,
+            reload=reload,
+        )

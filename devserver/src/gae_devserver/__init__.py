@@ -1,1 +1,1 @@
-"""Runs an App Engine app on this machine: ``gae-devserver APP_FOLDER``."""
+"""Runs an App Engine app on this machine: ``gae-devserver APP``."""

@@ -2,6 +2,9 @@
 
 import time
 
+MAX_ADVANCE_SECONDS = 10 * 365 * 86400
+"""How far one request can advance the clock."""
+
 
 class Clock:
     """Seconds since the epoch, as the task queue and memcache see them.

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from gae_devserver import terminal
-from gae_devserver.app import advice
+from gae_devserver.app.advice import failed_start
+from gae_devserver.app.advice.hints import Hints
+from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.client import AppClient
-from gae_devserver.app.hints import Hints
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
@@ -25,6 +27,7 @@ from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.environments.environments import AppPackagesError, Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
@@ -46,6 +49,7 @@ class Settings:
     """What is fixed for one run of the server."""
 
     launch: LaunchSettings
+    environments: Environments
     parent: int
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
@@ -66,10 +70,11 @@ class Settings:
 class Server:
     """The dev server with one app."""
 
-    def __init__(self, settings: Settings, config: AppConfig) -> None:
+    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
         """Make the parts, in the event loop that runs them."""
         self._settings = settings
         self._config = config
+        self._python = python
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unread: set[Path] = set()
@@ -79,10 +84,8 @@ class Server:
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
-            lambda: AppProcess(self._config, settings.launch),
-            what_to_do=lambda reason, reloading: advice.what_to_do(
-                reason, self._config, settings.hints, reloading=reloading
-            ),
+            lambda: AppProcess(self._config, settings.launch, self._python),
+            what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
         self._front = Front(config, self._app, self._sender)
@@ -118,6 +121,16 @@ class Server:
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
+
+    def _what_to_do(self, reason: str, reloading: bool) -> str:
+        installation = Installation(
+            self._config.folder,
+            self._python,
+            server_installs=self._settings.environments.installs,
+            reloading=reloading,
+        )
+        hints = self._settings.hints
+        return failed_start.what_to_do(reason, self._config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
         if self._config.warmup:
@@ -202,7 +215,7 @@ class Server:
 
         try:
             async for paths in changes(self._config.folder):
-                self._apply_edits(paths)
+                await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -211,24 +224,27 @@ class Server:
                 error,
             )
 
-    def _apply_edits(self, paths: set[Path]) -> None:
+    async def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the app if another file changed."""
         folder = self._config.folder.resolve()
-        app_yaml, queue_yaml = folder / "app.yaml", folder / "queue.yaml"
-        settings = paths & {app_yaml, queue_yaml}
+        app_yamls = {path.parent.resolve() / path.name for path in self._config.files}
+        queue_yaml = folder / "queue.yaml"
+        settings = paths & {*app_yamls, queue_yaml}
+        if self._unread:
+            # it may be an included file that was missing
+            settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
         restarting = paths - settings
         if settings:
             # with edits that came while one of the files had an error
             self._unread |= settings
             try:
-                self._apply(load(self._config.folder))
+                self._apply(load(self._config.path))
             except ConfigError as error:
                 logger.error("the previous settings stay in effect: %s", error)
             else:
                 settings, self._unread = self._unread, set()
-                if app_yaml in settings:
-                    restarting.add(app_yaml)
-                    terminal.log_warnings(self._config)
+                restarting |= settings - {queue_yaml}
+                terminal.log_warnings(self._config)
                 if queue_yaml in settings:
                     event = "read again" if queue_yaml.exists() else "removed"
                     names = ", ".join(queue.name for queue in self._config.queues)
@@ -240,11 +256,13 @@ class Server:
             files = [file for file in files if file.exists()] or files
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             logger.info("%s%s changed: restarting the app", files[0].name, more)
-            if folder / "requirements.txt" in paths:
-                logger.warning(
-                    "the server installs no packages while it runs. If "
-                    "requirements.txt has new ones, restart the server"
+            try:
+                # in a thread: it may install packages, while the app still answers
+                self._python = await asyncio.to_thread(
+                    self._settings.environments.python, self._config
                 )
+            except AppPackagesError as error:
+                logger.error("the app keeps the packages that it has: %s", error)
             self._app.restart()
 
     def _apply(self, config: AppConfig) -> None:
@@ -283,15 +301,20 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
 
-async def run(settings: Settings, config: AppConfig, process: AppProcess) -> None:
-    """Serve an app whose first process was just started.
+async def run(
+    settings: Settings, config: AppConfig, python: Python, process: AppProcess
+) -> None:
+    """Serve an app whose first process was just started, on `python`.
 
     Raises:
         ConfigError: queue.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
     queues = load_queue_yaml(config.folder)
-    server = Server(settings, dataclasses.replace(config, queues=queues))
+    for warning in queues.warnings:
+        logger.warning("%s", warning)
+    config = dataclasses.replace(config, queues=queues.queues)
+    server = Server(settings, config, python)
     await server.run(process)
 
 

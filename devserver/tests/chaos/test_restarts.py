@@ -14,6 +14,7 @@ import pytest
 from gae_devserver.testing import DevServer, wait_until
 from gae_devserver.testing.processes import descendants
 from tests.helpers.app_folder import copy_app
+from tests.helpers.command import OWN_PYTHON
 from tests.helpers.datastore_v1 import RawClient
 
 NAMED = {"project_id": "sample-project", "database_id": "other"}
@@ -24,7 +25,7 @@ class DeferringApp(DevServer):
 
     def __init__(self, app: Path, *options: str, log_file: Path) -> None:
         self.folder = app
-        super().__init__(app, *options, log_file=log_file)
+        super().__init__(app, OWN_PYTHON, *options, log_file=log_file)
 
     def defer(self, function: str, label: str, **options: object) -> int:
         """Defer a function; return the status of the answer."""

@@ -30,6 +30,7 @@ _VARYING = {
     b"x-appengine-api-ticket",
     b"x-appengine-request-log-id",
     b"x-appengine-request-id-hash",
+    b"x-cloud-trace-context",
 }
 
 

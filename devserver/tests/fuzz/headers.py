@@ -18,10 +18,11 @@ X-AppEngine-TaskName X-AppEngine-QueueName X-AppEngine-TaskRetryCount
 X-AppEngine-User-IP X-AppEngine-Remote-Addr X-AppEngine-Api-Ticket
 X-AppEngine-User-Is-Admin X-AppEngine-Server-Software X-AppEngine-Cron
 X-AppEngine-Https X-AppEngine- X-Google-Internal-SkipAdminCheck
+X-Forwarded-For X-Forwarded-Proto X-Forwarded-Host Forwarded X-Cloud-Trace-Context
 """.split()
 _PLAIN = rb"""
 X-Mine x-mine x_mine X-A Accept User-Agent Referer Via Origin Authorization
-X-Forwarded-Proto Cache-Control X-AppEngin XAppEngine-TaskName !#$%&'*+.^_`|~0
+X-Forwarded Cache-Control X-AppEngin XAppEngine-TaskName !#$%&'*+.^_`|~0
 """.split()
 # headers that a server or the app acts on, with valid values
 _SPECIAL = b"""\
@@ -71,7 +72,11 @@ def folded(name: bytes) -> bytes:
 
 def is_app_engines(name: bytes) -> bool:
     """Return whether only App Engine may set this header."""
-    return folded(name).startswith((b"x-appengine-", b"x-google-"))
+    name = folded(name)
+    others = (b"forwarded", b"x-cloud-trace-context", b"x-real-ip", b"x-scheme")
+    return name in others or name.startswith(
+        (b"x-appengine-", b"x-google-", b"x-forwarded-")
+    )
 
 
 def arriving(sent: Sequence[Header]) -> list[Header]:

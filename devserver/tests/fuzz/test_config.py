@@ -1,4 +1,4 @@
-"""app.yaml and queue.yaml: what cannot be used is a ConfigError, and nothing else."""
+"""app.yaml, included files, queue.yaml: what cannot be used is a ConfigError."""
 
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from tests.fuzz.yaml_files import APP_YAMLS, ODD_LINES, QUEUE_YAMLS, as_yaml, va
 def outcome(folder: Path, name: str, text: str) -> set[str]:
     """Read a file as the server does; return what became of it."""
     files = {
-        "app.yaml": "runtime: python313\n",
+        "app.yaml": "runtime: python313\nincludes: [included.yaml]\n",
+        "included.yaml": "handlers: []\n",
         "queue.yaml": "queue: []\n",
         name: text,
     }
@@ -47,7 +48,7 @@ def test_examples_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.reaches(refused=0.2)
-@pytest.mark.parametrize("name", ["app.yaml", "queue.yaml"])
+@pytest.mark.parametrize("name", ["app.yaml", "included.yaml", "queue.yaml"])
 @given(text=st.one_of(ODD_LINES, st.text(max_size=40)))
 def test_any_text(tmp_path: Path, reached: Reached, name: str, text: str) -> None:
     """The server reads or refuses a file with any text."""

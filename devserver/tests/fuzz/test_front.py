@@ -25,7 +25,12 @@ from tests.fuzz.requests import (
 from tests.helpers.http_messages import Recorded
 
 HASTY = Limits(
-    head_seconds=0.05, body_seconds=0.05, lingering_seconds=0.05, idle_seconds=3.0
+    # the app's answer repeats the request
+    answer_head=2**16,
+    head_seconds=0.05,
+    body_seconds=0.05,
+    lingering_seconds=0.05,
+    idle_seconds=3.0,
 )
 """For requests that arrive in one packet, which takes no time."""
 PATIENT = dataclasses.replace(HASTY, head_seconds=3.0, body_seconds=3.0)

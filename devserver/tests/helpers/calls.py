@@ -52,9 +52,13 @@ def filled(message: Message) -> Message:
 
 def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
     """Return the configuration of a minimal app.yaml, and of a queue.yaml."""
+    folder = changes.get("folder", Path("app"))
     config = AppConfig(
-        folder=Path("app"),
+        path=folder / "app.yaml",
+        folder=folder,
+        files=(folder / "app.yaml",),
         runtime="python313",
+        python=(3, 13),
         service="default",
         entrypoint=None,
         env_variables={},

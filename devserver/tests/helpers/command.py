@@ -1,9 +1,10 @@
 """The command `gae-devserver`, as a user starts it in a terminal."""
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.requests import send
 
-COMMAND = [sys.executable, "-m", "gae_devserver"]
+MODULE = [sys.executable, "-m", "gae_devserver"]
+OWN_PYTHON = f"--python={sys.executable}"
+"""The option of most servers: the tests' own environment has what their apps need."""
+
+COMMAND = [*MODULE, OWN_PYTHON]
 PATIENCE = 30.0
 
 
@@ -46,11 +51,20 @@ def fetch(url: str, target: str = "/") -> tuple[int, str]:
 class Running:
     """A server in a process group of its own, as in a terminal."""
 
-    def __init__(self, folder: Path, work: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        work: Path,
+        *arguments: str,
+        command: Sequence[str] = COMMAND,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start `command` for an app, with more environment variables."""
         self._files = (work / "stdout", work / "stderr")
         with self._files[0].open("wb") as stdout, self._files[1].open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*COMMAND, str(folder), "--port", "0", *arguments],
+                [*command, str(folder), "--port", "0", *arguments],
+                env=os.environ | (variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -1,6 +1,5 @@
 """app.yaml and queue.yaml in a folder, and what the server reads or refuses there."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,8 @@ import pytest
 from gae_devserver.config.app_yaml import AppConfig, load
 from gae_devserver.config.parsing import ConfigError
 
-HERE = f"python3{sys.version_info[1]}"
-"""The runtime that causes no warning."""
+LEAST = "runtime: python313\n"
+"""The least that app.yaml has."""
 
 
 def write(folder: Path, app_yaml: str, queue_yaml: str | None = None) -> Path:

@@ -29,4 +29,5 @@ class Recorded:
     @property
     def from_outside(self) -> list[bytes]:
         """The header lines that are not App Engine's."""
-        return [line for line in self.lines if not line.startswith(b"X-Appengine-")]
+        own = (b"X-Appengine-", b"X-Cloud-Trace-Context:", b"X-Forwarded-For:")
+        return [line for line in self.lines if not line.startswith(own)]

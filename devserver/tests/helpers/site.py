@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import AppProcess
+from gae_devserver.app.python import OWN
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.http.app_sender import AppSender
@@ -39,7 +40,7 @@ class Site:
         )
 
     def _start(self) -> AppProcess:
-        return AppProcess(load_app_yaml(self.folder), LAUNCH)
+        return AppProcess(load_app_yaml(self.folder), LAUNCH, OWN)
 
     async def start(self) -> None:
         """Start both; return when the app is ready."""

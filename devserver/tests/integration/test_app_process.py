@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.app.process import STOP_SECONDS, AppProcess
+from gae_devserver.app.python import OWN
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import HELLO, LAUNCH
@@ -57,23 +58,17 @@ def ended(process: AppProcess) -> int:
     return process.exit_status
 
 
-def port_is_open(process: AppProcess) -> bool:
-    """Return whether the app takes connections on its port."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", process.port)) == 0
-
-
 def wait_for_socket(process: AppProcess) -> Path:
     """Wait until gunicorn takes connections on its socket; return the path."""
-    path = process.socket_path
-    assert path is not None
 
     def connects() -> bool:
+        path = process.socket_path
         with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(path) == 0
+            return path is not None and client.connect_ex(path) == 0
 
     wait_until(connects, "the app's socket", PATIENCE)
-    return Path(path)
+    assert process.socket_path is not None
+    return Path(process.socket_path)
 
 
 @pytest.fixture
@@ -97,7 +92,7 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
     ) -> AppProcess:
         (folder / "main.py").write_text(main)
         config = app_config(folder=folder, entrypoint=entrypoint, **app_yaml)
-        processes.append(AppProcess(config, LAUNCH, stop_seconds=stop_seconds))
+        processes.append(AppProcess(config, LAUNCH, OWN, stop_seconds=stop_seconds))
         return processes[-1]
 
     yield start_app
@@ -107,26 +102,60 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
         assert process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("entrypoint", [GUNICORN, None])
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        GUNICORN,
+        None,
+        "gunicorn -b :$PORT main:app",
+        "env A=b gunicorn -w 2 main:app",
+        """sh -c 'gunicorn -b ":$PORT" main:app'""",
+        "python -u -m gunicorn --bind=0.0.0.0:8080 main:app",
+        "sh start.sh",
+    ],
+)
 def test_gunicorn_listens_on_a_socket_of_this_user(
     folder: Path, start: Callable[..., AppProcess], entrypoint: str | None
 ) -> None:
-    """Gunicorn opens no TCP port, even if its configuration names one.
+    """Gunicorn opens no TCP port, whatever starts it, even if a file names one.
 
     Without an entrypoint, gunicorn runs main:app, as on App Engine.
     """
     (folder / "gunicorn.conf.py").write_text(
         "import os\nbind = '127.0.0.1:' + os.environ['PORT']\n"
     )
+    (folder / "start.sh").write_text("gunicorn main:app\n")
     process = start(entrypoint=entrypoint)
     path = wait_for_socket(process)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert path.parent.stat().st_uid == os.getuid()
     assert process.notice is None
-    assert not port_is_open(process)
+    assert listening_tcp_sockets(process.pid)[1] == []
     process.stop()
     ended(process)
     assert not path.parent.exists()
+
+
+def test_a_folder_for_temporary_files(
+    folder: Path, start: Callable[..., AppProcess]
+) -> None:
+    """Each process of the app has its own, and may delete everything in it."""
+    clear = """
+for entry in os.scandir(tempfile.gettempdir()): shutil.rmtree(entry.path)
+os.mkdir(os.path.join(tempfile.gettempdir(), "full"))
+write(sys.argv[1], tempfile.gettempdir())
+"""
+    imports = "import shutil, tempfile"
+    first = start(script(imports, clear), f"{PYTHON} one")
+    start(script(imports, clear), f"{PYTHON} two")
+    one, two = (Path(read(folder / name)) for name in ("one", "two"))
+    assert one != two
+    assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
+    assert (one / "full").exists()
+    first.stop()
+    ended(first)
+    assert not one.parent.exists()
+    assert two.exists()
 
 
 @pytest.mark.parametrize("is_the_shells", [True, False])
@@ -161,11 +190,9 @@ def test_a_socket_in_a_folder_with_a_long_name(
 @pytest.mark.parametrize(
     ("entrypoint", "advice", "network"),
     [
-        (PYTHON, "127.0.0.1", False),
-        ("gunicorn -b :$PORT main:app", "-b", False),
-        ("gunicorn -b 0.0.0.0 main:app", "-b", True),
-        ("gunicorn -b :1 -b $HOST:2 main:app", "-b", True),
-        ("gunicorn -b :8080 main:app", "-b", False),
+        (PYTHON, "gunicorn", False),
+        ("gunicorn -b 0.0.0.0 main:app", "0.0.0.0", True),
+        ("gunicorn -b :$PORT -b $HOST:2 main:app", "$HOST:2", True),
         ("gunicorn -b :1 main:app", "$PORT", False),
     ],
 )
@@ -174,39 +201,22 @@ def test_a_port_that_others_can_reach(
 ) -> None:
     """Entrypoints that listen on a port get a notice about who can reach it."""
     process = start(script(), entrypoint)
-    assert process.socket_path is None
     assert process.notice is not None
     assert advice in process.notice
     assert ("network" in process.notice) is network
 
 
-@pytest.mark.parametrize(
-    "entrypoint",
-    [
-        "gunicorn -b :$PORT main:app",
-        "gunicorn -b 0.0.0.0:${PORT} main:app",
-        "gunicorn --workers 2 --bind [::]:$PORT main:app",
-        'gunicorn --bind ":$PORT" main:app',
-        "gunicorn -Rb :$PORT main:app",
-        "gunicorn -b :8080 main:app",
-        "gunicorn --bind=127.0.0.1:8080 main:app",
-        "gunicorn -b tcp://:$PORT main:app",
-        "gunicorn -b=0:$PORT main:app",
-        """gunicorn '--bi=:'"$PORT" main:app""",
-        "env A=b gunicorn main:app",
-        """sh -c 'gunicorn -b ":$PORT" main:app'""",
-        "python -u -m gunicorn main:app",
-    ],
-)
-def test_gunicorn_listens_on_loopback_only(
-    start: Callable[..., AppProcess], entrypoint: str
+def test_gunicorn_on_another_port_is_on_loopback(
+    start: Callable[..., AppProcess],
 ) -> None:
-    """A gunicorn that has a port is not reachable from the network."""
-    process = start(entrypoint=entrypoint)
-    assert process.notice is not None
-    wait_until(lambda: port_is_open(process), "the app's port", PATIENCE)
+    """A port of gunicorn that gets no requests is not reachable from the network."""
+    process = start(entrypoint="gunicorn -b :0 main:app")
+    wait_until(lambda: descendants(process.pid), "the app's process", PATIENCE)
+    wait_until(
+        lambda: listening_tcp_sockets(process.pid)[1], "the app's port", PATIENCE
+    )
     _, addresses = listening_tcp_sockets(process.pid)
-    assert {*addresses} == {("127.0.0.1", process.port)}
+    assert {host for host, _ in addresses} == {"127.0.0.1"}
 
 
 def test_the_entrypoint_is_executed_in_the_apps_folder(
@@ -232,6 +242,20 @@ def test_what_the_app_prints(
     tail = process.tail().splitlines()
     assert tail[-2:] == ["line 999", "done: \u00e9"]
     assert len(tail) < 1000
+
+
+def test_nasty_output(
+    folder: Path,
+    start: Callable[..., AppProcess],
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Every byte of the app's output is on the terminal."""
+    nasty = b" a\nE: " + b"\xff\0" * 2**20 + b"\nTraceback\n  File\nE: b\n" * 9999
+    (folder / "nasty").write_bytes(nasty)
+    process = start(entrypoint="cat nasty")
+    process.log_advice()
+    ended(process)
+    assert capfdbinary.readouterr().err == nasty
 
 
 @pytest.mark.parametrize(

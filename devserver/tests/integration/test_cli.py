@@ -21,7 +21,7 @@ from gae_devserver.storage.storage import FILE_NAME, Storage
 from gae_devserver.testing import Response, wait_until
 from gae_devserver.testing.processes import running
 from gae_devserver.testing.requests import send
-from tests.helpers.app_folder import HELLO, RUNTIME, make_app
+from tests.helpers.app_folder import CALLING, HELLO, RUNTIME, make_app
 from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
 from tests.helpers.sockets import listening_tcp_sockets
 
@@ -174,7 +174,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        ([], ["APP_FOLDER"]),
+        ([], ["APP"]),
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),
@@ -285,6 +285,18 @@ def test_a_python_without_the_packages() -> None:
             ["module not_there ", "{folder}/requirements.txt", sys.executable],
         ),
         (
+            f"{CALLING}value = memcache.get('a')\n",
+            None,
+            "google.*Error: Attempted RPC call without active security ticket",
+            ["main.py, line 8: ", "calls memcache in `value = ", "on import"],
+        ),
+        (
+            f"{CALLING.replace('app =', 'call({}, print)  #')}",
+            None,
+            'AssertionError: No api proxy found for service "memcache"',
+            ["main.py, line 5: ", "on import (by main.py, line 7)"],
+        ),
+        (
             HELLO,
             "no-gunicorn-here main:app",
             "not found",
@@ -296,7 +308,7 @@ def test_an_app_that_dies_at_start(
     folder: Path, main: str, entrypoint: str | None, shown: str, facts: list[str]
 ) -> None:
     """Status 1; its output is shown once, and then the reason and what to do."""
-    make_app(folder, main, entrypoint=entrypoint)
+    make_app(folder, main, "app_engine_apis: true", entrypoint=entrypoint)
     result = run(folder, "--port", "0")
     error = error_of(result, 1)
     assert all(fact.format(folder=folder) in error for fact in facts)

@@ -45,6 +45,8 @@ ANSWERS = {
     "/reason": ("200 Very Well", [], [b""]),
     "/empty": ("204 No Content", [], []),
     "/unchanged": ("304 Not Modified", [("ETag", '"x"')], []),
+    "/large": ("200 OK", [], [b"x" * 2**20] * 33),
+    "/large-head": ("200 OK", [("X-Large", "x" * 9000)], [b"x"]),
     "/error": ("500 Internal Server Error", [], [b"sorry"]),
 }
 
@@ -58,6 +60,8 @@ def app(environ, start_response):
         status, headers, body = "200 OK", [("Content-Length", "99")], breaks_off()
     elif path == "/breaks-off-somewhere":
         status, headers, body = "200 OK", [], breaks_off()
+    elif path == "/large-stream":
+        status, headers, body = "200 OK", [], iter([b"x" * 2**20] * 33)
     elif path == "/stream":
         status, headers, body = "200 OK", [], stream()
     elif path == "/ticket":
@@ -157,7 +161,10 @@ async def test_what_gunicorn_takes_from_a_proxy_is_dropped(
 
 
 async def test_app_engines_own_headers(recorder: Site) -> None:
-    """The app gets what dev_appserver.py adds, and no X-Forwarded-Proto."""
+    """The app gets what App Engine adds, but no X-Forwarded-Proto.
+
+    With "http", an app may redirect to HTTPS, which this server does not have.
+    """
     await recorder.get("/x?y")
     headers = (await recorder.recorded()).headers
     mine = {
@@ -170,9 +177,12 @@ async def test_app_engines_own_headers(recorder: Site) -> None:
     assert re.fullmatch("[0-9A-F]{8}", mine.pop("Request-Id-Hash"))
     assert mine == {
         "Auth-Domain": "gmail.com",
+        "City": "?",
+        "Citylatlong": "0.000000,0.000000",
         "Country": "ZZ",
         "Default-Version-Hostname": f"localhost:{recorder.port}",
         "Https": "off",
+        "Region": "?",
         "Remote-Addr": "127.0.0.1",
         "Server-Name": "localhost",
         "Server-Port": str(recorder.port),
@@ -184,7 +194,13 @@ async def test_app_engines_own_headers(recorder: Site) -> None:
         "User-Nickname": "",
         "User-Organization": "",
     }
-    assert set(headers) == {"Host"} | {name for name in headers if "Appengine" in name}
+    assert headers["X-Forwarded-For"] == "127.0.0.1, 169.254.1.1"
+    assert re.fullmatch("[0-9a-f]{32}/[0-9]+", headers["X-Cloud-Trace-Context"])
+    assert {name for name in headers if "Appengine" not in name} == {
+        "Host",
+        "X-Cloud-Trace-Context",
+        "X-Forwarded-For",
+    }
 
 
 async def test_the_address_of_an_ipv6_client(recorder: Site) -> None:
@@ -193,7 +209,9 @@ async def test_the_address_of_an_ipv6_client(recorder: Site) -> None:
         pytest.skip("this machine has no IPv6 loopback address")
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     await recorder.send(request, "::1")
-    assert (await recorder.recorded()).headers["X-Appengine-User-IP"] == "::1"
+    headers = (await recorder.recorded()).headers
+    assert headers["X-Appengine-User-IP"] == "::1"
+    assert headers["X-Forwarded-For"] == "::1, 169.254.1.1"
 
 
 async def test_a_request_without_host(recorder: Site) -> None:
@@ -372,6 +390,28 @@ async def test_an_answer_that_breaks_off_is_cut(
     head = f"GET {target} HTTP/{version}\r\nHost: localhost\r\n\r\n"
     with pytest.raises(ConnectionResetError):
         await site.send(head.encode())
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "limit"), [("/large", 500, 2**25), ("/large-head", 502, 8192)]
+)
+async def test_an_answer_that_app_engine_would_not_send(
+    site: Site, caplog: pytest.LogCaptureFixture, target: str, status: int, limit: int
+) -> None:
+    """An answer of over 32 MiB is 500, and one with over 8 KiB of headers is 502."""
+    assert (await site.get(target)).status == status
+    assert str(limit) in caplog.text
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_stream_that_gets_too_large(
+    site: Site, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    """The connection is reset at the limit, and the log says why."""
+    head = f"GET /large-stream HTTP/{version}\r\nHost: localhost\r\n\r\n"
+    with pytest.raises(ConnectionResetError):
+        await site.send(head.encode())
+    assert str(2**25) in caplog.text
 
 
 async def test_a_client_that_does_not_wait(site: Site) -> None:

@@ -79,6 +79,18 @@ def test_a_broken_app_yaml_changes_nothing(
     server.answers(f"{version}|green|one")
 
 
+def test_an_included_file(telling: Path, start: Callable[..., Running]) -> None:
+    """Its settings take effect when it is included, appears or changes."""
+    server = start()
+    version = fetch(server.url)[1].partition("|")[0]
+    with (telling / "app.yaml").open("a") as file:
+        file.write("includes: [colors.yaml]\n")
+    server.log(r"error: .*app\.yaml, line \d: .*colors\.yaml")
+    for color in ("red", "green"):
+        (telling / "colors.yaml").write_text(f"env_variables: {{COLOR: {color}}}\n")
+        server.answers(f"{version}|{color}|one")
+
+
 def queues(server: Running) -> set[str]:
     """Return the names of the queues."""
     status, body = fetch(server.state_url, "/queues")

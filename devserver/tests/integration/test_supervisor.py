@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.app.process import AppProcess
+from gae_devserver.app.python import OWN
 from gae_devserver.app.supervisor import AppUnavailable, Limits, Supervisor, connect
 from gae_devserver.config.app_yaml import load_app_yaml
 from tests.helpers.app_folder import HELLO, LAUNCH, make_app
@@ -57,7 +58,7 @@ class App:
 
     def start(self) -> AppProcess:
         """Start one more process of the app."""
-        self.processes.append(AppProcess(load_app_yaml(self.folder), LAUNCH))
+        self.processes.append(AppProcess(load_app_yaml(self.folder), LAUNCH, OWN))
         return self.processes[-1]
 
     async def run(self, main: str = HELLO, entrypoint: str | None = None) -> None:

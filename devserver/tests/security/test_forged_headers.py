@@ -35,6 +35,14 @@ NAMES = [
     "X-Google-Apps-Metadata",
     "X-AppEngine-Dev-Request-Id",
     "X-Appengine-",
+    "Forwarded",
+    "X-Cloud-Trace-Context",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Ssl",
+    "X-Real-IP",
+    "X-Scheme",
 ]
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "as documented": lambda name: name,
@@ -89,6 +97,7 @@ async def test_another_prefix_arrives(recorder: Site, line: str) -> None:
     [
         "Connection: X-AppEngine-User-IP, X_Appengine_Remote_Addr",
         "Connection: X-Appengine-Api-Ticket",
+        "Connection: X-Forwarded-For",
         f"X-AppEngine-User-IP: {FORGED}",
     ],
 )
@@ -98,6 +107,7 @@ async def test_what_app_engine_sets_stays(recorder: Site, line: str) -> None:
     headers = (await recorder.recorded()).headers
     assert headers["X-Appengine-User-IP"] == "127.0.0.1"
     assert headers["X-Appengine-Remote-Addr"] == "127.0.0.1"
+    assert headers["X-Forwarded-For"] == "127.0.0.1, 169.254.1.1"
     assert len(headers["X-Appengine-Api-Ticket"]) == 32
 
 

@@ -99,8 +99,8 @@ class AppClient:
         if self._session is not None and self._process is process:
             return self._session
         connect: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
-        if process.socket_path is not None:
-            connect = functools.partial(aiohttp.UnixConnector, process.socket_path)
+        if (socket_path := process.socket_path) is not None:
+            connect = functools.partial(aiohttp.UnixConnector, socket_path)
         session = aiohttp.ClientSession(
             connector=connect(
                 limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS

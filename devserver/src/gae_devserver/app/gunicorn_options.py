@@ -1,22 +1,34 @@
-"""Where gunicorn listens: what an entrypoint says, and how to change it."""
+"""How an entrypoint starts gunicorn, and where the app listens."""
 
 import re
 import shlex
 from pathlib import Path
 
+# Like what App Engine runs when app.yaml has no entrypoint: gunicorn's workers have
+# threads there, and the limit of 30 seconds is only for an entrypoint of your own. Its
+# guide recommends two workers for F1. The task runner sends 16 requests at a time.
+# https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
+DEFAULT_ENTRYPOINT = "gunicorn --workers 2 --threads 8 --timeout 0 main:app"
 # another program may start it: "env A=b gunicorn …", "sh -c 'gunicorn …'"
 _GUNICORN = re.compile(r"""(?:^|[\s/"'])gunicorn(?=\s)""")
 # --bind in one word of the options, with the address if it is in the same word. Short
 # options can be joined ("-Rb"), and long ones can be abbreviated ("--bi").
 _BIND = re.compile(r"(?:(-[DR]*)b|--bi(?:nd?)?(?=$|=))=?(.*)", re.DOTALL)
 # --bind in a shell command, up to the address
-_BIND_TO = r"""((?:^|\s)["']?-(?:-bi(?:nd?)?[=\s]|[DR]*b=?)\s*["']*(?:tcp://)?["']*)"""
-# every address of the machine
-_ALL_ADDRESSES = re.compile(
-    _BIND_TO + r"""(?:0\.0\.0\.0|0|\[::0?\]|\*)?(?=["']*:["']*[$\d])"""
+_BIND_TO = r"""((?:^|\s)["']?-(?:-bi(?:nd?)?[=\s]|[DR]*b=?)\s*["']*)(?:tcp://)?"""
+_EVERY = r"""(?:0\.0\.0\.0|0|\[::0?\]|\*)?"""
+_LOCAL = r"""(?:127\.0\.0\.1|localhost|\[::1\])"""
+# App Engine's port; $PORT is 8080 there. The quotes inside an address are kept.
+_APP_ENGINES_PORT = re.compile(
+    rf"""{_BIND_TO}(?:{_LOCAL}|{_EVERY})(["']*):(["']*)"""
+    r"""(?:8080|\$PORT\b|\$\{PORT\b[^}\s]*\})(?=["'\s;&|)]|$)"""
 )
-# App Engine's $PORT is 8080. Only unquoted: in single quotes, $PORT is not expanded.
-_APP_ENGINES_PORT = re.compile(_BIND_TO + r"""([^\s"']*:)8080(?=\s|$)""")
+# every address of the machine
+_ALL_ADDRESSES = re.compile(rf"""{_BIND_TO}["']*{_EVERY}(?=["']*:["']*[$\d])""")
+# the same of any program; 8080 is not replaced in single quotes, where no shell would
+# expand $PORT
+_ANY_HOST = re.compile(r"(?<![\w.])0\.0\.0\.0(?![\w.])")
+_ANY_8080 = re.compile(r"""(?<=[\s:=])8080(?=[\s"]|$)""")
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 
 
@@ -36,41 +48,53 @@ def addresses(entrypoint: str) -> list[str] | None:
     return _take_bind(words[1:])[1]
 
 
-def notice(addresses: list[str] | None) -> str | None:
-    """Return a warning about the app's own port, from the result of `addresses`."""
-    if addresses == []:
-        return None
+def notice(addresses: list[str] | None, private: str) -> str | None:
+    """Return a warning about a port that others can reach.
+
+    `addresses` is the result of the function above; `private` is the address that only
+    this user can reach. None: another program than gunicorn listens on $PORT.
+    """
     if addresses is None:
         return (
             "the app listens on a port of its own, so every user of this machine can "
             "reach it and forge App Engine's headers. Other machines can too, unless "
-            "the app listens only on 127.0.0.1."
+            "the app listens only on 127.0.0.1. To avoid this, start a WSGI app with "
+            "gunicorn in the entrypoint: here, it listens on a socket that only you "
+            "can open."
         )
+    others = [address for address in addresses if address != private]
+    if not others:
+        return None
     elsewhere = (
         "gunicorn does not listen on $PORT, so it gets no requests, here or on App "
         "Engine. Also, "
     )
-    if any(re.search(r"\$\{?PORT\b", address) for address in addresses):
+    if len(others) < len(addresses) or any("$PORT" in address for address in others):
         elsewhere = ""
-    network = "" if all(map(_LOOPBACK.match, addresses)) else "and its network "
+    network = "" if all(map(_LOOPBACK.match, others)) else "and its network "
     return (
         f"{elsewhere}the entrypoint sets gunicorn's address, so every user of this "
-        f"machine {network}can reach the app's own port and forge App Engine's "
-        "headers. Remove -b from the entrypoint: gunicorn then listens on $PORT on "
-        "App Engine, and here on a socket that only you can open."
+        f"machine {network}can reach {', '.join(others)} and forge App Engine's "
+        "headers. Write -b :$PORT in the entrypoint, or no -b: gunicorn then listens "
+        "on $PORT on App Engine, and here on a socket that only you can open."
     )
 
 
-def on_loopback(entrypoint: str) -> str:
-    """Return an entrypoint whose gunicorn does not listen on all addresses.
+def with_private_address(entrypoint: str, private: str) -> str:
+    """Return an entrypoint whose gunicorn listens on `private` in place of $PORT.
 
-    Port 8080 becomes $PORT: the dev server chooses another port.
+    Nor does it listen on all addresses of the machine: other ports are on loopback.
+    Another program listens on $PORT in place of 8080, and on 127.0.0.1 in place of
+    0.0.0.0.
     """
     program = _GUNICORN.search(entrypoint)
     if program is None:
-        return entrypoint
-    options = _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", entrypoint[program.end() :])
-    options = _APP_ENGINES_PORT.sub(r"\g<1>\g<2>$PORT", options)
+        return _ANY_8080.sub("$PORT", _ANY_HOST.sub("127.0.0.1", entrypoint))
+    options = _APP_ENGINES_PORT.sub(
+        lambda bind: f"{bind[1]}{private}{bind[2]}{bind[3]}",
+        entrypoint[program.end() :],
+    )
+    options = _ALL_ADDRESSES.sub(r"\g<1>127.0.0.1", options)
     return entrypoint[: program.end()] + options
 
 

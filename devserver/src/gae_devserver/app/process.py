@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -17,19 +18,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.advice.running import RunningAdvice
+from gae_devserver.app.python import Python
+from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
-# what App Engine runs when app.yaml has no entrypoint:
-# https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
-DEFAULT_ENTRYPOINT = "gunicorn main:app"
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
-_WATCHDOG = Path(__file__).with_name("watchdog.py")
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+# they would hide what is missing in requirements.txt, or lead to another Python
+_OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +46,31 @@ class LaunchSettings:
     """The port on 127.0.0.1 for API calls."""
     datastore_port: int
     """The port on 127.0.0.1 for Cloud NDB."""
+    deployment: str = dataclasses.field(
+        default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
+    )
+    """GAE_DEPLOYMENT_ID: 18 digits, new in each run of the server."""
 
 
 def environment(
-    config: AppConfig, launch: LaunchSettings, *, port: int
+    config: AppConfig, launch: LaunchSettings, python: Python, *, port: int
 ) -> dict[str, str]:
-    """Return the environment of a process of the app that listens on `port`."""
+    """Return the variables of a process of the app that listens on `port`."""
     variables = _without_reserved(os.environ)
-    # otherwise the last log lines of a crash are lost in a buffer
-    variables["PYTHONUNBUFFERED"] = "1"
-    # app.yaml may replace it, to use another emulator
-    variables["DATASTORE_EMULATOR_HOST"] = f"127.0.0.1:{launch.datastore_port}"
+    for name in _OF_THE_SERVERS_PYTHON:
+        variables.pop(name, None)
+    # app.yaml may replace these
+    variables |= {
+        # to use another emulator
+        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
+        # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
+        # client's from X-Forwarded-For, which no client can set
+        "FORWARDED_ALLOW_IPS": "*",
+        # otherwise the last log lines of a crash are lost in a buffer
+        "PYTHONUNBUFFERED": "1",
+        # the SDK takes an ETA without a time zone for local time
+        "TZ": "UTC",
+    }
     variables |= _without_reserved(config.env_variables)
     # Exclude loopback from proxies: gRPC honors proxy variables for it too. Programs
     # read only one of the two variables, so each gets the exceptions of the other.
@@ -62,15 +78,16 @@ def environment(
     for name, value in exceptions.items():
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
-    # finds the gunicorn of a virtual environment that is not activated
-    bin_folder = Path(sys.executable).parent
     path = variables.get("PATH", os.defpath)
+    if (python.bin_folder.parent / "pyvenv.cfg").exists():
+        variables["VIRTUAL_ENV"] = str(python.bin_folder.parent)
     app_id = f"dev~{launch.project}"
     return variables | {
         "API_HOST": "127.0.0.1",
         "API_PORT": str(launch.api_port),
         "APPLICATION_ID": app_id,
         "GAE_APPLICATION": app_id,
+        "GAE_DEPLOYMENT_ID": launch.deployment,
         "GAE_ENV": "localdev",
         "GAE_INSTANCE": secrets.token_hex(16),
         "GAE_MEMORY_MB": str(config.memory_mb),
@@ -78,7 +95,7 @@ def environment(
         "GAE_SERVICE": config.service,
         "GAE_VERSION": launch.version,
         "GOOGLE_CLOUD_PROJECT": launch.project,
-        "PATH": f"{bin_folder}{os.pathsep}{path}",
+        "PATH": f"{python.bin_folder}{os.pathsep}{path}",
         "PORT": str(port),
     }
 
@@ -90,56 +107,55 @@ class AppProcess:
         self,
         config: AppConfig,
         launch: LaunchSettings,
+        python: Python,
         *,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        """Start the app.
+        """Start the app with the programs and packages of `python`.
 
         Raises:
             OSError: the process cannot be started.
         """
-        entrypoint = gunicorn_options.on_loopback(
-            config.entrypoint or DEFAULT_ENTRYPOINT
-        )
-        addresses = gunicorn_options.addresses(entrypoint)
         self.port = _free_port()
-        self.socket_path = _make_socket_path() if addresses == [] else None
+        self._folder = _make_private_folder()
+        self._socket = self._folder / "app.sock"
+        private = f"unix:{self._socket}"
+        entrypoint = gunicorn_options.with_private_address(
+            config.entrypoint or gunicorn_options.DEFAULT_ENTRYPOINT, private
+        )
+        self.entrypoint = entrypoint
+        """What the shell runs."""
+        addresses = gunicorn_options.addresses(entrypoint)
         self.is_gunicorn = addresses is not None
         """Whether the entrypoint starts gunicorn directly."""
-        self.notice = gunicorn_options.notice(addresses)
-        """A warning about the app's own port, if it has one."""
-        variables = environment(config, launch, port=self.port)
-        # a gunicorn that another program starts would listen on all addresses
-        bind = (
-            f"unix:{self.socket_path}" if self.socket_path else f"127.0.0.1:{self.port}"
-        )
+        self._has_socket = addresses == [] or private in (addresses or ())
+        self._notice = gunicorn_options.notice(addresses, private)
+        variables = environment(config, launch, python, port=self.port)
+        # also reaches a gunicorn that another program or a script starts
         variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
-            variables.get("GUNICORN_CMD_ARGS", ""), bind
+            variables.get("GUNICORN_CMD_ARGS", ""), private
         )
+        # An app may delete everything in its folder for temporary files, which is its
+        # own on App Engine.
+        temporary = self._folder / "tmp"
+        temporary.mkdir()
+        variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._advice = RunningAdvice(config.folder)
         self._exit = futures.Future[int]()
-        self._lock = threading.Lock()
-        watched_end, self._held_end = os.pipe()
-        command = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
-        command += [str(stop_seconds), self.socket_path or "", entrypoint]
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=str(config.folder),
-                env=variables,
-                pass_fds=(watched_end,),
-                # a Ctrl-C in the terminal is for the server, which ends the app
-                start_new_session=True,
+            self._watched = Watched(
+                entrypoint,
+                folder=config.folder,
+                environment=variables,
+                stop_seconds=stop_seconds,
+                output=subprocess.PIPE,
+                private_folder=self._folder,
             )
         except OSError:
-            self.stop()
-            self._remove_socket()
+            self._remove_folder()
             raise
-        finally:
-            os.close(watched_end)
+        self._process = self._watched.process
         assert self._process.stdout is not None
         copier = threading.Thread(
             target=self._copy_output, args=(self._process.stdout,), daemon=True
@@ -153,16 +169,32 @@ class AppProcess:
         return self._process.pid
 
     @property
+    def socket_path(self) -> str | None:
+        """The socket that the app listens on; None: it listens on its port.
+
+        What a script or another program starts may be gunicorn, which makes the socket.
+        """
+        return str(self._socket) if self._has_socket or self._socket.exists() else None
+
+    @property
+    def notice(self) -> str | None:
+        """A warning about a port that others can reach, if the app listens on one.
+
+        If the entrypoint does not start gunicorn directly, it is true of an app that is
+        ready.
+        """
+        if not self.is_gunicorn and self.socket_path is not None:
+            return None
+        return self._notice
+
+    @property
     def exit_status(self) -> int | None:
         """The app's exit status when it has ended."""
         return self._exit.result() if self._exit.done() else None
 
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and later SIGKILL."""
-        with self._lock:
-            if self._held_end >= 0:
-                os.close(self._held_end)
-                self._held_end = -1
+        self._watched.stop()
 
     def wait(self, timeout: float) -> bool:
         """Block until the app has ended; return whether it has."""
@@ -182,6 +214,10 @@ class AppProcess:
         """Return the last lines that the app printed."""
         return b"".join(self._tail.copy()).decode("utf-8", "replace")
 
+    def log_advice(self) -> None:
+        """Log what to do about errors that the app has printed, and will print."""
+        self._advice.start()
+
     def _copy_output(self, source: BinaryIO) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
         with source:
@@ -191,19 +227,19 @@ class AppProcess:
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.buffer.write(line)
                     sys.stderr.buffer.flush()
+                self._advice.see(line)
 
     def _wait(self, copier: threading.Thread) -> None:
         status = self._process.wait()
         # a process that left the app's process group may still hold the pipe
         copier.join(0.5)
-        self._remove_socket()
+        self._remove_folder()
         self.stop()
         self._exit.set_result(status)
 
-    def _remove_socket(self) -> None:
+    def _remove_folder(self) -> None:
         # the watchdog does this too, in case this process is killed
-        if self.socket_path is not None:
-            shutil.rmtree(Path(self.socket_path).parent, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
@@ -215,12 +251,19 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def _make_socket_path() -> str:
-    """Return a path for a socket in a new folder that only this user can enter."""
+def _make_private_folder() -> Path:
+    """Return a new folder that only this user can enter, for the app's socket.
+
+    Its path is short, for the limit on the path of a socket, and needs no quotes in a
+    shell.
+    """
     for parent in (None, "/tmp"):
-        folder = Path(tempfile.mkdtemp(prefix="devserver-", dir=parent))
-        path = folder / "app.sock"
-        if len(os.fsencode(path)) < _MAX_SOCKET_PATH:
-            return str(path)
+        folder = Path(tempfile.mkdtemp(prefix="gae-", dir=parent))
+        is_short = len(os.fsencode(folder / "app.sock")) < _MAX_SOCKET_PATH
+        if is_short and re.fullmatch(r"[\w/.+-]+", str(folder)):
+            return folder
         folder.rmdir()
-    raise OSError("the path of the folder for temporary files is too long. Set TMPDIR")
+    raise OSError(
+        f"the server's socket cannot be in {folder.parent}. Set TMPDIR to a folder "
+        "with a short path"
+    )

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from gae_devserver.app.advice import entrypoints
 from gae_devserver.app.process import AppProcess
 
 logger = logging.getLogger("gae_devserver.app")
@@ -150,6 +151,7 @@ class Supervisor:
                 if self._was_ready:
                     logger.info("the app is ready again")
                 self._was_ready = restarts = True
+                process.log_advice()
                 self._set(ready=True)
                 began = time.monotonic()
                 await _exit(process)
@@ -183,10 +185,7 @@ class Supervisor:
 
     async def _become_ready(self, process: AppProcess) -> None:
         slow = asyncio.get_running_loop().call_later(
-            self._limits.slow_start,
-            logger.warning,
-            "the app is not listening on %s yet; still waiting",
-            process.socket_path or f"port {process.port} ($PORT)",
+            self._limits.slow_start, _log_slow_start, process
         )
         try:
             # poll: an open port causes no event
@@ -205,7 +204,8 @@ class Supervisor:
         request. Other servers may keep it open.
         """
         writer = None
-        patience = None if process.is_gunicorn else self._limits.patience
+        is_gunicorn = process.is_gunicorn or process.socket_path is not None
+        patience = None if is_gunicorn else self._limits.patience
         try:
             reader, writer = await connect(process)
             writer.write_eof()
@@ -225,8 +225,8 @@ async def connect(
     process: AppProcess,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the port or socket that the app listens on."""
-    if process.socket_path is not None:
-        return await asyncio.open_unix_connection(process.socket_path)
+    if (socket_path := process.socket_path) is not None:
+        return await asyncio.open_unix_connection(socket_path)
     return await asyncio.open_connection("127.0.0.1", process.port)
 
 
@@ -236,6 +236,17 @@ async def _exit(process: AppProcess) -> None:
     exited = asyncio.Event()
     process.when_exited(lambda: loop.call_soon_threadsafe(exited.set))
     await exited.wait()
+
+
+def _log_slow_start(process: AppProcess) -> None:
+    where, reason = f"{process.socket_path}", ""
+    if process.socket_path is None:
+        where = f"port {process.port} ($PORT)"
+        reason = entrypoints.not_listening(
+            process.entrypoint, process.port, process.tail()
+        )
+    text = f"the app is not listening on {where} yet; still waiting. {reason}"
+    logger.warning("%s", text.rstrip(". "))
 
 
 def _end_of(process: AppProcess, when: str) -> str:

@@ -1,13 +1,11 @@
 """Runs the app, and stops it when the dev server ends, even by SIGKILL.
 
 The dev server starts this script, which imports nothing else of the package, with
-`python -I -S watchdog.py PIPE SECONDS SOCKET ENTRYPOINT`. PIPE is the number of a file
+`python -I -S watchdog.py PIPE SECONDS FOLDER ENTRYPOINT`. PIPE is the number of a file
 descriptor whose other end the server keeps open: the pipe ends when the server ends.
-The app has SECONDS to end; then it gets SIGKILL. This works on Linux and macOS.
+The app has SECONDS to end; then it gets SIGKILL. FOLDER, with the app's socket and its
+temporary files, is removed at the end; it may be empty. This works on Linux and macOS.
 """
-
-# pathlib would double the time that this script takes to start
-# ruff: noqa: PTH106, PTH108, PTH120
 
 import contextlib
 import os
@@ -17,7 +15,7 @@ import sys
 import time
 
 
-def main(pipe: int, seconds: float, socket_path: str, entrypoint: str) -> int | None:
+def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
     """Run the app; return its exit status as a shell does: 128 + N for signal N."""
     wakeup, wakeup_write = os.pipe()
     for end in (wakeup, wakeup_write):
@@ -43,11 +41,11 @@ def main(pipe: int, seconds: float, socket_path: str, entrypoint: str) -> int | 
         with contextlib.suppress(BlockingIOError):
             os.read(wakeup, 512)
     status = _end_group(app, status, seconds)
-    if socket_path:
-        with contextlib.suppress(OSError):
-            os.unlink(socket_path)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(socket_path))
+    if folder:
+        # this import would double the time that the script takes to start
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
     return status
 
 

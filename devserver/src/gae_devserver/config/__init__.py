@@ -1,1 +1,1 @@
-"""Reads app.yaml and queue.yaml. Imports no other folder."""
+"""Reads app.yaml, what it includes, and queue.yaml. Imports no other folder."""

@@ -1,86 +1,152 @@
-"""Reads a configuration file, and reports a mistake in one line that says where."""
+"""Reads a YAML file as a tree whose settings have line numbers."""
 
-import difflib
+import dataclasses
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from google.appengine.api import yaml_errors
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 
 class ConfigError(Exception):
     """The app's configuration cannot be used; the message is for the user."""
 
 
-# The parser's messages -> messages that say what to do: first those about the whole
-# file, then those about the line where the parser stopped.
-_ABOUT_FILE: Mapping[str, str] = {
-    r"EmptyConfigurationFile": "the file is empty. Add: runtime: python313",
-    r"Empty queue configuration\.": "the file is empty. Delete it, or add a queue.",
-    r'You must specify a "runtime" .*': "runtime is missing. Add: runtime: python313",
-    r"libraries entries are only supported .*": "App Engine refuses libraries for a "
-    "Python 3 runtime. Delete it, and list the packages in requirements.txt.",
+# what the YAML parser says -> what to do
+_SYNTAX: Mapping[str, str] = {
+    r".*'\\t' that cannot start any token": "it has a tab, but YAML is indented with "
+    "spaces. Replace the tab with spaces.",
+    "mapping values are not allowed here": "its indentation is wrong, or its value "
+    "contains ': '. Indent it as the settings beside it, or put quotes around the "
+    "value.",
+    "could not find expected ':'": "a setting has no value. Write NAME: VALUE.",
+    "expected <block end>, but found.*": "its indentation is wrong. Indent it as the "
+    "settings beside it.",
+    "found unexpected end of stream": "a quotation mark is not closed. Close it.",
+    "(expected the node content|did not find expected).*|expected ',' or .*": "a list "
+    "or group is not complete. Close each [ with ] and each { with }.",
+    "but found another document": "it begins a second document with ---. Delete "
+    "that document.",
 }
-_ABOUT_LINE: Mapping[str, str] = {
-    r"Unexpected attribute '(.*)' for object of type \w+\.": "App Engine does not know "
-    r"the setting '\1'.",
-    r"Unable to assign .* Value '(.*)' for rate does not match .*": r"'\1' is not a "
-    "rate. Write for example 5/s, 10/m or 0.",
-    r"Unable to assign value '(.*)' to attribute '(\w+)':.*": r"'\1' is not a valid "
-    r"value of '\2'.",
-    r"Duplicate attribute '(\w+)'.*": r"the setting '\1' occurs twice. Delete one.",
-    r"AssertionError": "this setting needs a text, not a list or a group of settings.",
-}
+_ANCHORS = (
+    "App Engine supports no YAML anchors (&name) and references (*name). Write the "
+    "value out."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class YamlFile:
+    """The content of a YAML file; `root` is None if it has no settings."""
+
+    path: Path
+    text: str
+    root: Node | None
+
+    def node(self, *keys: str | int) -> Node | None:
+        """Return the value of a setting, such as ("queue", 0, "rate")."""
+        found = self._find(keys)
+        return found[-1][1] if len(found) == len(keys) else None
+
+    @property
+    def first_line(self) -> int:
+        """Return the line with which the content begins."""
+        return 1 if self.root is None else self.root.start_mark.line + 1
+
+    def scalar(self, node: ScalarNode) -> Any:
+        """Return a value as YAML 1.1 has it, such as True for yes."""
+        return _yaml().constructor.construct_object(node)
+
+    def value(self, key: str) -> str | None:
+        """Return a setting at the top as it is written; None: it has no such value."""
+        node = self.node(key)
+        return node.value if isinstance(node, ScalarNode) and node.value else None
+
+    def error(self, text: str, *keys: str | int) -> ConfigError:
+        """Return an error about a setting, or about the whole file."""
+        return ConfigError(f"{self.where(*keys)}: {text}")
+
+    def where(self, *keys: str | int) -> str:
+        """Return the file and the line of a setting, as messages show it."""
+        found = self._find(keys)
+        return f"{self.path}, line {found[-1][0]}" if found else str(self.path)
+
+    def _find(self, keys: tuple[str | int, ...]) -> list[tuple[int, Node]]:
+        """Return the line and the value of each key, as far as they exist."""
+        found, node = [], self.root
+        for key in keys:
+            entries: list[tuple[Any, Node, Node]] = []
+            if isinstance(node, MappingNode):
+                entries = [(k.value, k, value) for k, value in node.value]
+            elif isinstance(node, SequenceNode):
+                entries = [(i, item, item) for i, item in enumerate(node.value)]
+            # the last of two: an error about a duplicate is about that one
+            last = [(k, value) for name, k, value in entries if name == key][-1:]
+            if not last:
+                break
+            node = last[0][1]
+            found.append((last[0][0].start_mark.line + 1, node))
+        return found
 
 
 def read(path: Path) -> str:
     """Return the text of a file."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def parse(parser: Callable[[str], Any], text: str, path: Path) -> Any:
-    """Call one of the SDK's parsers.
+def parse_yaml(text: str, path: Path) -> YamlFile:
+    """Return a file's settings.
 
     Raises:
-        ConfigError: it failed; the message has the line.
+        ConfigError: it is not valid YAML; the message has the line.
     """
     try:
-        return parser(text)
-    # the SDK and ruamel.yaml raise a dozen unrelated types for a user's mistakes
+        file = YamlFile(path, text, _yaml().compose(text))
+        if (anchor := _anchor(file.root)) is not None:
+            raise ConfigError(f"{path}, line {anchor.start_mark.line + 1}: {_ANCHORS}")
+    except ConfigError:
+        raise
+    # ruamel.yaml raises half a dozen unrelated types for a user's mistakes
     except Exception as error:
-        cause = getattr(error, "cause", error)
-        mark = getattr(cause, "problem_mark", None)
-        if mark is None and hasattr(error, "event"):
-            mark = error.event.start_mark
-        where = "" if mark is None else f", line {mark.line + 1}"
-        lines = str(getattr(cause, "problem", None) or cause).splitlines()
-        reason = lines[0] if lines else type(cause).__name__
-        if reason.endswith(":") and len(lines) > 1:
-            reason += " " + lines[1].strip()
-        if isinstance(error, yaml_errors.EventListenerYAMLError):
-            fix = "" if mark is None else " Fix this line or the one above it."
-            reason = f"the file is not valid YAML: {reason}.{fix}"
-        suggestion = _suggestion(reason, parser)
-        for pattern, sentence in _ABOUT_FILE.items():
-            if re.fullmatch(pattern, reason):
-                where, reason = "", sentence
-        for pattern, sentence in _ABOUT_LINE.items():
-            if match := re.fullmatch(pattern, reason):
-                reason = match.expand(sentence)
-        raise ConfigError(f"{path}{where}: {reason}{suggestion}") from error
+        raise _syntax_error(error, path) from error
+    return file
 
 
-def _suggestion(reason: str, parser: Callable[[str], Any]) -> str:
-    """Return what to do about an unknown setting; "" for another mistake."""
-    unknown = re.match(r"Unexpected attribute '(.*)' for object of type (\w+)", reason)
-    if unknown is None:
-        return ""
-    kind = getattr(sys.modules[parser.__module__], unknown[2], None)
-    known = getattr(kind, "ATTRIBUTES", ())
-    near = difflib.get_close_matches(unknown[1], known, n=1)
-    return f" Did you mean '{near[0]}'?" if near else " Fix its name, or delete it."
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 1)  # as in the SDK's parsers
+    return yaml
+
+
+def _anchor(node: Node | None) -> Node | None:
+    """Return the first value with an anchor; without one, no value contains itself."""
+    if node is None or getattr(node, "anchor", None) is not None:
+        return node
+    inner: list[Node] = []
+    if isinstance(node, MappingNode):
+        inner = [part for entry in node.value for part in entry]
+    elif isinstance(node, SequenceNode):
+        inner = node.value
+    return next((found for part in inner if (found := _anchor(part))), None)
+
+
+def _syntax_error(error: Exception, path: Path) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    lines = str(getattr(error, "problem", None) or error).splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    if "found undefined alias" in reason and mark is not None:
+        return ConfigError(f"{path}, line {mark.line + 1}: {_ANCHORS}")
+    context = getattr(error, "context_mark", None)
+    if context is not None and re.match("could not find|found unexpected end", reason):
+        mark = context  # where it begins, not where the parser gave up
+    where = "" if mark is None else f", line {mark.line + 1}"
+    fix = "" if mark is None else " Fix this line or the one above it."
+    texts = [text for sign, text in _SYNTAX.items() if re.fullmatch(sign, reason)]
+    reason = texts[0] if texts else f"{reason}.{fix}"
+    return ConfigError(f"{path}{where}: the file is not valid YAML: {reason}")

@@ -1,13 +1,27 @@
 """Reads queue.yaml with the SDK's own parser."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from gae_devserver.config.parsing import ConfigError, parse, read
+from gae_devserver.config import settings
+from gae_devserver.config.parsing import YamlFile, parse_yaml, read
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
+
+# what gcloud app deploy refuses for a pull queue
+_PUSH_ONLY = ("rate", "bucket_size", "max_concurrent_requests", "target")
+_COUNTS = ("bucket_size", "max_concurrent_requests")
+_RETRY_COUNTS = (
+    "task_retry_limit",
+    "min_backoff_seconds",
+    "max_backoff_seconds",
+    "max_doublings",
+)
+_MOST = 500
+"""Tasks per second, and tokens in a bucket."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,54 +40,165 @@ class QueueConfig:
     acl: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Queues:
+    """What queue.yaml describes."""
+
+    queues: tuple[QueueConfig, ...]
+    warnings: tuple[str, ...] = ()
+    """A sentence for each setting that gcloud app deploy refuses, or without effect."""
+
+
 DEFAULT_QUEUE = QueueConfig("default")
 
 
-def load_queue_yaml(folder: Path) -> tuple[QueueConfig, ...]:
-    """Read queue.yaml; without one, there is only the default queue."""
+def load_queue_yaml(folder: Path) -> Queues:
+    """Read queue.yaml; without one, there is only the default queue.
+
+    Raises:
+        ConfigError: this server cannot use it.
+    """
     path = folder / "queue.yaml"
     if not path.exists():
-        return (DEFAULT_QUEUE,)
+        return Queues((DEFAULT_QUEUE,))
+    file = parse_yaml(read(path), path)
+    if file.root is None:
+        raise file.error("the file is empty. Delete it, or add a queue.")
     # import late: this loads all of taskqueue, and the app must start first
     from google.appengine.api import queueinfo
 
-    info = parse(queueinfo.LoadSingleQueue, read(path), path)
+    info = settings.load(
+        file, queueinfo.LoadSingleQueue, queueinfo.QueueInfoExternal, "queue:"
+    )
     queues: dict[str, QueueConfig] = {}
-    for entry in info.queue or []:
+    for index, entry in enumerate(info.queue or ()):
+        here = ("queue", index)
         if not entry.name:
-            raise ConfigError(f"{path}: a queue has no name. Add one.")
+            raise file.error("a queue has no name. Add one.", *here)
         if entry.name in queues:
-            raise ConfigError(
-                f"{path}: the queue {entry.name} is listed twice. Delete one entry."
+            raise file.error(
+                f"the queue {entry.name} is listed twice. Delete one entry.", *here
             )
-        for name in ("bucket_size", "max_concurrent_requests"):
-            if (getattr(entry, name) or 0) < 0:
-                # the SDK's parser accepts it, but no task would ever run
-                raise ConfigError(
-                    f"{path}: queue {entry.name}: {name} is {getattr(entry, name)}, "
-                    "but it must not be negative."
-                )
-        try:
-            rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
-            if entry.retry_parameters is not None:
-                queueinfo.TranslateRetryParameters(entry.retry_parameters)
-        # ValueError: the number is too large for the task queue's messages
-        except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
-            raise ConfigError(f"{path}: queue {entry.name}: {error}") from error
-        except OverflowError as error:
-            raise ConfigError(
-                f"{path}: queue {entry.name}: the task_age_limit is too large."
-            ) from error
-        queues[entry.name] = QueueConfig(
-            name=entry.name,
-            mode=entry.mode or "push",
-            rate=rate,
-            rate_text=entry.rate,
-            bucket_size=5 if entry.bucket_size is None else entry.bucket_size,
-            max_concurrent_requests=entry.max_concurrent_requests,
-            retry_parameters=entry.retry_parameters,
-            target=entry.target,
-            acl=tuple(a.user_email or a.writer_email or "" for a in entry.acl or ()),
-        )
+        queues[entry.name] = _queue(entry, file, here)
     queues.setdefault(DEFAULT_QUEUE.name, DEFAULT_QUEUE)
-    return tuple(queues.values())
+    return Queues(tuple(queues.values()), tuple(_refused(info.queue or [], file)))
+
+
+def _queue(entry: Any, file: YamlFile, here: tuple[str | int, ...]) -> QueueConfig:
+    """Return a queue.
+
+    Raises:
+        ConfigError: a setting is out of range, which the SDK's parser does not see.
+    """
+    from google.appengine.api import queueinfo
+
+    retry = entry.retry_parameters
+    inner = (*here, "retry_parameters")
+    for group, names, keys in ((entry, _COUNTS, here), (retry, _RETRY_COUNTS, inner)):
+        for name in names:
+            # not <, because nothing is less than NaN
+            if (value := getattr(group, name, None)) is not None and not value >= 0:
+                raise file.error(
+                    f"queue {entry.name}: {name} is {value}, but it must be 0 or more.",
+                    *keys,
+                    name,
+                )
+    try:
+        rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
+    except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
+        text = f"queue {entry.name}: {error}. Write for example 'rate: 5/s'."
+        raise file.error(text, *here, "rate") from error
+    if retry is not None:
+        _check_retries(retry, entry.name, file, here)
+    return QueueConfig(
+        name=entry.name,
+        mode=entry.mode or "push",
+        rate=rate,
+        rate_text=entry.rate,
+        bucket_size=5 if entry.bucket_size is None else entry.bucket_size,
+        max_concurrent_requests=entry.max_concurrent_requests,
+        retry_parameters=retry,
+        target=entry.target,
+        acl=tuple(a.user_email or a.writer_email or "" for a in entry.acl or ()),
+    )
+
+
+def _check_retries(
+    retry: Any, queue: str, file: YamlFile, here: tuple[str | int, ...]
+) -> None:
+    from google.appengine.api import queueinfo
+
+    least, most = retry.min_backoff_seconds, retry.max_backoff_seconds
+    if least is not None and most is not None and least > most:
+        raise file.error(
+            f"queue {queue}: min_backoff_seconds is {least}, but it must not be more "
+            f"than max_backoff_seconds, which is {most}.",
+            *here,
+            "retry_parameters",
+            "min_backoff_seconds",
+        )
+    name = "task_age_limit"
+    try:
+        if retry.task_age_limit and not queueinfo.ParseTaskAgeLimit(
+            retry.task_age_limit
+        ):
+            raise file.error(
+                f"queue {queue}: {name} is {retry.task_age_limit}, but it must be at "
+                "least 1s.",
+                *here,
+                "retry_parameters",
+                name,
+            )
+        name = "retry_parameters"
+        queueinfo.TranslateRetryParameters(retry)
+    # ValueError: the number is too large for the task queue's messages
+    except (queueinfo.MalformedQueueConfiguration, ValueError, OverflowError) as error:
+        reason = str(error).rstrip(".").replace("than than", "than")
+        raise file.error(
+            f"queue {queue}: {name}: {reason}. Write a smaller number.",
+            *here,
+            "retry_parameters",
+            name,
+        ) from error
+
+
+def _refused(entries: list[Any], file: YamlFile) -> Iterator[str]:
+    """Yield what has no effect, and what gcloud app deploy refuses."""
+    if not entries:
+        yield (
+            f"{file.where('queue')}: there is no queue in this file. Add one, such as "
+            "'- name: my-queue', or delete the file."
+        )
+    for index, entry in enumerate(entries):
+        for name, problem in _problems(entry):
+            where = file.where("queue", index, *name.split("."))
+            yield (
+                f"{where}: queue {entry.name}: {problem}, or gcloud app deploy refuses "
+                "the file."
+            )
+
+
+def _problems(entry: Any) -> Iterator[tuple[str, str]]:
+    """Yield the settings that gcloud app deploy refuses, and what to do about each."""
+    from google.appengine.api import queueinfo
+
+    retry = entry.retry_parameters
+    if entry.mode == "pull":
+        names = [n for n in _PUSH_ONLY if getattr(entry, n) is not None]
+        names += [
+            f"retry_parameters.{name}"
+            for name in queueinfo.RetryParameters.ATTRIBUTES
+            if name != "task_retry_limit" and getattr(retry, name, None) is not None
+        ]
+        for name in names:
+            yield name, f"delete {name}, which a pull queue cannot have"
+        return
+    if entry.rate is None:
+        yield "name", "add a rate, such as 'rate: 5/s'"
+    elif queueinfo.ParseRate(entry.rate) > _MOST:
+        yield "rate", f"write a rate of at most {_MOST}/s instead of {entry.rate}"
+    if (entry.bucket_size or 0) > _MOST:
+        yield (
+            "bucket_size",
+            f"write a bucket_size of at most {_MOST} instead of {entry.bucket_size}",
+        )

@@ -10,6 +10,14 @@ _NAMES = frozenset(
         "APPLICATION_ID",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",
+        "GAE_APPLICATION",
+        "GAE_DEPLOYMENT_ID",
+        "GAE_ENV",
+        "GAE_INSTANCE",
+        "GAE_MEMORY_MB",
+        "GAE_RUNTIME",
+        "GAE_SERVICE",
+        "GAE_VERSION",
         "GOOGLE_CLOUD_PROJECT",
         "PORT",
         "SERVER_SOFTWARE",
@@ -19,4 +27,4 @@ _NAMES = frozenset(
 
 def is_reserved(name: str) -> bool:
     """Return whether neither the shell nor app.yaml can set this variable."""
-    return name in _NAMES or name.startswith("GAE_")
+    return name in _NAMES

@@ -1,19 +1,19 @@
 """Warnings about what app.yaml asks for without effect on this server."""
 
+import difflib
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from google.appengine.api import appinfo
 
+from gae_devserver.config import service_file
+from gae_devserver.config.includes import Merged
+from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import is_reserved
+from gae_devserver.config.runtimes import GUIDE
 
-GUIDE = "docs/python2-to-python3.md in gae-devserver's repository"
-"""Where to read about apps for Python 2."""
-HERE = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
-"""The Python of the server and the app."""
 SETTINGS = (
     "api_config",
     "automatic_scaling",
@@ -24,7 +24,6 @@ SETTINGS = (
     "endpoints_api_service",
     "error_handlers",
     "health_check",
-    "includes",
     "liveness_check",
     "main",
     "manual_scaling",
@@ -45,77 +44,104 @@ FILES = {
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
-def about(info: Any, path: Path, text: str) -> Iterator[str]:
-    """Yield a warning for each setting and file that fails or has no effect.
+def about(
+    app: Merged, file: YamlFile, instance_classes: Collection[str]
+) -> Iterator[str]:
+    """Yield a warning for each setting and file that fails or has no effect."""
+    yield from _about_settings(app.info, file, instance_classes)
+    for handler, place in zip(app.info.handlers or (), app.places, strict=True):
+        if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
+            yield (
+                f"{place}: login: {handler.login} is not emulated: {handler.url} is "
+                "public."
+            )
+        if handler.secure == appinfo.SECURE_HTTPS:
+            yield (
+                f"{place}: secure: always is not emulated: {handler.url} is served "
+                "over HTTP."
+            )
+        if handler.script and handler.script != "auto":
+            yield (
+                f"{place}: 'script: {handler.script}' of the handler '{handler.url}' "
+                "has no effect, because the entrypoint answers its requests. Delete "
+                "the handler, or write 'script: auto'."
+            )
+    for place in app.builtins:
+        yield (
+            f"{place}: the setting 'builtins' has no effect on Python 3. Delete it. To "
+            "replace the builtin deferred, call wrap_wsgi_app(app, use_deferred=True): "
+            f"see {GUIDE}."
+        )
+    for empty in app.empty:
+        yield f"{empty} is empty, so including it has no effect."
+    yield from _about_files(app.files)
 
-    `info` is the parsed app.yaml, at `path`. Its `text` is needed too: the parser
-    changes the entrypoint.
-    """
-    wanted = f"Python 3.{info.runtime.removeprefix('python3')}"
-    if wanted not in (HERE, "Python 3."):
+
+def _about_settings(
+    info: Any, file: YamlFile, instance_classes: Collection[str]
+) -> Iterator[str]:
+    name, where = file.path.name, file.where
+    if info.runtime == "python3":
         yield (
-            f"app.yaml asks for {info.runtime}, but the app runs on {HERE}, as this "
-            "server does."
+            f"{where('runtime')}: App Engine has no runtime 'python3' without a minor "
+            "version. Write for example 'runtime: python313'."
         )
-    if re.search(r"""^entrypoint:\s*["']?exec\s""", text, re.MULTILINE):
+    # not from `info`: the parser changes the entrypoint
+    if re.match(r"exec\s", file.value("entrypoint") or ""):
         yield (
-            "the entrypoint begins with exec. Delete that word: App Engine adds its "
-            "own, and the app does not start with both."
+            f"{where('entrypoint')}: the entrypoint begins with exec. Delete that "
+            "word: App Engine adds its own, and the app does not start with both."
         )
-    if not info.app_engine_apis and _uses_sdk(path.parent):
+    if not info.app_engine_apis and _uses_sdk(file.path.parent):
         yield (
-            "app.yaml has no 'app_engine_apis: true', so every call of "
-            "google.appengine fails. Add that line."
+            f"{name} has no 'app_engine_apis: true', so every call of google.appengine "
+            "fails. Add that line."
+        )
+    wanted = info.instance_class
+    if wanted and wanted not in instance_classes:
+        near = difflib.get_close_matches(wanted.upper(), instance_classes, n=1)
+        yield (
+            f"{where('instance_class')}: App Engine has no instance class '{wanted}'. "
+            f"Write {near[0] if near else 'one of ' + ', '.join(instance_classes)}."
         )
     if info.threadsafe is not None:
         yield (
-            "the setting 'threadsafe' has no effect, and gcloud app deploy refuses it. "
-            "Delete it."
+            f"{where('threadsafe')}: the setting 'threadsafe' has no effect, and "
+            "gcloud app deploy refuses it. Delete it."
         )
-    for name, option in _OPTIONS_OF_GCLOUD.items():
-        if getattr(info, name):
+    for setting, option in _OPTIONS_OF_GCLOUD.items():
+        if getattr(info, setting):
             yield (
-                f"gcloud app deploy refuses the setting '{name}'. Delete it, and pass "
-                f"{option} to gcloud app deploy."
+                f"{where(setting)}: gcloud app deploy refuses the setting "
+                f"'{setting}'. Delete it, and pass {option} to gcloud app deploy."
             )
-    if asked := [name for name in SETTINGS if getattr(info, name, None)]:
-        yield f"these settings of app.yaml have no effect here: {', '.join(asked)}."
-    if info.builtins:
-        yield (
-            "the setting 'builtins' has no effect on Python 3. Delete it. To replace "
-            "the builtin deferred, call wrap_wsgi_app(app, use_deferred=True): see "
-            f"{GUIDE}."
-        )
-    for name in info.env_variables or {}:
-        if name == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
-            yield f"env_variables: {name} is not set: Cloud Tasks is not emulated."
-        elif is_reserved(name):
-            yield f"env_variables: {name} is not set: the server reserves this name."
-    for handler in info.handlers or []:
-        if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
-            yield f"login: {handler.login} is not emulated: {handler.url} is public."
-        if handler.secure == appinfo.SECURE_HTTPS:
-            yield f"secure: always is not emulated: {handler.url} is served over HTTP."
-        if handler.script and handler.script != "auto":
-            yield (
-                f"'script: {handler.script}' of the handler '{handler.url}' has no "
-                "effect, because the entrypoint answers its requests. Delete the "
-                "handler, or write 'script: auto'."
-            )
+    if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
+        yield f"these settings of {name} have no effect here: {', '.join(asked)}."
+    for variable in info.env_variables or {}:
+        place = where("env_variables", variable)
+        if variable == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
+            yield f"{place}: {variable} is not set: Cloud Tasks is not emulated."
+        elif is_reserved(variable):
+            yield f"{place}: {variable} is not set: the server reserves this name."
     for service in info.inbound_services or []:
         if service != "warmup":
-            yield f"inbound_services: {service} is not emulated."
+            place = where("inbound_services")
+            yield f"{place}: inbound_services: {service} is not emulated."
+
+
+def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
+    """Yield a warning for each file beside the YAML file that has no effect."""
+    folder = read[0].parent
     # cp -r makes broken links; hidden ones are locks of editors
-    for entry in sorted(path.parent.glob("[!.]*")):
+    for entry in sorted(folder.glob("[!.]*")):
         if _is_broken_link(entry):
             yield f"{entry} is a broken link. Copy the app again with cp -RL."
     for name, consequence in FILES.items():
-        if (path.parent / name).exists():
+        if (folder / name).exists():
             yield f"{name} is not emulated: {consequence}."
-    for other in sorted({*path.parent.glob("*.yaml"), *path.parent.glob("*/app.yaml")}):
-        text = other.read_text("utf-8", "replace") if other.is_file() else ""
-        if other != path and re.search(r"^runtime:", text, re.MULTILINE):
-            where = other.relative_to(path.parent)
+    for other in service_file.services_in(folder):
+        if other not in read:
+            where = other.relative_to(folder)
             yield f"{where} defines another service, which this server does not start."
 
 

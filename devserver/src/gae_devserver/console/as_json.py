@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
 
@@ -47,6 +48,16 @@ def describe_contents(task: Any) -> dict[str, Any]:
     return {
         "headers": [[_text(h.key), _text(h.value)] for h in task.header],
         "payload": base64.b64encode(task.body).decode(),
+    }
+
+
+def describe_run(run: Run, clock: Clock) -> dict[str, Any]:
+    """Return a task as it was sent, with its queue and the status of the answer."""
+    return {
+        "queue": run.queue.queue_name,
+        **describe_task(run.queue, run.task, clock),
+        **describe_contents(run.task),
+        "status": run.status,
     }
 
 

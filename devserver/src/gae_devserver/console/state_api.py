@@ -14,7 +14,7 @@ from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.app.supervisor import AppUnavailable
-from gae_devserver.clock import Clock
+from gae_devserver.clock import MAX_ADVANCE_SECONDS, Clock
 from gae_devserver.console import as_json
 from gae_devserver.http.server import (
     TOKEN_HEADER,
@@ -32,10 +32,9 @@ logger = logging.getLogger("gae_devserver")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_MAX_ADVANCE_SECONDS = 10 * 365 * 86400
 _ADVANCES = (
     'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
-    f"to {_MAX_ADVANCE_SECONDS}."
+    f"to {MAX_ADVANCE_SECONDS}."
 )
 
 
@@ -70,6 +69,7 @@ class StateApi(HttpServer):
                 web.delete(task, self._delete_task),
                 web.get("/clock", self._get_clock),
                 web.post("/clock/advance", self._advance),
+                web.post("/run_next_task", self._run_next_task),
                 web.get("/entities", self._get_entities),
                 web.post("/reset", self._reset),
             ]
@@ -175,6 +175,11 @@ class StateApi(HttpServer):
             count = await self._runner.advance(seconds)
         return web.json_response(self._describe_clock() | {"tasks_run": count})
 
+    async def _run_next_task(self, request: web.Request) -> web.Response:
+        run = await self._runner.run_next()
+        described = None if run is None else as_json.describe_run(run, self._clock)
+        return web.json_response({"task": described})
+
     async def _get_entities(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
         if not kind:
@@ -218,7 +223,7 @@ def _seconds_in(body: bytes) -> float | None:
     match wanted:
         # The comparison excludes NaN too.
         case {"seconds": int() | float() as seconds} if (
-            not isinstance(seconds, bool) and 0 <= seconds <= _MAX_ADVANCE_SECONDS
+            not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
         ):
             return seconds
     raise web.HTTPBadRequest(text=_ADVANCES)

@@ -17,6 +17,8 @@ from gae_devserver.http.running_requests import RunningRequests
 
 logger = logging.getLogger("gae_devserver.request")
 
+# how App Engine's own proxy is named in X-Forwarded-For
+_PROXY_IP = "169.254.1.1"
 _WARMUP_IP = "0.1.0.3"
 _WARMUP_SECONDS = 60.0
 
@@ -34,9 +36,12 @@ class AppSender:
         name, _, port = hostname.rpartition(":")
         self._constant_headers = {
             "X-Appengine-Auth-Domain": "gmail.com",
+            "X-Appengine-City": "?",
+            "X-Appengine-Citylatlong": "0.000000,0.000000",
             "X-Appengine-Country": "ZZ",
             "X-Appengine-Default-Version-Hostname": hostname,
             "X-Appengine-Https": "off",
+            "X-Appengine-Region": "?",
             "X-Appengine-Server-Name": name,
             "X-Appengine-Server-Port": port,
             "X-Appengine-Server-Protocol": "HTTP/1.1",
@@ -65,6 +70,9 @@ class AppSender:
         ticket = self._requests.begin(f"http://{host}{request.target}")
         log_id = secrets.token_hex(16)
         headers.update(self._constant_headers)
+        span = secrets.randbits(63)
+        headers["X-Cloud-Trace-Context"] = f"{secrets.token_hex(16)}/{span}"
+        headers["X-Forwarded-For"] = f"{ip}, {_PROXY_IP}"
         headers["X-Appengine-User-IP"] = ip
         headers["X-Appengine-Remote-Addr"] = ip
         headers["X-Appengine-Api-Ticket"] = ticket

@@ -34,7 +34,11 @@ _OF_A_PROXY = frozenset(["script-name", "path-info"])
 # the front reads the whole body first, so these two no longer apply
 NOT_FORWARDED = _HOP_BY_HOP | _OF_A_PROXY | {"content-length", "expect"}
 """Headers that are never forwarded, in lower case and with `_` as `-`."""
-_APP_ENGINES_OWN = ("x-appengine-", "x-google-")
+# App Engine sets these, or a framework takes the scheme, host or address from them
+_NOT_FROM_OUTSIDE = frozenset(
+    ["forwarded", "x-cloud-trace-context", "x-real-ip", "x-scheme"]
+)
+_PREFIXES_NOT_FROM_OUTSIDE = ("x-appengine-", "x-google-", "x-forwarded-")
 # what HTTP allows; the parser may allow more
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -46,9 +50,11 @@ class Answer(web.StreamResponse):
     aiohttp would add a Content-Type, and drop values that are not UTF-8.
     """
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, limit: int) -> None:
+        """Forward an answer whose body may have `limit` bytes."""
         super().__init__(status=answer.status)
         self._answer = answer
+        self._limit = limit
         self._sent = False
         self._keep_open = False
 
@@ -95,13 +101,22 @@ class Answer(web.StreamResponse):
         elif not http_1_1:
             head.append(b"Connection: keep-alive")
         data = b"\r\n".join([*head, b"", b""])
+        size = 0
         try:
             if has_body and not chunked:
                 # mostly this is the whole body: one packet instead of two
-                data += await answer.content.readany()
+                first = await answer.content.readany()
+                data, size = data + first, len(first)
             await writer.write(data)
             if has_body:
                 async for data in answer.content.iter_any():
+                    size += len(data)
+                    if size > self._limit:
+                        why = too_large("the app's answer", self._limit)
+                        logger.error("the connection is cut: %s", why)
+                        self._keep_open = False
+                        _reset(request.transport)
+                        return
                     frame = b"%x\r\n%s\r\n" % (len(data), data) if chunked else data
                     await writer.write(frame)
             if chunked:
@@ -113,6 +128,11 @@ class Answer(web.StreamResponse):
             logger.warning("the app did not complete its answer: %s", reason_of(error))
             self._keep_open = False
             _reset(request.transport)
+
+
+def too_large(what: str, limit: int) -> str:
+    """Return why App Engine would not send an answer."""
+    return f"{what} has more than {limit} bytes, which is App Engine's limit"
 
 
 def _reset(transport: asyncio.Transport | None) -> None:
@@ -138,7 +158,7 @@ def headers_from_outside(
         ValueError: HTTP does not allow a header, or its value is not UTF-8, so that
             aiohttp cannot send it.
     """
-    dropped = set(NOT_FORWARDED)
+    dropped = set(NOT_FORWARDED | _NOT_FROM_OUTSIDE)
     for name, value in raw_headers:
         if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError(f"the header {name!r} has a character that HTTP forbids")
@@ -149,7 +169,7 @@ def headers_from_outside(
     spelling: dict[bytes, str] = {}
     for name, value in raw_headers:
         folded = _folded(name)
-        if folded not in dropped and not folded.startswith(_APP_ENGINES_OWN):
+        if folded not in dropped and not folded.startswith(_PREFIXES_NOT_FROM_OUTSIDE):
             # aiohttp drops one of two names that differ only in case
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
             headers.add(spelled, value.decode("utf-8"))

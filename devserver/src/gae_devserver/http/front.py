@@ -14,7 +14,12 @@ from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http import static_files
 from gae_devserver.http.app_sender import AppSender
-from gae_devserver.http.forwarding import Answer, headers_from_outside, reason_of
+from gae_devserver.http.forwarding import (
+    Answer,
+    headers_from_outside,
+    reason_of,
+    too_large,
+)
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.terminal import printable
@@ -110,7 +115,8 @@ class Front(HttpServer):
                 Request(request.method, target, headers, body),
                 ip=request.remote or "",
             )
-            return Answer(await at_end.enter_async_context(sending))
+            answer = await at_end.enter_async_context(sending)
+            return self._refused(answer) or Answer(answer, self._limits.answer)
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception
             refusal = web.Response(status=error.status, text=error.text)
@@ -125,3 +131,17 @@ class Front(HttpServer):
         except ValueError as error:
             text = f"The server cannot forward this request: {error}.\n"
             return web.Response(status=400, text=text)
+
+    def _refused(self, answer: aiohttp.ClientResponse) -> web.Response | None:
+        """Return what App Engine sends in place of an answer that is too large."""
+        limits = self._limits
+        status, why = 500, too_large("the app's answer", limits.answer)
+        if (answer.content_length or 0) <= limits.answer:
+            # with a colon, a space and the end of the line
+            head = sum(len(name + value) + 4 for name, value in answer.raw_headers)
+            if head <= limits.answer_head:
+                return None
+            what = "the head of the app's answer"
+            status, why = 502, too_large(what, limits.answer_head)
+        logger.error("status %d: %s", status, why)
+        return web.Response(status=status, text=f"{why[0].upper()}{why[1:]}.\n")

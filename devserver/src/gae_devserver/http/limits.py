@@ -1,14 +1,18 @@
-"""The limits of an HTTP port: what a client may send, and how long it may take."""
+"""The limits of an HTTP port: what clients and the app may send, and how slowly."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a client may send to a port, and how long it may take."""
+    """What a client may send to a port, and what the app may answer."""
 
     body: int = 32 * 2**20
     """Bytes in the body of a request (App Engine's limit)."""
+    answer: int = 32 * 2**20
+    """Bytes in the body of the app's answer (App Engine's limit); files have none."""
+    answer_head: int = 8 * 2**10
+    """Bytes in the headers of the app's answer (App Engine's limit)."""
     line: int = 8190
     """Bytes in the request line, and in each header."""
     headers: int = 128

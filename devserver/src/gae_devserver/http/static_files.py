@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from gae_devserver.config.app_yaml import StaticHandler
+from gae_devserver.config.handlers import StaticHandler
 
 # these decide whether a file is sent, and which part of it
 _CONDITIONS = (

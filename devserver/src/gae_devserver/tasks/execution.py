@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_stub
@@ -24,6 +25,17 @@ Dispatch = Callable[[Request, float], Awaitable[int]]
 """Sends a task to the app within a deadline in seconds; the status of the answer."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """One execution of a task that has ended."""
+
+    queue: Queue
+    task: Any
+    """A copy of the task (a QueryTasksResponse.Task) from before its execution."""
+    status: int
+    """The status of the app's answer, or 0 if there was none."""
+
+
 class TaskExecutor:
     """Sends tasks to the app; each task by one execution at a time."""
 
@@ -35,13 +47,14 @@ class TaskExecutor:
         self.finished = 0
         """How many executions have ended since the start."""
 
-    async def execute(self, queue: Queue, task: Any) -> None:
+    async def execute(self, queue: Queue, task: Any) -> Run:
         """Send a task; then delete it, or postpone it to its next attempt.
 
         Raises:
             AppUnavailable: the app does not run, so the task was not sent.
         """
         name = task.task_name.decode()
+        sent = type(task).FromString(task.SerializeToString())
         if task.retry_count == 0:
             task.first_try_usec = int(self._clock.now() * 1e6)
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
@@ -64,6 +77,7 @@ class TaskExecutor:
             logger.info("task %s %s", name, outcome)
         else:
             self._retry(queue, task, name, outcome)
+        return Run(queue, sent, status)
 
     def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
         now_usec = int(self._clock.now() * 1e6)

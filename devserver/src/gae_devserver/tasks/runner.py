@@ -1,6 +1,7 @@
 """Decides which task runs when."""
 
 import asyncio
+import collections
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,7 @@ from typing import Any
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import StorageError
-from gae_devserver.tasks.execution import DEADLINE, Dispatch, TaskExecutor
+from gae_devserver.tasks.execution import DEADLINE, Dispatch, Run, TaskExecutor
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -52,6 +53,8 @@ class TaskRunner:
         self._max_running = max_running
         self._app_retry_seconds = app_retry_seconds
         self._running: set[asyncio.Task[None]] = set()
+        # for run_next; without a limit it would grow while nobody asks
+        self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
         self._resets = 0
         self._loop_task: asyncio.Task[None] | None = None
@@ -84,6 +87,7 @@ class TaskRunner:
     def reset(self) -> None:
         """End an advance that is under way: the clock was reset."""
         self._resets += 1
+        self._unreported.clear()
         self.wake()
 
     def wake(self) -> None:
@@ -156,9 +160,11 @@ class TaskRunner:
 
     async def _run(self, queue: Queue, task: Any) -> None:
         """Execute one task once; log every error, so that the runner continues."""
-        name = task.task_name.decode()
+        name, resets = task.task_name.decode(), self._resets
         try:
-            await self._executor.execute(queue, task)
+            run = await self._executor.execute(queue, task)
+            if resets == self._resets:
+                self._unreported.append(run)
         except AppUnavailable:
             # the task waits again, and this does not count as an attempt
             logger.info("task %s was not sent: the app is not running", name)
@@ -206,6 +212,12 @@ class TaskRunner:
         Raises:
             AppUnavailable: the app does not run, so its tasks have to wait.
         """
+        try:
+            return await self._advance(seconds)
+        finally:
+            self._unreported.clear()
+
+    async def _advance(self, seconds: float) -> int:
         async with self._advancing:
             before, resets = self.finished, self._resets
             target = self._clock.now() + seconds
@@ -228,12 +240,31 @@ class TaskRunner:
 
     async def advance_to_next_task(self) -> int:
         """Advance the clock to the next task that is due later, and run it."""
+        try:
+            return await self._advance_to_next_task()
+        finally:
+            self._unreported.clear()
+
+    async def _advance_to_next_task(self) -> int:
         async with self._advancing:
             before = self.finished
             await self._settle()
         if self.finished == before and (due := self.next_due()) is not None:
-            await self.advance(max(0.0, due - self._clock.now()))
+            await self._advance(max(0.0, due - self._clock.now()))
         return self.finished - before
+
+    async def run_next(self) -> Run | None:
+        """Return the first execution since the last advance, reset or call of this.
+
+        A task that is due runs by itself, perhaps before this call. If there was no
+        execution, the clock advances to the next task. None: no task waits.
+
+        Raises:
+            AppUnavailable: the app does not run, so its tasks have to wait.
+        """
+        if not self._unreported:
+            await self._advance_to_next_task()
+        return self._unreported.popleft() if self._unreported else None
 
     async def _settle(self) -> None:
         """Wait until no task runs and no other may start at this moment."""

@@ -1,7 +1,18 @@
 """Tools for tests of an app: start the dev server. May import any folder."""
 
-from gae_devserver.testing.dev_server import DevServer, StateApiError, Task
+from gae_devserver.testing.dev_server import DevServer
 from gae_devserver.testing.requests import Response
+from gae_devserver.testing.server_process import ServerEndedError
+from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
 from gae_devserver.testing.waiting import wait_until
 
-__all__ = ["DevServer", "Response", "StateApiError", "Task", "wait_until"]
+__all__ = [
+    "DevServer",
+    "Entity",
+    "Response",
+    "ServerEndedError",
+    "StateApiError",
+    "Task",
+    "TaskRun",
+    "wait_until",
+]

@@ -1,48 +1,23 @@
-"""Start the dev server in a process of its own, control it, and read its log."""
+"""Start the dev server, send requests to its app, and control its State API."""
 
-import base64
+import http.client
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from gae_devserver.testing.requests import Headers, Response, send
-from gae_devserver.testing.waiting import wait_until
+from gae_devserver.clock import MAX_ADVANCE_SECONDS
+from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
+from gae_devserver.testing.server_process import ServerProcess
+from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
 
-_START_SECONDS = 30.0
-# The server stops within 3 s unless the machine is loaded.
-_STOP_SECONDS = 10.0
+# pytest shows the line of a test that fails, and none of this module.
+__tracebackhide__ = True
 
-
-@dataclass(frozen=True)
-class Task:
-    """A task that waits in a queue.
-
-    `due_in` is in seconds of the server's clock. `headers` have lower-case names.
-    """
-
-    queue: str
-    name: str
-    method: str
-    url: str
-    due_in: float
-    retry_count: int
-    headers: dict[str, str] = field(default_factory=dict)
-    payload: bytes = b""
-
-
-class StateApiError(RuntimeError):
-    """The State API refused a call. The text gives the reason."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
+# A task may take 600 s.
+_STATE_SECONDS = 660.0
 
 
 class DevServer:
@@ -61,42 +36,31 @@ class DevServer:
         self,
         app: str | PathLike[str],
         *options: str,
-        log_file: str | PathLike[str],
+        python: str | PathLike[str] | None = None,
+        log_file: str | PathLike[str] | None = None,
         reload: bool = False,
     ) -> None:
         """Start the server; return when the app is ready.
 
         Args:
-            app: the folder that holds app.yaml.
+            app: the folder that holds app.yaml, or the YAML file itself.
             options: options of the command line. The port is free unless they name one.
-            log_file: where to write what the server and the app print.
+            python: the Python that runs the app, or the folder of its environment. By
+                default, the server makes an environment from requirements.txt.
+            log_file: where to write what the server and the app print. By default, a
+                temporary file.
             reload: whether a changed file restarts the app.
 
         Raises:
-            RuntimeError: the server ended. The text shows what it printed.
+            ServerEndedError: the server ended. The text shows what it printed.
             TimeoutError: the app was not ready in time. The text shows the same.
         """
-        self._log_file = Path(log_file)
-        with self._log_file.open("wb") as output:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",  # no module in the current folder can hide one of Python's
-                    "-m",
-                    "gae_devserver",
-                    fspath(app),
-                    "--port=0",
-                    "--reload" if reload else "--no-reload",
-                    *options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches only the tests, which stop it
-            )
+        arguments = [fspath(app), "--port=0", "--reload" if reload else "--no-reload"]
+        if python is not None:
+            arguments.append(f"--python={fspath(python)}")
+        self._process = ServerProcess([*arguments, *options], log_file)
         try:
-            # The last line of the banner appears when the app is ready.
-            self.wait_for_log(r"^Press Ctrl-C", _START_SECONDS)
+            self._process.wait_for_start()
             self.url = self.wait_for_log(r"^\s+App\s+(http://\S+)")[1]
             self.state_url = self.wait_for_log(r"^\s+State API\s+(http://\S+)")[1]
             self.token = self.wait_for_log(r"^\s+Token\s+(\S+)")[1]
@@ -106,44 +70,21 @@ class DevServer:
             self.stop()
             raise
 
-    def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
-        """Wait for a match in the log, and return it; ^ and $ match at each line.
-
-        Raises:
-            RuntimeError: the server ended before. The text shows what it printed.
-            TimeoutError: nothing matched in time. The text shows the same.
-        """
-
-        def look() -> re.Match[str] | None:
-            ended = self._process.poll() is not None
-            found = re.search(pattern, self.log(), re.MULTILINE)
-            if found is None and ended:
-                raise RuntimeError(f"the dev server ended:\n{self.log()[-3000:]}")
-            return found
-
-        try:
-            return wait_until(look, f"{pattern} in {self._log_file}", seconds)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}:\n{self.log()[-3000:]}") from None
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # --- the process and its log ------------------------------------------------------
+
     def stop(self) -> None:
         """Stop the server, which stops the app."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self._process.stop()
 
     def kill(self) -> None:
         """Kill the server with SIGKILL, as the system does when memory runs out."""
         self._process.kill()
-        self._process.wait()
 
     @property
     def pid(self) -> int:
@@ -152,12 +93,23 @@ class DevServer:
 
     @property
     def log_file(self) -> Path:
-        """The file with what the server and the app print."""
-        return self._log_file
+        """The file with everything that the server and the app print."""
+        return self._process.log_file
 
     def log(self) -> str:
-        """Return what the server and the app have printed since the start."""
-        return self._log_file.read_text(errors="replace")
+        """Return what the server and the app have printed since the last reset."""
+        return self._process.log()
+
+    def wait_for_log(self, pattern: str, seconds: float = 20.0) -> re.Match[str]:
+        """Wait for a match in `log`, and return it; ^ and $ match at each line.
+
+        Raises:
+            ServerEndedError: the server ended before. The text shows what it printed.
+            TimeoutError: nothing matched in time. The text shows the same.
+        """
+        return self._process.wait_for_log(pattern, seconds)
+
+    # --- the app ----------------------------------------------------------------------
 
     def request(
         self,
@@ -166,8 +118,15 @@ class DevServer:
         headers: Headers = (),
         body: bytes | None = None,
     ) -> Response:
-        """Send a request to the app, through the server's public port."""
-        return send(self.url, method, target, headers, body)
+        """Send a request to the app, through the server's public port.
+
+        Redirects are not followed, and cookies are not kept.
+
+        Raises:
+            ServerEndedError: the server has ended. The text shows what it printed.
+            TimeoutError: no answer came within 60 s. The text shows the same.
+        """
+        return self._send(self.url, method, target, headers, body, TIMEOUT)
 
     def get(self, target: str, headers: Headers = ()) -> Response:
         """GET `target`."""
@@ -177,24 +136,49 @@ class DevServer:
         """POST `body` to `target`."""
         return self.request("POST", target, headers, body)
 
+    def _send(
+        self,
+        url: str,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes | None,
+        seconds: float,
+    ) -> Response:
+        try:
+            return send(url, method, target, headers, body, seconds)
+        except TimeoutError:
+            fault = f"{method} {target} was not answered within {seconds:g} s"
+            raise TimeoutError(self._process.explain(fault)) from None
+        except (OSError, http.client.HTTPException):
+            if ended := self._process.ended(within=0.5):
+                raise ended from None
+            raise
+
+    # --- the State API ----------------------------------------------------------------
+
     def state(self, method: str, path: str, body: object = None) -> Any:
         """Call the State API and return its answer, decoded.
 
         Raises:
             StateApiError: the answer is not 200.
+            ServerEndedError: the server has ended. The text shows what it printed.
         """
         content = json.dumps({} if body is None else body).encode()
-        answer = send(
+        answer = self._send(
             self.state_url,
             method,
             path,
             [("Content-Type", "application/json"), ("X-Devserver-Token", self.token)],
             content if method == "POST" else None,
+            _STATE_SECONDS,
         )
+        is_json = answer.content_type == "application/json"
+        decoded = json.loads(answer.body) if is_json else {"error": answer.text}
         if answer.status != 200:
-            text = f"{method} {path}: {answer.status} {answer.text}"
+            text = f"{method} {path}: {answer.status} {decoded['error']}"
             raise StateApiError(answer.status, text)
-        return json.loads(answer.body)
+        return decoded
 
     def tasks(self, queue: str = "default") -> list[Task]:
         """Return the tasks that wait in `queue`, the next one to run first.
@@ -206,32 +190,57 @@ class DevServer:
         found = next((entry for entry in listed if entry["name"] == queue), None)
         if found is None:
             raise StateApiError(404, f"There is no queue {queue!r}.")
-        tasks = [self._task(queue, entry) for entry in found["tasks"]]
+        tasks = [self._task(queue, entry["name"]) for entry in found["tasks"]]
         return [task for task in tasks if task is not None]
 
-    def _task(self, queue: str, entry: Mapping[str, Any]) -> Task | None:
-        """Return a task of the list, or None where it no longer exists."""
-        path = f"/queues/{quote(queue)}/tasks/{quote(entry['name'])}"
+    def _task(self, queue: str, name: str) -> Task | None:
+        """Return a task, or None if it no longer exists."""
         try:
-            detail = self.state("GET", path)
+            shown = self.state("GET", f"/queues/{quote(queue)}/tasks/{quote(name)}")
         except StateApiError as error:
             if error.status == 404:
                 return None
             raise
-        return Task(
-            queue=queue,
-            name=entry["name"],
-            method=entry["method"],
-            url=entry["url"] or "",
-            due_in=entry["due_in"],
-            retry_count=entry["retry_count"],
-            headers={name.lower(): value for name, value in detail["headers"]},
-            payload=base64.b64decode(detail["payload"]),
-        )
+        return Task.from_json(queue, shown)
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock; return when every task due by then has run."""
+        """Advance the clock; return when every task due by then has run.
+
+        Raises:
+            ValueError: the clock cannot be advanced by so many seconds.
+            StateApiError: the app does not run.
+        """
+        if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
+            raise ValueError(
+                f"the clock cannot be advanced by {seconds!r} s, only by 0 to "
+                f"{MAX_ADVANCE_SECONDS} s"
+            )
         self.state("POST", "/clock/advance", {"seconds": seconds})
+
+    def run_next_task(self) -> TaskRun | None:
+        """Return the next task that ran, or None if no task waits.
+
+        If no task has run since the last call of this, `advance` or `reset`, the clock
+        advances to the next task. A task that is due runs by itself, perhaps before
+        this call, which then returns it.
+
+        Raises:
+            StateApiError: the app does not run.
+        """
+        shown = self.state("POST", "/run_next_task")["task"]
+        if shown is None:
+            return None
+        return TaskRun.from_json(shown["queue"], shown, status=shown["status"])
+
+    def entities(self, kind: str, namespace: str = "") -> list[Entity]:
+        """Return the entities of a kind in the order of their keys.
+
+        Raises:
+            StateApiError: no entity can have this kind or namespace.
+        """
+        query = urlencode({"kind": kind, "namespace": namespace})
+        shown = self.state("GET", f"/entities?{query}")["entities"]
+        return [Entity.from_json(entity) for entity in shown]
 
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""
@@ -246,5 +255,10 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Delete entities, tasks, tombstones and memcache, and reset the clock."""
+        """Make everything as after the start, but do not restart the app.
+
+        This deletes entities, tasks, task names and memcache, resumes queues, resets
+        the clock, and begins a new `log`.
+        """
         self.state("POST", "/reset")
+        self._process.begin_section()

@@ -1,14 +1,14 @@
 """Send HTTP requests byte for byte, and keep the answers as they came."""
 
 import http.client
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 TIMEOUT = 60.0
 """Seconds that a request may take, even on a loaded machine."""
 
-Headers = Iterable[tuple[str, str]]
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def send(
     connection = connect(parts.hostname or "", parts.port, timeout=timeout)
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
-        for name, value in headers:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        for name, value in pairs:
             connection.putheader(name, value)
         if body is not None:
             connection.putheader("Content-Length", str(len(body)))

@@ -2,14 +2,17 @@
 
 POST /defer?function=NAME&label=TEXT defers note or hold. Other parameters, such as
 _name and _countdown, go to deferred.defer. The answer is 409 if the name is taken.
+_eta is in seconds from now; the app gives it as a time in UTC, without its zone.
 """
 
+import datetime
 import json
 import os
 import pathlib
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -50,10 +53,14 @@ def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
     if environ["PATH_INFO"] != "/defer":
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"only /defer is here"]
-    query: dict[str, str | float] = {**dict(parse_qsl(environ["QUERY_STRING"]))}
-    function = FUNCTIONS[str(query.pop("function"))]
+    query: dict[str, Any] = {**dict(parse_qsl(environ["QUERY_STRING"]))}
+    function = FUNCTIONS[query.pop("function")]
     if "_countdown" in query:
         query["_countdown"] = float(query["_countdown"])
+    if "_eta" in query:
+        after = datetime.timedelta(seconds=float(query["_eta"]))
+        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        query["_eta"] = now + after
     status = "200 OK"
     try:
         deferred.defer(function, query.pop("label"), **query)

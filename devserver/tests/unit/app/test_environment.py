@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.app.process import LaunchSettings, environment
+from gae_devserver.app.python import OWN
 from tests.helpers.calls import app_config
 
 LAUNCH = LaunchSettings(
@@ -16,7 +17,7 @@ LAUNCH = LaunchSettings(
 
 def variables(**app_yaml: object) -> dict[str, str]:
     """Return the environment that an app with such an app.yaml gets."""
-    return environment(app_config(**app_yaml), LAUNCH, port=5678)
+    return environment(app_config(**app_yaml), LAUNCH, OWN, port=5678)
 
 
 def test_it_is_app_engines() -> None:
@@ -26,6 +27,7 @@ def test_it_is_app_engines() -> None:
         "API_HOST": "127.0.0.1",
         "API_PORT": "1234",
         "APPLICATION_ID": "dev~my-project",
+        "FORWARDED_ALLOW_IPS": "*",
         "GAE_APPLICATION": "dev~my-project",
         "GAE_ENV": "localdev",
         "GAE_MEMORY_MB": "768",
@@ -35,9 +37,13 @@ def test_it_is_app_engines() -> None:
         "GOOGLE_CLOUD_PROJECT": "my-project",
         "PORT": "5678",
         "PYTHONUNBUFFERED": "1",
+        "TZ": "UTC",
     }
     assert given | expected == given
-    assert given["GAE_INSTANCE"] != variables()["GAE_INSTANCE"]
+    again = variables()
+    assert given["GAE_INSTANCE"] != again["GAE_INSTANCE"]
+    assert given["GAE_DEPLOYMENT_ID"] == again["GAE_DEPLOYMENT_ID"]
+    assert given["GAE_DEPLOYMENT_ID"].isdecimal()
 
 
 def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,14 +52,14 @@ def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
         "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",
-        "GAE_DEPLOYMENT_ID",
         "SERVER_SOFTWARE",
     }
-    for name in (*bad, "DATASTORE_EMULATOR_HOST", "COLOR"):
+    for name in (*bad, "DATASTORE_EMULATOR_HOST", "COLOR", "GAE_ENV", "TZ"):
         monkeypatch.setenv(name, "x")
     given = variables()
     assert not given.keys() & bad
     assert given["DATASTORE_EMULATOR_HOST"] == "127.0.0.1:4321"
+    assert (given["GAE_ENV"], given["TZ"]) == ("localdev", "UTC")
     assert given["COLOR"] == "x"
 
 
@@ -63,7 +69,9 @@ def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {
         "COLOR": "blue",
         "DATASTORE_EMULATOR_HOST": "127.0.0.1:99",
+        "GAE_USE_SOCKETS_HTTPLIB": "1",
         "PYTHONUNBUFFERED": "",
+        "TZ": "Europe/Paris",
     }
     reserved = {
         "API_PORT": "2",

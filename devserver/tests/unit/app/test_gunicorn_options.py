@@ -2,7 +2,11 @@
 
 import pytest
 
-from gae_devserver.app.gunicorn_options import addresses, on_loopback, with_bind
+from gae_devserver.app.gunicorn_options import (
+    addresses,
+    with_bind,
+    with_private_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,27 @@ def test_the_addresses_of_an_entrypoint(
 
 
 @pytest.mark.parametrize(
+    "before",
+    [
+        "gunicorn -b :$PORT main:app",
+        "gunicorn -b 0.0.0.0:${PORT} main:app",
+        "gunicorn --workers 2 --bind [::]:$PORT main:app",
+        'gunicorn main:app --bind ":$PORT"',
+        "gunicorn -Rb :${PORT:-8080} main:app",
+        "gunicorn -b :8080 main:app",
+        "gunicorn --bind=127.0.0.1:8080 main:app",
+        "gunicorn -b tcp://localhost:$PORT main:app",
+        "gunicorn -b=0:$PORT main:app",
+        """gunicorn '--bi=:'"$PORT" main:app""",
+        "gunicorn -b '0.0.0.0':\"$PORT\" main:app",
+    ],
+)
+def test_the_private_address_in_place_of_port(before: str) -> None:
+    """It replaces $PORT, and 8080, which is App Engine's $PORT."""
+    assert addresses(with_private_address(before, "unix:/x.sock")) == ["unix:/x.sock"]
+
+
+@pytest.mark.parametrize(
     "entrypoint",
     [
         "gunicorn -b 192.0.2.1:$PORT main:app",
@@ -45,8 +70,26 @@ def test_the_addresses_of_an_entrypoint(
     ],
 )
 def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
-    """Only gunicorn's own address changes, and only if it is every address."""
-    assert on_loopback(entrypoint) == entrypoint
+    """Only gunicorn's own address changes, and only if it is App Engine's port."""
+    assert with_private_address(entrypoint, "unix:/x.sock") == entrypoint
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("uvicorn main:app --port 8080", "uvicorn main:app --port $PORT"),
+        ("uwsgi --http-socket :8080 -p 4", "uwsgi --http-socket :$PORT -p 4"),
+        (
+            "waitress-serve --listen='*:8080' m:a",
+            "waitress-serve --listen='*:8080' m:a",
+        ),
+        ("run --bind 0.0.0.0:8080 -n 18080", "run --bind 127.0.0.1:$PORT -n 18080"),
+        ("run --host=0.0.0.0 --v 10.0.0.0.1", "run --host=127.0.0.1 --v 10.0.0.0.1"),
+    ],
+)
+def test_the_port_of_another_program(before: str, after: str) -> None:
+    """It listens on $PORT in place of 8080, and not on all addresses."""
+    assert with_private_address(before, "unix:/x.sock") == after
 
 
 @pytest.mark.parametrize(

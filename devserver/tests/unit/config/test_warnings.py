@@ -1,25 +1,17 @@
 """Warnings about settings without effect, and about files in the app's folder."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.config_files import HERE, loaded
-
-
-def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
-    """A warning says that the app runs on this Python."""
-    (notice,) = loaded(tmp_path, "runtime: python37\n").warnings
-    assert "python37" in notice
-    assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in notice
+from tests.helpers.config_files import LEAST, loaded
 
 
 @pytest.mark.parametrize(
     ("app_yaml", "text"),
     [
         ("entrypoint: exec gunicorn main:app", "exec"),
-        ("threadsafe: true", "'threadsafe'"),
+        ("threadsafe: true", "line 2: the setting 'threadsafe'"),
         ("threadsafe: false", "'threadsafe'"),
         ("application: x", "--project"),
         ("version: one", "--version"),
@@ -37,12 +29,48 @@ def test_another_minor_version_is_a_notice(tmp_path: Path) -> None:
             "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         ),
         ("builtins:\n- deferred: on", "use_deferred=True"),
+        ("instance_class: F9", "'F9'"),
+        ("instance_class: f2", "Write F2"),
     ],
 )
 def test_settings_without_effect(tmp_path: Path, app_yaml: str, text: str) -> None:
-    """Each setting without effect causes one warning."""
-    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n{app_yaml}\n").warnings
+    """Each setting without effect, or that gcloud refuses, causes one warning."""
+    (warning,) = loaded(tmp_path, f"{LEAST}{app_yaml}\n").warnings
     assert text in warning
+    assert warning.endswith(".")
+
+
+def test_a_runtime_without_a_minor_version(tmp_path: Path) -> None:
+    """The app can run on any Python 3 here, but App Engine has no such runtime."""
+    (warning,) = loaded(tmp_path, "runtime: python3\n").warnings
+    assert "'python3'" in warning
+
+
+@pytest.mark.parametrize(
+    ("handler", "warned"),
+    [
+        ("static_dir: static", False),
+        ("static_dir: missing", True),
+        ("static_dir: file.txt", True),
+        (r"{static_files: static/\1.css, upload: static/.*\.css}", False),
+        (r"{static_files: static/\1.js, upload: static/.*\.js}", True),
+        ("{static_files: file.txt, upload: file.txt}", False),
+        ("{static_files: missing.txt, upload: missing.txt}", True),
+        ('{static_files: "a\\0b/c", upload: c}', True),
+    ],
+)
+def test_a_static_handler_without_a_file(
+    tmp_path: Path, handler: str, *, warned: bool
+) -> None:
+    """A folder that does not exist, or a pattern without a file, causes a warning."""
+    (tmp_path / "static" / "below").mkdir(parents=True)
+    (tmp_path / "static" / "below" / "a.css").write_text("")
+    (tmp_path / "file.txt").write_text("")
+    fields = handler.strip("{}")
+    app_yaml = f"{LEAST}handlers:\n- {{url: '/s/(.*)', {fields}}}\n"
+    warnings = loaded(tmp_path, app_yaml).warnings
+    assert len(warnings) == warned
+    assert all(f"{tmp_path / 'app.yaml'}, line 3: " in text for text in warnings)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +85,10 @@ def test_an_app_that_forgets_app_engine_apis(
 ) -> None:
     """If an app uses the SDK without the setting, a warning has the line to add."""
     (tmp_path / file).write_text(text)
-    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+    (warning,) = loaded(tmp_path, LEAST).warnings
     assert "'app_engine_apis: true'" in warning
     setting = "app_engine_apis: true\n"
-    assert loaded(tmp_path, f"runtime: {HERE}\n{setting}").warnings == ()
+    assert loaded(tmp_path, f"{LEAST}{setting}").warnings == ()
 
 
 def test_files_without_effect(tmp_path: Path) -> None:
@@ -71,7 +99,7 @@ def test_files_without_effect(tmp_path: Path) -> None:
     (tmp_path / "unrelated.yaml").write_text("a: b\n")
     for name in ("cron.yaml", "dispatch.yaml", "index.yaml"):
         (tmp_path / name).write_text("")
-    warnings = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+    warnings = loaded(tmp_path, LEAST).warnings
     assert [warning.split()[0] for warning in warnings] == [
         "dispatch.yaml",
         "cron.yaml",
@@ -90,7 +118,7 @@ def test_a_broken_link(tmp_path: Path) -> None:
         (tmp_path / place).symlink_to("../not-there")
     (tmp_path / "kept").symlink_to("below")
 
-    (warning,) = loaded(tmp_path, f"runtime: {HERE}\n").warnings
+    (warning,) = loaded(tmp_path, LEAST).warnings
 
     assert warning.startswith(f"{tmp_path / 'common'} ")
     assert "cp -RL" in warning

@@ -266,6 +266,22 @@ async def test_the_clock_is_advanced_to_the_next_task(state: State) -> None:
     assert found == [(60, 1), (90, 1), (90, 0)]
 
 
+async def test_tasks_run_one_by_one(state: State) -> None:
+    """Each execution is reported once, also one that began before it was asked for."""
+    state.app.answers(200, 500)
+    await state.add("now")
+    await until(lambda: state.runner.finished)
+    await state.add("later", 60, body=b"x")
+    runs = [(await state.post("/run_next_task"))["task"] for _ in range(4)]
+    assert runs.pop() is None
+    found = [(run["name"], run["status"], run["retry_count"]) for run in runs]
+    assert found == [("now", 200, 0), ("later", 500, 0), ("later", 200, 1)]
+    assert (runs[1]["queue"], runs[1]["payload"]) == ("default", "eA==")
+    await state.add("seen")
+    await state.advance(0)
+    assert await state.post("/run_next_task") == {"task": None}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -416,6 +432,7 @@ CHANGES = [
     ("POST", "/queues/default/tasks/a/run"),
     ("DELETE", "/queues/default/tasks/a"),
     ("POST", "/clock/advance"),
+    ("POST", "/run_next_task"),
     ("POST", "/reset"),
 ]
 

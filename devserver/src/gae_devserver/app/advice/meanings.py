@@ -1,0 +1,189 @@
+"""What an error of an app means on App Engine, and what to do about it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
+from gae_devserver.config.runtimes import GUIDE
+
+ASGI_APPS = '"ASGI apps" in the README of gae-devserver'
+_PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
+_PYTHON_2_ERRORS = (
+    "Missing parentheses in call to",
+    "multiple exception types must be parenthesized",
+    "has no attribute 'TaskHandler'",
+)
+_NO_PROXY = "No api proxy found for service"
+_NO_TICKET = "without active security ticket"
+_AFTER_END = "was made outside of a request, or after its end"
+# what an ASGI app says that is called as a WSGI app: without a third argument
+_ASGI_APP = re.compile(
+    r"(?:(\w+)\.)?\w+\(\) missing 1 required positional argument: 'send'"
+)
+_AIOHTTP_APP = re.compile(r"\bApplication\.__call__\(\) takes 1 positional argument")
+# and what a WSGI app says that is called as an ASGI app
+_WSGI_APP = re.compile(r"missing 1 required positional argument: 'start_resp")
+_ASGI_SERVERS = ("/uvicorn/", "/hypercorn/", "/daphne/", "/granian/")
+_THREADS = ("/threading.py", "/concurrent/futures/thread.py", "/anyio/to_thread.py")
+_SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
+# pickle finds no function, or another one, under the name of a function
+_OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
+_DEFERRED = "/google/appengine/ext/deferred/"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an error means."""
+
+    kind: str
+    """The same for errors of the same cause."""
+    text: str
+
+
+def of(traceback: Traceback, folder: Path) -> Meaning | None:
+    """Return what an error of the app in this folder means; None: not known."""
+    error = traceback.error
+    if any(sign in error for sign in _PYTHON_2_ERRORS):
+        return Meaning("Python 2", _PYTHON_2)
+    own = traceback.own(folder)
+    by_app = own is not None and own[1] is None
+    # a function of the app may have an argument of that name
+    if not by_app and (app := _ASGI_APP.search(error)):
+        return Meaning("ASGI app", _asgi_app(app[1] or "The app"))
+    if _AIOHTTP_APP.search(error):
+        return Meaning(
+            "ASGI app",
+            "An aiohttp app is neither a WSGI app nor an ASGI app, so it cannot use "
+            "the bundled services. To run it without them, remove wrap_wsgi_app, and "
+            "set the entrypoint: gunicorn -k aiohttp.GunicornWebWorker main:app",
+        )
+    if _WSGI_APP.search(error):
+        return Meaning(
+            "WSGI app",
+            "An ASGI server runs a WSGI app, which is what wrap_wsgi_app returns. "
+            "Start it with gunicorn and its own worker: gunicorn main:app. For an "
+            f"ASGI app, see {ASGI_APPS}.",
+        )
+    if any(sign in error for sign in (_NO_PROXY, _NO_TICKET, _AFTER_END)):
+        return _call(traceback, folder)
+    if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
+        return _deferred(traceback, folder)
+    return None
+
+
+def _asgi_app(name: str) -> str:
+    if name == "ASGIHandler":
+        return (
+            "Django's get_asgi_application makes an ASGI app, and here a WSGI app is "
+            "required: use get_wsgi_application."
+        )
+    return (
+        f"{name} is an ASGI app, but wrap_wsgi_app and gunicorn's own worker call WSGI "
+        f"apps. To use the bundled services, see {ASGI_APPS}. To run it without them, "
+        "remove wrap_wsgi_app, add uvicorn-worker to requirements.txt, and set the "
+        "entrypoint: gunicorn -k uvicorn_worker.UvicornWorker main:app"
+    )
+
+
+def _call(traceback: Traceback, folder: Path) -> Meaning:
+    """Explain why the SDK has made no call of a service."""
+    own = traceback.own(folder)
+    what = f"It calls {_service(traceback, own and own[1])}"
+    if own and own[0].code:
+        what += f" in `{own[0].code}`"
+    on_import = [
+        frame
+        for frame in traceback.frames
+        if frame.function == "<module>" and frame.file.endswith(".py")
+    ]
+    if on_import:
+        begin = on_import[-1]
+        file = relative_to(folder, begin)
+        from_line = ""
+        if own and begin != own[0] and file:
+            from_line = f" (by {file}, line {begin.line})"
+        return Meaning(
+            "call on import",
+            f"{what} on import{from_line}, outside a request. Move the call into a "
+            "view or a task.",
+        )
+    if any(frame.is_in(*_ASGI_SERVERS) for frame in traceback.frames):
+        return Meaning(
+            "call below an ASGI server",
+            f"{what}, but below an ASGI server no service of google.appengine works: "
+            f"see {ASGI_APPS}.",
+        )
+    if _AFTER_END in traceback.error or any(
+        frame.is_in(*_THREADS) for frame in traceback.frames
+    ):
+        return Meaning(
+            "call in a thread",
+            f"{what} in a thread, outside a request or after its end. Let a task do "
+            "it. Since Python 3.13, no thread may make calls.",
+        )
+    if _NO_PROXY in traceback.error:
+        return Meaning(
+            "app that is not wrapped",
+            f"{what}, but the app is not wrapped. Write: app = wrap_wsgi_app(app), or "
+            "for Flask: app.wsgi_app = wrap_wsgi_app(app.wsgi_app)",
+        )
+    return Meaning(
+        "call without a request",
+        f"{what} outside a request that wrap_wsgi_app handles. The entrypoint must "
+        "start what wrap_wsgi_app returns. Threads and event loops that outlive a "
+        "request cannot make calls: let a task do it.",
+    )
+
+
+def _service(traceback: Traceback, called: Frame | None) -> str:
+    """Return the module of the SDK that the app calls, or the service."""
+    if called and (found := _SERVICE.search(called.file)):
+        return str(found[1])
+    found = re.search(f'{_NO_PROXY} "(\\w+)"', traceback.error)
+    return f"the service {found[1]}" if found else "google.appengine"
+
+
+def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
+    """Explain why a call cannot be put into a task, or not be found there."""
+    error = traceback.error
+    if "on <module '__main__'" in error:
+        return Meaning(
+            "function of a program",
+            "The function was deferred from a module that runs as a program, such as "
+            "python main.py. Move it to a module that is imported.",
+        )
+    if not any(
+        frame.is_in(_DEFERRED) and frame.function in ("serialize", "_curry_callable")
+        for frame in traceback.frames
+    ):
+        return None  # an error of the function that the task calls
+    own = traceback.own(folder)
+    call = f" in `{own[0].code}`" if own and own[0].code else ""
+    if "must be callable" in error:
+        return Meaning(
+            "call of no function",
+            f"defer{call} gets no function. Pass the function itself, and then its "
+            "arguments: defer(f, 1), not defer(f(1)).",
+        )
+    pickles = f"defer{call} pickles the function and its arguments for the task"
+    if "<locals>" in error or "<lambda>" in error:
+        return Meaning(
+            "local function",
+            f"{pickles}, which is impossible for a lambda, and for a function or class "
+            "that is defined inside a function. Define it at the top level of a "
+            "module, and pass what it needs as arguments.",
+        )
+    if any(sign in error for sign in _OTHER_NAME):
+        return Meaning(
+            "replaced function",
+            f"{pickles} by name, and its module has no such name, or another object "
+            "under it, such as the result of a decorator. Defer what the module has "
+            "under that name.",
+        )
+    return Meaning(
+        "unpicklable argument",
+        f"{pickles}, and one of them cannot be pickled. Pass plain data, such as a "
+        "key, an ID or a text, and let the function open or fetch the rest. Requests, "
+        "open files, locks and clients of services cannot be passed.",
+    )

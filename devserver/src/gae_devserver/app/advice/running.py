@@ -1,0 +1,76 @@
+"""Logs what to do about errors that the app prints while it runs."""
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+
+from gae_devserver.app.advice import meanings, tracebacks
+
+logger = logging.getLogger("gae_devserver.app")
+
+# Limits for what is kept. A traceback through gunicorn, the SDK and a framework has up
+# to 200 lines.
+_MAX_LINES = 300
+_MAX_LINE = 2000
+_NO_APP = b"*** no app loaded. going in full dynamic mode ***"
+
+
+class RunningAdvice:
+    """Looks at each line; logs one line for each kind of error, once.
+
+    While the app starts, advice waits: if the app ends, that is in the reason.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Advise the app in this folder."""
+        self._folder = folder
+        self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
+        self._indented = False
+        """Whether the line before was indented, as in a traceback."""
+        self._kinds: set[str] = set()
+        self._lock = threading.Lock()
+        self._waiting: list[str] | None = []
+
+    def see(self, line: bytes) -> None:
+        """Look at the next line that the app has printed; never fail."""
+        line = line[:_MAX_LINE].rstrip()
+        self._lines.append(line)
+        try:
+            if line.startswith((b" ", b"\t")):
+                self._indented = True
+            elif self._indented or line == _NO_APP:
+                self._indented = False
+                self._explain(line)
+        except Exception:
+            # the app would block if its output were not copied
+            logger.debug("cannot explain what the app printed", exc_info=True)
+
+    def start(self) -> None:
+        """Log what has waited, and all that follows, because the app is ready."""
+        with self._lock:
+            waiting, self._waiting = self._waiting or [], None
+        for text in waiting:
+            logger.warning("%s", text)
+
+    def _explain(self, line: bytes) -> None:
+        if line == _NO_APP:
+            self._log("no app", "uWSGI found no app. Its lines above have the reason.")
+            return
+        printed = b"\n".join(self._lines).decode("utf-8", "replace")
+        traceback = tracebacks.last(printed)
+        if traceback is None or not printed.endswith(f"\n{traceback.error}"):
+            return
+        if meaning := meanings.of(traceback, self._folder):
+            summary = traceback.summary(self._folder)
+            self._log(meaning.kind, f"{summary} {meaning.text}")
+
+    def _log(self, kind: str, text: str) -> None:
+        if kind in self._kinds:
+            return
+        self._kinds.add(kind)
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.append(text)
+                return
+        logger.warning("%s", text)

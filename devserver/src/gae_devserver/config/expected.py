@@ -1,0 +1,145 @@
+"""What each setting of app.yaml and queue.yaml takes, in words."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.appengine.api import validation
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What a setting takes."""
+
+    what: str
+    example: str
+    fix: Callable[[str], str] | None = None
+    """Returns what the user probably means; it is checked before it is shown."""
+
+
+def _rate(value: str) -> str:
+    unit = re.search(r"[smhd]", value)
+    return f"{_number(value)}/{unit[0] if unit else 's'}"
+
+
+def _hyphens(value: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", value).strip("-")
+
+
+def _time(value: str) -> str:
+    unit = re.search(r"[smhd]", value)
+    return f"{_number(value)}{unit[0] if unit else 's'}"
+
+
+def _number(value: str) -> str:
+    number = re.match(r"[\d.]*\d", value)
+    return number[0] if number else ""
+
+
+_SERVICE = Expected(
+    "the name of a service, which has lowercase letters, digits and hyphens",
+    "worker",
+    lambda value: _hyphens(value).lower(),
+)
+_EXPIRATION = Expected("a time", "10m", _time)
+_PROJECT = Expected("the name of a project", "my-project")
+# the keys of settings whose name has another meaning elsewhere have the SDK's class
+_EXPECTED: Mapping[str, Expected] = {
+    "QueueEntry.name": Expected(
+        "the name of a queue, which has up to 499 letters, digits and hyphens",
+        "my-queue",
+        _hyphens,
+    ),
+    "rate": Expected("a rate", "5/s", _rate),
+    "mode": Expected("push or pull", "push", lambda value: value[:4].lower()),
+    "target": _SERVICE,
+    "service": _SERVICE,
+    "module": _SERVICE,
+    "task_age_limit": Expected("a time", "2d", _time),
+    "total_storage_limit": Expected("a size", "120M"),
+    "version": Expected(
+        "the name of a version, which has lowercase letters, digits and hyphens",
+        "v1",
+        lambda value: _hyphens(value).lower(),
+    ),
+    "url": Expected(
+        "a pattern of paths, which begins with / and has no ^ and $",
+        "/.*",
+        lambda value: "/" + value.strip("^$").lstrip("/"),
+    ),
+    "expiration": _EXPIRATION,
+    "default_expiration": _EXPIRATION,
+    "application": _PROJECT,
+    "project": _PROJECT,
+    **dict.fromkeys(
+        ("max_concurrent_requests", "max_idle_instances", "min_idle_instances"),
+        Expected("a whole number", "10", _number),
+    ),
+    "skip_files": Expected("a regular expression", r"^(.*/)?.*\.bak$"),
+}
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number"}
+_REFERENCE = "https://cloud.google.com/appengine/docs/standard/reference/app-yaml"
+
+
+def about_value(
+    kind: type, key: str, value: str, validator: Any, *, in_list: bool = False
+) -> str:
+    """Return what is wrong with the value of a setting, and what to write."""
+    if not value:
+        return f"'{key}' has no value. Write one, or delete the setting."
+    known = _EXPECTED.get(f"{kind.__name__}.{key}") or _EXPECTED.get(key)
+    inner = innermost(validator)
+    options = _options(inner)
+    fixed = ""
+    if known is not None:
+        what, example = known.what, known.example
+        fixed = known.fix(value) if known.fix else ""
+    elif options:
+        what, example = f"one of {', '.join(options)}", options[0]
+        near = difflib.get_close_matches(value.lower(), options, n=1)
+        fixed = near[0] if near else ""
+    elif inner.expected_type in _TYPES:
+        what = _TYPES[inner.expected_type]
+        example = "true" if inner.expected_type is bool else "10"
+        fixed = _number(value)
+    else:
+        return (
+            f"{shown(value)} is not a valid value of '{key}'. Fix it: see {_REFERENCE}."
+        )
+    advice = "Write for example"
+    if fixed and _accepts(validator, fixed, key):
+        advice, example = "Write", fixed
+    setting = f"- {example}" if in_list else f"{key}: {example}"
+    return f"{shown(value)} is not {what}. {advice} '{setting}'."
+
+
+def shown(value: str) -> str:
+    """Return a value in quotes, on one line."""
+    text = " ".join(value.split())
+    return f"'{text[:60]}...'" if len(text) > 60 else f"'{text}'"
+
+
+def innermost(validator: Any) -> Any:
+    """Return a validator without the ones that say how often a setting occurs."""
+    inner = getattr(validator, "validator", None)
+    return innermost(inner) if isinstance(inner, validation.Validator) else validator
+
+
+def _options(validator: Any) -> list[str]:
+    """Return the values that a setting takes if they are few."""
+    if isinstance(validator, validation.Options):
+        # other spellings of true and false are options too
+        return sorted(set(validator.options.values()))
+    pattern = getattr(getattr(validator, "re", None), "pattern", "")
+    words = re.fullmatch(r"\^?(?:\(\?:)?\(?([\w|()]+?)\)*\$?", pattern)
+    return re.findall(r"\w+", words[1]) if words and "|" in words[1] else []
+
+
+def _accepts(validator: Any, value: str, key: str) -> bool:
+    try:
+        validator(value, key)
+    except (validation.ValidationError, TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""Reads `handlers`: which URLs are static files, and which go to the app."""
+
+import dataclasses
+import itertools
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.appengine.api import appinfo
+
+from gae_devserver.config.includes import Merged
+from gae_devserver.config.parsing import ConfigError
+
+# folders without files of the app, for a search that must be quick
+_SKIPPED = frozenset(("__pycache__", "env", "node_modules", "venv"))
+_MOST_FOLDERS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticHandler:
+    """One entry of `handlers`: a pattern of URLs, and the file or folder behind them.
+
+    Without `file_template`, it is a `script` entry: its URLs go to the app, and later
+    entries do not apply to them.
+    """
+
+    url: re.Pattern[str]
+    folder: str = ""
+    """Where the files are, relative to the app's folder; no request leaves it."""
+    file_template: str | None = None
+    """The file's path in `folder`, with the groups of `url` as \\1."""
+    upload: re.Pattern[str] | None = None
+    mime_type: str | None = None
+    max_age: int | None = None
+    """Seconds that a browser may cache the file; None: not configured."""
+    http_headers: tuple[tuple[str, str], ...] = ()
+    require_matching_file: bool = False
+
+
+def static_handlers(app: Merged) -> Iterator[StaticHandler]:
+    """Yield the entries of `handlers` in order: the first that matches is used."""
+    for handler, place in zip(app.info.handlers or (), app.places, strict=True):
+        kind = handler.GetHandlerType()
+        url, folder, template, upload = handler.url, "", None, None
+        if kind == appinfo.HANDLER_STATIC_DIR:
+            folder = handler.static_dir.rstrip("/")
+            url = url.rstrip("/") + "/(?P<file_in_static_dir>.*)"
+            template = r"\g<file_in_static_dir>"
+        elif kind == appinfo.HANDLER_STATIC_FILES:
+            upload = handler.upload
+            # the part before the first group is the same for all URLs
+            folder = posixpath.dirname(handler.static_files.partition("\\")[0])
+            template = handler.static_files.removeprefix(folder).lstrip("/")
+        if folder.startswith("/") or ".." in folder.split("/"):
+            raise ConfigError(
+                f"{place}: {folder} is outside the app's folder. Static files must be "
+                "inside it."
+            )
+        expiration = handler.expiration or app.info.default_expiration
+        try:
+            pattern = re.compile(url)
+            groups = [int(n) for n in re.findall(r"\\(\d+)", template or "")]
+            if max(groups, default=0) > pattern.groups:
+                raise re.error(f"{template} refers to a group that url does not have")
+            yield StaticHandler(
+                url=pattern,
+                folder=folder,
+                file_template=template,
+                upload=None if upload is None else re.compile(upload),
+                mime_type=handler.mime_type,
+                max_age=appinfo.ParseExpiration(expiration) if expiration else None,
+                http_headers=tuple((handler.http_headers or {}).items()),
+                require_matching_file=bool(handler.require_matching_file),
+            )
+        except re.error as error:
+            raise ConfigError(
+                f"{place}: the handler {handler.url}: {error}. Fix the pattern."
+            ) from error
+
+
+def warnings(
+    app: Merged, handlers: tuple[StaticHandler, ...], folder: Path
+) -> Iterator[str]:
+    """Yield a warning for each static handler that has no file."""
+    for raw, handler, place in zip(
+        app.info.handlers or (), handlers, app.places, strict=True
+    ):
+        if raw.static_dir and not _is_folder(folder / handler.folder):
+            yield (
+                f"{place}: static_dir: {raw.static_dir} is not a folder of the app, so "
+                f"{raw.url} serves no file. Create it, or fix its name."
+            )
+        elif raw.static_files and not _has_file(folder, handler):
+            yield (
+                f"{place}: no file of static_files: {raw.static_files} matches "
+                f"upload: {raw.upload}, so {raw.url} serves no file. Add one, or fix "
+                "these settings."
+            )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # the name is too long or has a null byte
+        return False
+
+
+def _has_file(folder: Path, handler: StaticHandler) -> bool:
+    """Return whether `upload` names a file where the handler's files are."""
+    assert handler.upload is not None
+    if not _is_folder(folder / handler.folder):
+        return False
+    found = os.walk(folder / handler.folder, followlinks=True)
+    for parent, folders, files in itertools.islice(found, _MOST_FOLDERS):
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+        where = os.path.relpath(parent, folder)
+        names = (posixpath.normpath(posixpath.join(where, name)) for name in files)
+        if any(handler.upload.fullmatch(name) for name in names):
+            return True
+    # there may be more folders
+    return next(found, None) is not None

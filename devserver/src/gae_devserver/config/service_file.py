@@ -1,0 +1,77 @@
+"""Finds the YAML file of the service that the user names."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gae_devserver.config.parsing import ConfigError
+
+OTHER_FILES = {
+    "cron.yaml": "the app's cron jobs",
+    "dispatch.yaml": "which service gets which request",
+    "dos.yaml": "the blocked addresses",
+    "index.yaml": "the datastore's indexes",
+    "queue.yaml": "the app's queues",
+}
+"""The files of App Engine that describe no service, and what they describe."""
+_MOST_NAMED = 4
+
+
+def find(target: Path) -> Path:
+    """Return the YAML file of a service: `target`, or app.yaml in it.
+
+    Raises:
+        ConfigError: there is none; the message has those that there are.
+    """
+    try:
+        return _find(target)
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be read: {error.strerror}.") from error
+
+
+def services_in(folder: Path) -> Iterator[Path]:
+    """Yield the YAML files of services in a folder, and app.yaml in those below."""
+    for path in sorted({*folder.glob("*.y*ml"), *folder.glob("[!.]*/app.yaml")}):
+        if path.suffix in (".yaml", ".yml") and _is_service(path):
+            yield path
+
+
+def _is_service(path: Path) -> bool:
+    try:
+        text = path.read_text("utf-8", "replace")
+    except OSError:  # a folder, a broken link, or a file that this user cannot read
+        return False
+    return bool(re.search(r"""^["']?runtime["']?[ \t]*:""", text, re.MULTILINE))
+
+
+def _find(target: Path) -> Path:
+    if target.is_dir():
+        path = target / "app.yaml"
+        if path.is_file():
+            return path
+        folder = target if target.name else target.resolve()  # not "in .."
+        raise ConfigError(f"There is no app.yaml in {folder}. {_which(target)}")
+    if not target.exists():
+        near = target.with_name(f"{target.name}.yaml")
+        which = f"Did you mean {near}?" if near.is_file() else _which(target.parent)
+        raise ConfigError(f"There is no file or folder {target}. {which}")
+    if what := OTHER_FILES.get(target.name.replace(".yml", ".yaml")):
+        reason = f"describes {what}, not a service"
+    elif target.suffix not in (".yaml", ".yml"):
+        reason = "is not a YAML file"
+    else:
+        return target
+    raise ConfigError(f"{target} {reason}. {_which(target.parent)}")
+
+
+def _which(folder: Path) -> str:
+    """Return what to pass instead."""
+    if (folder / "app.yaml").is_file():
+        return f"Pass the app's folder: {folder}"
+    found = [
+        path.parent if path.name == "app.yaml" else path for path in services_in(folder)
+    ]
+    if not found:
+        return "Pass the app's folder, which contains app.yaml, or its YAML file."
+    names = ", ".join(map(str, found[:_MOST_NAMED]))
+    return f"Pass one of these: {names}" if len(found) > 1 else f"Pass {names}"

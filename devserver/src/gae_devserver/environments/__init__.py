@@ -1,0 +1,1 @@
+"""The app's environment: found, made, kept. May import app, config and terminal."""

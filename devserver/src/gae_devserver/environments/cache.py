@@ -1,0 +1,118 @@
+"""Keeps the environments of apps: an unchanged requirements.txt costs nothing."""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from gae_devserver.app.python import Python
+from gae_devserver.environments import requirements
+from gae_devserver.environments.installer import Installer, InstallError
+
+logger = logging.getLogger("gae_devserver.environments")
+# with every --log-level: it says what the user waits for
+logger.setLevel(logging.INFO)
+
+# written last, so that an environment without it is incomplete
+_COMPLETE = "gae-devserver.txt"
+_SDK = "google/appengine"
+_UNUSED_SECONDS = 30 * 86400
+
+
+def default_folder() -> Path:
+    """Return the folder of this user's environments."""
+    return platformdirs.user_cache_path("gae-devserver") / "environments"
+
+
+class Cache:
+    """Environments by the content of requirements.txt and the version of Python."""
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        uv: str | None = None,
+        unused_seconds: float = _UNUSED_SECONDS,
+    ) -> None:
+        """Use a folder; what no app has used for `unused_seconds` is deleted.
+
+        `uv` is the program that installs; without it, pip does.
+        """
+        self._folder = folder or default_folder()
+        self._uv = uv
+        self._unused_seconds = unused_seconds
+
+    def environment(self, base: Python, file: Path, *, gunicorn: bool) -> Python:
+        """Return the environment for a requirements.txt; make it if it is missing.
+
+        With `gunicorn`, it has that package even if the file does not list it.
+
+        Raises:
+            InstallError: that failed; the program that failed has printed the reason.
+            OSError: the folder cannot be written.
+        """
+        made_of = [sysconfig.get_platform(), str(gunicorn), *requirements.content(file)]
+        digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
+        folder = self._folder / "python{}.{}-{}".format(*base.version, digest)
+        if not _is_complete(folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with _lock(self._folder / f"{folder.name}.lock"):
+                if not _is_complete(folder):  # another server may have made it
+                    what = file if file.exists() else "gunicorn"
+                    logger.info("installing %s for %s, once: %s", what, base, folder)
+                    installer = Installer(base, file.parent, uv=self._uv)
+                    _make(folder, installer, file, gunicorn=gunicorn)
+                    self._delete_unused()
+        os.utime(folder / _COMPLETE)
+        return Python(folder / "bin" / "python", base.version)
+
+    def _delete_unused(self) -> None:
+        oldest = time.time() - self._unused_seconds
+        for lock in self._folder.glob("*.lock"):
+            folder = lock.with_suffix("")
+            with contextlib.suppress(OSError):
+                used = folder / _COMPLETE if _is_complete(folder) else lock
+                if used.stat().st_mtime < oldest:
+                    lock.unlink()
+                    shutil.rmtree(folder)
+
+
+def _is_complete(folder: Path) -> bool:
+    # the second is a link, which is broken once that Python is uninstalled
+    return (folder / _COMPLETE).exists() and (folder / "bin" / "python").exists()
+
+
+def _make(folder: Path, installer: Installer, file: Path, *, gunicorn: bool) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)  # an interrupted installation
+    try:
+        installer.create(folder)
+        if file.exists():
+            installer.install(folder, f"--requirement={file.name}")
+        if gunicorn and not (folder / "bin" / "gunicorn").exists():
+            installer.install(folder, "gunicorn")
+        installer.compile(folder, _SDK)
+    except InstallError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    (folder / _COMPLETE).write_text(f"{file.resolve()}\n")
+
+
+@contextlib.contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    """Hold a lock; the system releases it when this process ends."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another server is installing the same packages; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

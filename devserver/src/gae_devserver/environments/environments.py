@@ -1,0 +1,96 @@
+"""Chooses the Python and the environment that an app runs in."""
+
+import logging
+from pathlib import Path
+
+from gae_devserver.app.python import OWN, Python
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.environments import interpreters, requirements
+from gae_devserver.environments.cache import Cache
+from gae_devserver.environments.installer import InstallError, find_uv
+
+logger = logging.getLogger("gae_devserver")
+
+
+class AppPackagesError(Exception):
+    """The app's packages cannot be installed; the message is for the user."""
+
+
+class Environments:
+    """Gives an app the environment that its requirements.txt and runtime ask for."""
+
+    def __init__(self, given: Python | None = None, cache: Cache | None = None) -> None:
+        """Use `given` as it is; without it, make environments and keep them."""
+        self._given = given
+        self._cache = cache or Cache(uv=find_uv())
+        self._runtime: str | None = None
+        """The last runtime whose Python was looked for."""
+        self._listed: list[str] | None = None
+        """The last content of requirements.txt, if an environment was given."""
+
+    @property
+    def installs(self) -> bool:
+        """Whether requirements.txt is installed; otherwise the user does that."""
+        return self._given is None
+
+    def python(self, config: AppConfig) -> Python:
+        """Return the app's Python; make its environment if that is missing.
+
+        Call this again when a file has changed; it is quick if that was another file.
+
+        Raises:
+            AppPackagesError: the environment cannot be made.
+        """
+        base = self._given or self._base(config)
+        file = config.folder / "requirements.txt"
+        self._warn(config, base, file)
+        if self._given is not None:
+            return self._given
+        gunicorn = config.entrypoint is None
+        try:
+            return self._cache.environment(base, file, gunicorn=gunicorn)
+        except InstallError as error:
+            raise AppPackagesError(
+                f"{file} could not be installed for {base}: {error}. The reason is "
+                "above. The list is the app's own; the server adds nothing to it"
+                f"{' but gunicorn' if gunicorn else ''}."
+            ) from error
+        except OSError as error:
+            raise AppPackagesError(
+                f"the app's environment cannot be stored: {error}. Make that folder "
+                "writable, or set XDG_CACHE_HOME to another one."
+            ) from error
+
+    def _base(self, config: AppConfig) -> Python:
+        return interpreters.find(config.python or OWN.version) or OWN
+
+    def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
+        """Log what differs from App Engine, once."""
+        wanted, last = config.python, self._runtime
+        self._runtime = config.runtime
+        if wanted not in (None, python.version) and config.runtime != last:
+            version = "{}.{}".format(*wanted)
+            reason = (
+                f"as --python says. To change that, name a Python {version}"
+                if self._given
+                else f"the server's, because PATH, pyenv and uv have no Python "
+                f"{version}. To install it: uv python install {version}"
+            )
+            logger.warning(
+                "%s asks for %s, but the app runs on %s, %s",
+                config.path.name,
+                config.runtime,
+                python,
+                reason,
+            )
+        if self._given is not None:
+            listed = requirements.content(file)
+            if self._listed not in (None, listed):
+                logger.warning(
+                    "%s changed, but the server installs nothing for --python. "
+                    "Install it with: %s -m pip install -r %s",
+                    file.name,
+                    python.executable,
+                    file,
+                )
+            self._listed = listed

@@ -1,0 +1,121 @@
+"""Makes an environment and installs packages: with uv, or with venv and pip."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gae_devserver.app.python import Python
+from gae_devserver.app.watched import Watched
+
+_STOP_SECONDS = 2.0
+# What a new environment of an old Python has, and newer setuptools lack: pkg_resources.
+_BASIC = ("pip", "setuptools<81", "wheel")
+
+
+_SETTINGS_OF_UV = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+
+
+class InstallError(Exception):
+    """A program failed; it has printed the reason."""
+
+
+def find_uv() -> str | None:
+    """Return the path of uv: in PATH, or in the server's environment."""
+    beside = Path(sys.executable).parent
+    return shutil.which("uv") or shutil.which("uv", path=beside)
+
+
+class Installer:
+    """Installs packages; what the programs print goes to the terminal."""
+
+    def __init__(self, base: Python, folder: Path, *, uv: str | None) -> None:
+        """Make environments with `base`; paths are relative to the app's `folder`.
+
+        `uv` is the program; None: use venv and pip.
+        """
+        self._base = base
+        self._folder = folder
+        self._uv = uv
+
+    def create(self, environment: Path) -> None:
+        """Make an environment without the app's packages.
+
+        Raises:
+            InstallError: that failed.
+        """
+        if self._uv:
+            python = f"--python={self._base.executable}"
+            self._run(self._uv, "venv", "--quiet", python, str(environment))
+            if self._base.version < (3, 12):
+                self.install(environment, *_BASIC, quiet=True)
+        else:
+            venv = ("-I", "-m", "venv", str(environment))
+            self._run(str(self._base.executable), *venv)
+
+    def install(self, environment: Path, *arguments: str, quiet: bool = False) -> None:
+        """Install what the arguments say, as for `pip install`.
+
+        Raises:
+            InstallError: that failed.
+        """
+        python = str(environment / "bin" / "python")
+        if self._uv:
+            command = [self._uv, "pip", "install", f"--python={python}"]
+        else:
+            # -I: pip installs nothing that it finds in PYTHONPATH
+            command = [python, "-I", "-m", "pip", "install", "--no-user", "--no-input"]
+            command += ["--disable-pip-version-check", "--progress-bar=off"]
+        self._run(*command, *(["--quiet"] if quiet else []), *arguments)
+
+    def compile(self, environment: Path, package: str) -> None:
+        """Compile a package now; its warnings would appear when the app imports it.
+
+        Raises:
+            InstallError: that failed.
+        """
+        python = str(environment / "bin" / "python")
+        for folder in environment.glob(f"lib/*/*/{package}"):
+            compile_all = ("-I", "-W", "ignore", "-m", "compileall", "-q")
+            self._run(python, *compile_all, str(folder))
+
+    def _run(self, *command: str) -> None:
+        variables = dict(os.environ)
+        if command[0] == self._uv:
+            variables = self._uv_settings() | variables
+        try:
+            # it ends with the server, so that no half-made environment grows later
+            watched = Watched(
+                shlex.join(command),
+                folder=self._folder,
+                environment=variables,
+                stop_seconds=_STOP_SECONDS,
+                output=sys.stderr.fileno(),
+            )
+        except OSError as error:
+            raise InstallError(f"{command[0]} cannot be started: {error}") from error
+        try:
+            status = watched.process.wait()
+        finally:
+            watched.stop()
+        if status:
+            raise InstallError(f"{Path(command[0]).name} ended with status {status}")
+
+    def _uv_settings(self) -> dict[str, str]:
+        """Return the variables that make uv use pip's package index and certificates.
+
+        In a company with its own index or certificates, pip is often configured for
+        them, and uv is not.
+        """
+        settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
+        pip = [str(self._base.executable), "-m", "pip", "config", "list"]
+        listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+        # Lines such as global.index-url='https://...'. Those that begin with :env: come
+        # from variables and override those from files.
+        for line in sorted(listed.splitlines(), reverse=True):
+            option, _, value = line.partition("=")
+            if variable := _SETTINGS_OF_UV.get(option.rpartition(".")[2]):
+                settings[variable] = value.strip("'")
+        return settings

@@ -1,0 +1,1 @@
+"""A shell or a script with the services. May import services and what is below."""

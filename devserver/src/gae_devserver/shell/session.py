@@ -1,0 +1,134 @@
+"""Runs one program in the foreground, with the app's services but without the app."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import secrets
+import signal
+import socket
+
+from gae_devserver.app.process import STOP_SECONDS, LaunchSettings, environment
+from gae_devserver.app.python import Python
+from gae_devserver.clock import Clock
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.services.api_server import ApiServer
+from gae_devserver.services.services import Services
+from gae_devserver.shell.programs import Program
+from gae_devserver.storage.storage import Storage
+
+logger = logging.getLogger("gae_devserver")
+
+# where `gae-devserver APP` serves the app; the SDK makes URLs of it
+_PORT = 8080
+_HOSTNAME = f"localhost:{_PORT}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is fixed for one program."""
+
+    launch: LaunchSettings
+    python: Python
+    """The app's Python."""
+    api_socket: socket.socket
+    storage: Storage | None = None
+    stop_seconds: float = STOP_SECONDS
+    """How long the program may take to end after SIGTERM; then it gets SIGKILL."""
+
+
+async def run(settings: Settings, config: AppConfig, program: Program) -> int:
+    """Run a program as one long request; return its exit status as a shell does.
+
+    It has the terminal: a Ctrl-C is for the program alone.
+
+    Raises:
+        OSError: it cannot be started.
+        StorageError: the stored entities or tasks cannot be read.
+    """
+    # the terminal sends it to the program too, which decides what it means
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+    launch, storage = settings.launch, settings.storage
+    requests = RunningRequests()
+    services = Services(
+        config,
+        launch.project,
+        requests,
+        Clock(),
+        default_hostname=_HOSTNAME,
+        version=launch.version,
+        storage=storage,
+    )
+    datastore_v1 = DatastoreV1(
+        services.datastore,
+        services.app_id,
+        storage=storage,
+        before_answer=lambda rpc: services.flush(),
+    )
+    # the token is for other programs, of which there are none
+    token = secrets.token_hex(16)
+    api = ApiServer(services.call, requests, config.app_engine_apis, token)
+    ticket = requests.begin(url="")
+    try:
+        await datastore_v1.start(launch.datastore_port, reserved=True)
+        await api.start(settings.api_socket)
+        process = await asyncio.create_subprocess_exec(
+            settings.python.executable,
+            *program.arguments,
+            cwd=program.folder,
+            env=_environment(settings, config, ticket),
+        )
+        status = await _end_of(process, settings.stop_seconds)
+    finally:
+        # rolls back the transaction that the program has left open
+        requests.end(ticket)
+        await asyncio.gather(api.stop(), datastore_v1.stop())
+        services.close()
+    if storage is None:
+        _report_lost_tasks(services)
+    return status if status >= 0 else 128 - status
+
+
+def _environment(settings: Settings, config: AppConfig, ticket: str) -> dict[str, str]:
+    """Return the app's environment, and what the SDK adds to it in a request."""
+    request = {"AUTH_DOMAIN": "gmail.com", "DEFAULT_VERSION_HOSTNAME": _HOSTNAME}
+    return {
+        **environment(config, settings.launch, settings.python, port=_PORT),
+        **request,
+        # the SDK reads these if it keeps the request in context variables
+        **{f"HTTP_X_APPENGINE_{name}": value for name, value in request.items()},
+        "HTTP_HOST": _HOSTNAME,
+        "HTTP_X_APPENGINE_API_TICKET": ticket,
+    }
+
+
+async def _end_of(process: asyncio.subprocess.Process, stop_seconds: float) -> int:
+    """Wait for the program; end it when a signal asks this process to end."""
+    loop = asyncio.get_running_loop()
+
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+    def terminate() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        loop.call_later(stop_seconds, kill)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, terminate)
+    return await process.wait()
+
+
+def _report_lost_tasks(services: Services) -> None:
+    queues = services.taskqueue.queues().values()
+    if lost := sum(queue.Count() for queue in queues):
+        logger.warning(
+            "%d %s lost, because only '%s' runs tasks. To keep tasks for it, use "
+            "--storage DIR in both commands",
+            lost,
+            "task is" if lost == 1 else "tasks are",
+            "gae-devserver APP",
+        )

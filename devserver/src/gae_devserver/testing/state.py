@@ -1,0 +1,81 @@
+"""What the State API shows, as typed values."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that waits in a queue."""
+
+    queue: str
+    name: str
+    method: str
+    """The HTTP method."""
+    url: str
+    """The path to which the task is sent, with its query string."""
+    due_in: float
+    """Seconds of the server's clock; negative for a task that is late."""
+    retry_count: int
+    headers: dict[str, str] = field(default_factory=dict)
+    """The task's own headers; the names are in lower case."""
+    payload: bytes = b""
+    function: str | None = None
+    """The deferred function, such as `tasks.send_mail`."""
+
+    @classmethod
+    def from_json(cls, queue: str, shown: Mapping[str, Any], **more: Any) -> Self:
+        """Return a task of the State API, shown with headers and payload."""
+        return cls(
+            queue=queue,
+            name=shown["name"],
+            method=shown["method"],
+            url=shown["url"] or "",
+            due_in=shown["due_in"],
+            retry_count=shown["retry_count"],
+            headers={name.lower(): value for name, value in shown["headers"]},
+            payload=base64.b64decode(shown["payload"]),
+            function=shown["function"],
+            **more,
+        )
+
+
+@dataclass(frozen=True)
+class TaskRun(Task):
+    """A task that ran, as it was before."""
+
+    status: int = 0
+    """The status of the app's answer; 0 if there was none."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity of the datastore."""
+
+    key: tuple[tuple[str, str | int], ...]
+    """Pairs of kind and ID from the root to the entity, such as (("Counter", "a"),)."""
+    properties: dict[str, Any]
+    """JSON values; others, such as dates, keys and bytes, are shown as text."""
+    urlsafe: str
+    """The key as the SDK encodes it in URLs."""
+
+    @property
+    def id(self) -> str | int:
+        """The last ID of the key: a name, or a number."""
+        return self.key[-1][1]
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return an entity of the State API."""
+        key = tuple((kind, id_or_name) for kind, id_or_name in shown["key"])
+        return cls(key, shown["properties"], shown["urlsafe"])
+
+
+class StateApiError(RuntimeError):
+    """The State API refused a call. The text gives the reason."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
