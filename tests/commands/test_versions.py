@@ -8,6 +8,7 @@ import tomllib
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from tests.commands.pages import page, rows, section
@@ -17,7 +18,7 @@ LOCKED = re.findall(r"(?m)^([\w-]+)==(\S+)", page("requirements-lock.txt"))
 GROUPS: dict[str, Any] = tomllib.loads(page("pyproject.toml"))["dependency-groups"]
 DEVSERVER = tomllib.loads(page("devserver/pyproject.toml"))["project"]["dependencies"]
 LOWEST = {
-    wanted.name: bound.version
+    canonicalize_name(wanted.name): bound.version
     for wanted in map(Requirement, GROUPS["minimums"] + DEVSERVER)
     for bound in wanted.specifier
     if bound.operator != "<"
@@ -49,4 +50,5 @@ def test_every_package_that_runs_has_a_minimum() -> None:
     texts = [page(f"{folder}/requirements.txt") for folder in APPS.values()]
     pins = re.findall(r"^[^#\s]+", "\n".join(texts), re.MULTILINE)
 
-    assert set(LOWEST) == {Requirement(x).name for x in [*pins, *DEVSERVER]}
+    names = (Requirement(x).name for x in [*pins, *DEVSERVER])
+    assert set(LOWEST) == {canonicalize_name(name) for name in names}
