@@ -165,7 +165,7 @@ def unit(session: nox.Session) -> None:
 @nox.parametrize("of", ["devserver", "samples"], ids=["devserver", "samples"])
 def integration(session: nox.Session, of: str) -> None:
     """Run the tests that start servers: the dev server's command, the apps alone."""
-    install(session, "test", apps=APPS if of == "samples" else (), devserver=True)
+    install(session, "test", apps=APPS, devserver=True)
     if of == "devserver":
         run_pytest(session, "tests", "--ignore=tests/unit", folder=DEVSERVER)
     else:

@@ -1,5 +1,6 @@
-"""Clones of this repository."""
+"""Clones of this repository, and what it takes to install from it."""
 
+import os
 import pathlib
 import shutil
 import sys
@@ -9,6 +10,28 @@ import pytest
 from tests.commands.clone import Clone
 from tests.commands.running import Run, run
 from tests.servers.staging import REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for a cache of environments that is empty when the tests begin."""
+    kept = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return {
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(kept / "pip")),
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(kept / "uv")),
+    }
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A wheel of the dev server, built as its README says."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder)
+    built = run(*command, REPOSITORY / "devserver", folder=folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = folder.glob("gae_devserver-*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="session")

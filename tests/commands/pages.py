@@ -11,16 +11,21 @@ def page(name: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """Return the text below a headline, up to the next headline."""
-    (found,) = re.findall(
-        rf"^#+ {title}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL
-    )
+    """Return the text below a headline, up to the next headline; code may have `#`."""
+    block, line = r"```[\s\S]*?^```\n", r"(?!#|```).*\n"
+    (found,) = re.findall(rf"^#+ {title}\n((?:{block}|{line})*)", text, re.MULTILINE)
     return str(found)
 
 
 def blocks(text: str, language: str) -> list[str]:
     """Return the blocks of code in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def files(text: str) -> dict[str, str]:
+    """Return the blocks of code that begin with the path of a file: path -> content."""
+    found = re.findall(r"^```\w+\n(# (\S+)\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return {path: content for content, path in found}
 
 
 def commands(text: str) -> list[str]:

@@ -1,6 +1,5 @@
-"""What a session installs: the locked releases, once, or what another app needs."""
+"""What a session installs: the locked releases, once."""
 
-import pathlib
 import re
 
 import pytest
@@ -117,26 +116,3 @@ def test_changed_pin_gets_into_the_lock(used_clone: Clone) -> None:
     assert "\nruff==0.17.5 \\\n    --hash=sha256:" in after
     assert name.findall(after) == name.findall(before)
     assert "://" not in after
-
-
-def test_serve_installs_what_another_app_needs(
-    used_clone: Clone, tmp_path: pathlib.Path
-) -> None:
-    """The user's own app gets its requirements once, in an environment of its own."""
-    app = tmp_path / "my_app"
-    app.mkdir()
-    (app / "app.yaml").write_text("runtime: python313\n")
-    # not the release that is locked for the samples
-    (app / "requirements.txt").write_text("itsdangerous==2.1.2\n")
-    serve = ("-s", "serve", "--install-only", "--", str(app))
-
-    first = used_clone.run(*serve)
-    second = used_clone.run(*serve)
-
-    assert [first.returncode, second.returncode] == [0, 0], first.stderr
-    assert f"installing {app / 'requirements.txt'}, devserver\n" in first.stderr
-    assert "installing" not in second.stderr
-    installed = used_clone.packages("serve-*")
-    assert installed["itsdangerous"] == "2.1.2"
-    assert "aiohttp" in installed
-    assert "flask" not in installed

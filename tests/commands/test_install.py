@@ -1,14 +1,17 @@
-"""The dev server, installed alone as its README says, runs an app that is no sample."""
+"""The dev server, installed as its README says, runs an app that is no sample."""
 
 import os
 import pathlib
+import re
 import sys
 
 import pytest
 
-from tests.commands.pages import page
+from tests.commands.pages import blocks, page, section
 from tests.commands.running import STOP_SECONDS, Started, run
 from tests.servers.staging import REPOSITORY
+
+SECTION = section(page("devserver/README.md"), "Install it")
 
 MAIN = """\
 from google.appengine.api import memcache, wrap_wsgi_app
@@ -19,9 +22,10 @@ import later
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
+    noted = memcache.get("noted") or "nothing"
     if environ["PATH_INFO"] == "/defer":
         deferred.defer(later.note, "done")
-    return [(memcache.get("noted") or "nothing").encode()]
+    return [noted.encode()]
 
 
 app = wrap_wsgi_app(application, use_deferred=True)
@@ -43,57 +47,66 @@ with DevServer("own_app", log_file="log") as server:
 """
 
 
-def build_wheel(folder: pathlib.Path) -> pathlib.Path:
-    """Return a wheel of the dev server, built as its README says."""
-    command = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder)
-    built = run(*command, REPOSITORY / "devserver", folder=folder)
-    assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = folder.glob("gae_devserver-*.whl")
-    return wheel
-
-
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A cache for the app's environment, which is the same in each test."""
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.mark.parametrize("by_git", [False, True], ids=["wheel", "git"])
-def test_app_runs(by_git: bool, tmp_path: pathlib.Path, cache: str) -> None:
-    """From a new environment, command and module serve the app; its task runs."""
-    if by_git:
-        if not (REPOSITORY / ".git").exists():
-            pytest.skip("this copy of the repository was made without git")
-        # without the name: pip takes that only before a URL that has a host
-        source = f"git+{REPOSITORY.as_uri()}#subdirectory=devserver"
-    else:
-        source = str(build_wheel(tmp_path))
-    app = tmp_path / "own_app"
+def own_app(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An app with the releases that are tested, as the newest ones may differ."""
+    app = tmp_path_factory.mktemp("own") / "own_app"
     app.mkdir()
     (app / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
     (app / "main.py").write_text(MAIN)
     (app / "later.py").write_text(LATER)
-    # the releases that are tested, as the newest ones may differ
     pins = page("plain_wsgi_app/requirements.txt")
     (app / "requirements.txt").write_text(pins)
-    commands = tmp_path / "venv" / "bin"
+    return app
 
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    pip = (commands / "python", "-m", "pip", "install", "--quiet")
-    installed = run(*pip, source, folder=tmp_path)
+
+@pytest.fixture(scope="module")
+def installers(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with pipx and uv."""
+    folder = tmp_path_factory.mktemp("installers")
+    run(sys.executable, "-m", "venv", folder)
+    pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")
+    installed = run(*pip, "pipx", "uv", folder=folder)
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    # the tests' own packages are on their PATH
-    pip_cache = os.environ.get("PIP_CACHE_DIR", pathlib.Path.home() / ".cache" / "pip")
-    own = {
-        "PATH": os.defpath,
-        "PIP_CACHE_DIR": str(pip_cache),
-        "XDG_CACHE_HOME": cache,
+    return folder / "bin"
+
+
+@pytest.mark.parametrize(
+    "block", blocks(SECTION, "console"), ids=lambda block: block.split()[1]
+)
+def test_app_runs(
+    block: str,
+    installers: pathlib.Path,
+    wheel: pathlib.Path,
+    own_app: pathlib.Path,
+    own_cache: dict[str, str],
+    tmp_path: pathlib.Path,
+) -> None:
+    """The command that a way to install gives serves an app; its task runs."""
+    # pip takes a name only before a URL that has a host
+    source, with_pip = str(wheel), "pip install" in block
+    if not with_pip and (REPOSITORY / ".git").exists():
+        source = f"gae-devserver @ git+{REPOSITORY.as_uri()}#subdirectory=devserver"
+    shown = re.sub('".* @ git.*"', f'"{source}"', block).replace("~", str(tmp_path))
+    commands = tmp_path / ("gae-devserver/bin" if with_pip else "bin")
+    variables = {
+        "PATH": f"{installers}{os.pathsep}{os.environ['PATH']}",
+        **{name: str(tmp_path / "bin") for name in ("PIPX_BIN_DIR", "UV_TOOL_BIN_DIR")},
+        **{name: str(tmp_path / "tools") for name in ("PIPX_HOME", "UV_TOOL_DIR")},
     }
-    used = run(commands / "python", "-c", USE, folder=tmp_path, **own)
-    command = (commands / "gae-devserver", app, "--port", "0")
-    with Started(*command, work=tmp_path, folder=tmp_path, **own) as server:
+    # the tests' own packages are on their PATH
+    alone = own_cache | {"PATH": os.defpath}
+
+    script = re.sub(r"(?m)^\$ ", "", shown)
+    installed = run("sh", "-ec", script, folder=tmp_path, **own_cache | variables)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    command = commands / "gae-devserver"
+    serve = (command, own_app, "--port", "0")
+    with Started(*serve, work=tmp_path, folder=tmp_path, **alone) as server:
         server.wait_for("Press Ctrl-C")
         server.process.terminate()
         assert server.process.wait(STOP_SECONDS) == 0
+    python = command.resolve().with_name("python")
+    used = run(python, "-c", USE, folder=own_app.parent, **alone)
 
     assert used.returncode == 0, used.stderr

@@ -10,16 +10,17 @@ from tests.commands.running import COMMANDS, nox, reason, run, start_nox
 from tools import cloud_sdk
 
 
-def test_folder_of_an_app(tmp_path: pathlib.Path) -> None:
-    """A folder with app.yaml can be served too; it is relative to the user's."""
+def test_folder_of_an_app(tmp_path: pathlib.Path, own_cache: dict[str, str]) -> None:
+    """A folder with app.yaml gets an environment; it is relative to the user's."""
     copied = nox("-s", "copy", "--", "plain_wsgi", tmp_path / "my_app")
     assert copied.returncode == 0, copied.stderr
 
     command = ("-s", "serve", "--", "my_app", "--port", "0")
-    with start_nox(*command, work=tmp_path) as serving:
+    with start_nox(*command, work=tmp_path, **own_cache) as serving:
         url = serving.wait_for(r"^  App +(http://\S+)$")
         assert send(url, "GET", "/counter/get").text == "0"
 
+    assert "my_app/requirements.txt for Python" in serving.log
     assert "Development server for my_app " in serving.log
 
 

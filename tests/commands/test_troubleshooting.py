@@ -80,6 +80,25 @@ def test_port_in_use() -> None:
     assert quotes("in use")[0].replace("8080", port) in ended.stderr
 
 
+def test_no_environment(tmp_path: pathlib.Path) -> None:
+    """The quoted errors are about the app's list, its Python and the cache."""
+    (tmp_path / "app.yaml").write_text("runtime: python38\n")
+    (tmp_path / "requirements.txt").write_text("./missing\n")
+    searched = ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR")
+    nowhere = {name: str(tmp_path) for name in searched}
+    server = (sys.executable, "-m", "gae_devserver", tmp_path, "--port", "0")
+    said = ""
+    for cache in ("", "app.yaml"):
+        nowhere["XDG_CACHE_HOME"] = str(tmp_path / cache)
+        ended = run(*server, folder=tmp_path, **nowhere)
+        assert ended.returncode == 1
+        said += ended.stderr
+
+    for part in ("could not be installed", "PATH, pyenv", "cannot be stored"):
+        (quoted,) = quotes(part)[:1]
+        assert quoted.replace("3.12", "3.8") in said
+
+
 def test_link_without_its_folder(tmp_path: pathlib.Path) -> None:
     """The quoted errors name a broken link, and a text file in its place."""
     broken, text_file, _ = quotes("gunicorn's `")
