@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
 from gae_devserver.app.advice.running import RunningAdvice
-from gae_devserver.app.python import Python
+from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
@@ -79,6 +79,11 @@ def environment(
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))
     path = variables.get("PATH", os.defpath)
+    if python.bin_folder != OWN.bin_folder and sys.prefix != sys.base_prefix:
+        # a gunicorn of the server's environment would run the app with its packages
+        folders = path.split(os.pathsep)
+        server = str(OWN.bin_folder)
+        path = os.pathsep.join(folder for folder in folders if folder != server)
     if (python.bin_folder.parent / "pyvenv.cfg").exists():
         variables["VIRTUAL_ENV"] = str(python.bin_folder.parent)
     app_id = f"dev~{launch.project}"

@@ -9,6 +9,7 @@ import shutil
 import sysconfig
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -59,7 +60,9 @@ class Cache:
             InstallError: that failed; the program that failed has printed the reason.
             OSError: the folder cannot be written.
         """
-        made_of = [sysconfig.get_platform(), str(gunicorn), *requirements.content(file)]
+        # each release of the server makes its own: another one may install otherwise
+        made_of = [metadata.version("gae-devserver"), sysconfig.get_platform()]
+        made_of += [str(gunicorn), *requirements.content(file)]
         digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
         folder = self._folder / "python{}.{}-{}".format(*base.version, digest)
         if not _is_complete(folder):
@@ -96,7 +99,7 @@ def _make(folder: Path, installer: Installer, file: Path, *, gunicorn: bool) -> 
     try:
         installer.create(folder)
         if file.exists():
-            installer.install(folder, f"--requirement={file.name}")
+            installer.install_list(folder, file)
         if gunicorn and not (folder / "bin" / "gunicorn").exists():
             installer.install(folder, "gunicorn")
         installer.compile(folder, _SDK)

@@ -42,7 +42,7 @@ class Environments:
             AppPackagesError: the environment cannot be made.
         """
         base = self._given or self._base(config)
-        file = config.folder / "requirements.txt"
+        file = requirements.list_in(config.folder)
         self._warn(config, base, file)
         if self._given is not None:
             return self._given
@@ -50,10 +50,12 @@ class Environments:
         try:
             return self._cache.environment(base, file, gunicorn=gunicorn)
         except InstallError as error:
+            other = config.python not in (None, base.version)
             raise AppPackagesError(
                 f"{file} could not be installed for {base}: {error}. The reason is "
                 "above. The list is the app's own; the server adds nothing to it"
                 f"{' but gunicorn' if gunicorn else ''}."
+                + (f" It is for {config.runtime}: install that Python." * other)
             ) from error
         except OSError as error:
             raise AppPackagesError(

@@ -1,5 +1,7 @@
 """Makes an environment and installs packages: with uv, or with venv and pip."""
 
+import functools
+import logging
 import os
 import shlex
 import shutil
@@ -10,11 +12,16 @@ from pathlib import Path
 from gae_devserver.app.python import Python
 from gae_devserver.app.watched import Watched
 
+logger = logging.getLogger("gae_devserver")
+
 _STOP_SECONDS = 2.0
-# What a new environment of an old Python has, and newer setuptools lack: pkg_resources.
-_BASIC = ("pip", "setuptools<81", "wheel")
-
-
+# newer releases lack pkg_resources, which gunicorn 20 and Pyramid import
+_SETUPTOOLS = "setuptools<81"
+# Their sources compile for minutes. SDK 3 needs grpcio-tools, but not to run: the
+# installer takes an earlier SDK, or gevent, where the list allows one.
+_NO_LONG_BUILD = [f"--only-binary={name}" for name in ("grpcio-tools", "gevent")]
+# pip does not take an earlier one; uv does, and these fail with protobuf 4 and later
+_CONSTRAINT = "google-cloud-datastore>=1.15.5"
 _SETTINGS_OF_UV = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
 
 
@@ -49,11 +56,32 @@ class Installer:
         if self._uv:
             python = f"--python={self._base.executable}"
             self._run(self._uv, "venv", "--quiet", python, str(environment))
-            if self._base.version < (3, 12):
-                self.install(environment, *_BASIC, quiet=True)
         else:
             venv = ("-I", "-m", "venv", str(environment))
             self._run(str(self._base.executable), *venv)
+        self.install(environment, "pip", _SETUPTOOLS, "wheel", quiet=True)
+
+    def install_list(self, environment: Path, file: Path) -> None:
+        """Install a requirements.txt, or the dependencies of a pyproject.toml.
+
+        Raises:
+            InstallError: that failed.
+        """
+        is_list = file.suffix == ".txt" or self._uv
+        what = f"--requirement={file.name}" if is_list else "."
+        first = environment / "constraints.txt"
+        first.write_text(f"{_CONSTRAINT}\n")
+        try:
+            self.install(environment, what, *_NO_LONG_BUILD, f"--constraint={first}")
+        except InstallError as error:
+            if file.suffix != ".txt":
+                raise
+            logger.info("%s; trying again with pip, as App Engine does", error)
+            # sources of old packages need these to be built
+            constraints = environment / "build-constraints.txt"
+            constraints.write_text(f"{_SETUPTOOLS}\n")
+            pip = self._pip_install(environment)
+            self._run(*pip, "--retries=1", what, PIP_BUILD_CONSTRAINT=str(constraints))
 
     def install(self, environment: Path, *arguments: str, quiet: bool = False) -> None:
         """Install what the arguments say, as for `pip install`.
@@ -61,14 +89,18 @@ class Installer:
         Raises:
             InstallError: that failed.
         """
-        python = str(environment / "bin" / "python")
         if self._uv:
-            command = [self._uv, "pip", "install", f"--python={python}"]
+            python = f"--python={environment / 'bin' / 'python'}"
+            command = [self._uv, "pip", "install", python]
         else:
-            # -I: pip installs nothing that it finds in PYTHONPATH
-            command = [python, "-I", "-m", "pip", "install", "--no-user", "--no-input"]
-            command += ["--disable-pip-version-check", "--progress-bar=off"]
+            command = self._pip_install(environment)
         self._run(*command, *(["--quiet"] if quiet else []), *arguments)
+
+    def _pip_install(self, environment: Path) -> list[str]:
+        # -I: pip installs nothing that it finds in PYTHONPATH
+        python = [str(environment / "bin" / "python"), "-I"]
+        pip = [*python, "-m", "pip", "install", "--no-user", "--no-input"]
+        return [*pip, "--disable-pip-version-check", "--progress-bar=off"]
 
     def compile(self, environment: Path, package: str) -> None:
         """Compile a package now; its warnings would appear when the app imports it.
@@ -81,10 +113,10 @@ class Installer:
             compile_all = ("-I", "-W", "ignore", "-m", "compileall", "-q")
             self._run(python, *compile_all, str(folder))
 
-    def _run(self, *command: str) -> None:
-        variables = dict(os.environ)
+    def _run(self, *command: str, **more: str) -> None:
+        variables = os.environ | more
         if command[0] == self._uv:
-            variables = self._uv_settings() | variables
+            variables = self._uv_settings | variables
         try:
             # it ends with the server, so that no half-made environment grows later
             watched = Watched(
@@ -101,10 +133,12 @@ class Installer:
         finally:
             watched.stop()
         if status:
-            raise InstallError(f"{Path(command[0]).name} ended with status {status}")
+            name = "pip" if "-m" in command else Path(command[0]).name
+            raise InstallError(f"{name} ended with status {status}")
 
+    @functools.cached_property
     def _uv_settings(self) -> dict[str, str]:
-        """Return the variables that make uv use pip's package index and certificates.
+        """The variables that make uv use pip's package index and certificates.
 
         In a company with its own index or certificates, pip is often configured for
         them, and uv is not.

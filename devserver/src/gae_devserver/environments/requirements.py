@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,22 @@ _INCLUDES = re.compile(
 _LOCAL = re.compile(
     r"^\s*(?:-e|--editable|\.|/|file:)|\s@\s*(?:\.|file:)", re.MULTILINE
 )
+
+
+def list_in(folder: Path) -> Path:
+    """Return the file that lists an app's packages: requirements.txt if it has none.
+
+    Without requirements.txt, App Engine reads pyproject.toml.
+    """
+    pyproject, file = folder / "pyproject.toml", folder / "requirements.txt"
+    if pyproject.is_file() and not file.exists():
+        try:
+            tables = tomllib.loads(pyproject.read_text("utf-8", "replace"))
+        except tomllib.TOMLDecodeError:
+            return pyproject  # the installer reports it
+        if "project" in tables or "poetry" in tables.get("tool", {}):
+            return pyproject
+    return file
 
 
 def content(file: Path) -> list[str]:

@@ -68,6 +68,14 @@ def test_the_error_and_the_apps_own_line(
     assert ("restart the server" in said) is not reloading
 
 
+def test_gunicorns_own_error(app: AppConfig) -> None:
+    """An error that gunicorn raises because of the app's error is not the reason."""
+    printed = traceback(app, "ValueError: 1") + traceback(
+        app, "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>"
+    )
+    assert "ValueError: 1" in say(app, printed)
+
+
 @pytest.mark.parametrize("file", ["/elsewhere/other.py", "env/site-packages/other.py"])
 def test_an_error_elsewhere(app: AppConfig, file: str) -> None:
     """Without a line of the app's own, the advice begins with the error."""

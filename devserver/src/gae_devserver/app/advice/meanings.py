@@ -67,6 +67,12 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
         )
     if any(sign in error for sign in (_NO_PROXY, _NO_TICKET, _AFTER_END)):
         return _call(traceback, folder)
+    if "Descriptors cannot be created directly" in error:
+        return Meaning(
+            "protobuf 3",
+            "One of the app's packages is made for protobuf 3. Add this line to "
+            "requirements.txt, or use a newer release of that package: protobuf<3.21",
+        )
     if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
         return _deferred(traceback, folder)
     return None
@@ -152,6 +158,14 @@ def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
             "function of a program",
             "The function was deferred from a module that runs as a program, such as "
             "python main.py. Move it to a module that is imported.",
+        )
+    if 'environ.get("SERVER_SOFTWARE")' in traceback.frames[-1].code:
+        return Meaning(
+            "server without a name",
+            "The SDK runs deferred functions only where SERVER_SOFTWARE is set in the "
+            "WSGI environment. uWSGI does not set it, here or on App Engine: start the "
+            "app with gunicorn, or call environ.setdefault('SERVER_SOFTWARE', 'uWSGI') "
+            "around it.",
         )
     if not any(
         frame.is_in(_DEFERRED) and frame.function in ("serialize", "_curry_callable")

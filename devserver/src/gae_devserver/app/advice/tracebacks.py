@@ -10,6 +10,8 @@ from pathlib import Path
 _ERROR = re.compile(r"(?![A-Z]+:)[A-Za-z_][\w.]*(?:: .*)?")
 _FRAME = re.compile(r'^\s*File "(.+)", line (\d+)(?:, in (.+))?$')
 _HEAD = "Traceback (most recent call last):"
+# gunicorn's master may print it once a worker has printed the app's error
+_CONSEQUENCE = "gunicorn.errors.HaltServer: "
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,10 @@ def relative_to(folder: Path, frame: Frame) -> Path | None:
 
 
 def last(printed: str) -> Traceback | None:
-    """Return the last traceback in a text; None: there is none."""
+    """Return the last traceback in a text that names a cause; None: there is none."""
     lines = printed.splitlines()
     for end in range(len(lines) - 1, 0, -1):
-        if _is_end(lines, end):
+        if _is_end(lines, end) and not lines[end].startswith(_CONSEQUENCE):
             own_lines, mixed = _lines_of(lines[:end])
             return Traceback(lines[end], tuple(_frames(own_lines)), mixed)
     return None
