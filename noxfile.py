@@ -17,14 +17,16 @@ import time
 from pathlib import Path
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
-NEWEST_PYTHON = (3, 13)  # the newest that the tests run on
+NEWEST_PYTHON = (3, 14)  # the newest that the tests run on
 
 # An old Python prints one line and no traceback. That is why this file must parse on
 # Python 3.7, and run on it down to here.
 if sys.version_info[:2] < OLDEST_PYTHON:
     sys.exit(
-        "noxfile.py: this is Python {}.{}; install Python 3.11, 3.12 or 3.13 and use "
-        "that, for example: python3.13 noxfile.py".format(*sys.version_info)
+        "noxfile.py: this is Python {0}.{1}; install Python {2}.{3} to {4}.{5} and "
+        "use that, for example: python{4}.{5} noxfile.py".format(
+            *sys.version_info[:2], *OLDEST_PYTHON, *NEWEST_PYTHON
+        )
     )
 
 sys.path.insert(0, str(Path(__file__).absolute().parent))  # nox does not
@@ -163,7 +165,7 @@ def unit(session: nox.Session) -> None:
 @nox.parametrize("of", ["devserver", "samples"], ids=["devserver", "samples"])
 def integration(session: nox.Session, of: str) -> None:
     """Run the tests that start servers: the dev server's command, the apps alone."""
-    install(session, "test", apps=APPS if of == "samples" else (), devserver=True)
+    install(session, "test", apps=APPS, devserver=True)
     if of == "devserver":
         run_pytest(session, "tests", "--ignore=tests/unit", folder=DEVSERVER)
     else:
@@ -217,6 +219,14 @@ def minimums(session: nox.Session) -> None:
         run_contract(session, "embedded", ndb, *APPS)
     # the contract covers no move of a running app to Cloud NDB
     run_pytest(session, "tests/commands/test_cloud_ndb_page.py")
+
+
+@nox.session(reuse_venv=False)  # else it keeps the releases of its first run
+def newest(session: nox.Session) -> None:
+    """Test the contract with the newest releases that the dev server allows."""
+    environments.install_newest(session)
+    for ndb in ("bundled", "cloud"):
+        run_contract(session, "embedded", ndb, *APPS)
 
 
 @nox.session

@@ -81,6 +81,15 @@ def install_lowest(session: nox.Session) -> None:
     _install_once(session, ["minimums", DEVSERVER.name], step, _EDITABLE)
 
 
+def install_newest(session: nox.Session) -> None:
+    """Install the newest releases that the dev server allows beside the apps' pins."""
+    if not _needs_packages(session, devserver=True):
+        return
+    files = [f"--requirement={app}_app/requirements.txt" for app in APPS]
+    step = [*_dependencies(), *_group("test", "build"), *files]
+    _install_once(session, ["newest", DEVSERVER.name], step, _EDITABLE)
+
+
 def lock(session: nox.Session, python: str) -> None:
     """Update the lock for `python` and newer; a release that still fits stays."""
     groups = nox.project.load_toml()["dependency-groups"]

@@ -38,7 +38,7 @@ DEPLOY = "deploy -- flask --project p"
         (f"{DEPLOY} --version=", "argument --version: "),
         (f"{DEPLOY} --delte", "unrecognized arguments: --delte"),
         (f"{DEPLOY} --promote", "unrecognized arguments: --promote"),
-        (f"{DEPLOY} --verison v1", "unrecognized arguments: --verison v1"),
+        (f"{DEPLOY} --verison v1", "unrecognized arguments: --verison"),
         (f"{DEPLOY} django", "file or directory not found: django"),
         (f"{DEPLOY} django_app", "unrecognized arguments: django_app"),
         (f"{DEPLOY} tests/contract", "unrecognized arguments: tests/contract"),

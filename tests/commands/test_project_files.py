@@ -89,7 +89,7 @@ def test_workflows_are_safe() -> None:
 
 
 def test_python_versions() -> None:
-    """CI and the form for bugs have every supported Python.
+    """CI, the form for bugs and the distribution have every supported Python.
 
     As text: YAML takes 3.10 for 3.1. The session `versions` has the oldest and newest.
     """
@@ -105,6 +105,9 @@ def test_python_versions() -> None:
     matrix = JOBS["ci/tests"]["strategy"]["matrix"]["python"]
     assert matrix[: len(supported)] == supported
     assert offered["python"]["options"][: len(supported)] == supported
+    project = tomllib.loads(page("devserver/pyproject.toml"))["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert named == supported
     assert offered["app"]["options"][: len(APPS)] == list(APPS)
 
 

@@ -9,9 +9,10 @@ from tests.commands.running import Run, run
 from tests.servers.staging import REPOSITORY
 
 WINDOWS = """
-import sys
+import shutil, sys
 import nox.__main__
 import filelock, nox.virtualenv  # they look at the system when they are imported
+shutil.which = lambda *_, **__: None  # since Python 3.12 it calls Windows
 sys.platform = "win32"
 sys.argv[0] = "nox"
 nox.__main__.main()

@@ -1,12 +1,16 @@
 """Apps in a folder: as small as they can be, or a copy of one in tests/apps."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from gae_devserver.app.process import LaunchSettings
 
 LAUNCH = LaunchSettings(project="p", version="v1", api_port=9, datastore_port=9)
 """How an app starts that makes no API calls."""
+
+RUNTIME = "python{}{}".format(*sys.version_info)
+"""The runtime of the Python that runs the tests: another one is worth a warning."""
 
 HELLO = """\
 def app(environ, start_response):
@@ -68,7 +72,7 @@ def make_app(
     """Make an app, which gunicorn with one worker runs by default."""
     folder.mkdir(parents=True, exist_ok=True)
     entrypoint = entrypoint or "gunicorn --no-control-socket --threads 4 main:app"
-    text = f"runtime: python311\nentrypoint: {entrypoint}\n{app_yaml}"
+    text = f"runtime: {RUNTIME}\nentrypoint: {entrypoint}\n{app_yaml}"
     (folder / "app.yaml").write_text(text)
     (folder / "main.py").write_text(main)
     return folder

@@ -48,7 +48,8 @@ def _address(text: str) -> str:
     words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
     if sys.byteorder == "little":
         words = [word[::-1] for word in words]
-    return str(ipaddress.ip_address(b"".join(words)))
+    address = ipaddress.ip_address(b"".join(words))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _sockets(pid: int) -> set[str]:

@@ -211,6 +211,7 @@ def test_gunicorn_on_another_port_is_on_loopback(
 ) -> None:
     """A port of gunicorn that gets no requests is not reachable from the network."""
     process = start(entrypoint="gunicorn -b :0 main:app")
+    wait_until(lambda: descendants(process.pid), "the app's process", PATIENCE)
     wait_until(
         lambda: listening_tcp_sockets(process.pid)[1], "the app's port", PATIENCE
     )

@@ -15,7 +15,7 @@ from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import find_uv
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
-from tests.helpers.app_folder import make_app
+from tests.helpers.app_folder import RUNTIME, make_app
 from tests.helpers.command import MODULE, PATIENCE, Running, edit, fetch
 
 # Answers with its Python, and with the releases of packages or "-".
@@ -34,7 +34,6 @@ def app(environ, start_response):
     version = "{}.{}".format(*sys.version_info)
     return [" ".join([version, release("six"), release("aiohttp")]).encode()]
 """
-OWN_RUNTIME = "python{}{}".format(*OWN.version)
 INSTALLING = "installing .*requirements.txt"
 
 
@@ -42,7 +41,7 @@ INSTALLING = "installing .*requirements.txt"
 def listing(folder: Path) -> Path:
     """An app without an entrypoint that lists one package."""
     make_app(folder, TELLING)
-    (folder / "app.yaml").write_text(f"runtime: {OWN_RUNTIME}\n")
+    (folder / "app.yaml").write_text(f"runtime: {RUNTIME}\n")
     (folder / "requirements.txt").write_text("six==1.16.0\n")
     return folder
 

@@ -51,10 +51,12 @@ def _find(target: Path) -> Path:
             return path
         folder = target if target.name else target.resolve()  # not "in .."
         raise ConfigError(f"There is no app.yaml in {folder}. {_which(target)}")
-    if not target.exists():
+    try:
+        target.stat()  # exists() hides other errors since Python 3.14
+    except (FileNotFoundError, NotADirectoryError):
         near = target.with_name(f"{target.name}.yaml")
         which = f"Did you mean {near}?" if near.is_file() else _which(target.parent)
-        raise ConfigError(f"There is no file or folder {target}. {which}")
+        raise ConfigError(f"There is no file or folder {target}. {which}") from None
     if what := OTHER_FILES.get(target.name.replace(".yml", ".yaml")):
         reason = f"describes {what}, not a service"
     elif target.suffix not in (".yaml", ".yml"):

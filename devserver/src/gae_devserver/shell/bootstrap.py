@@ -27,6 +27,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+_THIS_FILE = __file__  # Python 3.14 deletes that name before it calls the excepthook
+
 
 def set_up_sdk() -> bool:
     """Make API calls work outside of a request; return whether there is an SDK."""
@@ -188,7 +190,7 @@ def _print_error(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
     """Print a traceback without the frames of this file, which come first."""
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and trace.tb_frame.f_code.co_filename == _THIS_FILE:
         trace = trace.tb_next
     sys.__excepthook__(kind, error.with_traceback(trace), trace)
 

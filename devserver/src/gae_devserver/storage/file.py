@@ -58,13 +58,13 @@ class StorageFile:
             self._opened = opened.pop_all()
 
     def _open(self, project: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
-        if self._folder.exists() and not self._folder.is_dir():
-            raise StorageError(
-                f"{self._folder} is a file, not a folder. Pass a folder to --storage."
-            )
         # For this user alone: writing a task makes the app run code.
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise StorageError(
+                f"{self._folder} is not a folder. Pass a folder to --storage."
+            ) from None
         except OSError as error:
             raise StorageError(
                 f"The folder {self._folder} cannot be created: {error.strerror}. Pass "

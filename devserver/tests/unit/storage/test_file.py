@@ -117,7 +117,7 @@ def other_format(folder: Path) -> None:
     [
         (other_database, "another program"),
         (other_format, "format 99"),
-        (lambda folder: folder.write_text("no folder"), "is a file"),
+        (lambda folder: folder.write_text("no folder"), "not a folder"),
         # Not even root can write a file where there is a folder.
         (lambda folder: (folder / FILE_NAME).mkdir(parents=True), "cannot be"),
     ],
@@ -144,7 +144,7 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     """A folder that the system does not allow is named."""
     with pytest.raises(StorageError, match="too long") as error:
         Storage(tmp_path / ("x" * 300), PROJECT)
-    assert f"{'x' * 300}/{FILE_NAME}" in str(error.value)
+    assert "x" * 300 in str(error.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root has all permissions")
