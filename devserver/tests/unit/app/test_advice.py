@@ -193,7 +193,7 @@ def test_a_fixed_port(entrypoint: str, printed: str, port: str | None) -> None:
 
 WERKZEUG = "'url_quote' from 'werkzeug.urls' (/env/lib/site-packages/werkzeug/urls.py)"
 FLASK = "/env/lib/site-packages/flask/helpers.py"
-PROTOBUF = "/env/lib/site-packages/google/cloud/ndb/key.py"
+NDB = "/env/lib/site-packages/google/cloud/ndb/key.py"
 MAPPING = "'Mapping' from 'collections' (/python/lib/collections/__init__.py)"
 
 
@@ -211,7 +211,7 @@ MAPPING = "'Mapping' from 'collections' (/python/lib/collections/__init__.py)"
             ["of flask", "earlier Python", "earlier runtime"],
         ),
         (
-            PROTOBUF,
+            NDB,
             "AttributeError: module 'inspect' has no attribute 'getargspec'",
             ["of google.cloud.ndb", "earlier Python", "earlier runtime"],
         ),
