@@ -34,6 +34,7 @@ from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.api_server import ApiCall, ApiServer
+from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
@@ -112,7 +113,13 @@ class Server:
             call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._token = secrets.token_hex(16)
-        self._api = ApiServer(call, requests, config.app_engine_apis, self._token)
+        self._api = ApiServer(
+            call,
+            requests,
+            config.app_engine_apis,
+            self._token,
+            Metadata(settings.launch.project),
+        )
         self._runner = TaskRunner(
             self._services.taskqueue,
             clock,

@@ -9,6 +9,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
+from gae_devserver.services.metadata import Metadata
 from tests.helpers.calls import Message, Server
 
 
@@ -19,7 +20,11 @@ class ApiPort:
         self.server = server
         self.token = secrets.token_hex(16)
         self.api_server = ApiServer(
-            server.services.call, server.requests, app_engine_apis, self.token
+            server.services.call,
+            server.requests,
+            app_engine_apis,
+            self.token,
+            Metadata("sample-project"),
         )
         self.ticket = server.request().ticket
         """The ticket of a request that lasts as long as the port."""

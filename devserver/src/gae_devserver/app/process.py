@@ -30,6 +30,8 @@ STOP_SECONDS = 2.0
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
+# where each release of google-auth looks for it
+_METADATA_SERVER = ("GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT")
 # they would hide what is missing in requirements.txt, or lead to another Python
 _OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
@@ -59,6 +61,8 @@ def environment(
     variables = _without_reserved(os.environ)
     for name in _OF_THE_SERVERS_PYTHON:
         variables.pop(name, None)
+    for name in _METADATA_SERVER:
+        variables.setdefault(name, f"127.0.0.1:{launch.api_port}")
     # app.yaml may replace these
     variables |= {
         # to use another emulator

@@ -1,4 +1,7 @@
-"""The API server: answers the API calls that the SDK sends to `/rpc_http`."""
+"""The API server: answers the API calls that the SDK sends to `/rpc_http`.
+
+It is the metadata server too.
+"""
 
 import contextlib
 import logging
@@ -19,6 +22,7 @@ from gae_devserver.http.server import (
     read_body,
 )
 from gae_devserver.services import rpc_table
+from gae_devserver.services.metadata import Metadata
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.terminal import printable
 
@@ -52,8 +56,9 @@ class ApiServer(HttpServer):
         requests: RunningRequests,
         app_engine_apis: bool,
         token: str,
+        metadata: Metadata,
     ) -> None:
-        """Serve the running requests, and programs that have the token.
+        """Serve the running requests, programs that have the token, and metadata.
 
         Without `app_engine_apis`, the setting of app.yaml, every call is refused.
         """
@@ -61,6 +66,7 @@ class ApiServer(HttpServer):
         self._carry_out = call
         self._requests = requests
         self._token = token
+        self._metadata = metadata
         self._app_engine_apis = app_engine_apis
 
     def apply(self, config: AppConfig) -> None:
@@ -69,6 +75,8 @@ class ApiServer(HttpServer):
 
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
         check_host(http_request)
+        if (answer := self._metadata.answer(http_request)) is not None:
+            return answer
         if http_request.path != "/rpc_http":
             return web.Response(status=404, text="Send API calls to /rpc_http.\n")
         if http_request.method != "POST":

@@ -15,6 +15,7 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.api_server import ApiServer
+from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
 from gae_devserver.shell.programs import Program
 from gae_devserver.storage.storage import Storage
@@ -69,7 +70,8 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     )
     # the token is for other programs, of which there are none
     token = secrets.token_hex(16)
-    api = ApiServer(services.call, requests, config.app_engine_apis, token)
+    metadata = Metadata(launch.project)
+    api = ApiServer(services.call, requests, config.app_engine_apis, token, metadata)
     ticket = requests.begin(url="")
     try:
         await datastore_v1.start(launch.datastore_port, reserved=True)

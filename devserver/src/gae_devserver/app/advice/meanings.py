@@ -74,7 +74,7 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
             "One of the app's packages is made for protobuf 3. Add this line to "
             "requirements.txt, or use a newer release of that package: protobuf<3.21",
         )
-    if "google.auth.exceptions.DefaultCredentialsError:" in error:
+    if error.startswith("google.auth.exceptions."):
         return _credentials(traceback, folder)
     if text := releases.mismatch(traceback):
         return Meaning("releases", text)
