@@ -84,6 +84,24 @@ def test_an_error_elsewhere(app: AppConfig, file: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "facts"),
+    [
+        (
+            "ImportError: cannot import name 'escape' from 'jinja2' "
+            "(/env/lib/site-packages/jinja2/__init__.py)",
+            ["pin an older jinja2,", "newer flask."],
+        ),
+        ("google.auth.exceptions.DefaultCredentialsError: none", ["gcloud auth "]),
+    ],
+)
+def test_an_error_in_a_package(app: AppConfig, error: str, facts: list[str]) -> None:
+    """Releases that do not go together are named; Google's APIs need credentials."""
+    package = "/env/lib/site-packages/flask/app.py"
+    said = say(app, traceback(app, error).replace("/python/lib/somewhere.py", package))
+    assert all(fact in said for fact in [*facts, error])
+
+
+@pytest.mark.parametrize(
     ("printed", "status", "facts"),
     [
         ("bye\n", 1, [" above"]),

@@ -26,6 +26,12 @@ _AIOHTTP_APP = re.compile(r"\bApplication\.__call__\(\) takes 1 positional argum
 _WSGI_APP = re.compile(r"missing 1 required positional argument: 'start_resp")
 _ASGI_SERVERS = ("/uvicorn/", "/hypercorn/", "/daphne/", "/granian/")
 _THREADS = ("/threading.py", "/concurrent/futures/thread.py", "/anyio/to_thread.py")
+# the name is missing in an installed package
+_LOST_NAME = re.compile(
+    r"ImportError: cannot import name '\w+' from '(\w+)[\w.]*' "
+    r"\(.*/(?:site|dist)-packages/"
+)
+_IN_PACKAGE = re.compile(r"/(?:site|dist)-packages/(\w+)")
 _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
 # pickle finds no function, or another one, under the name of a function
 _OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
@@ -73,6 +79,24 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
             "One of the app's packages is made for protobuf 3. Add this line to "
             "requirements.txt, or use a newer release of that package: protobuf<3.21",
         )
+    if error.startswith("google.auth.exceptions.DefaultCredentialsError"):
+        return Meaning(
+            "no credentials",
+            "It calls a Google Cloud API that this server does not emulate, so the "
+            "call goes to Google. To allow that, run gcloud auth application-default "
+            "login, or set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service "
+            "account.",
+        )
+    if (lost := _LOST_NAME.search(error)) and traceback.frames:
+        importer = _IN_PACKAGE.search(traceback.frames[-1].file)
+        if importer and importer[1] != lost[1]:
+            return Meaning(
+                f"{importer[1]} and {lost[1]}",
+                f"The releases of {importer[1]} and {lost[1]} that are installed do "
+                "not work together, and App Engine would install the same. In "
+                f"requirements.txt, pin an older {lost[1]}, or use a newer "
+                f"{importer[1]}.",
+            )
     if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
         return _deferred(traceback, folder)
     return None
