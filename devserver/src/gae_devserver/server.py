@@ -20,9 +20,10 @@ from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.client import AppClient
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
-from gae_devserver.app.supervisor import Supervisor
+from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.handlers import is_static_site
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
@@ -189,7 +190,16 @@ class Server:
             starting.cancel()
             return False
         stopping.cancel()
-        await starting
+        try:
+            await starting
+        except AppUnavailable as error:
+            config = self._config
+            if not is_static_site(config.static_handlers, config.folder):
+                raise
+            logger.warning(
+                "the server has only static files, because there is no app: %s",
+                str(error).partition("\n")[0],
+            )
         return True
 
     def _announce(self) -> None:

@@ -316,6 +316,20 @@ def test_an_app_that_dies_at_start(
     assert "warning: " not in result.stderr
 
 
+def test_a_site_of_static_files(folder: Path, start: Callable[..., Running]) -> None:
+    """As on App Engine, it needs no app; the reason why there is none is a warning."""
+    handlers = r"""handlers:
+- {url: /, static_files: index.html, upload: index.html}
+- {url: '/(.*\.css)', static_files: '\1', upload: '.*\.css'}"""
+    make_app(folder, "", handlers)
+    (folder / "main.py").unlink()
+    (folder / "index.html").write_text("front")
+    server = start("--no-reload")
+    assert fetch(server.url) == (200, "front")
+    assert fetch(server.url, "/other")[0] == 503
+    server.log("warning: .* no module main in ")
+
+
 def test_warnings_come_before_the_banner(
     folder: Path, start: Callable[..., Running]
 ) -> None:

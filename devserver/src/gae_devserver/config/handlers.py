@@ -5,7 +5,7 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from google.appengine.api import appinfo
@@ -78,6 +78,16 @@ def static_handlers(app: Merged) -> Iterator[StaticHandler]:
             raise ConfigError(
                 f"{place}: the handler {handler.url}: {error}. Fix the pattern."
             ) from error
+
+
+def is_static_site(handlers: Iterable[StaticHandler], folder: Path) -> bool:
+    """Return whether the front page is a static file, and the app has no module.
+
+    App Engine starts no instance for static files, so it needs nothing to start.
+    """
+    front = next((handler for handler in handlers if handler.url.fullmatch("/")), None)
+    is_static = front is not None and front.file_template is not None
+    return is_static and not any(folder.glob("*.py"))
 
 
 def warnings(

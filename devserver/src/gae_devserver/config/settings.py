@@ -12,6 +12,8 @@ from gae_devserver.config.expected import about_value, innermost, shown
 from gae_devserver.config.parsing import ConfigError, YamlFile
 
 Keys = tuple[str | int, ...]
+LIST_AS_TEXT = "[]"
+"""What the SDK's parser makes of a list that is the value of a variable."""
 _USUAL = ("name", "url", "max_instances", "instances", "task_retry_limit", "user_email")
 # what the SDK says about a group of settings -> what to do
 _ABOUT_GROUP: Mapping[str, str] = {
@@ -131,6 +133,8 @@ def _check_value(file: YamlFile, validator: Any, node: Node, keys: Keys) -> Any:
             f"{_example(kind)} below it, indented and without '- '.",
             *keys,
         )
+    if isinstance(node, SequenceNode) and keys[:-1] == ("env_variables",):
+        return LIST_AS_TEXT
     if not isinstance(node, ScalarNode):
         raise file.error(f"'{name}' takes one value, not {_shape(node)}.", *keys)
     return file.scalar(node)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from google.appengine.api import appinfo
+from ruamel.yaml.nodes import SequenceNode
 
 from gae_devserver.config import service_file
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import is_reserved
 from gae_devserver.config.runtimes import GUIDE
+from gae_devserver.config.settings import LIST_AS_TEXT
 
 SETTINGS = (
     "api_config",
@@ -119,6 +121,11 @@ def _about_settings(
         yield f"these settings of {name} have no effect here: {', '.join(asked)}."
     for variable in info.env_variables or {}:
         place = where("env_variables", variable)
+        if isinstance(file.node("env_variables", variable), SequenceNode):
+            yield (
+                f"{place}: {variable} takes one value, not a list: App Engine sets it "
+                f"to '{LIST_AS_TEXT}'. Put the value in quotes."
+            )
         if variable == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
             yield f"{place}: {variable} is not set: Cloud Tasks is not emulated."
         elif is_reserved(variable):
@@ -142,7 +149,7 @@ def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
     for other in service_file.services_in(folder):
         if other not in read:
             where = other.relative_to(folder)
-            yield f"{where} defines another service, which this server does not start."
+            yield f"{where} is not read: this server starts only {read[0].name}."
 
 
 def _uses_sdk(folder: Path) -> bool:

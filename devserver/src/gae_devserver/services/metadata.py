@@ -3,17 +3,20 @@
 https://cloud.google.com/appengine/docs/standard/python3/accessing-instance-metadata
 """
 
+import logging
 from typing import Any
 
 from aiohttp import web
+
+logger = logging.getLogger("gae_devserver")
 
 _PREFIX = "/computeMetadata/v1/"
 _FLAVOR = ("Metadata-Flavor", "Google")
 _NUMBER = "1"
 _NO_CREDENTIALS = (
-    "gae-devserver has no credentials for Google's APIs. To call them, run: gcloud "
-    "auth application-default login. Or name an emulator in a variable, such as "
-    "FIRESTORE_EMULATOR_HOST."
+    "this dev server has no credentials for Google Cloud's APIs. To call them, run: "
+    "gcloud auth application-default login. To use an emulator, set its variable, such "
+    "as FIRESTORE_EMULATOR_HOST."
 )
 
 
@@ -29,6 +32,7 @@ class Metadata:
             "email": f"{project}@appspot.gserviceaccount.com",
             "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
         }
+        self._logged = False
         self._root: dict[str, Any] = {
             "instance": {
                 "id": "1",
@@ -53,8 +57,13 @@ class Metadata:
         for key in filter(None, keys):
             found = found.get(key) if isinstance(found, dict) else None
         if found is None:
-            reason = _NO_CREDENTIALS if keys[-1] in ("identity", "token") else "not set"
-            return _text(f"{request.path}: {reason}", 404)
+            if keys[-1] not in ("identity", "token"):
+                return _text(f"There is no {request.path}.", 404)
+            if not self._logged:
+                # a client may retry for a minute before it fails
+                logger.warning("a call of the app fails: %s", _NO_CREDENTIALS)
+                self._logged = True
+            return _text(_NO_CREDENTIALS, 404)
         if isinstance(found, dict) and "recursive" not in request.query:
             return _text("\n".join(found))
         if isinstance(found, dict):

@@ -89,6 +89,7 @@ def test_an_error_elsewhere(app: AppConfig, file: str) -> None:
         ("bye\n", 1, [" above"]),
         ("", 1, [" nothing"]),
         ("bye\n", 0, [" $PORT,", ": gunicorn main:ap"]),
+        ("Address already in use\n", 1, [" $PORT,", "os.environ['PORT']"]),
     ],
 )
 def test_without_a_traceback(

@@ -6,6 +6,7 @@ import pytest
 
 from gae_devserver.app.advice import missing_module
 from gae_devserver.app.advice.installation import Installation
+from gae_devserver.app.gunicorn_options import DEFAULT_ENTRYPOINT
 from gae_devserver.app.python import Python
 
 ENTRYPOINT = "gunicorn --bind :8080 -w 2 main:app"
@@ -65,6 +66,13 @@ def test_a_module_of_the_entrypoint(folder: Path, name: str, entrypoint: str) ->
     message = advice(folder, missing(name), entrypoint)
     assert f" {name} in {folder}," in message
     assert message.endswith(entrypoint)
+
+
+def test_an_app_without_main_and_entrypoint(tmp_path: Path) -> None:
+    """The message says what App Engine starts then, and how to name another module."""
+    message = advice(tmp_path, missing("main"), DEFAULT_ENTRYPOINT)
+    assert "without an entrypoint App Engine starts main:app" in message
+    assert "gunicorn -b :$PORT MODULE:app" in message
 
 
 @pytest.mark.parametrize("name", ["common", "common.text"])

@@ -28,6 +28,7 @@ from tests.helpers.config_files import LEAST, loaded
             'env_variables: {APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"}',
             "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         ),
+        ("env_variables: {LEVELS: [A, B]}", "LEVELS takes one value, not a list: "),
         ("builtins:\n- deferred: on", "use_deferred=True"),
         ("instance_class: F9", "'F9'"),
         ("instance_class: f2", "Write F2"),

@@ -22,6 +22,7 @@ _NO_ATTRIBUTE = (
     re.compile(r"(?m)^1\. module '(?P<module>[\w.]+)' has no attribute '(?P<app>\w+)'"),
     re.compile(r"Cannot load application from '(?P<module>[\w.]+):(?P<app>\w+)', app"),
 )
+_PORT_IN_USE = re.compile("address already in use", re.IGNORECASE)
 _NOT_CALLABLE = re.compile(
     r"Application object must be callable|Failed to parse '.*' as an attribute"
 )
@@ -65,6 +66,12 @@ def what_to_do(
                 f"{where} has no '{found['app']}', but the app starts with: {started}. "
                 f"Rename the variable in {where}, or fix the entrypoint in {yaml}."
             )
+    if _PORT_IN_USE.search(printed):
+        return (
+            "The app listens on a port that another program uses, such as this server. "
+            "It must listen on $PORT, which is 8080 on App Engine, and a free port "
+            "here. In Python, that is int(os.environ['PORT'])."
+        )
     if _NOT_CALLABLE.search(printed):
         return (
             f"The app that the entrypoint names is not callable: {started}. "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gae_devserver.app.advice import packages, releases
 from gae_devserver.app.advice.installation import Installation
+from gae_devserver.app.gunicorn_options import DEFAULT_ENTRYPOINT
 from gae_devserver.app.python import Python
 from gae_devserver.config.runtimes import GUIDE
 
@@ -86,6 +87,12 @@ def advice(
     if _is_in(folder, top):
         return f"{missing}. Add it, or fix the import."
     # MODULE:APP in the entrypoint
+    if entrypoint == DEFAULT_ENTRYPOINT and name == "main":
+        return (
+            f"{missing}, and without an entrypoint App Engine starts main:app. Add "
+            "main.py, or an entrypoint with the module that has the app: "
+            "gunicorn -b :$PORT MODULE:app"
+        )
     if last["server"] or top in re.findall(r"(\w+)[\w.]*:", entrypoint):
         return (
             f"{missing}, but the entrypoint needs it. Add the module, or fix the "
