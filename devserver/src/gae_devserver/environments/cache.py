@@ -15,7 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from gae_devserver.app.python import Python
-from gae_devserver.environments import requirements
+from gae_devserver.config import requirements
 from gae_devserver.environments.installer import Installer, InstallError
 
 logger = logging.getLogger("gae_devserver.environments")

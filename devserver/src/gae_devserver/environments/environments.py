@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from gae_devserver.app.python import OWN, Python
+from gae_devserver.config import requirements
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.environments import interpreters, requirements
+from gae_devserver.environments import interpreters
 from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import InstallError, find_uv
 
@@ -90,9 +91,9 @@ class Environments:
             if self._listed not in (None, listed):
                 logger.warning(
                     "%s changed, but the server installs nothing for --python. "
-                    "Install it with: %s -m pip install -r %s",
+                    "Install it with: %s -m pip install %s",
                     file.name,
                     python.executable,
-                    file,
+                    requirements.pip_arguments(file),
                 )
             self._listed = listed
