@@ -33,6 +33,7 @@ SETTINGS = (
     "runtime_config",
     "service_account",
     "standard_websocket",
+    "vm",
     "vm_settings",
     "vpc_access_connector",
 )
