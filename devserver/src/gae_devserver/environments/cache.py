@@ -28,11 +28,6 @@ _SDK = "google/appengine"
 _UNUSED_SECONDS = 30 * 86400
 
 
-def default_folder() -> Path:
-    """Return the folder of this user's environments."""
-    return platformdirs.user_cache_path("gae-devserver") / "environments"
-
-
 class Cache:
     """Environments by the content of requirements.txt and the version of Python."""
 
@@ -45,9 +40,11 @@ class Cache:
     ) -> None:
         """Use a folder; what no app has used for `unused_seconds` is deleted.
 
-        `uv` is the program that installs; without it, pip does.
+        Without `folder`, it is in the user's cache. `uv` is the program that installs;
+        without it, pip does.
         """
-        self._folder = folder or default_folder()
+        user_cache = platformdirs.user_cache_path("gae-devserver")
+        self._folder = folder or user_cache / "environments"
         self._uv = uv
         self._unused_seconds = unused_seconds
 
@@ -60,7 +57,7 @@ class Cache:
             InstallError: that failed; the program that failed has printed the reason.
             OSError: the folder cannot be written.
         """
-        # each release of the server makes its own: another one may install otherwise
+        # another release of the server may install in another way
         made_of = [metadata.version("gae-devserver"), sysconfig.get_platform()]
         made_of += [str(gunicorn), *requirements.content(file)]
         digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]

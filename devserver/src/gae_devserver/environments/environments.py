@@ -44,8 +44,9 @@ class Environments:
         """
         base = self._given or self._base(config)
         file = requirements.list_in(config.folder)
-        self._warn(config, base, file)
+        self._warn_of_version(config, base)
         if self._given is not None:
+            self._warn_of_changed_list(file, self._given)
             return self._given
         gunicorn = config.entrypoint is None
         try:
@@ -56,7 +57,7 @@ class Environments:
                 f"{file} could not be installed for {base}: {error}. The reason is "
                 "above. The list is the app's own; the server adds nothing to it"
                 f"{' but gunicorn' if gunicorn else ''}."
-                + (f" It is for {config.runtime}: install that Python." * other)
+                + (f" The app asks for {config.runtime}: install it." * other)
             ) from error
         except OSError as error:
             raise AppPackagesError(
@@ -67,8 +68,8 @@ class Environments:
     def _base(self, config: AppConfig) -> Python:
         return interpreters.find(config.python or OWN.version) or OWN
 
-    def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
-        """Log what differs from App Engine, once."""
+    def _warn_of_version(self, config: AppConfig, python: Python) -> None:
+        """Log that the app runs on another Python than App Engine's, once."""
         wanted, last = config.python, self._runtime
         self._runtime = config.runtime
         if wanted not in (None, python.version) and config.runtime != last:
@@ -86,14 +87,15 @@ class Environments:
                 python,
                 reason,
             )
-        if self._given is not None:
-            listed = requirements.content(file)
-            if self._listed not in (None, listed):
-                logger.warning(
-                    "%s changed, but the server installs nothing for --python. "
-                    "Install it with: %s -m pip install %s",
-                    file.name,
-                    python.executable,
-                    requirements.pip_arguments(file),
-                )
-            self._listed = listed
+
+    def _warn_of_changed_list(self, file: Path, python: Python) -> None:
+        listed = requirements.content(file)
+        if self._listed not in (None, listed):
+            logger.warning(
+                "%s changed, but the server installs nothing for --python. Install it "
+                "with: %s -m pip install %s",
+                file.name,
+                python.executable,
+                requirements.pip_arguments(file),
+            )
+        self._listed = listed

@@ -67,7 +67,7 @@ def inspect(executable: Path) -> Python:
         )
         major, minor = map(int, answer.stdout.split())
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise PythonError(f"{executable} is not a Python that runs: {error}") from None
+        raise PythonError(f"{executable} does not run as Python: {error}") from None
     return Python(executable, (major, minor))
 
 

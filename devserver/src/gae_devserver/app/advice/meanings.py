@@ -116,8 +116,8 @@ def _call(traceback: Traceback, folder: Path) -> Meaning:
         )
     if any(frame.is_in(*_ASGI_SERVERS) for frame in traceback.frames):
         return Meaning(
-            "call below an ASGI server",
-            f"{what}, but below an ASGI server no service of google.appengine works: "
+            "call under an ASGI server",
+            f"{what}, but no service of google.appengine works under an ASGI server: "
             f"see {ASGI_APPS}.",
         )
     if _AFTER_END in traceback.error or any(
