@@ -9,7 +9,7 @@ from pathlib import Path
 from gae_devserver.app.python import OWN, Python
 
 _SECONDS = 20.0
-_ASK_VERSION = "import sys; print(*sys.version_info[:2])"
+_ASK = "import sys; print(*sys.version_info[:2], sys.executable)"
 
 
 class PythonError(Exception):
@@ -52,23 +52,23 @@ def named(text: str) -> Python:
 
 
 def inspect(executable: Path) -> Python:
-    """Run an interpreter, to learn its version.
+    """Run an interpreter, to learn its version, and where it is if this is a shim.
 
     Raises:
         PythonError: it does not run.
     """
     try:
         answer = subprocess.run(
-            [str(executable), "-I", "-S", "-c", _ASK_VERSION],
+            [str(executable), "-I", "-S", "-c", _ASK],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
             check=True,
         )
-        major, minor = map(int, answer.stdout.split())
+        major, minor, path = answer.stdout.strip().split(" ", 2)
+        return Python(Path(path), (int(major), int(minor)))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise PythonError(f"{executable} does not run as Python: {error}") from None
-    return Python(executable, (major, minor))
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -78,9 +78,11 @@ def _candidates(name: str) -> Iterator[Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv/python")
     folders = [Path(entry) for entry in os.get_exec_path() if entry]
-    for root in (pyenv, uv):
+    # App Engine runs CPython; other names are PyPy and the like
+    for root, cpython in ((pyenv, "[0-9]*"), (uv, "cpython-*")):
         # the newest patch release first
-        folders += sorted(root.glob("*/bin"), key=_natural, reverse=True)
+        found = root.glob(f"{cpython}/bin")
+        folders += sorted(found, key=_natural, reverse=True)
     for folder in folders:
         if (path := folder / name).is_file():
             yield path.absolute()
