@@ -28,6 +28,11 @@ _SDK = "google/appengine"
 _UNUSED_SECONDS = 30 * 86400
 
 
+def default_folder() -> Path:
+    """Return the folder of this user's environments."""
+    return platformdirs.user_cache_path("gae-devserver") / "environments"
+
+
 class Cache:
     """Environments by the content of requirements.txt and the version of Python."""
 
@@ -40,11 +45,9 @@ class Cache:
     ) -> None:
         """Use a folder; what no app has used for `unused_seconds` is deleted.
 
-        Without `folder`, it is in the user's cache. `uv` is the program that installs;
-        without it, pip does.
+        `uv` is the program that installs; without it, pip does.
         """
-        user_cache = platformdirs.user_cache_path("gae-devserver")
-        self._folder = folder or user_cache / "environments"
+        self._folder = folder or default_folder()
         self._uv = uv
         self._unused_seconds = unused_seconds
 

@@ -44,9 +44,8 @@ class Environments:
         """
         base = self._given or self._base(config)
         file = requirements.list_in(config.folder)
-        self._warn_of_version(config, base)
+        self._warn(config, base, file)
         if self._given is not None:
-            self._warn_of_changed_list(file, self._given)
             return self._given
         gunicorn = config.entrypoint is None
         try:
@@ -68,8 +67,8 @@ class Environments:
     def _base(self, config: AppConfig) -> Python:
         return interpreters.find(config.python or OWN.version) or OWN
 
-    def _warn_of_version(self, config: AppConfig, python: Python) -> None:
-        """Log that the app runs on another Python than App Engine's, once."""
+    def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
+        """Log what differs from App Engine, once."""
         wanted, last = config.python, self._runtime
         self._runtime = config.runtime
         if wanted not in (None, python.version) and config.runtime != last:
@@ -87,15 +86,14 @@ class Environments:
                 python,
                 reason,
             )
-
-    def _warn_of_changed_list(self, file: Path, python: Python) -> None:
-        listed = requirements.content(file)
-        if self._listed not in (None, listed):
-            logger.warning(
-                "%s changed, but the server installs nothing for --python. Install it "
-                "with: %s -m pip install %s",
-                file.name,
-                python.executable,
-                requirements.pip_arguments(file),
-            )
-        self._listed = listed
+        if self._given is not None:
+            listed = requirements.content(file)
+            if self._listed not in (None, listed):
+                logger.warning(
+                    "%s changed, but the server installs nothing for --python. "
+                    "Install it with: %s -m pip install %s",
+                    file.name,
+                    python.executable,
+                    requirements.pip_arguments(file),
+                )
+            self._listed = listed
