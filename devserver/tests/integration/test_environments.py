@@ -16,6 +16,7 @@ from gae_devserver.environments.installer import find_uv
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import RUNTIME, make_app
+from tests.helpers.caches import own_cache
 from tests.helpers.command import MODULE, PATIENCE, Running, edit, fetch
 
 # Answers with its Python, and with the releases of packages or "-".
@@ -51,8 +52,7 @@ def start_own(
     listing: Path, tmp_path: Path, start: Callable[..., Running]
 ) -> Callable[..., Running]:
     """Start the server for `listing`, with an empty cache of environments."""
-    uv_cache = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))
-    own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "UV_CACHE_DIR": uv_cache}
+    own = own_cache(tmp_path / "cache")
 
     def start_server(*arguments: str, **variables: str) -> Running:
         return start(*arguments, command=MODULE, variables=own | variables)
