@@ -39,7 +39,7 @@ _SERVICE = Expected(
     lambda value: _hyphens(value).lower(),
 )
 _EXPIRATION = Expected("a time", "10m", _time)
-# the keys of settings whose name has another meaning elsewhere have the SDK's class
+# a name that means something else in other groups has the group's class before it
 _EXPECTED: Mapping[str, Expected] = {
     "QueueEntry.name": Expected(
         "the name of a queue, which has up to 499 letters, digits and hyphens",

@@ -21,9 +21,9 @@ _LOCAL = re.compile(
 
 
 def list_in(folder: Path) -> Path:
-    """Return the file that lists an app's packages: requirements.txt if it has none.
+    """Return the file that lists an app's packages; it may be missing.
 
-    Without requirements.txt, App Engine reads pyproject.toml.
+    That is requirements.txt. Without it, App Engine reads pyproject.toml.
     """
     pyproject, file = folder / "pyproject.toml", folder / "requirements.txt"
     if pyproject.is_file() and not file.exists():

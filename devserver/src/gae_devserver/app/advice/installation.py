@@ -17,7 +17,7 @@ class Installation:
     server_installs: bool
     """Whether the server installs that list; otherwise the user does."""
     reloading: bool = False
-    """Whether the server goes on, and starts the app again after an edit."""
+    """Whether the server keeps running, and starts the app again after an edit."""
 
     @property
     def file(self) -> Path:

@@ -93,7 +93,7 @@ def _asgi_app(name: str) -> str:
 
 
 def _call(traceback: Traceback, folder: Path) -> Meaning:
-    """Explain why the SDK has made no call of a service."""
+    """Explain why the SDK refused a call of a service."""
     own = traceback.own(folder)
     what = f"It calls {_service(traceback, own and own[1])}"
     if own and own[0].code:
@@ -151,7 +151,7 @@ def _service(traceback: Traceback, called: Frame | None) -> str:
 
 
 def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
-    """Explain why a call cannot be put into a task, or not be found there."""
+    """Explain why `defer` cannot pickle a call, or its task cannot run it."""
     error = traceback.error
     if "on <module '__main__'" in error:
         return Meaning(
