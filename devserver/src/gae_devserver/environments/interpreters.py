@@ -36,7 +36,7 @@ def named(text: str) -> Python:
     Raises:
         PythonError: there is none.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises RuntimeError
     if path.is_dir():
         path = path / "bin" / "python"
     elif os.sep not in text and (found := shutil.which(text)):
@@ -73,7 +73,7 @@ def inspect(executable: Path) -> Python:
 
 def _candidates(name: str) -> Iterator[Path]:
     """Yield where an interpreter of this name may be."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as above
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv/python")
