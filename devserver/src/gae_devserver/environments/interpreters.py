@@ -9,7 +9,8 @@ from pathlib import Path
 from gae_devserver.app.python import OWN, Python
 
 _SECONDS = 20.0
-_ASK_VERSION = "import sys; print(*sys.version_info[:2])"
+# Python 2 understands this too, and -E and -S, but not -I
+_ASK_VERSION = "import sys; sys.stdout.write('%d %d' % sys.version_info[:2])"
 
 
 class PythonError(Exception):
@@ -59,15 +60,23 @@ def inspect(executable: Path) -> Python:
     """
     try:
         answer = subprocess.run(
-            [str(executable), "-I", "-S", "-c", _ASK_VERSION],
+            [str(executable), "-E", "-S", "-c", _ASK_VERSION],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
             check=True,
         )
         major, minor = map(int, answer.stdout.split())
+    except subprocess.CalledProcessError as error:
+        printed = error.stderr.strip().splitlines()
+        reason = printed[0] if printed else f"its exit status is {error.returncode}"
+        raise PythonError(f"{executable} is not a Python that runs: {reason}") from None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise PythonError(f"{executable} is not a Python that runs: {error}") from None
+    if major < 3:
+        raise PythonError(
+            f"{executable} is Python {major}.{minor}, and apps run on Python 3"
+        )
     return Python(executable, (major, minor))
 
 
