@@ -28,6 +28,7 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     A shell or a script decides on the exit status itself.
     """
     parent = os.getppid()
+    _open_standard_streams()
     if system == "posix":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # once the event loop runs, the server handles them
@@ -47,6 +48,18 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
             "Install gae-devserver for it again.",
         )
     _exit(0)
+
+
+def _open_standard_streams() -> None:
+    """Replace those that a shell has closed, as `>&-` does.
+
+    Otherwise a socket gets the number of the stream, and the app writes to it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)  # for the app too
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:

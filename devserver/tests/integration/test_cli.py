@@ -22,7 +22,15 @@ from gae_devserver.testing import Response, wait_until
 from gae_devserver.testing.processes import running
 from gae_devserver.testing.requests import send
 from tests.helpers.app_folder import CALLING, HELLO, RUNTIME, make_app
-from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
+from tests.helpers.command import (
+    COMMAND,
+    PATIENCE,
+    Running,
+    edit,
+    fetch,
+    run,
+    run_python,
+)
 from tests.helpers.sockets import listening_tcp_sockets
 
 # Answers with its environment.
@@ -123,6 +131,14 @@ def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
     errors = re.findall("(?m)^.* error: .*$", server.stderr)
     assert [str(path) in line for line in errors] == [True, True]
     assert "Traceback" not in server.stderr
+
+
+def test_closed_streams(start: Callable[..., Running]) -> None:
+    """The app answers, though the shell has closed what it would print to."""
+    closing = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *COMMAND]
+    server = start(command=closing)
+    assert fetch(server.url) == (200, "hello")
+    assert server.stderr == ""
 
 
 def test_each_run_has_a_token_of_its_own(

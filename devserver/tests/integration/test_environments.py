@@ -179,9 +179,21 @@ def test_a_given_environment(listing: Path, start: Callable[..., Running]) -> No
     assert "installing" not in server.stderr
 
 
-@pytest.mark.parametrize("uv", [find_uv(), None], ids=["uv", "pip"])
-def test_each_installer(tmp_path: Path, uv: str | None) -> None:
-    """Uv and pip make the same environment; paths are relative to the app's folder."""
+@pytest.mark.parametrize(
+    "uv", [find_uv(), None, "/bin/false"], ids=["uv", "pip", "uv that fails"]
+)
+def test_each_installer(
+    tmp_path: Path, uv: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uv and pip make the same environment; paths are relative to the app's folder.
+
+    Neither the shell's settings for other environments nor those for uv in the app's
+    pyproject.toml change it.
+    """
+    for name in ("PIP_TARGET", "UV_TARGET", "UV_PREFIX"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    settings = "[tool.uv]\nrequired-version = '>=99'\n"
+    (tmp_path / "pyproject.toml").write_text(settings)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "base.txt").write_text("six==1.16.0\n")
     file = tmp_path / "requirements.txt"

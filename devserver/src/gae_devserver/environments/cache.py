@@ -29,8 +29,18 @@ _UNUSED_SECONDS = 30 * 86400
 
 
 def default_folder() -> Path:
-    """Return the folder of this user's environments."""
-    return platformdirs.user_cache_path("gae-devserver") / "environments"
+    """Return the folder of this user's environments.
+
+    Raises:
+        OSError: the user has no home folder.
+    """
+    try:
+        cache = platformdirs.user_cache_path("gae-devserver")
+    except RuntimeError as error:
+        raise OSError(error) from error
+    if not cache.is_absolute():  # as an older platformdirs returns it
+        raise OSError(f"{cache} is not an absolute path")
+    return cache / "environments"
 
 
 class Cache:
@@ -47,7 +57,7 @@ class Cache:
 
         `uv` is the program that installs; without it, pip does.
         """
-        self._folder = folder or default_folder()
+        self._folder = folder
         self._uv = uv
         self._unused_seconds = unused_seconds
 
@@ -64,22 +74,23 @@ class Cache:
         made_of = [metadata.version("gae-devserver"), sysconfig.get_platform()]
         made_of += [str(gunicorn), *requirements.content(file)]
         digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
-        folder = self._folder / "python{}.{}-{}".format(*base.version, digest)
+        cache = self._folder or default_folder()
+        folder = cache / "python{}.{}-{}".format(*base.version, digest)
         if not _is_complete(folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with _lock(self._folder / f"{folder.name}.lock"):
+            cache.mkdir(parents=True, exist_ok=True)
+            with _lock(cache / f"{folder.name}.lock"):
                 if not _is_complete(folder):  # another server may have made it
                     what = file if file.exists() else "gunicorn"
                     logger.info("installing %s for %s, once: %s", what, base, folder)
                     installer = Installer(base, file.parent, uv=self._uv)
                     _make(folder, installer, file, gunicorn=gunicorn)
-                    self._delete_unused()
+                    self._delete_unused(cache)
         os.utime(folder / _COMPLETE)
         return Python(folder / "bin" / "python", base.version)
 
-    def _delete_unused(self) -> None:
+    def _delete_unused(self, cache: Path) -> None:
         oldest = time.time() - self._unused_seconds
-        for lock in self._folder.glob("*.lock"):
+        for lock in cache.glob("*.lock"):
             folder = lock.with_suffix("")
             with contextlib.suppress(OSError):
                 used = folder / _COMPLETE if _is_complete(folder) else lock

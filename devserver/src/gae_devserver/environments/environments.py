@@ -43,8 +43,14 @@ class Environments:
             AppPackagesError: the environment cannot be made.
         """
         base = self._given or self._base(config)
-        file = requirements.list_in(config.folder)
-        self._warn(config, base, file)
+        try:
+            file = requirements.list_in(config.folder)
+            listed = requirements.content(file)
+        except OSError as error:
+            raise AppPackagesError(
+                f"the app's list of packages cannot be read: {error}"
+            ) from error
+        self._warn(config, base, file, listed)
         if self._given is not None:
             return self._given
         gunicorn = config.entrypoint is None
@@ -67,7 +73,9 @@ class Environments:
     def _base(self, config: AppConfig) -> Python:
         return interpreters.find(config.python or OWN.version) or OWN
 
-    def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
+    def _warn(
+        self, config: AppConfig, python: Python, file: Path, listed: list[str]
+    ) -> None:
         """Log what differs from App Engine, once."""
         wanted, last = config.python, self._runtime
         self._runtime = config.runtime
@@ -87,7 +95,6 @@ class Environments:
                 reason,
             )
         if self._given is not None:
-            listed = requirements.content(file)
             if self._listed not in (None, listed):
                 logger.warning(
                     "%s changed, but the server installs nothing for --python. "
