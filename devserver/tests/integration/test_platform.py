@@ -1,5 +1,6 @@
 """What an app finds as on App Engine, whatever the machine is set to."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ def test_a_time_without_a_zone_is_utc(
     """A task with the ETA `utcnow()` plus a minute is due in a minute, not in hours."""
     monkeypatch.setenv("TZ", "America/New_York")
     app = copy_app("deferring", tmp_path)
-    with DevServer(app, log_file=tmp_path / "log") as server:
+    log = tmp_path / "log"
+    with DevServer(app, python=sys.executable, log_file=log) as server:
         server.post("/defer?function=note&label=a&_eta=60")
         (task,) = server.tasks()
         assert 30 < task.due_in <= 60
