@@ -68,6 +68,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.app.process import AppProcess
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
+    from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.storage.storage import Storage, StorageError
@@ -90,8 +91,11 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     launch = _launch_settings(options, config, api_socket, datastore_socket)
     environments = Environments(options.python)
     try:
-        python = environments.python(config)
+        # a mistake in queue.yaml would otherwise appear only after the installation
+        python = environments.python(config, lambda: load_queue_yaml(config.folder))
         process = AppProcess(config, launch, python)
+    except ConfigError as error:
+        _fail(2, str(error))
     except AppPackagesError as error:
         _fail(1, str(error))
     except OSError as error:

@@ -34,18 +34,23 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options; exit with status 2 if there is a mistake in them.
 
-    `command` is the first word if that is "shell" or "run", otherwise None. Options of
-    the command may be before it.
+    `command` is the first word if that is "shell" or "run", otherwise None.
     """
-    index = 0
-    while index < len(arguments) and arguments[index].startswith("--"):
-        # all options that the commands have in common take a value
-        index += 1 if "=" in arguments[index] else 2
-    parsers = {"shell": _shell_parser, "run": _run_parser}
-    if (word := "".join(arguments[index : index + 1])) in parsers:
-        others = [*arguments[:index], *arguments[index + 1 :]]
-        return parsers[word]().parse_args(others)
-    return _serve_parser().parse_args(arguments)
+    first, *others = arguments or [""]
+    if first == "shell":
+        parser = _shell_parser()
+    elif first == "run":
+        parser = _run_parser()
+    else:
+        parser = _serve_parser()
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            words = {"shell", "run"} & {str(options.app), *unknown}
+            for word in words:
+                parser.error(f"{word!r} must be the first word: {PROG} {word} APP")
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+    return parser.parse_args(others)
 
 
 def _serve_parser() -> argparse.ArgumentParser:

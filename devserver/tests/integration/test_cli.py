@@ -201,6 +201,8 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--port", "0", "--storage", "."], [FILE_NAME]),
         (["app", "--faults", "fire=1"], ["--faults: ", "'fire'", "twice, lost, error"]),
         (["app", "--fast"], ["--fast"]),
+        (["--project", "dev-app", "shell", "app"], ["gae-devserver shell APP"]),
+        (["app", "run", "fill.py"], ["gae-devserver run APP"]),
         (["app", "--port", "http"], ["--port: 'http'", "--port 8080"]),
         (["app", "--port", "65536"], ["--port: '65536'"]),
         (["app", "--port", "-1"], ["--port: '-1'"]),

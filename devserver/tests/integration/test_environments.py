@@ -141,6 +141,21 @@ def test_a_list_that_cannot_be_installed(
     assert any("1.17.0" in line for line in before)
 
 
+def test_what_is_known_before_an_installation(
+    listing: Path, start_own: Callable[..., Running]
+) -> None:
+    """A mistake in queue.yaml ends the server first; a missing list has a line."""
+    (listing / "queue.yaml").write_text("queue:\n- name: default\n  rate: 5\n")
+    server = start_own()
+    assert server.process.wait(PATIENCE) == 2
+    assert "queue.yaml, line 3" in server.stderr
+    assert "installing" not in server.stderr
+
+    (listing / "queue.yaml").unlink()
+    (listing / "requirements.txt").unlink()
+    start_own().log(f"there is no .*{listing.name}/requirements.txt")
+
+
 def test_a_signal_while_installing(
     listing: Path, silent_index: str, start_own: Callable[..., Running]
 ) -> None:

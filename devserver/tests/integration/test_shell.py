@@ -85,7 +85,7 @@ def run(
     """Run a command of the server on a Python, to its end."""
     command, *others = map(str, arguments)
     return subprocess.run(
-        [*MODULE, "--python", str(python), command, *others],
+        [*MODULE, command, f"--python={python}", *others],
         cwd=cwd,
         input=stdin,
         capture_output=True,

@@ -8,7 +8,7 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -61,10 +61,18 @@ class Cache:
         self._uv = uv
         self._unused_seconds = unused_seconds
 
-    def environment(self, base: Python, file: Path, *, gunicorn: bool) -> Python:
+    def environment(
+        self,
+        base: Python,
+        file: Path,
+        *,
+        gunicorn: bool,
+        before_install: Callable[[], object] = lambda: None,
+    ) -> Python:
         """Return the environment for a requirements.txt; make it if it is missing.
 
-        With `gunicorn`, it has that package even if the file does not list it.
+        With `gunicorn`, it has that package even if the file does not list it. What
+        `before_install` raises spares the user a useless installation.
 
         Raises:
             InstallError: that failed; the program that failed has printed the reason.
@@ -80,8 +88,12 @@ class Cache:
             cache.mkdir(parents=True, exist_ok=True)
             with _lock(cache / f"{folder.name}.lock"):
                 if not _is_complete(folder):  # another server may have made it
-                    what = file if file.exists() else "gunicorn"
-                    logger.info("installing %s for %s, once: %s", what, base, folder)
+                    before_install()
+                    what = f"installing {file}"
+                    if not file.exists():
+                        packages = "only gunicorn" if gunicorn else "no packages"
+                        what = f"there is no {file}; installing {packages}"
+                    logger.info("%s for %s, once: %s", what, base, folder)
                     installer = Installer(base, file.parent, uv=self._uv)
                     _make(folder, installer, file, gunicorn=gunicorn)
                     self._delete_unused(cache)

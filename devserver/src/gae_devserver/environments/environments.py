@@ -1,6 +1,7 @@
 """Chooses the Python and the environment that an app runs in."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from gae_devserver.app.python import OWN, Python
@@ -34,10 +35,13 @@ class Environments:
         """Whether requirements.txt is installed; otherwise the user does that."""
         return self._given is None
 
-    def python(self, config: AppConfig) -> Python:
+    def python(
+        self, config: AppConfig, before_install: Callable[[], object] = lambda: None
+    ) -> Python:
         """Return the app's Python; make its environment if that is missing.
 
         Call this again when a file has changed; it is quick if that was another file.
+        Only a missing environment calls `before_install`, whose errors are not caught.
 
         Raises:
             AppPackagesError: the environment cannot be made.
@@ -55,7 +59,9 @@ class Environments:
             return self._given
         gunicorn = config.entrypoint is None
         try:
-            return self._cache.environment(base, file, gunicorn=gunicorn)
+            return self._cache.environment(
+                base, file, gunicorn=gunicorn, before_install=before_install
+            )
         except InstallError as error:
             other = config.python not in (None, base.version)
             raise AppPackagesError(

@@ -89,7 +89,10 @@ class Installer:
         except InstallError as error:
             if file.suffix != ".txt":
                 raise
-            logger.info("%s; trying again with pip, as App Engine does", error)
+            logger.info(
+                "%s; trying again as App Engine does, with pip and no constraints",
+                error,
+            )
             # sources of old packages need these to be built
             constraints = environment / "build-constraints.txt"
             constraints.write_text(f"{_SETUPTOOLS}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
-ASGI_APPS = '"ASGI apps" in the README of gae-devserver'
+ASGI_APPS = "docs/frameworks.md in gae-devserver's repository"
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _PYTHON_2_ERRORS = (
     "Missing parentheses in call to",
