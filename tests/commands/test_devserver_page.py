@@ -146,7 +146,7 @@ def test_fields(counting: Embedded) -> None:
 
 def test_asgi_app(tmp_path: pathlib.Path) -> None:
     """The example defers and makes calls, with the packages that it lists."""
-    example = section(PAGE, r"ASGI apps \(FastAPI, Starlette\)")
+    example = section(page("docs/frameworks.md"), r"ASGI apps \(FastAPI, Starlette\)")
     for file, language in (
         ("main.py", "python"),
         ("app.yaml", "yaml"),

@@ -1,4 +1,4 @@
-"""devserver/README.md: its apps run, with an IDE's environment and in CI too."""
+"""The apps of docs/frameworks.md run, with an IDE's environment and in CI too."""
 
 import contextlib
 import pathlib
@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import Started, run
 
-PAGE = page("devserver/README.md")
-IDE = section(PAGE, "The Python of your IDE")
-CI = section(PAGE, "In CI")
+FRAMEWORKS, README = page("docs/frameworks.md"), page("devserver/README.md")
+IDE = section(README, "The Python of your IDE")
+CI = section(README, "In CI")
 LOCK = dict(re.findall(r"(?m)^([\w-]+)==(\S+)", page("requirements-lock.txt")))
 TEST = """\
 def test_visit(devserver):
@@ -41,7 +41,7 @@ def pinned(requirements: str) -> str:
 def make_app(folder: pathlib.Path, *titles: str) -> pathlib.Path:
     """Make the folder of an app out of the files that sections show."""
     for title in ("Frameworks", *titles):
-        for path, content in files(section(PAGE, title)).items():
+        for path, content in files(section(FRAMEWORKS + README, title)).items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(pinned(content) if path == "requirements.txt" else content)
@@ -83,7 +83,7 @@ def test_framework(
 ) -> None:
     """The server makes the example's environment, says so as shown, and serves it."""
     make_app(tmp_path / "my_app", "Flask", framework)
-    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app" in x)
+    (shown,) = (x for x in blocks(README, "console") if "$ gae-devserver my_app" in x)
     command, installing = shown.splitlines()[:2]
 
     with serving(command[2:], tmp_path, tmp_path, **empty_cache) as (server, url):
@@ -98,7 +98,7 @@ def test_framework(
 
 def test_django(empty_cache: dict[str, str], tmp_path: pathlib.Path) -> None:
     """The changes to a new project make it run, with its static files."""
-    text = section(PAGE, "Django")
+    text = section(FRAMEWORKS, "Django")
     (start,) = re.findall(r"`django-admin (.*?)`", text)
     folder = make_app(tmp_path / "project", "Django")
     shutil.rmtree(folder / "mysite")

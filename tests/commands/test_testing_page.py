@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import os
 import pathlib
 import re
 import shlex
@@ -38,18 +37,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def run_section(title: str, folder: pathlib.Path, work: pathlib.Path) -> str:
+def run_section(title: str, folder: pathlib.Path, cache: dict[str, str]) -> str:
     """Run the commands of a section in a folder; return what they print."""
     script = "\n".join(commands(section(PAGE, title)))
-    # The environment that the server makes is for these tests alone. It is not below
-    # the tests, where pytest would look for more. What was downloaded can be used.
-    cache = pathlib.Path.home() / ".cache"
-    own = {
-        "XDG_CACHE_HOME": f"{work}-cache",
-        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(cache / "pip")),
-        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(cache / "uv")),
-    }
-    done = run("sh", "-ec", script, folder=folder, **own)
+    done = run("sh", "-ec", script, folder=folder, **cache)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -57,9 +48,11 @@ def run_section(title: str, folder: pathlib.Path, work: pathlib.Path) -> str:
 @pytest.mark.parametrize(
     ("title", "folder"), [("The first test", "clone"), ("In parallel", "")]
 )
-def test_examples_run(title: str, folder: str, work: pathlib.Path) -> None:
+def test_examples_run(
+    title: str, folder: str, work: pathlib.Path, own_cache: dict[str, str]
+) -> None:
     """The example and what the page adds to it pass, each of its tests."""
-    printed = run_section(title, work / folder, work)
+    printed = run_section(title, work / folder, own_cache)
 
     tests = len(re.findall(r"^def test_", "".join(EXAMPLES), re.MULTILINE))
     assert tests > 1
@@ -75,13 +68,15 @@ def test_examples_have_types(work: pathlib.Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_example_without_a_server(work: pathlib.Path) -> None:
+def test_example_without_a_server(
+    work: pathlib.Path, own_cache: dict[str, str]
+) -> None:
     """The example with the SDK's testbed passes in the folder of the app."""
     title = "Without a server"
     (example,) = blocks(section(PAGE, title), "python")
     (work / "my_app" / "test_tasks.py").write_text(example)
 
-    assert "1 passed" in run_section(title, work, work)
+    assert "1 passed" in run_section(title, work, own_cache)
 
 
 def test_every_name_is_documented() -> None:

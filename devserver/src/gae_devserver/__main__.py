@@ -28,6 +28,7 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     A shell or a script decides on the exit status itself.
     """
     parent = os.getppid()
+    _open_standard_streams()
     if system == "posix":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # once the event loop runs, the server handles them
@@ -49,12 +50,25 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     _exit(0)
 
 
+def _open_standard_streams() -> None:
+    """Replace those that a shell has closed, as `>&-` does.
+
+    Otherwise a socket gets the number of the stream, and the app writes to it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)  # for the app too
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
 def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.process import AppProcess
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
+    from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.storage.storage import Storage, StorageError
@@ -77,8 +91,11 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     launch = _launch_settings(options, config, api_socket, datastore_socket)
     environments = Environments(options.python)
     try:
-        python = environments.python(config)
+        # a mistake in queue.yaml would otherwise appear only after the installation
+        python = environments.python(config, lambda: load_queue_yaml(config.folder))
         process = AppProcess(config, launch, python)
+    except ConfigError as error:
+        _fail(2, str(error))
     except AppPackagesError as error:
         _fail(1, str(error))
     except OSError as error:

@@ -42,7 +42,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     elif first == "run":
         parser = _run_parser()
     else:
-        return _serve_parser().parse_args(arguments)
+        parser = _serve_parser()
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            words = {"shell", "run"} & {str(options.app), *unknown}
+            for word in words:
+                parser.error(f"{word!r} must be the first word: {PROG} {word} APP")
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
     return parser.parse_args(others)
 
 

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from gae_devserver.environments import interpreters
 from gae_devserver.testing import DevServer, wait_until
 from tests.helpers.app_folder import copy_app
+from tests.helpers.caches import own_cache
 
 SDK = "appengine-python-standard"
 GUNICORN = "gunicorn -b :$PORT main:app"
@@ -145,10 +145,8 @@ FAILS = {
 def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the environments for all tests, and what the installers have fetched."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, folder in (("UV_CACHE_DIR", "uv"), ("PIP_CACHE_DIR", "pip")):
-            usual = str(platformdirs.user_cache_path(folder))
-            patch.setenv(name, os.environ.get(name, usual))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name, value in own_cache(tmp_path_factory.mktemp("cache")).items():
+            patch.setenv(name, value)
         yield
 
 

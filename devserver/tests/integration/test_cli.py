@@ -22,7 +22,15 @@ from gae_devserver.testing import Response, wait_until
 from gae_devserver.testing.processes import running
 from gae_devserver.testing.requests import send
 from tests.helpers.app_folder import CALLING, HELLO, RUNTIME, make_app
-from tests.helpers.command import PATIENCE, Running, edit, fetch, run, run_python
+from tests.helpers.command import (
+    COMMAND,
+    PATIENCE,
+    Running,
+    edit,
+    fetch,
+    run,
+    run_python,
+)
 from tests.helpers.sockets import listening_tcp_sockets
 
 # Answers with its environment.
@@ -125,6 +133,14 @@ def test_a_full_disk(start: Callable[..., Running], tmp_path: Path) -> None:
     assert "Traceback" not in server.stderr
 
 
+def test_closed_streams(start: Callable[..., Running]) -> None:
+    """The app answers, though the shell has closed what it would print to."""
+    closing = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *COMMAND]
+    server = start(command=closing)
+    assert fetch(server.url) == (200, "hello")
+    assert server.stderr == ""
+
+
 def test_each_run_has_a_token_of_its_own(
     start: Callable[..., Running], folder: Path
 ) -> None:
@@ -185,6 +201,8 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--port", "0", "--storage", "."], [FILE_NAME]),
         (["app", "--faults", "fire=1"], ["--faults: ", "'fire'", "twice, lost, error"]),
         (["app", "--fast"], ["--fast"]),
+        (["--project", "dev-app", "shell", "app"], ["gae-devserver shell APP"]),
+        (["app", "run", "fill.py"], ["gae-devserver run APP"]),
         (["app", "--port", "http"], ["--port: 'http'", "--port 8080"]),
         (["app", "--port", "65536"], ["--port: '65536'"]),
         (["app", "--port", "-1"], ["--port: '-1'"]),

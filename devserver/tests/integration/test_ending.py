@@ -101,6 +101,16 @@ def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
     wait_until(lambda: not Path(path).parent.exists(), "the end of its files", PATIENCE)
 
 
+def test_sigkill_to_the_watchdog(start: Callable[..., Running]) -> None:
+    """The server ends what the watchdog cannot end any more, and restarts the app."""
+    server = start()
+    processes = tree_of(server) - {server.process.pid}
+    watchdog = max(processes, key=lambda pid: len(descendants(pid)))
+    os.kill(watchdog, signal.SIGKILL)
+    wait_for_end(processes, PROMISE)
+    server.answers("hello")
+
+
 def test_the_server_ends_with_its_parent(folder: Path, tmp_path: Path) -> None:
     """The parent is killed, so it cannot tell the server."""
     log = tmp_path / "log"

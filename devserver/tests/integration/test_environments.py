@@ -16,6 +16,7 @@ from gae_devserver.environments.installer import find_uv
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import RUNTIME, make_app
+from tests.helpers.caches import own_cache
 from tests.helpers.command import MODULE, PATIENCE, Running, edit, fetch
 
 # Answers with its Python, and with the releases of packages or "-".
@@ -51,8 +52,7 @@ def start_own(
     listing: Path, tmp_path: Path, start: Callable[..., Running]
 ) -> Callable[..., Running]:
     """Start the server for `listing`, with an empty cache of environments."""
-    uv_cache = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))
-    own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "UV_CACHE_DIR": uv_cache}
+    own = own_cache(tmp_path / "cache")
 
     def start_server(*arguments: str, **variables: str) -> Running:
         return start(*arguments, command=MODULE, variables=own | variables)
@@ -141,6 +141,21 @@ def test_a_list_that_cannot_be_installed(
     assert any("1.17.0" in line for line in before)
 
 
+def test_what_is_known_before_an_installation(
+    listing: Path, start_own: Callable[..., Running]
+) -> None:
+    """A mistake in queue.yaml ends the server first; a missing list has a line."""
+    (listing / "queue.yaml").write_text("queue:\n- name: default\n  rate: 5\n")
+    server = start_own()
+    assert server.process.wait(PATIENCE) == 2
+    assert "queue.yaml, line 3" in server.stderr
+    assert "installing" not in server.stderr
+
+    (listing / "queue.yaml").unlink()
+    (listing / "requirements.txt").unlink()
+    start_own().log(f"there is no .*{listing.name}/requirements.txt")
+
+
 def test_a_signal_while_installing(
     listing: Path, silent_index: str, start_own: Callable[..., Running]
 ) -> None:
@@ -179,9 +194,21 @@ def test_a_given_environment(listing: Path, start: Callable[..., Running]) -> No
     assert "installing" not in server.stderr
 
 
-@pytest.mark.parametrize("uv", [find_uv(), None], ids=["uv", "pip"])
-def test_each_installer(tmp_path: Path, uv: str | None) -> None:
-    """Uv and pip make the same environment; paths are relative to the app's folder."""
+@pytest.mark.parametrize(
+    "uv", [find_uv(), None, "/bin/false"], ids=["uv", "pip", "uv that fails"]
+)
+def test_each_installer(
+    tmp_path: Path, uv: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uv and pip make the same environment; paths are relative to the app's folder.
+
+    Neither the shell's settings for other environments nor those for uv in the app's
+    pyproject.toml change it.
+    """
+    for name in ("PIP_TARGET", "UV_TARGET", "UV_PREFIX"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    settings = "[tool.uv]\nrequired-version = '>=99'\n"
+    (tmp_path / "pyproject.toml").write_text(settings)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "base.txt").write_text("six==1.16.0\n")
     file = tmp_path / "requirements.txt"

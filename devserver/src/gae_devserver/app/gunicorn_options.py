@@ -25,8 +25,8 @@ _APP_ENGINES_PORT = re.compile(
 )
 # every address of the machine
 _ALL_ADDRESSES = re.compile(rf"""{_BIND_TO}["']*{_EVERY}(?=["']*:["']*[$\d])""")
-# the same of any program; 8080 is not replaced in single quotes, where no shell would
-# expand $PORT
+# the same for any other program; 8080 stays before a single quote, where the shell may
+# not expand $PORT
 _ANY_HOST = re.compile(r"(?<![\w.])0\.0\.0\.0(?![\w.])")
 _ANY_8080 = re.compile(r"""(?<=[\s:=])8080(?=[\s"]|$)""")
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")

@@ -240,7 +240,7 @@ class AppProcess:
                 self._advice.see(line)
 
     def _wait(self, copier: threading.Thread) -> None:
-        status = self._process.wait()
+        status = self._watched.wait()
         # a process that left the app's process group may still hold the pipe
         copier.join(0.5)
         self._remove_folder()

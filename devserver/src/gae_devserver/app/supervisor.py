@@ -239,8 +239,8 @@ async def _exit(process: AppProcess) -> None:
 
 
 def _log_slow_start(process: AppProcess) -> None:
-    where, reason = f"{process.socket_path}", ""
-    if process.socket_path is None:
+    where, reason = process.socket_path, ""
+    if where is None:
         where = f"port {process.port} ($PORT)"
         reason = entrypoints.not_listening(
             process.entrypoint, process.port, process.tail()

@@ -1,8 +1,9 @@
 """Runs the app, and stops it when the dev server ends, even by SIGKILL.
 
 The dev server starts this script, which imports nothing else of the package, with
-`python -I -S watchdog.py PIPE SECONDS FOLDER ENTRYPOINT`. PIPE is the number of a file
-descriptor whose other end the server keeps open: the pipe ends when the server ends.
+`python -I -S watchdog.py PIPE SECONDS FOLDER ENTRYPOINT`. PIPE is the number of a
+socket whose other end the server keeps open: it ends when the server ends. The server
+gets the number of the app's process group from it, in case this script is killed.
 The app has SECONDS to end; then it gets SIGKILL. FOLDER, with the app's socket and its
 temporary files, is removed at the end; it may be empty. This works on Linux and macOS.
 """
@@ -17,6 +18,7 @@ import time
 
 def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
     """Run the app; return its exit status as a shell does: 128 + N for signal N."""
+    os.set_inheritable(pipe, False)
     wakeup, wakeup_write = os.pipe()
     for end in (wakeup, wakeup_write):
         os.set_blocking(end, False)
@@ -32,6 +34,8 @@ def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
     with contextlib.suppress(OSError):
         # the app does this too: either process may run first
         os.setpgid(app, app)
+    with contextlib.suppress(OSError):  # the server may have ended
+        os.write(pipe, b"%d" % app)
     status = None
     while status is None:
         readable, _, _ = select.select([pipe, wakeup], [], [])

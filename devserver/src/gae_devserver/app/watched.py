@@ -1,9 +1,11 @@
 """A program that ends when this process ends, even by SIGKILL."""
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -34,9 +36,9 @@ class Watched:
         Raises:
             OSError: the process cannot be started.
         """
-        self._lock = threading.Lock()
-        watched_end, self._held_end = os.pipe()
-        watchdog = [sys.executable, "-I", "-S", str(_WATCHDOG), str(watched_end)]
+        self._held_end, watched_end = socket.socketpair()
+        number = str(watched_end.fileno())
+        watchdog = [sys.executable, "-I", "-S", str(_WATCHDOG), number]
         try:
             self.process = subprocess.Popen(
                 [*watchdog, str(stop_seconds), str(private_folder or ""), command],
@@ -45,18 +47,26 @@ class Watched:
                 stderr=subprocess.STDOUT,
                 cwd=str(folder),
                 env=environment,
-                pass_fds=(watched_end,),
+                pass_fds=(watched_end.fileno(),),
                 start_new_session=True,
             )
         except OSError:
-            self.stop()
+            self._held_end.close()
             raise
         finally:
-            os.close(watched_end)
+            watched_end.close()
 
     def stop(self) -> None:
         """Begin to end the command: SIGTERM, and SIGKILL after `stop_seconds`."""
-        with self._lock:
-            if self._held_end >= 0:
-                os.close(self._held_end)
-                self._held_end = -1
+        with contextlib.suppress(OSError):  # it has ended
+            self._held_end.shutdown(socket.SHUT_WR)
+
+    def wait(self) -> int:
+        """Wait for the command; return its exit status as a shell does."""
+        status = self.process.wait()
+        with self._held_end:
+            if status < 0:  # the watchdog was killed, so it could not end the command
+                with contextlib.suppress(OSError, ValueError):
+                    group = int(self._held_end.recv(32, socket.MSG_DONTWAIT))
+                    os.killpg(group, signal.SIGKILL)
+        return status if status >= 0 else 128 - status

@@ -19,18 +19,13 @@ class Expected:
     """Returns what the user probably means; it is checked before it is shown."""
 
 
-def _rate(value: str) -> str:
-    unit = re.search(r"[smhd]", value)
-    return f"{_number(value)}/{unit[0] if unit else 's'}"
-
-
 def _hyphens(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", value).strip("-")
 
 
-def _time(value: str) -> str:
+def _time(value: str, separator: str = "") -> str:
     unit = re.search(r"[smhd]", value)
-    return f"{_number(value)}{unit[0] if unit else 's'}"
+    return f"{_number(value)}{separator}{unit[0] if unit else 's'}"
 
 
 def _number(value: str) -> str:
@@ -44,21 +39,18 @@ _SERVICE = Expected(
     lambda value: _hyphens(value).lower(),
 )
 _EXPIRATION = Expected("a time", "10m", _time)
-_PROJECT = Expected("the name of a project", "my-project")
-# the keys of settings whose name has another meaning elsewhere have the SDK's class
+# a name that means something else in other groups has the group's class before it
 _EXPECTED: Mapping[str, Expected] = {
     "QueueEntry.name": Expected(
         "the name of a queue, which has up to 499 letters, digits and hyphens",
         "my-queue",
         _hyphens,
     ),
-    "rate": Expected("a rate", "5/s", _rate),
-    "mode": Expected("push or pull", "push", lambda value: value[:4].lower()),
+    "rate": Expected("a rate", "5/s", lambda value: _time(value, "/")),
     "target": _SERVICE,
     "service": _SERVICE,
     "module": _SERVICE,
     "task_age_limit": Expected("a time", "2d", _time),
-    "total_storage_limit": Expected("a size", "120M"),
     "version": Expected(
         "the name of a version, which has lowercase letters, digits and hyphens",
         "v1",
@@ -71,13 +63,10 @@ _EXPECTED: Mapping[str, Expected] = {
     ),
     "expiration": _EXPIRATION,
     "default_expiration": _EXPIRATION,
-    "application": _PROJECT,
-    "project": _PROJECT,
     **dict.fromkeys(
         ("max_concurrent_requests", "max_idle_instances", "min_idle_instances"),
         Expected("a whole number", "10", _number),
     ),
-    "skip_files": Expected("a regular expression", r"^(.*/)?.*\.bak$"),
 }
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number"}
 _REFERENCE = "https://cloud.google.com/appengine/docs/standard/reference/app-yaml"

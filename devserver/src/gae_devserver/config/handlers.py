@@ -1,7 +1,6 @@
 """Reads `handlers`: which URLs are static files, and which go to the app."""
 
 import dataclasses
-import itertools
 import os
 import posixpath
 import re
@@ -12,10 +11,6 @@ from google.appengine.api import appinfo
 
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import ConfigError
-
-# folders without files of the app, for a search that must be quick
-_SKIPPED = frozenset(("__pycache__", "env", "node_modules", "venv"))
-_MOST_FOLDERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,41 +88,21 @@ def is_static_site(handlers: Iterable[StaticHandler], folder: Path) -> bool:
 def warnings(
     app: Merged, handlers: tuple[StaticHandler, ...], folder: Path
 ) -> Iterator[str]:
-    """Yield a warning for each static handler that has no file."""
+    """Yield a warning for each static handler whose folder or file does not exist."""
     for raw, handler, place in zip(
         app.info.handlers or (), handlers, app.places, strict=True
     ):
-        if raw.static_dir and not _is_folder(folder / handler.folder):
+        if handler.file_template is None:
+            continue
+        what, name = "folder", handler.folder
+        # not Path.is_dir(), which fails if the name is too long
+        if raw.static_files and "\\" not in raw.static_files:
+            what, name = "file", raw.static_files
+            is_there = os.path.isfile(folder / name)  # noqa: PTH113
+        else:
+            is_there = os.path.isdir(folder / name)  # noqa: PTH112
+        if not is_there:
             yield (
-                f"{place}: static_dir: {raw.static_dir} is not a folder of the app, so "
-                f"{raw.url} serves no file. Create it, or fix its name."
+                f"{place}: the app has no {what} {name}, so {raw.url} serves nothing. "
+                "Create it, or fix its name."
             )
-        elif raw.static_files and not _has_file(folder, handler):
-            yield (
-                f"{place}: no file of static_files: {raw.static_files} matches "
-                f"upload: {raw.upload}, so {raw.url} serves no file. Add one, or fix "
-                "these settings."
-            )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # the name is too long or has a null byte
-        return False
-
-
-def _has_file(folder: Path, handler: StaticHandler) -> bool:
-    """Return whether `upload` names a file where the handler's files are."""
-    assert handler.upload is not None
-    if not _is_folder(folder / handler.folder):
-        return False
-    found = os.walk(folder / handler.folder, followlinks=True)
-    for parent, folders, files in itertools.islice(found, _MOST_FOLDERS):
-        folders[:] = [name for name in folders if name not in _SKIPPED]
-        where = os.path.relpath(parent, folder)
-        names = (posixpath.normpath(posixpath.join(where, name)) for name in files)
-        if any(handler.upload.fullmatch(name) for name in names):
-            return True
-    # there may be more folders
-    return next(found, None) is not None

@@ -41,8 +41,9 @@ def merge(info: Any, file: YamlFile) -> Merged:
         reader.follow(info, file, (file.path,))
         appinfo.AppInclude.MergeAppYamlAppInclude(info, reader.total)
     except validation.ValidationError as error:
-        # two patterns of skip_files that are not one together
-        raise file.error(f"included files do not fit: {error}.", "includes") from error
+        # joined, two valid patterns of skip_files may not be valid
+        text = f"the included files cannot be merged: {error}."
+        raise file.error(text, "includes") from error
     if len(info.handlers or ()) > appinfo.MAX_URL_MAPS:
         raise file.error(
             f"there are more than {appinfo.MAX_URL_MAPS} handlers with those of the "

@@ -11,8 +11,6 @@ from gae_devserver.config.parsing import YamlFile, parse_yaml, read
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
 
-# what gcloud app deploy refuses for a pull queue
-_PUSH_ONLY = ("rate", "bucket_size", "max_concurrent_requests", "target")
 _COUNTS = ("bucket_size", "max_concurrent_requests")
 _RETRY_COUNTS = (
     "task_retry_limit",
@@ -128,37 +126,15 @@ def _check_retries(
 ) -> None:
     from google.appengine.api import queueinfo
 
-    least, most = retry.min_backoff_seconds, retry.max_backoff_seconds
-    if least is not None and most is not None and least > most:
-        raise file.error(
-            f"queue {queue}: min_backoff_seconds is {least}, but it must not be more "
-            f"than max_backoff_seconds, which is {most}.",
-            *here,
-            "retry_parameters",
-            "min_backoff_seconds",
-        )
-    name = "task_age_limit"
     try:
-        if retry.task_age_limit and not queueinfo.ParseTaskAgeLimit(
-            retry.task_age_limit
-        ):
-            raise file.error(
-                f"queue {queue}: {name} is {retry.task_age_limit}, but it must be at "
-                "least 1s.",
-                *here,
-                "retry_parameters",
-                name,
-            )
-        name = "retry_parameters"
         queueinfo.TranslateRetryParameters(retry)
     # ValueError: the number is too large for the task queue's messages
     except (queueinfo.MalformedQueueConfiguration, ValueError, OverflowError) as error:
         reason = str(error).rstrip(".").replace("than than", "than")
         raise file.error(
-            f"queue {queue}: {name}: {reason}. Write a smaller number.",
+            f"queue {queue}: {reason}. Fix 'retry_parameters'.",
             *here,
             "retry_parameters",
-            name,
         ) from error
 
 
@@ -170,35 +146,22 @@ def _refused(entries: list[Any], file: YamlFile) -> Iterator[str]:
             "'- name: my-queue', or delete the file."
         )
     for index, entry in enumerate(entries):
-        for name, problem in _problems(entry):
-            where = file.where("queue", index, *name.split("."))
+        for name, what in _problems(entry):
             yield (
-                f"{where}: queue {entry.name}: {problem}, or gcloud app deploy refuses "
-                "the file."
+                f"{file.where('queue', index, name)}: queue {entry.name}: {what}, or "
+                "gcloud app deploy refuses the file."
             )
 
 
 def _problems(entry: Any) -> Iterator[tuple[str, str]]:
-    """Yield the settings that gcloud app deploy refuses, and what to do about each."""
+    """Yield the settings of a push queue to change, and how."""
     from google.appengine.api import queueinfo
 
-    retry = entry.retry_parameters
     if entry.mode == "pull":
-        names = [n for n in _PUSH_ONLY if getattr(entry, n) is not None]
-        names += [
-            f"retry_parameters.{name}"
-            for name in queueinfo.RetryParameters.ATTRIBUTES
-            if name != "task_retry_limit" and getattr(retry, name, None) is not None
-        ]
-        for name in names:
-            yield name, f"delete {name}, which a pull queue cannot have"
         return
     if entry.rate is None:
         yield "name", "add a rate, such as 'rate: 5/s'"
     elif queueinfo.ParseRate(entry.rate) > _MOST:
-        yield "rate", f"write a rate of at most {_MOST}/s instead of {entry.rate}"
+        yield "rate", f"write at most {_MOST}/s instead of {entry.rate}"
     if (entry.bucket_size or 0) > _MOST:
-        yield (
-            "bucket_size",
-            f"write a bucket_size of at most {_MOST} instead of {entry.bucket_size}",
-        )
+        yield "bucket_size", f"write at most {_MOST} instead of {entry.bucket_size}"

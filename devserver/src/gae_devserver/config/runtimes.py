@@ -14,7 +14,6 @@ _PYTHON_2 = re.compile(
     re.MULTILINE,
 )
 _FLEXIBLE = re.compile(r"""^env[ \t]*:[ \t]*["']?(flex|flexible|2)\b""", re.MULTILINE)
-_YES = ("true", "yes", "on")
 _EXAMPLE = "Write for example 'runtime: python313'."
 
 
@@ -37,13 +36,11 @@ def python_of(file: YamlFile) -> tuple[int, int] | None:
         ConfigError: it names something else.
     """
     env = file.value("env") or "standard"
-    if env in ("flex", "flexible", "2") or (file.value("vm") or "").lower() in _YES:
-        name = "env" if file.value("env") else "vm"
+    if env in ("flex", "flexible", "2"):
         raise file.error(
-            f"{name}: {file.value(name)} is App Engine's flexible environment, but "
-            "this server runs apps of the standard environment. To use that, delete "
-            f"'{name}'. {_EXAMPLE}",
-            name,
+            f"env: {env} is App Engine's flexible environment, but this server runs "
+            "apps of the standard environment. To use that, delete 'env'. " + _EXAMPLE,
+            "env",
         )
     if env not in ("standard", "1"):
         raise file.error(

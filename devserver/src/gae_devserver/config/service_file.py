@@ -21,7 +21,7 @@ def find(target: Path) -> Path:
     """Return the YAML file of a service: `target`, or app.yaml in it.
 
     Raises:
-        ConfigError: there is none; the message has those that there are.
+        ConfigError: there is none; the message names the services that exist.
     """
     try:
         return _find(target)

@@ -24,22 +24,7 @@ _ABOUT_GROUP: Mapping[str, str] = {
     "files to deploy. Add for example 'upload: static/.*'.",
     r'Unexpected attribute "(\w+)" for mapping type (\w+)\.': "a handler with "
     r"'\2' cannot have '\1'. Delete one of them.",
-    r"There may be only one of (.*)\.": r"only one of \1 can be used. Delete the rest.",
-    r"Only one of the two fields \[(\w+)\].*\[(\w+)\].*": r"'\2' is the old name of "
-    r"'\1'. Delete '\2'.",
-    r"An api_endpoint handler .*": "Python 3 has no api_endpoint. Delete the handler.",
-    r"http_header specified a Content-Type .*": "'mime_type' and 'Content-Type' in "
-    "'http_headers' mean the same. Delete one of them.",
-    r"Found more than (\d+) URLMap .*": r"there are more than \1 handlers. Merge some.",
-    r'Version "(.*)" cannot (contain|start with)( the string)? "([\w-]+)".*': ""
-    r"'version' is '\1', which cannot \2 '\4'. Choose another name.",
     r'You must specify a "runtime" .*': "runtime is missing. Add 'runtime: python313'.",
-    r"The position attribute [\s\S]*": "only the handlers of an included file have a "
-    "'position'. Delete it.",
-    r"Specify one of \"application.*": "'project' and 'application' mean the same. "
-    "Delete both, and pass --project to gcloud app deploy.",
-    r"More than one builtin .*": "this entry of 'builtins' has two names. Begin each "
-    "with '- '.",
     r"(?s)Value '(.*)' for key in EnvironmentVariables .*": r"'\1' is not the name of "
     "a variable, which has letters, digits and _, and does not begin with a digit. "
     "Rename it.",
@@ -214,8 +199,8 @@ def _group_error(error: Exception, file: YamlFile, keys: Keys) -> ConfigError:
             break
     else:
         text = " ".join(reason.split()).rstrip(".") + ". Fix this setting."
-    # the line of a setting that the text names
-    for name in re.findall(r"'(\w+)'", text):
+    # the line of the last setting that the text names
+    for name in reversed(re.findall(r"['\"\[](\w+)['\"\]]", text)):
         if file.node(*keys, name) is not None:
             return file.error(text, *keys, name)
     return file.error(text, *keys)

@@ -9,7 +9,7 @@ from typing import Any
 from google.appengine.api import appinfo
 from ruamel.yaml.nodes import SequenceNode
 
-from gae_devserver.config import service_file
+from gae_devserver.config import requirements, service_file
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import is_reserved
@@ -35,12 +35,13 @@ SETTINGS = (
     "runtime_config",
     "service_account",
     "standard_websocket",
+    "vm",
     "vm_settings",
     "vpc_access_connector",
 )
 FILES = {
     "dispatch.yaml": "all requests go to this service",
-    "cron.yaml": "cron jobs do not run",
+    "cron.yaml": "cron jobs do not run, so request their URLs yourself",
     "dos.yaml": "no address is blocked",
 }
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
@@ -153,9 +154,10 @@ def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _uses_sdk(folder: Path) -> bool:
-    """Return whether requirements.txt or a module names App Engine's SDK."""
-    files = (folder / "requirements.txt", *folder.glob("*.py"))
-    texts = (x.read_text("utf-8", "replace") for x in files if x.is_file())
+    """Return whether the list of packages or a module names App Engine's SDK."""
+    modules = (path for path in folder.glob("*.py") if path.is_file())
+    texts = requirements.content(requirements.list_in(folder))
+    texts += [path.read_text("utf-8", "replace") for path in modules]
     return any(re.search(r"google\.appengine|appengine-python", text) for text in texts)
 
 

@@ -8,14 +8,14 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import platformdirs
 
 from gae_devserver.app.python import Python
-from gae_devserver.environments import requirements
+from gae_devserver.config import requirements
 from gae_devserver.environments.installer import Installer, InstallError
 
 logger = logging.getLogger("gae_devserver.environments")
@@ -29,8 +29,18 @@ _UNUSED_SECONDS = 30 * 86400
 
 
 def default_folder() -> Path:
-    """Return the folder of this user's environments."""
-    return platformdirs.user_cache_path("gae-devserver") / "environments"
+    """Return the folder of this user's environments.
+
+    Raises:
+        OSError: the user has no home folder.
+    """
+    try:
+        cache = platformdirs.user_cache_path("gae-devserver")
+    except RuntimeError as error:
+        raise OSError(error) from error
+    if not cache.is_absolute():  # as an older platformdirs returns it
+        raise OSError(f"{cache} is not an absolute path")
+    return cache / "environments"
 
 
 class Cache:
@@ -47,39 +57,52 @@ class Cache:
 
         `uv` is the program that installs; without it, pip does.
         """
-        self._folder = folder or default_folder()
+        self._folder = folder
         self._uv = uv
         self._unused_seconds = unused_seconds
 
-    def environment(self, base: Python, file: Path, *, gunicorn: bool) -> Python:
+    def environment(
+        self,
+        base: Python,
+        file: Path,
+        *,
+        gunicorn: bool,
+        before_install: Callable[[], object] = lambda: None,
+    ) -> Python:
         """Return the environment for a requirements.txt; make it if it is missing.
 
-        With `gunicorn`, it has that package even if the file does not list it.
+        With `gunicorn`, it has that package even if the file does not list it. What
+        `before_install` raises spares the user a useless installation.
 
         Raises:
             InstallError: that failed; the program that failed has printed the reason.
             OSError: the folder cannot be written.
         """
-        # each release of the server makes its own: another one may install otherwise
+        # another release of the server may install in another way
         made_of = [metadata.version("gae-devserver"), sysconfig.get_platform()]
         made_of += [str(gunicorn), *requirements.content(file)]
         digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
-        folder = self._folder / "python{}.{}-{}".format(*base.version, digest)
+        cache = self._folder or default_folder()
+        folder = cache / "python{}.{}-{}".format(*base.version, digest)
         if not _is_complete(folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with _lock(self._folder / f"{folder.name}.lock"):
+            cache.mkdir(parents=True, exist_ok=True)
+            with _lock(cache / f"{folder.name}.lock"):
                 if not _is_complete(folder):  # another server may have made it
-                    what = file if file.exists() else "gunicorn"
-                    logger.info("installing %s for %s, once: %s", what, base, folder)
+                    before_install()
+                    what = f"installing {file}"
+                    if not file.exists():
+                        packages = "only gunicorn" if gunicorn else "no packages"
+                        what = f"there is no {file}; installing {packages}"
+                    logger.info("%s for %s, once: %s", what, base, folder)
                     installer = Installer(base, file.parent, uv=self._uv)
                     _make(folder, installer, file, gunicorn=gunicorn)
-                    self._delete_unused()
+                    self._delete_unused(cache)
         os.utime(folder / _COMPLETE)
         return Python(folder / "bin" / "python", base.version)
 
-    def _delete_unused(self) -> None:
+    def _delete_unused(self, cache: Path) -> None:
         oldest = time.time() - self._unused_seconds
-        for lock in self._folder.glob("*.lock"):
+        for lock in cache.glob("*.lock"):
             folder = lock.with_suffix("")
             with contextlib.suppress(OSError):
                 used = folder / _COMPLETE if _is_complete(folder) else lock

@@ -1,11 +1,13 @@
 """Chooses the Python and the environment that an app runs in."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from gae_devserver.app.python import OWN, Python
+from gae_devserver.config import requirements
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.environments import interpreters, requirements
+from gae_devserver.environments import interpreters
 from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import InstallError, find_uv
 
@@ -33,29 +35,40 @@ class Environments:
         """Whether requirements.txt is installed; otherwise the user does that."""
         return self._given is None
 
-    def python(self, config: AppConfig) -> Python:
+    def python(
+        self, config: AppConfig, before_install: Callable[[], object] = lambda: None
+    ) -> Python:
         """Return the app's Python; make its environment if that is missing.
 
         Call this again when a file has changed; it is quick if that was another file.
+        Only a missing environment calls `before_install`, whose errors are not caught.
 
         Raises:
             AppPackagesError: the environment cannot be made.
         """
         base = self._given or self._base(config)
-        file = requirements.list_in(config.folder)
-        self._warn(config, base, file)
+        try:
+            file = requirements.list_in(config.folder)
+            listed = requirements.content(file)
+        except OSError as error:
+            raise AppPackagesError(
+                f"the app's list of packages cannot be read: {error}"
+            ) from error
+        self._warn(config, base, file, listed)
         if self._given is not None:
             return self._given
         gunicorn = config.entrypoint is None
         try:
-            return self._cache.environment(base, file, gunicorn=gunicorn)
+            return self._cache.environment(
+                base, file, gunicorn=gunicorn, before_install=before_install
+            )
         except InstallError as error:
             other = config.python not in (None, base.version)
             raise AppPackagesError(
                 f"{file} could not be installed for {base}: {error}. The reason is "
                 "above. The list is the app's own; the server adds nothing to it"
                 f"{' but gunicorn' if gunicorn else ''}."
-                + (f" It is for {config.runtime}: install that Python." * other)
+                + (f" The app asks for {config.runtime}: install it." * other)
             ) from error
         except OSError as error:
             raise AppPackagesError(
@@ -66,7 +79,9 @@ class Environments:
     def _base(self, config: AppConfig) -> Python:
         return interpreters.find(config.python or OWN.version) or OWN
 
-    def _warn(self, config: AppConfig, python: Python, file: Path) -> None:
+    def _warn(
+        self, config: AppConfig, python: Python, file: Path, listed: list[str]
+    ) -> None:
         """Log what differs from App Engine, once."""
         wanted, last = config.python, self._runtime
         self._runtime = config.runtime
@@ -86,13 +101,12 @@ class Environments:
                 reason,
             )
         if self._given is not None:
-            listed = requirements.content(file)
             if self._listed not in (None, listed):
                 logger.warning(
                     "%s changed, but the server installs nothing for --python. "
-                    "Install it with: %s -m pip install -r %s",
+                    "Install it with: %s -m pip install %s",
                     file.name,
                     python.executable,
-                    file,
+                    requirements.pip_arguments(file),
                 )
             self._listed = listed

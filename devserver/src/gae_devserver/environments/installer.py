@@ -23,6 +23,12 @@ _NO_LONG_BUILD = [f"--only-binary={name}" for name in ("grpcio-tools", "gevent")
 # pip does not take an earlier one; uv does, and these fail with protobuf 4 and later
 _CONSTRAINT = "google-cloud-datastore>=1.15.5"
 _SETTINGS_OF_UV = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+# with these, the installers would install somewhere else, or nothing
+_ELSEWHERE = {
+    f"{installer}_{option}"
+    for installer in ("PIP", "UV")
+    for option in ("DRY_RUN", "PREFIX", "PYTHON", "ROOT", "TARGET")
+}
 
 
 class InstallError(Exception):
@@ -55,9 +61,16 @@ class Installer:
         """
         if self._uv:
             python = f"--python={self._base.executable}"
-            self._run(self._uv, "venv", "--quiet", python, str(environment))
-        else:
-            venv = ("-I", "-m", "venv", str(environment))
+            try:
+                self._run(
+                    *self._uv_command, "venv", "--quiet", python, str(environment)
+                )
+            except InstallError as error:
+                # such as a shim of pyenv for a version that is not selected
+                logger.info("%s; trying again with venv and pip", error)
+                self._uv = None
+        if not self._uv:
+            venv = ("-I", "-m", "venv", "--clear", str(environment))
             self._run(str(self._base.executable), *venv)
         self.install(environment, "pip", _SETUPTOOLS, "wheel", quiet=True)
 
@@ -76,7 +89,10 @@ class Installer:
         except InstallError as error:
             if file.suffix != ".txt":
                 raise
-            logger.info("%s; trying again with pip, as App Engine does", error)
+            logger.info(
+                "%s; trying again as App Engine does, with pip and no constraints",
+                error,
+            )
             # sources of old packages need these to be built
             constraints = environment / "build-constraints.txt"
             constraints.write_text(f"{_SETUPTOOLS}\n")
@@ -91,10 +107,15 @@ class Installer:
         """
         if self._uv:
             python = f"--python={environment / 'bin' / 'python'}"
-            command = [self._uv, "pip", "install", python]
+            command = [*self._uv_command, "pip", "install", python]
         else:
             command = self._pip_install(environment)
         self._run(*command, *(["--quiet"] if quiet else []), *arguments)
+
+    @property
+    def _uv_command(self) -> list[str]:
+        # pip does not apply [tool.uv] in the app's pyproject.toml either
+        return [self._uv, f"--project={os.sep}"] if self._uv else []
 
     def _pip_install(self, environment: Path) -> list[str]:
         # -I: pip installs nothing that it finds in PYTHONPATH
@@ -115,6 +136,7 @@ class Installer:
 
     def _run(self, *command: str, **more: str) -> None:
         variables = os.environ | more
+        variables = {k: v for k, v in variables.items() if k not in _ELSEWHERE}
         if command[0] == self._uv:
             variables = self._uv_settings | variables
         try:
@@ -129,12 +151,13 @@ class Installer:
         except OSError as error:
             raise InstallError(f"{command[0]} cannot be started: {error}") from error
         try:
-            status = watched.process.wait()
+            status = watched.wait()
         finally:
             watched.stop()
         if status:
-            name = "pip" if "-m" in command else Path(command[0]).name
-            raise InstallError(f"{name} ended with status {status}")
+            is_module = "-m" in command
+            name = command[command.index("-m") + 1] if is_module else command[0]
+            raise InstallError(f"{Path(name).name} ended with status {status}")
 
     @functools.cached_property
     def _uv_settings(self) -> dict[str, str]:
@@ -144,7 +167,7 @@ class Installer:
         them, and uv is not.
         """
         settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
-        pip = [str(self._base.executable), "-m", "pip", "config", "list"]
+        pip = [str(self._base.executable), "-I", "-m", "pip", "config", "list"]
         listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
         # Lines such as global.index-url='https://...'. Those that begin with :env: come
         # from variables and override those from files.

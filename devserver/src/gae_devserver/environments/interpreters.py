@@ -9,7 +9,11 @@ from pathlib import Path
 from gae_devserver.app.python import OWN, Python
 
 _SECONDS = 20.0
-_ASK_VERSION = "import sys; print(*sys.version_info[:2])"
+# Python 2 understands this too, and -E and -S, but not -I
+_ASK = (
+    "import sys; "
+    "sys.stdout.write('%d %d %s' % (sys.version_info[:2] + (sys.executable,)))"
+)
 
 
 class PythonError(Exception):
@@ -36,7 +40,7 @@ def named(text: str) -> Python:
     Raises:
         PythonError: there is none.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises RuntimeError
     if path.is_dir():
         path = path / "bin" / "python"
     elif os.sep not in text and (found := shutil.which(text)):
@@ -52,35 +56,44 @@ def named(text: str) -> Python:
 
 
 def inspect(executable: Path) -> Python:
-    """Run an interpreter, to learn its version.
+    """Run an interpreter, to learn its version, and where it is if this is a shim.
 
     Raises:
         PythonError: it does not run.
     """
     try:
         answer = subprocess.run(
-            [str(executable), "-I", "-S", "-c", _ASK_VERSION],
+            [str(executable), "-E", "-S", "-c", _ASK],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
             check=True,
         )
-        major, minor = map(int, answer.stdout.split())
+        major, minor, path = answer.stdout.strip().split(" ", 2)
+        python = Python(Path(path), (int(major), int(minor)))
+    except subprocess.CalledProcessError as error:
+        printed = error.stderr.strip().splitlines()
+        reason = printed[0] if printed else f"its exit status is {error.returncode}"
+        raise PythonError(f"{executable} does not run as Python: {reason}") from None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise PythonError(f"{executable} is not a Python that runs: {error}") from None
-    return Python(executable, (major, minor))
+        raise PythonError(f"{executable} does not run as Python: {error}") from None
+    if python.version < (3, 0):
+        raise PythonError(f"{executable} is {python}, and apps run on Python 3")
+    return python
 
 
 def _candidates(name: str) -> Iterator[Path]:
     """Yield where an interpreter of this name may be."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as above
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv/python")
     folders = [Path(entry) for entry in os.get_exec_path() if entry]
-    for root in (pyenv, uv):
+    # App Engine runs CPython; other names are PyPy and the like
+    for root, cpython in ((pyenv, "[0-9]*"), (uv, "cpython-*")):
         # the newest patch release first
-        folders += sorted(root.glob("*/bin"), key=_natural, reverse=True)
+        found = root.glob(f"{cpython}/bin")
+        folders += sorted(found, key=_natural, reverse=True)
     for folder in folders:
         if (path := folder / name).is_file():
             yield path.absolute()

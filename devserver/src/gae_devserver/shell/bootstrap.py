@@ -103,7 +103,7 @@ def _without_main(serialize: Callable[..., bytes]) -> Callable[..., bytes]:
             Pickler(io.BytesIO(), pickle.HIGHEST_PROTOCOL).dump((obj, args, kwargs))
         except pickle.PicklingError:
             raise
-        except Exception:  # noqa: BLE001 - the SDK's own attempt says it as in the app
+        except Exception:  # noqa: BLE001 - the SDK raises it again, as in the app
             pass
         return serialize(obj, *args, **kwargs)
 

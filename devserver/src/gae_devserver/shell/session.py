@@ -68,7 +68,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         storage=storage,
         before_answer=lambda rpc: services.flush(),
     )
-    # the token is for other programs, of which there are none
+    # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
     api = ApiServer(services.call, requests, config.app_engine_apis, token, metadata)

@@ -53,7 +53,7 @@ class TaskRunner:
         self._max_running = max_running
         self._app_retry_seconds = app_retry_seconds
         self._running: set[asyncio.Task[None]] = set()
-        # for run_next; without a limit it would grow while nobody asks
+        # for run_next; without a limit, it would grow if that is never called
         self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
         self._resets = 0

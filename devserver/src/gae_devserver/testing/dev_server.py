@@ -255,7 +255,7 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Make everything as after the start, but do not restart the app.
+        """Return to the state after the start, without restarting the app.
 
         This deletes entities, tasks, task names and memcache, resumes queues, resets
         the clock, and begins a new `log`.

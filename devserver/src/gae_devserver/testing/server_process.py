@@ -88,7 +88,7 @@ class ServerProcess:
         return f"{fault}. It printed:\n{printed}"
 
     def begin_section(self) -> None:
-        """Leave what was printed so far out of `log` and `wait_for_log`."""
+        """Begin a new section: `log` and `wait_for_log` leave out what is above."""
         self._section = len(self._printed())
 
     def log(self) -> str:

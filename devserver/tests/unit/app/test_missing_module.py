@@ -132,6 +132,15 @@ def test_a_package_that_is_listed(folder: Path) -> None:
     assert PIP.format(folder) in message
 
 
+def test_a_package_of_pyproject_toml(folder: Path) -> None:
+    """The file is named that has the list; requirements.txt would replace it."""
+    (folder / "pyproject.toml").write_text('[project]\ndependencies = ["flask"]\n')
+    message = advice(folder, missing("yaml"))
+    assert "requirements.txt" not in message
+    assert f"PyYAML to the dependencies in {folder / 'pyproject.toml'}" in message
+    assert f"pip install {folder}." in message
+
+
 @pytest.mark.parametrize(
     ("name", "replacement"),
     [

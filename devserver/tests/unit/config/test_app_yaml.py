@@ -100,7 +100,6 @@ def test_python_2_is_refused_first(tmp_path: Path, line: str, more: str) -> None
         ("runtime: [python312]", ["line 1", "'runtime'"]),
         ("runtime: python\nenv: flex", ["line 2", "env: flex", "delete 'env'"]),
         ("runtime: python312\nenv: 2", ["line 2", "env: 2"]),
-        ("runtime: python312\nvm: true", ["line 2", "vm: true"]),
         ("runtime: python312\nenv: prod", ["line 2", "'env: standard'"]),
     ],
 )
@@ -175,10 +174,14 @@ def test_what_is_not_a_file_of_settings(
         ("handlers:\n- script: auto", 3, ["'url'"]),
         ("handlers:\n- url: /a", 3, ["'script: auto'"]),
         ("handlers:\n- url: /a\n  static_files: b", 4, ["'upload'"]),
-        ("handlers:\n- url: /\n  static_dir: x\n  script: auto", 4, ["'script'"]),
+        ("handlers:\n- url: /\n  static_dir: x\n  script: auto", 5, ["'script'"]),
         ("libraries:\n- name: flask", 2, ["libraries", "requirements.txt"]),
-        ("module: a\nservice: b", 2, ["'module'", "'service'"]),
-        ("basic_scaling: {max_instances: 1}\nmanual_scaling: {instances: 1}", 3, []),
+        ("module: a\nservice: b", 2, ["module", "service"]),
+        (
+            "basic_scaling: {max_instances: 1}\nmanual_scaling: {instances: 1}",
+            2,
+            ["'basic_scaling'", "'manual_scaling'"],
+        ),
     ],
 )
 def test_a_setting_that_app_engine_refuses(

@@ -1,7 +1,7 @@
 """Which Python is found for a version, and for what a user names."""
 
 import os
-import shlex
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gae_devserver.app.python import OWN
 from gae_devserver.environments.interpreters import PythonError, find, named
 
 OTHER = (3, 99)
-ANSWERS = "#!/bin/sh\necho 3 99\n"
+ANSWERS = "#!/bin/sh\necho 3 99 $0\n"
 SHIM = "#!/bin/sh\necho 'pyenv: python3.99: command not found' >&2\nexit 127\n"
 
 
@@ -53,9 +53,9 @@ def test_where_pythons_are(home: Path, place: str) -> None:
 
 
 def test_the_newest_release(home: Path) -> None:
-    """Of several releases of a version, the newest counts."""
+    """Of several releases of a version, the newest of CPython counts."""
     versions = home / ".pyenv" / "versions"
-    for release in ("3.99.9", "3.99.10", "3.99.2"):
+    for release in ("3.99.9", "3.99.10", "3.99.2", "pypy3.99-99.1"):
         make(versions / release / "bin" / "python3.99")
     python = find(OTHER)
     assert python is not None
@@ -68,7 +68,7 @@ def test_the_servers_own() -> None:
 
 
 def test_what_a_user_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program in PATH, a path, a relative one, the folder of an environment."""
+    """A program in PATH, a shim, a path, a relative one, an environment's folder."""
     expected = make(home / ".venv" / "bin" / "python")
     make(home / "bin" / "python99")
     monkeypatch.chdir(home)
@@ -76,10 +76,21 @@ def test_what_a_user_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (".venv", "~/.venv", ".venv/bin/python", str(expected)):
         assert (named(text).executable, named(text).version) == (expected, OTHER)
     assert named(sys.executable) == OWN
+    make(home / "bin" / "python3.99", f'#!/bin/sh\nexec "{expected}"\n')
+    assert named("python3.99").executable == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["python99", ".venv", "empty", "bin/broken", "bin/silent"]
+    "text",
+    [
+        "python99",
+        ".venv",
+        "empty",
+        "bin/broken",
+        "bin/silent",
+        "~no-user/.venv",
+        "bin/two",
+    ],
 )
 def test_what_is_no_python(
     home: Path, monkeypatch: pytest.MonkeyPatch, text: str
@@ -88,6 +99,7 @@ def test_what_is_no_python(
     (home / "empty").mkdir()
     make(home / "bin" / "broken", SHIM)
     make(home / "bin" / "silent", "#!/bin/sh\n")
+    make(home / "bin" / "two", "#!/bin/sh\necho 2 7\n")
     monkeypatch.chdir(home)
-    with pytest.raises(PythonError, match=shlex.quote(text)):
+    with pytest.raises(PythonError, match=re.escape(text)):
         named(text)

@@ -8,7 +8,7 @@ from gae_devserver.app.advice import releases
 from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
-ASGI_APPS = '"ASGI apps" in the README of gae-devserver'
+ASGI_APPS = "docs/frameworks.md in gae-devserver's repository"
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _PYTHON_2_ERRORS = (
     "Missing parentheses in call to",
@@ -112,7 +112,7 @@ def _asgi_app(name: str) -> str:
 
 
 def _call(traceback: Traceback, folder: Path) -> Meaning:
-    """Explain why the SDK has made no call of a service."""
+    """Explain why the SDK refused a call of a service."""
     own = traceback.own(folder)
     what = f"It calls {_service(traceback, own and own[1])}"
     if own and own[0].code:
@@ -135,8 +135,8 @@ def _call(traceback: Traceback, folder: Path) -> Meaning:
         )
     if any(frame.is_in(*_ASGI_SERVERS) for frame in traceback.frames):
         return Meaning(
-            "call below an ASGI server",
-            f"{what}, but below an ASGI server no service of google.appengine works: "
+            "call under an ASGI server",
+            f"{what}, but no service of google.appengine works under an ASGI server: "
             f"see {ASGI_APPS}.",
         )
     if _AFTER_END in traceback.error or any(
@@ -170,7 +170,7 @@ def _service(traceback: Traceback, called: Frame | None) -> str:
 
 
 def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
-    """Explain why a call cannot be put into a task, or not be found there."""
+    """Explain why `defer` cannot pickle a call, or its task cannot run it."""
     error = traceback.error
     if "on <module '__main__'" in error:
         return Meaning(

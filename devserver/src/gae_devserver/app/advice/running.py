@@ -23,7 +23,7 @@ class RunningAdvice:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Advise the app in this folder."""
+        """Explain errors of the app in this folder."""
         self._folder = folder
         self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
         self._indented = False
@@ -47,7 +47,7 @@ class RunningAdvice:
             logger.debug("cannot explain what the app printed", exc_info=True)
 
     def start(self) -> None:
-        """Log what has waited, and all that follows, because the app is ready."""
+        """Log the advice that waits; from now on, log advice at once."""
         with self._lock:
             waiting, self._waiting = self._waiting or [], None
         for text in waiting:

@@ -1,10 +1,10 @@
-"""What of requirements.txt decides about the environment."""
+"""What the list of an app's packages says."""
 
 from pathlib import Path
 
 import pytest
 
-from gae_devserver.environments.requirements import content
+from gae_devserver.config.requirements import content, list_in, lists
 
 
 @pytest.fixture
@@ -58,3 +58,34 @@ def test_any_text_has_a_content(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     assert content(file) == [text]
     assert content(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize(
+    ("package", "listed"),
+    [("six", True), ("Flask", True), ("flask-cors", False), ("requests", False)],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_what_a_list_names(
+    file: Path, package: str, encoding: str, *, listed: bool
+) -> None:
+    """A package counts in any spelling, encoding and included file."""
+    file.write_text(file.read_text(), encoding)
+    assert lists(file, package) is listed
+
+
+@pytest.mark.parametrize(
+    ("text", "package"),
+    [
+        ('[project]\nname = "app"\ndependencies = ["Flask_Cors>=3", "six"]\n', "six"),
+        ('[tool.poetry.dependencies]\nflask-cors = "^4"\n', "flask-cors"),
+        ("[tool.ruff]\n", None),
+    ],
+)
+def test_pyproject_toml(tmp_path: Path, text: str, package: str | None) -> None:
+    """It is the list if it describes a project and requirements.txt is missing."""
+    (tmp_path / "pyproject.toml").write_text(text)
+    file = list_in(tmp_path)
+    assert file.name == ("pyproject.toml" if package else "requirements.txt")
+    assert package is None or lists(file, package)
+    (tmp_path / "requirements.txt").touch()
+    assert list_in(tmp_path).name == "requirements.txt"

@@ -1,5 +1,6 @@
-"""Reads requirements.txt, as far as the cache of environments needs it."""
+"""Reads the list of an app's packages: requirements.txt, or pyproject.toml."""
 
+import codecs
 import os
 import re
 import tomllib
@@ -11,6 +12,8 @@ _INCLUDES = re.compile(
     r"^\s*(?:-[rc]\s*|--(?:requirement|constraint)[\s=]\s*)([^#\s].*?)\s*(?:\s#.*)?$",
     re.MULTILINE,
 )
+# at the beginning of a line in requirements.txt, in quotes in pyproject.toml
+_PACKAGE = re.compile(r"""(?:^|["'])\s*([A-Za-z0-9][\w.-]*)""", re.MULTILINE)
 # a package in a folder or a file, whose path is relative to the app
 _LOCAL = re.compile(
     r"^\s*(?:-e|--editable|\.|/|file:)|\s@\s*(?:\.|file:)", re.MULTILINE
@@ -18,9 +21,9 @@ _LOCAL = re.compile(
 
 
 def list_in(folder: Path) -> Path:
-    """Return the file that lists an app's packages: requirements.txt if it has none.
+    """Return the file that lists an app's packages; it may be missing.
 
-    Without requirements.txt, App Engine reads pyproject.toml.
+    That is requirements.txt. Without it, App Engine reads pyproject.toml.
     """
     pyproject, file = folder / "pyproject.toml", folder / "requirements.txt"
     if pyproject.is_file() and not file.exists():
@@ -37,7 +40,7 @@ def content(file: Path) -> list[str]:
     """Return what decides which packages a file installs.
 
     That is its text, the texts of the files that it includes, and the app's folder if a
-    package is installed from there. A file that does not exist counts as empty: the
+    package is installed from there. A file that cannot be read counts as empty: the
     installer reports it.
     """
     texts = list(_texts(file.resolve(), set()))
@@ -46,11 +49,32 @@ def content(file: Path) -> list[str]:
     return texts
 
 
+def lists(file: Path, package: str) -> bool:
+    """Return whether a file, or one that it includes, names a package."""
+    names = (name for text in content(file) for name in _PACKAGE.findall(text))
+    return _normal(package) in map(_normal, names)
+
+
+def pip_arguments(file: Path) -> str:
+    """Return what to write after `pip install` to install a file."""
+    return str(file.parent) if file.suffix == ".toml" else f"-r {file}"
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
 def _texts(file: Path, seen: set[Path]) -> Iterator[str]:
-    if file in seen or not file.is_file():
+    if file in seen:
         return
     seen.add(file)
-    text = file.read_text("utf-8-sig", "replace")
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return
+    # pip reads both, and PowerShell writes the first
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if is_utf_16 else "utf-8-sig", "replace")
     yield text
     for name in _INCLUDES.findall(text):
         yield from _texts((file.parent / name).resolve(), seen)
