@@ -175,6 +175,18 @@ def test_a_signal_while_installing(
     start_own().answers(f"{version()} 1.16.0 -")
 
 
+def test_an_edit_while_installing(
+    listing: Path, silent_index: str, start_own: Callable[..., Running]
+) -> None:
+    """The server installs the new list at once, though the old one still waits."""
+    good = (listing / "requirements.txt").read_text()
+    (listing / "requirements.txt").write_text(f"--index-url {silent_index}\n{good}")
+    server = start_own()
+    server.log(INSTALLING)
+    (listing / "requirements.txt").write_text(good)
+    server.answers(f"{version()} 1.16.0 -")
+
+
 def test_two_servers_at_once(start_own: Callable[..., Running]) -> None:
     """One of them installs, and both run."""
     servers = [start_own(), start_own()]

@@ -61,9 +61,13 @@ class Watched:
         with contextlib.suppress(OSError):  # it has ended
             self._held_end.shutdown(socket.SHUT_WR)
 
-    def wait(self) -> int:
-        """Wait for the command; return its exit status as a shell does."""
-        status = self.process.wait()
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the command; return its exit status as a shell does.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended within `timeout` seconds.
+        """
+        status = self.process.wait(timeout)
         with self._held_end:
             if status < 0:  # the watchdog was killed, so it could not end the command
                 with contextlib.suppress(OSError, ValueError):

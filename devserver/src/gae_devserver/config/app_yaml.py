@@ -97,8 +97,8 @@ def load_app_yaml(target: Path) -> AppConfig:
         runtime=info.runtime,
         python=python,
         service=info.service or info.module or "default",
-        # the SDK's validator puts "exec" before every entrypoint
-        entrypoint=info.entrypoint and re.sub(r"^exec\s+", "", info.entrypoint),
+        # the SDK's validator puts "exec" before every entrypoint, even an empty one
+        entrypoint=re.sub(r"^exec\s+", "", info.entrypoint or "").strip() or None,
         env_variables=dict(info.env_variables or {}),
         app_engine_apis=bool(info.app_engine_apis),
         warmup="warmup" in (info.inbound_services or ()),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _ANCHORS = (
     "App Engine supports no YAML anchors (&name) and references (*name). Write the "
     "value out."
 )
+_NULL = "the value has a null character, which no program can get. Delete it."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +109,10 @@ def parse_yaml(text: str, path: Path) -> YamlFile:
     """
     try:
         file = YamlFile(path, text, _yaml().compose(text))
-        if (anchor := _anchor(file.root)) is not None:
+        if (anchor := _first(file.root, _has_anchor)) is not None:
             raise ConfigError(f"{path}, line {anchor.start_mark.line + 1}: {_ANCHORS}")
+        if (node := _first(file.root, lambda node: "\0" in node.value)) is not None:
+            raise ConfigError(f"{path}, line {node.start_mark.line + 1}: {_NULL}")
     except ConfigError:
         raise
     # ruamel.yaml raises half a dozen unrelated types for a user's mistakes
@@ -124,16 +127,21 @@ def _yaml() -> YAML:
     return yaml
 
 
-def _anchor(node: Node | None) -> Node | None:
-    """Return the first value with an anchor; without one, no value contains itself."""
-    if node is None or getattr(node, "anchor", None) is not None:
+def _has_anchor(node: Node) -> bool:
+    """Return whether a value has an anchor; without one, none contains itself."""
+    return getattr(node, "anchor", None) is not None
+
+
+def _first(node: Node | None, matches: Callable[[Node], bool]) -> Node | None:
+    """Return the first value in a node that matches."""
+    if node is None or matches(node):
         return node
     inner: list[Node] = []
     if isinstance(node, MappingNode):
         inner = [part for entry in node.value for part in entry]
     elif isinstance(node, SequenceNode):
         inner = node.value
-    return next((found for part in inner if (found := _anchor(part))), None)
+    return next((found for part in inner if (found := _first(part, matches))), None)
 
 
 def _syntax_error(error: Exception, path: Path) -> ConfigError:

@@ -16,7 +16,7 @@ import platformdirs
 
 from gae_devserver.app.python import Python
 from gae_devserver.config import requirements
-from gae_devserver.environments.installer import Installer, InstallError
+from gae_devserver.environments.installer import Installer, InstallError, OutdatedError
 
 logger = logging.getLogger("gae_devserver.environments")
 # with every --log-level: it says what the user waits for
@@ -72,15 +72,30 @@ class Cache:
         """Return the environment for a requirements.txt; make it if it is missing.
 
         With `gunicorn`, it has that package even if the file does not list it. What
-        `before_install` raises spares the user a useless installation.
+        `before_install` raises spares the user a useless installation. If the file
+        changes during the installation, that begins again.
 
         Raises:
             InstallError: that failed; the program that failed has printed the reason.
             OSError: the folder cannot be written.
         """
+        while True:
+            try:
+                return self._environment(base, file, gunicorn, before_install)
+            except OutdatedError:
+                logger.info("%s has changed; installing it again", file)
+
+    def _environment(
+        self,
+        base: Python,
+        file: Path,
+        gunicorn: bool,
+        before_install: Callable[[], object],
+    ) -> Python:
+        listed = requirements.content(file)
         # another release of the server may install in another way
         made_of = [metadata.version("gae-devserver"), sysconfig.get_platform()]
-        made_of += [str(gunicorn), *requirements.content(file)]
+        made_of += [str(gunicorn), *listed]
         digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
         cache = self._folder or default_folder()
         folder = cache / "python{}.{}-{}".format(*base.version, digest)
@@ -94,7 +109,12 @@ class Cache:
                         packages = "only gunicorn" if gunicorn else "no packages"
                         what = f"there is no {file}; installing {packages}"
                     logger.info("%s for %s, once: %s", what, base, folder)
-                    installer = Installer(base, file.parent, uv=self._uv)
+                    installer = Installer(
+                        base,
+                        file.parent,
+                        uv=self._uv,
+                        is_outdated=lambda: requirements.content(file) != listed,
+                    )
                     _make(folder, installer, file, gunicorn=gunicorn)
                     self._delete_unused(cache)
         os.utime(folder / _COMPLETE)
@@ -126,7 +146,7 @@ def _make(folder: Path, installer: Installer, file: Path, *, gunicorn: bool) -> 
         if gunicorn and not (folder / "bin" / "gunicorn").exists():
             installer.install(folder, "gunicorn")
         installer.compile(folder, _SDK)
-    except InstallError:
+    except (InstallError, OutdatedError):
         shutil.rmtree(folder, ignore_errors=True)
         raise
     (folder / _COMPLETE).write_text(f"{file.resolve()}\n")

@@ -1,5 +1,6 @@
 """Makes an environment and installs packages: with uv, or with venv and pip."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gae_devserver.app.python import Python
@@ -15,6 +17,8 @@ from gae_devserver.app.watched import Watched
 logger = logging.getLogger("gae_devserver")
 
 _STOP_SECONDS = 2.0
+# how often to look whether the list has changed: the index may not answer for minutes
+_POLL_SECONDS = 0.5
 # newer releases lack pkg_resources, which gunicorn 20 and Pyramid import
 _SETUPTOOLS = "setuptools<81"
 # Their sources compile for minutes. SDK 3 needs grpcio-tools, but not to run: the
@@ -35,6 +39,10 @@ class InstallError(Exception):
     """A program failed; it has printed the reason."""
 
 
+class OutdatedError(Exception):
+    """The list has changed, so that what was installed is not wanted any more."""
+
+
 def find_uv() -> str | None:
     """Return the path of uv: in PATH, or in the server's environment."""
     beside = Path(sys.executable).parent
@@ -42,13 +50,24 @@ def find_uv() -> str | None:
 
 
 class Installer:
-    """Installs packages; what the programs print goes to the terminal."""
+    """Installs packages; what the programs print goes to the terminal.
 
-    def __init__(self, base: Python, folder: Path, *, uv: str | None) -> None:
+    Every method raises OutdatedError once `is_outdated` returns True.
+    """
+
+    def __init__(
+        self,
+        base: Python,
+        folder: Path,
+        *,
+        uv: str | None,
+        is_outdated: Callable[[], bool],
+    ) -> None:
         """Make environments with `base`; paths are relative to the app's `folder`.
 
         `uv` is the program; None: use venv and pip.
         """
+        self._is_outdated = is_outdated
         self._base = base
         self._folder = folder
         self._uv = uv
@@ -150,10 +169,16 @@ class Installer:
             )
         except OSError as error:
             raise InstallError(f"{command[0]} cannot be started: {error}") from error
+        status = None
         try:
-            status = watched.wait()
+            while status is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = watched.wait(_POLL_SECONDS)
+                if self._is_outdated():
+                    raise OutdatedError
         finally:
             watched.stop()
+            watched.process.wait()
         if status:
             is_module = "-m" in command
             name = command[command.index("-m") + 1] if is_module else command[0]

@@ -63,6 +63,12 @@ def test_the_python_of_a_runtime(
     assert loaded(tmp_path, f"runtime: {runtime}\n").python == version
 
 
+@pytest.mark.parametrize("line", ["", "entrypoint:", 'entrypoint: ""'])
+def test_no_entrypoint(tmp_path: Path, line: str) -> None:
+    """An empty entrypoint is none, so that the app gets gunicorn."""
+    assert loaded(tmp_path, f"runtime: python313\n{line}\n").entrypoint is None
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -123,6 +129,7 @@ def test_what_this_server_cannot_run(
         ("runtime: python313\n---\na: b\n", 2, ["YAML", "---"]),
         ("runtime: &x python313\n", 1, ["anchors"]),
         ("runtime: *x\n", 1, ["anchors"]),
+        ('runtime: python313\nentrypoint: "a\\0b"\n', 2, ["null"]),
         ("\n- a\n", 2, ["a list", "'runtime: python313'"]),
         ("runtime python313\n", 1, ["'runtime: python313'"]),
         ("null\n", 1, ["'runtime: python313'"]),

@@ -57,7 +57,6 @@ def test_a_runtime_without_a_minor_version(tmp_path: Path) -> None:
         (r"{static_files: missing/\1.js, upload: missing/.*\.js}", True),
         ("{static_files: file.txt, upload: file.txt}", False),
         ("{static_files: missing.txt, upload: missing.txt}", True),
-        ('{static_files: "a\\0b/c", upload: c}', True),
     ],
 )
 def test_a_static_handler_without_a_file(
