@@ -84,23 +84,6 @@ def test_an_error_elsewhere(app: AppConfig, file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "fact"),
-    [
-        ("'Markup' from 'jinja2'", "only an older jinja2."),
-        ("'MutableMapping' from 'collections'", "release of flask is too old"),
-        ("'sansio' from 'flask' (most likely due to a circular import)", ""),
-    ],
-)
-def test_an_old_release(app: AppConfig, error: str, fact: str) -> None:
-    """The advice names the package that does not fit another one, or the Python."""
-    printed = traceback(app, f"ImportError: cannot import name {error}")
-    printed = printed.replace("lib/somewhere.py", "lib/site-packages/flask/app.py")
-    said = say(app, printed)
-    assert ("requirements.txt" in said) is bool(fact)
-    assert fact in said
-
-
-@pytest.mark.parametrize(
     ("printed", "status", "facts"),
     [
         ("bye\n", 1, [" above"]),

@@ -1,7 +1,6 @@
 """What an error of an app means on App Engine, and what to do about it."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +30,6 @@ _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
 # pickle finds no function, or another one, under the name of a function
 _OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
 _DEFERRED = "/google/appengine/ext/deferred/"
-# an old release imports what newer ones of another package no longer have
-_NO_NAME = re.compile(r"ImportError: cannot import name '\w+' from '(\w+)")
 
 
 @dataclass(frozen=True)
@@ -78,29 +75,7 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
         )
     if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
         return _deferred(traceback, folder)
-    return _old_release(traceback)
-
-
-def _old_release(traceback: Traceback) -> Meaning | None:
-    """Explain why a package cannot import a name from another one."""
-    found = _NO_NAME.match(traceback.error)
-    if not found or "circular" in traceback.error or not traceback.frames:
-        return None
-    _, inside, path = traceback.frames[-1].file.rpartition("/site-packages/")
-    package, other = path.partition("/")[0].removesuffix(".py"), found[1]
-    if traceback.mixed or not inside or package == other:
-        return None
-    text = (
-        f"The installed release of {package} does not fit the one of {other}, on App "
-        f"Engine too. In requirements.txt, allow a newer {package}, or only an older "
-        f"{other}."
-    )
-    if other in sys.stdlib_module_names:
-        text = (
-            f"The installed release of {package} is too old for this Python. In "
-            "requirements.txt, allow a newer one."
-        )
-    return Meaning("old release", text)
+    return None
 
 
 def _asgi_app(name: str) -> str:
