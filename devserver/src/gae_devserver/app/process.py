@@ -199,6 +199,7 @@ class AppProcess:
 
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and later SIGKILL."""
+        self._advice.stop()
         self._watched.stop()
 
     def wait(self, timeout: float) -> bool:

@@ -191,6 +191,68 @@ def test_a_fixed_port(entrypoint: str, printed: str, port: str | None) -> None:
     assert ("$PORT" in said and f"port {port}" in said) if port else said == ""
 
 
+WERKZEUG = "'url_quote' from 'werkzeug.urls' (/env/lib/site-packages/werkzeug/urls.py)"
+FLASK = "/env/lib/site-packages/flask/helpers.py"
+NDB = "/env/lib/site-packages/google/cloud/ndb/key.py"
+MAPPING = "'Mapping' from 'collections' (/python/lib/collections/__init__.py)"
+
+
+@pytest.mark.parametrize(
+    ("file", "error", "facts"),
+    [
+        (
+            FLASK,
+            f"ImportError: cannot import name {WERKZEUG}",
+            ["older one of werkzeug", "newer release of flask", "requirements.txt"],
+        ),
+        (
+            FLASK,
+            f"ImportError: cannot import name {MAPPING}",
+            ["of flask", "earlier Python", "earlier runtime"],
+        ),
+        (
+            NDB,
+            "AttributeError: module 'inspect' has no attribute 'getargspec'",
+            ["of google.cloud.ndb", "earlier Python", "earlier runtime"],
+        ),
+        (
+            FLASK,
+            "ModuleNotFoundError: No module named 'cgi'",
+            ["flask imports cgi", "earlier Python", "earlier runtime"],
+        ),
+    ],
+)
+def test_a_package_for_other_releases(
+    app: AppConfig, file: str, error: str, facts: list[str]
+) -> None:
+    """The packages are named whose releases do not fit; the app is not to change."""
+    said = say(app, f'  File "{file}", line 9, in <module>\n    import x\n{error}\n')
+    assert all(fact in said for fact in facts)
+    assert "Change the import" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "AttributeError: module 'settings' has no attribute 'A'",
+        "ImportError: cannot import name 'A' from 'settings' (/app/settings.py)",
+    ],
+)
+def test_a_package_that_uses_the_app(app: AppConfig, error: str) -> None:
+    """What the app's own module lacks is no question of releases."""
+    printed = f'  File "{FLASK}", line 9, in load\n    x.A\n{error}\n'
+    assert "release" not in say(app, printed)
+
+
+def test_credentials(app: AppConfig) -> None:
+    """App Engine has credentials; here the user provides them, or does without."""
+    error = "google.auth.exceptions.DefaultCredentialsError: none were found."
+    said = say(app, traceback(app, error))
+    assert said.startswith("main.py, line 7: ")
+    assert "`start()`" in said
+    assert "gcloud auth application-default login" in said
+
+
 def test_a_missing_module(app: AppConfig) -> None:
     """The advice about modules, with the hints, comes first."""
     printed = traceback(app, "ModuleNotFoundError: No module named 'common'")

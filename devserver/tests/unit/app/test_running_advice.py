@@ -44,6 +44,16 @@ def test_advice_waits_until_the_app_is_ready(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage().startswith(f"main.py, line 7: {ERROR}. ")
 
 
+def test_no_advice_while_the_app_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Calls that the end of the server cuts off are no mistake of the app."""
+    running = RunningAdvice(FOLDER)
+    running.start()
+    running.stop()
+    for line in traceback(7):
+        running.see(f"{line}\n".encode())
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     ("error", "fact"),
     [

@@ -33,5 +33,4 @@ def what_to_do(
         output = "Its output is above." if printed.strip() else "It printed nothing."
         return f"{output} {fix}"
     meaning = meanings.of(error, config.folder)
-    parts = [error.summary(config.folder), meaning.text if meaning else "", fix]
-    return " ".join(filter(None, parts))
+    return f"{error.summary(config.folder)} {meaning.text if meaning else fix}"

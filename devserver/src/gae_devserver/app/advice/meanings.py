@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gae_devserver.app.advice import releases
 from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
@@ -73,9 +74,27 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
             "One of the app's packages is made for protobuf 3. Add this line to "
             "requirements.txt, or use a newer release of that package: protobuf<3.21",
         )
+    if "google.auth.exceptions.DefaultCredentialsError:" in error:
+        return _credentials(traceback, folder)
+    if text := releases.mismatch(traceback):
+        return Meaning("releases", text)
     if any(frame.is_in(_DEFERRED) for frame in traceback.frames):
         return _deferred(traceback, folder)
     return None
+
+
+def _credentials(traceback: Traceback, folder: Path) -> Meaning:
+    own = traceback.own(folder)
+    what = f"`{own[0].code}`" if own and own[0].code else "The app"
+    return Meaning(
+        "credentials",
+        f"{what} needs credentials for Google Cloud, which App Engine gives the app, "
+        "but the server does not: it does not emulate this API. To call the real "
+        "service, run gcloud auth application-default login. If there is an emulator "
+        "of the service, start it, and set its variable, such as PUBSUB_EMULATOR_HOST, "
+        "for the server. To run the rest of the app without the service, create the "
+        "client in the function that uses it.",
+    )
 
 
 def _asgi_app(name: str) -> str:

@@ -5,7 +5,7 @@ from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Mapping
 from pathlib import Path
 
-from gae_devserver.app.advice import packages
+from gae_devserver.app.advice import packages, releases
 from gae_devserver.app.advice.installation import Installation
 from gae_devserver.app.python import Python
 from gae_devserver.config.runtimes import GUIDE
@@ -24,6 +24,7 @@ _NOT_FOUND = re.compile(
     r"|\bRuntimeError: (?P<worker>[a-z]+) worker requires ",
     re.MULTILINE,
 )
+_FILE = re.compile(r'^ +File "(.+)", line \d+', re.MULTILINE)
 # the statement in the line above an error
 _STATEMENT = re.compile(
     r"^ +(?:from (?P<package>[\w.]+) import (?P<part>\w+)|import (?P<module>[\w.]+))"
@@ -93,6 +94,11 @@ def advice(
     if top in hints:
         return f"{missing}. {hints[top]}"
     if (new := _REPLACED.get(name)) is not None:
+        files = _FILE.findall(printed[: last.start()])
+        if files and (importer := releases.package_of(files[-1])):
+            uses = f"{importer} imports {name}, a module of an earlier Python"
+            fix = releases.made_for_an_earlier_python(importer, str(python))
+            return f"{uses}. {fix}"
         use = f"In {python}, use {new}" if new else f"{python} has no replacement"
         return (
             f"{name} is a module of an earlier Python. {use}. Change the import, and "

@@ -109,6 +109,7 @@ _MODULES = {
     "google.auth": "google-auth",
     "google.cloud.error_reporting": "google-cloud-error-reporting",
     "google.cloud.recaptchaenterprise": "google-cloud-recaptcha-enterprise",
+    "google.cloud.resourcemanager": "google-cloud-resource-manager",
     "google.cloud.secretmanager": "google-cloud-secret-manager",
     "google.cloud.sql": "cloud-sql-python-connector",
     "google.oauth2": "google-auth",

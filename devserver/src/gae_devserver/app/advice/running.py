@@ -53,6 +53,11 @@ class RunningAdvice:
         for text in waiting:
             logger.warning("%s", text)
 
+    def stop(self) -> None:
+        """Log no more, because the server ends the app, which may cause errors."""
+        with self._lock:
+            self._waiting = []
+
     def _explain(self, line: bytes) -> None:
         if line == _NO_APP:
             self._log("no app", "uWSGI found no app. Its lines above have the reason.")
