@@ -150,7 +150,10 @@ def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
     for other in service_file.services_in(folder):
         if other not in read:
             where = other.relative_to(folder)
-            yield f"{where} is not read: this server starts only {read[0].name}."
+            yield (
+                f"{where} is not used, because this server runs only {read[0].name}. "
+                "To run it instead, pass that file."
+            )
 
 
 def _uses_sdk(folder: Path) -> bool:

@@ -91,7 +91,8 @@ class Environments:
                 f"as --python says. To change that, name a Python {version}"
                 if self._given
                 else f"the server's, because PATH, pyenv and uv have no Python "
-                f"{version}. To install it: uv python install {version}"
+                f"{version}. To install it: uv python install {version}, or: pyenv "
+                f"install {version}"
             )
             logger.warning(
                 "%s asks for %s, but the app runs on %s, %s",
