@@ -91,17 +91,14 @@ def test_workflows_are_safe() -> None:
 def test_python_versions() -> None:
     """CI, the form for bugs and the distribution have every supported Python.
 
-    As text: YAML takes 3.10 for 3.1. The session `versions` has the oldest and newest.
+    As text: YAML takes 3.10 for 3.1. The session `versions` has them too.
     """
     # not nox() of these tests: without environments there is one Python
     listed = run(sys.executable, "-m", "nox", "--list").stdout
-    ends = sorted(
-        int(x) for x in re.findall(r"^- versions-3\.(\d+)", listed, re.MULTILINE)
-    )
-    supported = [f"3.{minor}" for minor in range(ends[0], ends[-1] + 1)]
+    supported = re.findall(r"^- versions-(3\.\d+)", listed, re.MULTILINE)
     offered = {x.get("id"): x["attributes"] for x in load(FORMS / "bug.yml")["body"]}
 
-    assert len(ends) == 2
+    assert len(supported) > 2
     matrix = JOBS["ci/tests"]["strategy"]["matrix"]["python"]
     assert matrix[: len(supported)] == supported
     assert offered["python"]["options"][: len(supported)] == supported

@@ -242,7 +242,7 @@ class AppProcess:
     def _wait(self, copier: threading.Thread) -> None:
         status = self._watched.wait()
         # a process that left the app's process group may still hold the pipe
-        copier.join(0.5)
+        copier.join(2.0)
         self._remove_folder()
         self.stop()
         self._exit.set_result(status)
