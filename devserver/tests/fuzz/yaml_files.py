@@ -25,7 +25,7 @@ runtime: python313
 service: a
 version: one
 entrypoint: exec gunicorn main:app
-env_variables: {A: a, a_b: "\0é\u2028", PORT: "1", _: ""}
+env_variables: {A: a, a_b: "\x01é\u2028", PORT: "1", _: ""}
 app_engine_apis: true
 inbound_services: [warmup, mail]
 instance_class: F4_1G

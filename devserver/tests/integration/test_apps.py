@@ -136,7 +136,7 @@ FAILS = {
     ),
     "werkzeug": (
         App("on_flask", "3.10", f"{SDK} Flask==2.1.2 Werkzeug==3.0.1"),
-        ["url_quote", "main.py", "pin an older werkzeug,"],
+        ["url_quote", "main.py", "older one of werkzeug"],
     ),
 }
 
