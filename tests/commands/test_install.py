@@ -91,6 +91,8 @@ def test_app_runs(
     commands = tmp_path / ("gae-devserver/bin" if with_pip else "bin")
     variables = {
         "PATH": f"{installers}{os.pathsep}{os.environ['PATH']}",
+        # a company may have its own certificates
+        "UV_SYSTEM_CERTS": "true",
         **{name: str(tmp_path / "bin") for name in ("PIPX_BIN_DIR", "UV_TOOL_BIN_DIR")},
         **{name: str(tmp_path / "tools") for name in ("PIPX_HOME", "UV_TOOL_DIR")},
     }
