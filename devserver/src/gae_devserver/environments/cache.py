@@ -108,7 +108,7 @@ class Cache:
                     if not file.exists():
                         packages = "only gunicorn" if gunicorn else "no packages"
                         what = f"there is no {file}; installing {packages}"
-                    logger.info("%s for %s, once: %s", what, base, folder)
+                    logger.info("%s for %s, once: %s", what, base, _shown(folder))
                     installer = Installer(
                         base,
                         file.parent,
@@ -129,6 +129,14 @@ class Cache:
                 if used.stat().st_mtime < oldest:
                     lock.unlink()
                     shutil.rmtree(folder)
+
+
+def _shown(folder: Path) -> str:
+    """Return a path as a user writes it."""
+    try:
+        return f"~/{folder.relative_to(Path.home())}"
+    except (RuntimeError, ValueError):  # there is no home folder, or it is elsewhere
+        return str(folder)
 
 
 def _is_complete(folder: Path) -> bool:
