@@ -10,7 +10,6 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from gae_devserver import terminal
@@ -22,18 +21,18 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import is_static_site
-from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.server import DatastoreV1
-from gae_devserver.environments.environments import AppPackagesError, Environments
+from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.reloader import Reloader
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
@@ -75,18 +74,16 @@ class Server:
     def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
         """Make the parts, in the event loop that runs them."""
         self._settings = settings
-        self._config = config
-        self._python = python
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unread: set[Path] = set()
-        """Edited settings files that could not be applied yet."""
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
         clock, requests = Clock(), RunningRequests()
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
-            lambda: AppProcess(self._config, settings.launch, self._python),
+            lambda: AppProcess(
+                self._reloader.config, settings.launch, self._reloader.python
+            ),
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
@@ -129,19 +126,27 @@ class Server:
             deadline=settings.task_deadline,
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
+        self._reloader = Reloader(
+            config,
+            python,
+            settings.environments,
+            parts=(self._front, self._api, self._services),
+            restart=self._app.restart,
+        )
 
     def _what_to_do(self, reason: str, reloading: bool) -> str:
+        config = self._reloader.config
         installation = Installation(
-            self._config.folder,
-            self._python,
+            config.folder,
+            self._reloader.python,
             server_installs=self._settings.environments.installs,
             reloading=reloading,
         )
         hints = self._settings.hints
-        return failed_start.what_to_do(reason, self._config, installation, hints)
+        return failed_start.what_to_do(reason, config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
-        if self._config.warmup:
+        if self._reloader.config.warmup:
             await self._sender.warm_up(process)
 
     def _when_cleared(self) -> None:
@@ -176,7 +181,7 @@ class Server:
                     logger.warning("%s", process.notice)
                 self._announce()
                 if self._settings.reload:
-                    self._spawn(self._reload())
+                    self._spawn(self._reloader.run())
                 await self._stop.wait()
         finally:
             await self._shut_down()
@@ -193,7 +198,7 @@ class Server:
         try:
             await starting
         except AppUnavailable as error:
-            config = self._config
+            config = self._reloader.config
             if not is_static_site(config.static_handlers, config.folder):
                 raise
             logger.warning(
@@ -207,7 +212,7 @@ class Server:
         url = f"http://127.0.0.1:{_port(settings.front_sockets[0])}"
         storage = settings.storage
         terminal.show_banner(
-            self._config,
+            self._reloader.config,
             app_url=url,
             state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
             token=self._token,
@@ -225,68 +230,6 @@ class Server:
             await asyncio.sleep(self._settings.parent_poll_seconds)
         logger.info("the process that started the server has ended; stopping")
         self._stop.set()
-
-    async def _reload(self) -> None:
-        # imports a large package, which no other part needs
-        from gae_devserver.app.changes import changes
-
-        try:
-            async for paths in changes(self._config.folder):
-                await self._apply_edits(paths)
-        except (OSError, RuntimeError) as error:
-            # for example, the app has more folders than the system can watch
-            logger.warning(
-                "the server cannot watch the app's files: %s. Restart the server after "
-                "each edit",
-                error,
-            )
-
-    async def _apply_edits(self, paths: set[Path]) -> None:
-        """Apply changed settings, and restart the app if another file changed."""
-        folder = self._config.folder.resolve()
-        app_yamls = {path.parent.resolve() / path.name for path in self._config.files}
-        queue_yaml = folder / "queue.yaml"
-        settings = paths & {*app_yamls, queue_yaml}
-        if self._unread:
-            # it may be an included file that was missing
-            settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
-        restarting = paths - settings
-        if settings:
-            # with edits that came while one of the files had an error
-            self._unread |= settings
-            try:
-                self._apply(load(self._config.path))
-            except ConfigError as error:
-                logger.error("the previous settings stay in effect: %s", error)
-            else:
-                settings, self._unread = self._unread, set()
-                restarting |= settings - {queue_yaml}
-                terminal.log_warnings(self._config)
-                if queue_yaml in settings:
-                    event = "read again" if queue_yaml.exists() else "removed"
-                    names = ", ".join(queue.name for queue in self._config.queues)
-                    logger.info(
-                        "queue.yaml was %s. The queues are now: %s", event, names
-                    )
-        if files := sorted(restarting):
-            # the temporary files of an editor no longer exist: do not log them
-            files = [file for file in files if file.exists()] or files
-            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            logger.info("%s%s changed: restarting the app", files[0].name, more)
-            try:
-                # in a thread: it may install packages, while the app still answers
-                self._python = await asyncio.to_thread(
-                    self._settings.environments.python, self._config
-                )
-            except AppPackagesError as error:
-                logger.error("the app keeps the packages that it has: %s", error)
-            self._app.restart()
-
-    def _apply(self, config: AppConfig) -> None:
-        """Use these settings from now on."""
-        self._config = config
-        for part in (self._front, self._api, self._services):
-            part.apply(config)
 
     async def _shut_down(self) -> None:
         """End everything; the app gets most of the time."""

@@ -66,10 +66,15 @@ def version(python: tuple[int, int] = OWN.version) -> str:
 
 
 @pytest.fixture
-def silent_index() -> Iterator[str]:
-    """The address of a package index that accepts connections and never answers."""
+def waiting(listing: Path) -> Iterator[tuple[Path, str]]:
+    """A list with an index that never answers, and the text with the usual index."""
+    file = listing / "requirements.txt"
+    good = file.read_text()
+    # it accepts connections
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        index = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        file.write_text(f"--index-url {index}\n{good}")
+        yield file, good
 
 
 def test_an_environment_is_made_once(start_own: Callable[..., Running]) -> None:
@@ -157,11 +162,10 @@ def test_what_is_known_before_an_installation(
 
 
 def test_a_signal_while_installing(
-    listing: Path, silent_index: str, start_own: Callable[..., Running]
+    waiting: tuple[Path, str], start_own: Callable[..., Running]
 ) -> None:
     """The installer ends with the server; the next start begins again."""
-    good = (listing / "requirements.txt").read_text()
-    (listing / "requirements.txt").write_text(f"--index-url {silent_index}\n{good}")
+    listed, good = waiting
     server = start_own()
     server.log(INSTALLING)
     pid = server.process.pid
@@ -171,19 +175,18 @@ def test_a_signal_while_installing(
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE) == 0
     wait_for_end(processes, PATIENCE)
-    (listing / "requirements.txt").write_text(good)
+    listed.write_text(good)
     start_own().answers(f"{version()} 1.16.0 -")
 
 
 def test_an_edit_while_installing(
-    listing: Path, silent_index: str, start_own: Callable[..., Running]
+    waiting: tuple[Path, str], start_own: Callable[..., Running]
 ) -> None:
     """The server installs the new list at once, though the old one still waits."""
-    good = (listing / "requirements.txt").read_text()
-    (listing / "requirements.txt").write_text(f"--index-url {silent_index}\n{good}")
+    listed, good = waiting
     server = start_own()
     server.log(INSTALLING)
-    (listing / "requirements.txt").write_text(good)
+    listed.write_text(good)
     server.answers(f"{version()} 1.16.0 -")
 
 

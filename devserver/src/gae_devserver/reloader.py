@@ -1,0 +1,130 @@
+"""Applies edits of the app's files while the server runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Protocol
+
+from gae_devserver import terminal
+from gae_devserver.app.python import Python
+from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.parsing import ConfigError
+from gae_devserver.environments.environments import AppPackagesError, Environments
+
+logger = logging.getLogger("gae_devserver")
+
+
+class Part(Protocol):
+    """A part of the server that uses the app's settings."""
+
+    def apply(self, config: AppConfig) -> None:
+        """Use these settings from now on."""
+        ...
+
+
+class Reloader:
+    """Knows the app's present settings and Python, and follows the edits of both."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        python: Python,
+        environments: Environments,
+        *,
+        parts: Collection[Part],
+        restart: Callable[[], None],
+    ) -> None:
+        """Begin with these settings; `restart` restarts the app after an edit."""
+        self._config = config
+        self._python = python
+        self._environments = environments
+        self._parts = parts
+        self._restart = restart
+        self._unread: set[Path] = set()
+        """Edited settings files that could not be applied yet."""
+
+    @property
+    def config(self) -> AppConfig:
+        """The settings in effect."""
+        return self._config
+
+    @property
+    def python(self) -> Python:
+        """The Python of the app's next process."""
+        return self._python
+
+    async def run(self) -> None:
+        """Follow the edits until this is cancelled."""
+        # imports a large package, which no other part needs
+        from gae_devserver.app.changes import changes
+
+        try:
+            async for paths in changes(self._config.folder):
+                await self._apply_edits(paths)
+        except (OSError, RuntimeError) as error:
+            # for example, the app has more folders than the system can watch
+            logger.warning(
+                "the server cannot watch the app's files: %s. Restart the server after "
+                "each edit",
+                error,
+            )
+
+    async def _apply_edits(self, paths: set[Path]) -> None:
+        """Apply changed settings, and restart the app if another file changed."""
+        settings = self._settings_in(paths)
+        restarting = paths - settings
+        if settings:
+            # with edits that came while one of the files had an error
+            self._unread |= settings
+            try:
+                self._apply(load(self._config.path))
+            except ConfigError as error:
+                logger.error("the previous settings stay in effect: %s", error)
+            else:
+                restarting |= self._report_settings(self._unread)
+                self._unread = set()
+        if restarting:
+            _log_restart(restarting)
+            try:
+                # in a thread: it may install packages, while the app still answers
+                self._python = await asyncio.to_thread(
+                    self._environments.python, self._config
+                )
+            except AppPackagesError as error:
+                logger.error("the app keeps the packages that it has: %s", error)
+            self._restart()
+
+    @property
+    def _queue_yaml(self) -> Path:
+        return self._config.folder.resolve() / "queue.yaml"
+
+    def _settings_in(self, paths: set[Path]) -> set[Path]:
+        """Return the files with settings among the files that changed."""
+        read = {path.parent.resolve() / path.name for path in self._config.files}
+        settings = paths & {*read, self._queue_yaml}
+        if self._unread:
+            # it may be an included file that was missing
+            settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
+        return settings
+
+    def _apply(self, config: AppConfig) -> None:
+        self._config = config
+        for part in self._parts:
+            part.apply(config)
+
+    def _report_settings(self, files: set[Path]) -> set[Path]:
+        """Log what was read again; return the files that need a restart."""
+        terminal.log_warnings(self._config)
+        if self._queue_yaml in files:
+            event = "read again" if self._queue_yaml.exists() else "removed"
+            names = ", ".join(queue.name for queue in self._config.queues)
+            logger.info("queue.yaml was %s. The queues are now: %s", event, names)
+        return files - {self._queue_yaml}
+
+
+def _log_restart(files: set[Path]) -> None:
+    # the temporary files of an editor no longer exist: do not log them
+    shown = sorted(file for file in files if file.exists()) or sorted(files)
+    more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
+    logger.info("%s%s changed: restarting the app", shown[0].name, more)
