@@ -22,10 +22,12 @@ PATIENCE = 300.0
 """Seconds until one call must have succeeded."""
 
 
-def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
+def stage(
+    app: str, work: pathlib.Path, library: str = "bundled", tasks: str = "bundled"
+) -> pathlib.Path:
     """Copy an app, with the route that the driver calls."""
     staged = pathlib.Path(__file__).parent / "staged"
-    return staging.stage(app, work, library, staged, "chaos_main")
+    return staging.stage(app, work, library, tasks, staged, "chaos_main")
 
 
 class ChaosServer:

@@ -32,6 +32,7 @@ def test_entity_is_the_same_with_either(app: ContractApp) -> None:
     assert app.call("bundled_entities") == [["Counter", "localdev", {"count": 15}]]
 
 
+@pytest.mark.changes("namespace")
 def test_namespace_of_the_request(app: ContractApp) -> None:
     """A task counts in the namespace that was set when it was deferred."""
     app.call("in_namespace", "apart", "enqueue_increments", 1, 10)

@@ -16,6 +16,14 @@ def test_commit_enqueues(app: ContractApp) -> None:
     assert len(app.runs("together")) == 5
 
 
+@pytest.mark.changes("group")
+def test_task_is_no_entity(app: ContractApp) -> None:
+    """A transaction in one entity group can have tasks."""
+    app.call("commit", "one group", xg=False)
+
+    assert app.call("has_entity", "one group") is True
+
+
 def test_rollback_drops(app: ContractApp) -> None:
     """A transactional task is never queued if its transaction is rolled back."""
     app.call("commit", "never", rollback=True)
@@ -32,8 +40,15 @@ def test_rollback_drops(app: ContractApp) -> None:
         (1, 1, {"_name": "named"}, "InvalidTaskNameError"),
         # the SDK stores it with db, in a transaction of ndb
         (200_000, 1, {}, "AttributeError"),
+        pytest.param(
+            1,
+            1,
+            {"_queue": "nowhere"},
+            "UnknownQueueError",
+            marks=pytest.mark.changes("unknown queue"),
+        ),
     ],
-    ids=["a sixth task", "a name", "a payload over 100 KB"],
+    ids=["a sixth task", "a name", "a payload over 100 KB", "a queue"],
 )
 def test_what_a_transaction_refuses(
     app: ContractApp, size: int, tasks: int, options: dict[str, str], error: str

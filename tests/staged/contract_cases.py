@@ -11,7 +11,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import contract_tasks
-from google.appengine.api import datastore, namespace_manager, taskqueue
+from google.appengine.api import (
+    apiproxy_stub_map,
+    datastore,
+    namespace_manager,
+    taskqueue,
+)
 from google.appengine.ext import deferred, ndb
 
 from shared import counter
@@ -122,6 +127,33 @@ def enqueue(url: str, payload: str) -> None:
     taskqueue.add(url=url, payload=payload.encode())
 
 
+@case
+def add(**options: Any) -> str | None:
+    """Add a task without defer; return its name."""
+    return taskqueue.add(**options).name
+
+
+@case
+def add_held(seconds: float, **options: Any) -> None:
+    """Add a task that runs for so long."""
+    payload = deferred.serialize(contract_tasks.hold, "held", seconds)
+    taskqueue.add(url="/custom/path", payload=payload, **options)
+
+
+@case
+def add_and_wait(*labels: str) -> int:
+    """Add a task for each label at once; return how many UserRPC.wait_any returns."""
+    rpcs = {taskqueue.create_rpc() for _ in labels}
+    for label, rpc in zip(labels, rpcs, strict=True):
+        payload = deferred.serialize(contract_tasks.note, label)
+        task = taskqueue.Task(url="/custom/path", payload=payload)
+        taskqueue.Queue().add_async(task, rpc=rpc)
+    waiting = set(rpcs)
+    while waiting:
+        waiting.remove(apiproxy_stub_map.UserRPC.wait_any(waiting))
+    return len(rpcs)
+
+
 def enqueue_many(payload: bytes, times: int) -> None:
     """Add many tasks with one payload, a hundred to a call."""
     tasks = [
@@ -140,9 +172,14 @@ def enqueue_increments(times: int, amount: int) -> None:
 
 @case
 def commit(
-    label: str, tasks: int = 1, size: int = 1, rollback: bool = False, **options: Any
+    label: str,
+    tasks: int = 1,
+    size: int = 1,
+    rollback: bool = False,
+    xg: bool = True,
+    **options: Any,
 ) -> None:
-    """Defer tasks with a payload of `size` bytes in a transaction."""
+    """Defer tasks with a payload of `size` bytes in a transaction with an entity."""
 
     def work() -> None:
         ContractEntity(id=label).put()
@@ -152,7 +189,7 @@ def commit(
         if rollback:
             raise ndb.Rollback
 
-    ndb.transaction(work)
+    ndb.transaction(work, xg=xg)
 
 
 class ContractEntity(ndb.Model):
@@ -217,4 +254,4 @@ def commit_with_the_counter(label: str, amount: int) -> None:
 
     context = getattr(counter, "context", contextlib.nullcontext)
     with context():  # Cloud NDB requires one
-        counter.ndb.transaction(work)  # type: ignore[attr-defined]
+        counter.ndb.transaction(work, xg=True)  # type: ignore[attr-defined]
