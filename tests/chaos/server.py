@@ -86,6 +86,22 @@ class ChaosServer:
             # the app is restarting
             return False
 
+    def sweep(self) -> None:
+        """Run the sweep of Cloud Tasks until no transactional task is left behind.
+
+        The SDK leaves such a task alone for a minute of real time, or two.
+        """
+        wait_until(self._is_swept, "no task is left behind", PATIENCE, interval=5)
+
+    def _is_swept(self) -> bool:
+        try:
+            self._run.run_cron("/_ah/cloudtask/sweep")
+            left = self._run.state("GET", "/entities?kind=_AE_PendingCloudTask")
+        except (*NO_ANSWER, StateApiError):
+            # the app is restarting
+            return False
+        return not left["entities"]
+
     def waiting(self) -> int:
         """Return how many tasks wait in the default queue, at one moment."""
         queues = self._run.state("GET", "/queues")["queues"]

@@ -1,8 +1,12 @@
 """Tasks that are part of a datastore transaction."""
 
+import json
+
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.servers.contract_app import CaseError, ContractApp
+from tests.servers.embedded import Embedded
 
 
 def test_commit_enqueues(app: ContractApp) -> None:
@@ -62,3 +66,22 @@ def test_what_a_transaction_refuses(
     assert app.call("has_entity", "refused") is False
     assert app.server.tasks() == []
     assert app.runs() == []
+
+
+@pytest.mark.realtime
+def test_process_that_ends_after_the_commit(app: ContractApp, tasks: str) -> None:
+    """A task whose transaction is committed runs; with Cloud Tasks, after the sweep."""
+    assert isinstance(app.server, Embedded)
+    body = json.dumps({"case": "commit_and_die", "args": ["orphan"], "options": {}})
+    assert app.server.post("/contract/call", body.encode()).status >= 500
+
+    def has_run() -> bool:
+        if tasks == "cloud":
+            app.server.run_cron("/_ah/cloudtask/sweep")
+        app.server.run_due()
+        return len(app.runs("orphan")) > 0
+
+    # the SDK leaves a task alone for a minute
+    wait_until(has_run, "the task has run", 150, interval=5)
+    assert app.call("has_entity", "orphan") is True
+    assert len(app.runs("orphan")) == 1

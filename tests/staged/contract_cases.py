@@ -5,6 +5,8 @@ The test gets what a case returns, as JSON, or the type and the text of its exce
 
 import contextlib
 import datetime
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -190,6 +192,21 @@ def commit(
             raise ndb.Rollback
 
     ndb.transaction(work, xg=xg)
+
+
+@case
+def commit_and_die(label: str) -> None:
+    """Defer a task in a transaction, and end this process right after its commit."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        ContractEntity(id=label).put()
+        ndb.get_context().call_on_commit(die)  # before the SDK's own callback
+        deferred.defer(contract_tasks.note, label, _transactional=True)
+
+    ndb.transaction(work, xg=True)
 
 
 class ContractEntity(ndb.Model):

@@ -1,0 +1,93 @@
+"""docs/cloud-tasks.md: the move, the way back, and the app without bundled services."""
+
+import itertools
+import json
+import pathlib
+import shlex
+
+import pytest
+from gae_devserver.testing import DevServer
+
+from tests.commands.pages import blocks, commands, files, page, section
+from tests.commands.running import nox
+from tests.servers.embedded import Embedded
+from tests.servers.staging import REPOSITORY
+
+PAGE = page("docs/cloud-tasks.md")
+TRY = section(PAGE, "Try it")
+
+
+@pytest.fixture
+def copy(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The copy that the page makes."""
+    copy, serve = (shlex.split(command) for command in commands(TRY))
+    assert copy[4:] == ["flask", serve[-1], "--tasks", "cloud"]
+    copied = nox(*copy[2:5], tmp_path / "copy", *copy[6:])
+    assert copied.returncode == 0, copied.stderr
+    return tmp_path / "copy"
+
+
+def test_copy_has_the_settings_of_the_page(copy: pathlib.Path) -> None:
+    """The page shows what the copy has and the sample does not."""
+    variable, cron = blocks(TRY, "yaml")
+    (pin,) = blocks(TRY, "text")
+    sample = REPOSITORY / "flask_app"
+
+    assert (copy / "cron.yaml").read_text().endswith(f"\n{cron}")
+    for name, line in (("app.yaml", variable), ("requirements.txt", pin)):
+        added = line.removeprefix("env_variables:\n")
+        assert (copy / name).read_text() == (sample / name).read_text() + added
+    assert (copy / "main.py").read_bytes() == (sample / "main.py").read_bytes()
+
+
+def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Tasks that wait when the variable is set or deleted run, and count once each."""
+    storage = f"--storage={tmp_path / 'storage'}"
+    bundled = REPOSITORY / "flask_app"
+
+    # each increment defers tasks that add 10 now, after 60 s and after 120 s
+    for number, app in enumerate((bundled, copy, bundled)):
+        with Embedded(app, tmp_path, storage) as server:
+            assert len(server.tasks()) == 2 * number
+            assert server.get("/counter/increment").status == 200
+            server.run_due()
+            assert server.get("/counter/get").text == str(10 * (number + 1))
+            if number == 2:
+                server.advance(130)
+                assert server.get("/counter/get").text == "90"
+                assert server.tasks() == []
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> DevServer:
+    """The app that uses no bundled service, in an environment with what it lists."""
+    folder = tmp_path / "my_app"
+    folder.mkdir()
+    for name, content in files(section(PAGE, "Without the bundled services")).items():
+        (folder / name).write_text(content)
+    return DevServer(folder, log_file=tmp_path / "server.log")
+
+
+FORGED = {
+    "X-CloudTasks-TaskName": "forged",
+    "X-CloudTasks-QueueName": "default",
+    "X-AppEngine-TaskName": "forged",
+    "X-AppEngine-User-IP": "0.1.0.2",
+}
+
+
+def test_app_without_bundled_services(server: DevServer) -> None:
+    """It counts visits in tasks, refuses visitors, and drops what is not registered."""
+    call = json.dumps({"function": "record_visit", "args": ["/"], "kwargs": {}})
+    with server:
+        assert server.get("/").text == "0 visits\n"
+        server.advance(0)
+        assert server.get("/").text == "1 visits\n"
+        server.advance(0)
+
+        for number in range(len(FORGED) + 1):
+            for headers in itertools.combinations(FORGED.items(), number):
+                sent = [("Content-Type", "application/json"), *headers]
+                answer = server.request("POST", "/deferred", sent, call.encode())
+                assert answer.status == 403
+        assert server.get("/").text == "2 visits\n"
