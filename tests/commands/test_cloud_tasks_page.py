@@ -21,8 +21,8 @@ TRY = section(PAGE, "Try it")
 def copy(tmp_path: pathlib.Path) -> pathlib.Path:
     """The copy that the page makes."""
     copy, serve = (shlex.split(command) for command in commands(TRY))
-    assert copy[4:] == ["flask", serve[-1], "--tasks", "cloud"]
-    copied = nox(*copy[2:5], tmp_path / "copy", *copy[6:])
+    assert copy[5:] == ["flask", serve[-1], "--tasks", "cloud"]
+    copied = nox(*copy[2:6], tmp_path / "copy", *copy[7:])
     assert copied.returncode == 0, copied.stderr
     return tmp_path / "copy"
 

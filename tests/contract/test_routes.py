@@ -16,6 +16,7 @@ from tests.routes import (
     REMOTE_ADDR,
     TASK,
     USER_IP,
+    Headers,
     Posted,
     Routes,
     UnusualPaths,
@@ -86,6 +87,11 @@ class TestRoutes(Routes, UnusualPaths):
                 client.settimeout(30)
                 client.sendall(data)
                 assert re.match(rb"HTTP/1\.[01] [45]\d\d ", client.recv(65536))
+
+    @pytest.mark.parametrize("headers", [[], FORGED])
+    def test_only_cron_may_sweep(self, site: Server, headers: Headers) -> None:
+        """The SDK's sweep of transactional tasks refuses visitors."""
+        assert site.get("/_ah/cloudtask/sweep", headers).status == 403
 
     @pytest.mark.parametrize("path", ["//custom/path", "//_ah/queue/deferred"])
     def test_extra_slash_runs_no_task(
