@@ -87,8 +87,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     api_socket = sockets.listen_on("127.0.0.1", 0)
     state_socket = sockets.listen_on("127.0.0.1", 0)
     # holds the port of the datastore for Cloud NDB, whose server listens later
-    datastore_socket = sockets.reserve_port()
-    launch = _launch_settings(options, config, api_socket, datastore_socket)
+    grpc_socket = sockets.reserve_port()
+    launch = _launch_settings(options, config, api_socket, grpc_socket)
     environments = Environments(options.python)
     try:
         # a mistake in queue.yaml would otherwise appear only after the installation
@@ -165,9 +165,9 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     except AppPackagesError as error:
         _fail(1, str(error))
     api_socket = sockets.listen_on("127.0.0.1", 0)
-    datastore_socket = sockets.reserve_port()
+    grpc_socket = sockets.reserve_port()
     settings = session.Settings(
-        launch=_launch_settings(options, config, api_socket, datastore_socket),
+        launch=_launch_settings(options, config, api_socket, grpc_socket),
         python=python,
         api_socket=api_socket,
         storage=storage,
@@ -186,7 +186,7 @@ def _launch_settings(
     options: argparse.Namespace,
     config: "AppConfig",
     api_socket: socket,
-    datastore_socket: socket,
+    grpc_socket: socket,
 ) -> "LaunchSettings":
     from gae_devserver.app.process import LaunchSettings
 
@@ -194,7 +194,7 @@ def _launch_settings(
         project=options.project,
         version=config.version or time.strftime("%Y%m%dt%H%M%S"),
         api_port=api_socket.getsockname()[1],
-        datastore_port=datastore_socket.getsockname()[1],
+        grpc_port=grpc_socket.getsockname()[1],
     )
 
 
