@@ -33,6 +33,7 @@ from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.reloader import Reloader
+from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
@@ -58,6 +59,8 @@ class Settings:
     state_socket: socket.socket
     reload: bool
     open_browser: bool
+    clock: Clock
+    """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     faults: Faults | None = None
     task_deadline: float = DEADLINE
@@ -77,7 +80,7 @@ class Server:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
-        clock, requests = Clock(), RunningRequests()
+        clock, requests = settings.clock, RunningRequests()
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
@@ -104,6 +107,7 @@ class Server:
             storage=settings.storage,
             before_answer=self._before_answer,
         )
+        self._grpc = GrpcPort(self._datastore_v1.rpcs)
         call: ApiCall = self._services.call
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
@@ -170,8 +174,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
-            datastore_port = self._settings.launch.datastore_port
-            await self._datastore_v1.start(datastore_port, reserved=True)
+            await self._grpc.start(self._settings.launch.grpc_port, reserved=True)
             await self._api.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
@@ -216,7 +219,7 @@ class Server:
             app_url=url,
             state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
             token=self._token,
-            datastore=f"127.0.0.1:{settings.launch.datastore_port}",
+            datastore=f"127.0.0.1:{settings.launch.grpc_port}",
             storage=str(storage.path.resolve()) if storage else "in memory",
             other_urls=sockets.other_urls(settings.front_sockets),
         )
@@ -245,7 +248,7 @@ class Server:
                 )
                 await self._client.close()
                 await asyncio.gather(
-                    self._api.stop(), self._state.stop(), self._datastore_v1.stop()
+                    self._api.stop(), self._state.stop(), self._grpc.stop()
                 )
         except TimeoutError:
             logger.debug("the shutdown was cut short")
