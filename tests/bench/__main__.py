@@ -63,6 +63,12 @@ ROWS = {
         for operation in ("put", "get", "transaction")
     },
     "Cloud NDB query, 10 of 10,000": "ms",
+    **{f"deferred.defer, {service}": "/s" for service in ("bundled", "Cloud Tasks")},
+    **{
+        f"{method}, {clients} at once": "/s"
+        for method in ("CreateTask", "BatchCreateTasks")
+        for clients in (1, 8)
+    },
 }
 """What is measured -> its unit."""
 
@@ -177,6 +183,11 @@ def measure_running(
             figures[f"GET /counter/get, {row}"].append(gets)
         no_ops = tasks_per_second(app, "enqueue_no_ops", 1000)
         figures["no-op tasks, 1,000"].append(no_ops)
+        defers = app.call("defer_no_ops", 300)
+        figures["deferred.defer, bundled"].append(defers)
+        if isinstance(server, Embedded):
+            defers = app.call("defer_no_ops", 300, cloud=True)
+            figures["deferred.defer, Cloud Tasks"].append(defers)
         increments = tasks_per_second(app, "enqueue_increments", 300, 10)
         figures["increments of one counter"].append(increments)
         assert app.count() == 3000, "an update was lost"
@@ -190,6 +201,7 @@ def measure_running(
         no_ops = tasks_per_second(app, "enqueue_no_ops", 10_000)
         figures["no-op tasks, 10,000"].append(no_ops)
         measure_datastore(server.datastore_host, runs, figures)
+        measure_cloud_tasks(server.datastore_host, runs, app, figures)
 
 
 def first_lookup(host: str) -> None:
@@ -219,6 +231,23 @@ def measure_datastore(host: str, runs: int, figures: Figures) -> None:
         answer = subprocess.run(
             [sys.executable, str(script), PROJECT, str(LOAD_SECONDS)],
             env={**os.environ, "DATASTORE_EMULATOR_HOST": host},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for row, figure in json.loads(answer.stdout).items():
+            figures[row].append(figure)
+
+
+def measure_cloud_tasks(
+    host: str, runs: int, app: ContractApp, figures: Figures
+) -> None:
+    """Add tasks over gRPC, from processes of their own."""
+    script = pathlib.Path(__file__).with_name("tasks_client.py")
+    for _ in range(runs):
+        app.reset()
+        answer = subprocess.run(
+            [sys.executable, str(script), host, PROJECT, str(LOAD_SECONDS)],
             check=True,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,8 +5,13 @@ import json
 import pathlib
 import shlex
 
+import grpc
 import pytest
 from gae_devserver.testing import DevServer
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
 
 from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import nox
@@ -76,9 +81,25 @@ FORGED = {
 }
 
 
+def body(function: str) -> bytes:
+    """Return what the app's own `defer` sends."""
+    return json.dumps({"function": function, "args": ["/"], "kwargs": {}}).encode()
+
+
+def add(server: DevServer, payload: bytes) -> None:
+    """Add a task as another program with the role could."""
+    channel = grpc.insecure_channel(server.datastore_host)
+    client = tasks_v2.CloudTasksClient(
+        transport=CloudTasksGrpcTransport(channel=channel)
+    )
+    queue = client.queue_path("sample-project", "us-central1", "default")
+    target = {"relative_uri": "/deferred", "body": payload}
+    target["headers"] = {"Content-Type": "application/json"}
+    client.create_task(parent=queue, task={"app_engine_http_request": target})
+
+
 def test_app_without_bundled_services(server: DevServer) -> None:
     """It counts visits in tasks, refuses visitors, and drops what is not registered."""
-    call = json.dumps({"function": "record_visit", "args": ["/"], "kwargs": {}})
     with server:
         assert server.get("/").text == "0 visits\n"
         server.advance(0)
@@ -88,6 +109,9 @@ def test_app_without_bundled_services(server: DevServer) -> None:
         for number in range(len(FORGED) + 1):
             for headers in itertools.combinations(FORGED.items(), number):
                 sent = [("Content-Type", "application/json"), *headers]
-                answer = server.request("POST", "/deferred", sent, call.encode())
+                answer = server.request("POST", "/deferred", sent, body("record_visit"))
                 assert answer.status == 403
+        add(server, body("abort"))
+        server.advance(0)
+        server.wait_for_log("dropped task .*: no function abort")
         assert server.get("/").text == "2 visits\n"
