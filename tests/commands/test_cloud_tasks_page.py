@@ -93,9 +93,13 @@ def add(server: DevServer, payload: bytes) -> None:
         transport=CloudTasksGrpcTransport(channel=channel)
     )
     queue = client.queue_path("sample-project", "us-central1", "default")
-    target = {"relative_uri": "/deferred", "body": payload}
-    target["headers"] = {"Content-Type": "application/json"}
-    client.create_task(parent=queue, task={"app_engine_http_request": target})
+    target = tasks_v2.AppEngineHttpRequest(
+        relative_uri="/deferred",
+        headers={"Content-Type": "application/json"},
+        body=payload,
+    )
+    task = tasks_v2.Task(app_engine_http_request=target)
+    client.create_task(parent=queue, task=task)
 
 
 def test_app_without_bundled_services(server: DevServer) -> None:
