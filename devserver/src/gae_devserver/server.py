@@ -21,6 +21,9 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks import api as cloud_tasks_api
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.config.queue_yaml import load_queue_yaml
@@ -63,6 +66,8 @@ class Settings:
     """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     faults: Faults | None = None
+    cloud_tasks: bool = True
+    """Whether to serve the API of Cloud Tasks."""
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
     hints: Hints = dataclasses.field(default_factory=Hints)
@@ -107,7 +112,6 @@ class Server:
             storage=settings.storage,
             before_answer=self._before_answer,
         )
-        self._grpc = GrpcPort(self._datastore_v1.rpcs)
         call: ApiCall = self._services.call
         dispatch: Dispatch = self._front.dispatch_task
         if (faults := settings.faults) is not None:
@@ -128,6 +132,23 @@ class Server:
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
+        )
+        self._cloud_tasks = CloudTasks(
+            self._services.taskqueue,
+            clock,
+            Routing(
+                settings.launch.project,
+                hostname,
+                config.service,
+                settings.launch.version,
+            ),
+            self._runner.run_now,
+        )
+        self._grpc = GrpcPort(
+            self._datastore_v1.rpcs,
+            cloud_tasks_api.rpcs_of(
+                self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
+            ),
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
         self._reloader = Reloader(
@@ -154,11 +175,12 @@ class Server:
             await self._sender.warm_up(process)
 
     def _when_cleared(self) -> None:
-        """Clear what only Cloud NDB has: transactions and named databases."""
+        """Clear what only clients of gRPC have, such as transactions."""
         self._datastore_v1.clear()
+        self._cloud_tasks.clear()
 
     def _before_answer(self, rpc: str) -> None:
-        """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
+        """Store what an RPC has changed; then its answer may get lost."""
         self._services.flush()
         if self._settings.faults is not None:
             self._settings.faults.in_rpc(rpc)
@@ -219,7 +241,8 @@ class Server:
             app_url=url,
             state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
             token=self._token,
-            datastore=f"127.0.0.1:{settings.launch.grpc_port}",
+            grpc=f"127.0.0.1:{settings.launch.grpc_port}",
+            cloud_tasks=settings.cloud_tasks,
             storage=str(storage.path.resolve()) if storage else "in memory",
             other_urls=sockets.other_urls(settings.front_sockets),
         )

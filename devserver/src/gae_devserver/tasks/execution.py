@@ -64,8 +64,6 @@ class TaskExecutor:
         """
         name = task.task_name.decode()
         sent = type(task).FromString(task.SerializeToString())
-        if task.retry_count == 0:
-            task.first_try_usec = int(self._clock.now() * 1e6)
         begin_attempt(task, self._clock.now())
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
         logger.info("task %s started%s", name, attempt)
