@@ -46,7 +46,6 @@ def test_calls_at_once(app: ContractApp) -> None:
     assert {run.label for run in app.runs()} == {"one", "two", "three"}
 
 
-@pytest.mark.changes("pull")
 def test_pull_queue(app: ContractApp) -> None:
     """Tasks of a pull queue are counted, and can be deleted by name."""
     name = app.call("add", queue_name="pull", method="PULL", payload="work")

@@ -75,10 +75,10 @@ CLOUD_TASKS = {
     "url": Change("a task without a URL"),
     "version": Change("the version that runs a task"),
     "headers": Change("a header with several values"),
+    "doublings": Change("`max_doublings=0` in a task's retry options"),
     "deadline": Change("`dispatch_deadline_usec`"),
     "group": Change("a transaction with a task and one entity group"),
     "unknown queue": Change("a transactional task for a queue that does not exist"),
     "wait": Change("`UserRPC.wait_any` and `UserRPC.wait_all`"),
-    "pull": Change("`fetch_statistics` and `delete_tasks_by_name` of a pull queue"),
 }
 """The key that a test's `changes` marker names -> the row."""
