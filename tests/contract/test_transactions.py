@@ -28,6 +28,15 @@ def test_task_is_no_entity(app: ContractApp) -> None:
     assert app.call("has_entity", "one group") is True
 
 
+@pytest.mark.changes("inside")
+def test_independent_transaction_inside_another(app: ContractApp) -> None:
+    """A task is added when its own transaction commits, even inside another one."""
+    app.call("commit_inside_another", "inside")
+    app.server.run_due()
+
+    assert len(app.runs("inside")) == 1
+
+
 def test_rollback_drops(app: ContractApp) -> None:
     """A transactional task is never queued if its transaction is rolled back."""
     app.call("commit", "never", rollback=True)

@@ -74,10 +74,11 @@ CLOUD_TASKS = {
     "namespace": Change("the namespace in which a task is added"),
     "url": Change("a task without a URL"),
     "version": Change("the version that runs a task"),
-    "headers": Change("a header with several values"),
+    "headers": Change("a header with several values, or with a number"),
     "doublings": Change("`max_doublings=0` in a task's retry options"),
     "deadline": Change("`dispatch_deadline_usec`"),
     "group": Change("a transaction with a task and one entity group"),
+    "inside": Change("a task of an independent transaction inside another one"),
     "unknown queue": Change("a transactional task for a queue that does not exist"),
     "wait": Change("`UserRPC.wait_any` and `UserRPC.wait_all`"),
 }

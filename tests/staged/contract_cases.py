@@ -195,6 +195,17 @@ def commit(
 
 
 @case
+def commit_inside_another(label: str) -> None:
+    """Defer a task in a transaction of its own, while another one is open."""
+
+    def work() -> None:
+        deferred.defer(contract_tasks.note, label, _transactional=True)
+
+    independent = ndb.TransactionOptions.INDEPENDENT
+    ndb.transaction(lambda: ndb.transaction(work, propagation=independent))
+
+
+@case
 def commit_and_die(label: str) -> None:
     """Defer a task in a transaction, and end this process right after its commit."""
 
