@@ -201,7 +201,7 @@ def measure_running(
         no_ops = tasks_per_second(app, "enqueue_no_ops", 10_000)
         figures["no-op tasks, 10,000"].append(no_ops)
         measure_datastore(server.datastore_host, runs, figures)
-        measure_cloud_tasks(server.datastore_host, runs, app, figures)
+        measure_cloud_tasks(server.cloud_tasks_host, runs, app, figures)
 
 
 def first_lookup(host: str) -> None:

@@ -88,7 +88,7 @@ def body(function: str) -> bytes:
 
 def add(server: DevServer, payload: bytes) -> None:
     """Add a task as another program with the role could."""
-    channel = grpc.insecure_channel(server.datastore_host)
+    channel = grpc.insecure_channel(server.cloud_tasks_host)
     client = tasks_v2.CloudTasksClient(
         transport=CloudTasksGrpcTransport(channel=channel)
     )
