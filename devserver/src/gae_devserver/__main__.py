@@ -66,9 +66,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.process import AppProcess
-    from gae_devserver.config.app_yaml import load_app_yaml
+    from gae_devserver.config.app_yaml import load_app_yaml, with_other_files
     from gae_devserver.config.parsing import ConfigError
-    from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.storage.storage import Storage, StorageError
@@ -91,8 +90,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     launch = _launch_settings(options, config, api_socket, datastore_socket)
     environments = Environments(options.python)
     try:
-        # a mistake in queue.yaml would otherwise appear only after the installation
-        python = environments.python(config, lambda: load_queue_yaml(config.folder))
+        # a mistake in queue.yaml or cron.yaml would otherwise appear only after the
+        # installation
+        python = environments.python(config, lambda: with_other_files(config))
         process = AppProcess(config, launch, python)
     except ConfigError as error:
         _fail(2, str(error))
@@ -118,6 +118,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         api_socket=api_socket,
         state_socket=state_socket,
         reload=options.reload,
+        cron=options.cron,
         open_browser=options.open,
         storage=storage,
         faults=options.faults,

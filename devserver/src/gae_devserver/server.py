@@ -21,10 +21,10 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
-from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
@@ -58,6 +58,8 @@ class Settings:
     state_socket: socket.socket
     reload: bool
     open_browser: bool
+    cron: bool = False
+    """Whether jobs of cron.yaml run when they are due."""
     storage: Storage | None = None
     faults: Faults | None = None
     task_deadline: float = DEADLINE
@@ -118,19 +120,30 @@ class Server:
             self._token,
             Metadata(settings.launch.project),
         )
+        self._cron = CronJobs(
+            config.cron_jobs,
+            clock,
+            self._services.taskqueue.changed,
+            self._app.process,
+            scheduled=settings.cron,
+        )
         self._runner = TaskRunner(
             self._services.taskqueue,
             clock,
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
+            other_queues=(self._cron.queue,),
+            on_run=self._cron.ended,
         )
-        self._state = StateApi(self._services, self._runner, clock, self._token)
+        self._state = StateApi(
+            self._services, self._runner, self._cron, clock, self._token
+        )
         self._reloader = Reloader(
             config,
             python,
             settings.environments,
-            parts=(self._front, self._api, self._services),
+            parts=(self._front, self._api, self._services, self._cron),
             restart=self._app.restart,
         )
 
@@ -218,6 +231,7 @@ class Server:
             token=self._token,
             datastore=f"127.0.0.1:{settings.launch.datastore_port}",
             storage=str(storage.path.resolve()) if storage else "in memory",
+            cron=settings.cron,
             other_urls=sockets.other_urls(settings.front_sockets),
         )
         if settings.open_browser:
@@ -267,14 +281,14 @@ async def run(
     """Serve an app whose first process was just started, on `python`.
 
     Raises:
-        ConfigError: queue.yaml cannot be used.
+        ConfigError: queue.yaml or cron.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
-    queues = load_queue_yaml(config.folder)
-    for warning in queues.warnings:
+    complete = with_other_files(config)
+    # the others were logged before the app started
+    for warning in complete.warnings[len(config.warnings) :]:
         logger.warning("%s", warning)
-    config = dataclasses.replace(config, queues=queues.queues)
-    server = Server(settings, config, python)
+    server = Server(settings, complete, python)
     await server.run(process)
 
 

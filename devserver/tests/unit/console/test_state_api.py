@@ -102,7 +102,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench = make_bench(*queues)
             token = secrets.token_hex(16)
             services = bench.server.services
-            state_api = StateApi(services, bench.runner, bench.clock, token)
+            state_api = StateApi(services, bench.runner, bench.cron, bench.clock, token)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
