@@ -46,8 +46,8 @@ class LaunchSettings:
     """GAE_VERSION."""
     api_port: int
     """The port on 127.0.0.1 for API calls."""
-    datastore_port: int
-    """The port on 127.0.0.1 for Cloud NDB."""
+    grpc_port: int
+    """The gRPC port on 127.0.0.1, for Cloud NDB."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -66,7 +66,7 @@ def environment(
     # app.yaml may replace these
     variables |= {
         # to use another emulator
-        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
+        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.grpc_port}",
         # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
         # client's from X-Forwarded-For, which no client can set
         "FORWARDED_ALLOW_IPS": "*",

@@ -40,8 +40,8 @@ class Job:
         self.last_run: LastRun | None = None
         self.task_name: str | None = None
         """The task that waits or runs; None: there is none."""
-        self.waiters: list[asyncio.Future[int]] = []
-        """Get the status when an attempt has ended."""
+        self.waiters: list[asyncio.Future[int | None]] = []
+        """Get the status when an attempt has ended; None: the job is gone."""
 
 
 class CronJobs:
@@ -89,9 +89,8 @@ class CronJobs:
         for gone in old:
             if (name := gone.task_name) is not None:
                 self.queue.Delete(name)
-                if not self.is_running(gone):
-                    self._forget(name)
-                    _tell(gone, 0)
+                self._forget(name)
+                _tell(gone, None)
         for job in self.jobs:
             self._schedule(job)
 
@@ -114,7 +113,8 @@ class CronJobs:
         """Run a job; return the status of the answer to this attempt, or 0.
 
         Raises:
-            JobRefusedError: the job runs already, or belongs to another service.
+            JobRefusedError: the job runs already, belongs to another service, or
+                disappears while it runs.
             AppUnavailable: the app does not run.
         """
         await self._ready()
@@ -128,7 +128,12 @@ class CronJobs:
             self.queue.RunTaskNow(self.queue.find(job.task_name))
         waiter = asyncio.get_running_loop().create_future()
         job.waiters.append(waiter)
-        return await waiter
+        status: int | None = await waiter
+        if status is None:
+            raise JobRefusedError(
+                "was stopped: cron.yaml changed, or the server's state was reset"
+            )
+        return status
 
     def ended(self, run: Run) -> bool:
         """Take note of an execution, if it is one of a job, and schedule the next.
@@ -144,8 +149,7 @@ class CronJobs:
         was_asked_for = _tell(job, run.status)
         if self.queue.find(name) is None:
             self._forget(name)
-            if job in self.jobs:
-                self._schedule(job)
+            self._schedule(job)
         return was_asked_for
 
     def clear(self) -> None:
@@ -154,12 +158,10 @@ class CronJobs:
         self._by_task.clear()
         for job in self.jobs:
             job.task_name = job.last_run = None
-            _tell(job, 0)
+            _tell(job, None)
 
     def _forget(self, name: str) -> None:
         self._by_task.pop(name).task_name = None
-        # no other task gets the name, and the set would grow with every run
-        self.queue.task_name_archive.discard(name)
 
     def restart(self) -> None:
         """Schedule the jobs anew, after a reset of the clock."""
@@ -192,7 +194,7 @@ class CronJobs:
         self.queue.Add(add, datetime.fromtimestamp(self._clock.now(), UTC))
 
 
-def _tell(job: Job, status: int) -> bool:
+def _tell(job: Job, status: int | None) -> bool:
     """Return whether somebody waited for the status."""
     waiting = [waiter for waiter in job.waiters if not waiter.done()]
     job.waiters.clear()
