@@ -8,6 +8,8 @@ from gae_devserver.app.client import Request
 from gae_devserver.http.forwarding import NOT_FORWARDED
 from gae_devserver.tasks.queues import Queue
 
+CRON_QUEUE = "__cron"
+"""The queue of cron jobs; an app's queue cannot have this name."""
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
 
 
@@ -52,6 +54,8 @@ def task_headers(queue: Queue, task: Any, offset: float) -> list[tuple[str, str]
         ("X-Appengine-Taskexecutioncount", str(task.execution_count)),
         ("X-Appengine-Tasketa", f"{eta:.6f}"),
     ]
+    if queue.queue_name == CRON_QUEUE:
+        headers.append(("X-Appengine-Cron", "true"))
     if task.runlog.response_code:
         previous = str(task.runlog.response_code)
         headers.append(("X-Appengine-Taskpreviousresponse", previous))
