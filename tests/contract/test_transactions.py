@@ -78,16 +78,17 @@ def test_what_a_transaction_refuses(
 
 
 @pytest.mark.realtime
-def test_process_that_ends_after_the_commit(app: ContractApp, tasks: str) -> None:
+def test_process_that_ends_after_the_commit(
+    app: ContractApp, embedded: Embedded, tasks: str
+) -> None:
     """A task whose transaction is committed runs; with Cloud Tasks, after the sweep."""
-    assert isinstance(app.server, Embedded)
     body = json.dumps({"case": "commit_and_die", "args": ["orphan"], "options": {}})
-    assert app.server.post("/contract/call", body.encode()).status >= 500
+    assert embedded.post("/contract/call", body.encode()).status >= 500
 
     def has_run() -> bool:
         if tasks == "cloud":
-            app.server.run_cron("/_ah/cloudtask/sweep")
-        app.server.run_due()
+            embedded.run_cron("/_ah/cloudtask/sweep")
+        embedded.run_due()
         return len(app.runs("orphan")) > 0
 
     # the SDK leaves a task alone for a minute
