@@ -21,6 +21,7 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.config.queue_yaml import load_queue_yaml
@@ -113,12 +114,14 @@ class Server:
             call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._token = secrets.token_hex(16)
+        identity = Identity()
         self._api = ApiServer(
             call,
             requests,
             config.app_engine_apis,
             self._token,
             Metadata(settings.launch.project),
+            identity,
         )
         self._runner = TaskRunner(
             self._services.taskqueue,

@@ -11,6 +11,7 @@ import socket
 from gae_devserver.app.process import STOP_SECONDS, LaunchSettings, environment
 from gae_devserver.app.python import Python
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
@@ -73,7 +74,9 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
-    api = ApiServer(services.call, requests, config.app_engine_apis, token, metadata)
+    api = ApiServer(
+        services.call, requests, config.app_engine_apis, token, metadata, Identity()
+    )
     ticket = requests.begin(url="")
     try:
         await grpc.start(launch.grpc_port, reserved=True)

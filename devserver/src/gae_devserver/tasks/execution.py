@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_stub
-from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.headers import task_headers, task_target
+from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver.task")
@@ -101,12 +100,7 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
-            request = Request(
-                task.RequestMethod.Name(task.method),
-                task_target(task.url),
-                CIMultiDict(task_headers(queue, task, self._clock.offset)),
-                task.body,
-            )
+            request = task_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)
         except AppUnavailable:
             raise
