@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,8 +18,6 @@ from tests.helpers.calls import Server
 pytestmark = pytest.mark.asyncio
 
 EMAIL, AUDIENCE = "worker@sample-project.iam.gserviceaccount.com", "https://a.test/run"
-
-Verify = Callable[[str, str], Any]
 
 
 @pytest_asyncio.fixture
