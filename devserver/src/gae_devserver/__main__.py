@@ -14,7 +14,9 @@ from gae_devserver.app.advice.hints import Hints
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import AppConfig
+    from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
 
@@ -66,18 +68,20 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.process import AppProcess
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
-    from gae_devserver.storage.storage import Storage, StorageError
+    from gae_devserver.storage.storage import StorageError
 
     terminal.set_up_logging(options.log_level)
     try:
         config = load_app_yaml(options.app)
         front_sockets = sockets.listen(options.port, options.host)
-        storage = Storage(options.storage, options.project) if options.storage else None
+        clock = Clock()
+        storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError) as error:
         _fail(2, str(error))
     terminal.log_warnings(config)
@@ -119,6 +123,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         state_socket=state_socket,
         reload=options.reload,
         open_browser=options.open,
+        clock=clock,
         storage=storage,
         faults=options.faults,
         task_deadline=options.task_deadline or execution.DEADLINE,
@@ -143,12 +148,13 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     import asyncio
 
     from gae_devserver import terminal
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.shell import programs, session
-    from gae_devserver.storage.storage import Storage, StorageError
+    from gae_devserver.storage.storage import StorageError
 
     terminal.set_up_logging("warning")
     try:
@@ -158,7 +164,8 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
             if options.command == "shell"
             else programs.script(config.folder, options.script, options.is_module)
         )
-        storage = Storage(options.storage, options.project) if options.storage else None
+        clock = Clock()
+        storage = _storage(options, clock)
         python = Environments(options.python).python(config)
     except (ConfigError, programs.ScriptError, StorageError) as error:
         _fail(2, str(error))
@@ -170,6 +177,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
         launch=_launch_settings(options, config, api_socket, grpc_socket),
         python=python,
         api_socket=api_socket,
+        clock=clock,
         storage=storage,
     )
     loop = asyncio.new_event_loop()
@@ -180,6 +188,14 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     except OSError as error:
         _fail(1, f"cannot start {python.executable}: {error}")
     _exit(status)
+
+
+def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
+    from gae_devserver.storage.storage import Storage
+
+    if options.storage is None:
+        return None
+    return Storage(options.storage, options.project, now=clock.now)
 
 
 def _launch_settings(

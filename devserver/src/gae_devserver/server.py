@@ -60,6 +60,8 @@ class Settings:
     state_socket: socket.socket
     reload: bool
     open_browser: bool
+    clock: Clock
+    """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     faults: Faults | None = None
     task_deadline: float = DEADLINE
@@ -79,7 +81,7 @@ class Server:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
-        clock, requests = Clock(), RunningRequests()
+        clock, requests = settings.clock, RunningRequests()
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(

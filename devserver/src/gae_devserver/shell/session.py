@@ -37,6 +37,8 @@ class Settings:
     python: Python
     """The app's Python."""
     api_socket: socket.socket
+    clock: Clock
+    """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     stop_seconds: float = STOP_SECONDS
     """How long the program may take to end after SIGTERM; then it gets SIGKILL."""
@@ -59,7 +61,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         config,
         launch.project,
         requests,
-        Clock(),
+        settings.clock,
         default_hostname=_HOSTNAME,
         version=launch.version,
         storage=storage,

@@ -1,4 +1,4 @@
-"""The target and the headers of the request that sends a task to the app."""
+"""The request that sends a task to the app."""
 
 from collections.abc import Iterable
 from typing import Any
