@@ -9,7 +9,7 @@ from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.messages import Task
 from gae_devserver.tasks import headers
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.queues import Queue, server_errors
 
 _USER_AGENT = "Google-Cloud-Tasks"
 _NOT_OWN = ("x-google-", "x-appengine-", "x-cloudtasks-", "user-agent")
@@ -43,8 +43,7 @@ def _http_request(
 ) -> Request:
     """Return the request to an HTTP target.
 
-    Source: "HTTP Target task request headers" in "Create HTTP target tasks". The reason
-    for a retry is there and empty in production, too.
+    Source: "Create HTTP task handlers" in the documentation of Cloud Tasks.
     """
     own = headers.own_headers(request.headers.items(), _NOT_OWN)
     sent = CIMultiDict(own)
@@ -59,7 +58,16 @@ def _http_request(
         sent["Authorization"] = f"Bearer {signed}"
     sent["User-Agent"] = _USER_AGENT
     sent.extend(
-        headers.description("X-CloudTasks-", queue, task, offset, retry_reason="")
+        headers.description(
+            "X-CloudTasks-",
+            queue,
+            task,
+            offset,
+            # "This number does not include failures due to 5XX error codes"
+            executions=task.execution_count - server_errors(task),
+            # production sends it without a value
+            retry_reason="",
+        )
     )
     return Request(method_name(request), request.url, sent, request.body or None)
 

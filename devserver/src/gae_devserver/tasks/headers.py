@@ -54,7 +54,15 @@ def app_engine_request(
     if body is not None and not any(n.lower() == "content-type" for n, _ in sent):
         sent.append(("Content-Type", "application/octet-stream"))
     sent.append(("User-Agent", " ".join([*agents, _USER_AGENT])))
-    sent += description("X-AppEngine-", queue, task, offset, retry_reason="App Error")
+    sent += description(
+        "X-AppEngine-",
+        queue,
+        task,
+        offset,
+        executions=task.execution_count,
+        # what production sends after any answer
+        retry_reason="App Error",
+    )
     return Request(method, _task_target(url), CIMultiDict(sent), body)
 
 
@@ -76,7 +84,13 @@ def own_headers(
 
 
 def description(
-    prefix: str, queue: Queue, task: Any, offset: float, *, retry_reason: str
+    prefix: str,
+    queue: Queue,
+    task: Any,
+    offset: float,
+    *,
+    executions: int,
+    retry_reason: str,
 ) -> Headers:
     """Return the headers that describe an attempt of a task.
 
@@ -87,7 +101,7 @@ def description(
         (f"{prefix}QueueName", queue.queue_name),
         (f"{prefix}TaskName", task.task_name.decode()),
         (f"{prefix}TaskRetryCount", str(task.retry_count)),
-        (f"{prefix}TaskExecutionCount", str(task.execution_count)),
+        (f"{prefix}TaskExecutionCount", str(executions)),
         (f"{prefix}TaskETA", f"{eta:.6f}"),
     ]
     if task.runlog.response_code:

@@ -1,6 +1,7 @@
 """The requests that send Cloud Tasks."""
 
 import base64
+import functools
 import json
 import time
 from typing import Any
@@ -13,7 +14,8 @@ from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.tasks.queues import Queue
-from tests.unit.conftest import Bench
+from tests.helpers.recording_app import Execution, Outcome
+from tests.unit.conftest import Bench, MakeBench
 
 ETA = 1_700_000_000
 
@@ -115,6 +117,26 @@ async def test_a_request_to_an_http_target(queue: Queue) -> None:
         "X-CloudTasks-TaskPreviousResponse": "404",
         "X-CloudTasks-TaskRetryReason": "",
     }
+
+
+@pytest.mark.asyncio
+async def test_the_executions_of_an_http_target(make_bench: MakeBench) -> None:
+    """They leave out attempts without an answer, and with a status of 5XX."""
+    bench = make_bench(make_request=functools.partial(make_request, Identity()))
+    counts: list[str] = []
+
+    def answer(execution: Execution) -> Outcome:
+        counts.append(execution.headers["x-cloudtasks-taskexecutioncount"])
+        return outcomes[len(counts) - 1]
+
+    outcomes: list[Outcome] = [503, TimeoutError(), 404, 500, 302, 200]
+    bench.app.answer = answer
+    await bench.add("a", due_in=1)
+    task = bench.queue().find("a")
+    sent = types.Task(http_request={"url": "http://localhost/x"})
+    task.description = types.Task.serialize(sent)
+    await bench.runner.advance(60)
+    assert counts == ["0", "0", "0", "1", "1", "2"]
 
 
 @pytest.mark.parametrize("audience", ["", "https://a.test"])
