@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
 import secrets
@@ -9,19 +10,24 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gae_devserver import terminal
 from gae_devserver.app.advice import failed_start
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.advice.installation import Installation
-from gae_devserver.app.client import AppClient
+from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks import api as cloud_tasks_api
+from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.requests import make_request
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.config.queue_yaml import load_queue_yaml
@@ -64,6 +70,10 @@ class Settings:
     """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     faults: Faults | None = None
+    cloud_tasks: bool = True
+    """Whether to serve the API of Cloud Tasks."""
+    http_target_hosts: Sequence[str] = ()
+    """Where HTTP targets may be besides this machine."""
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
     hints: Hints = dataclasses.field(default_factory=Hints)
@@ -108,9 +118,9 @@ class Server:
             storage=settings.storage,
             before_answer=self._before_answer,
         )
-        self._grpc = GrpcPort(self._datastore_v1.rpcs)
         call: ApiCall = self._services.call
-        dispatch: Dispatch = self._front.dispatch_task
+        self._http_targets = HttpTargets(settings.http_target_hosts)
+        dispatch: Dispatch = self._dispatch
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
             call = faults.in_api_calls(call)
@@ -131,6 +141,24 @@ class Server:
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
+            make_request=functools.partial(make_request, identity),
+        )
+        self._cloud_tasks = CloudTasks(
+            self._services.taskqueue,
+            clock,
+            Routing(
+                settings.launch.project,
+                hostname,
+                config.service,
+                settings.launch.version,
+            ),
+            self._runner.run_now,
+        )
+        self._grpc = GrpcPort(
+            self._datastore_v1.rpcs,
+            cloud_tasks_api.rpcs_of(
+                self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
+            ),
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
         self._reloader = Reloader(
@@ -156,12 +184,19 @@ class Server:
         if self._reloader.config.warmup:
             await self._sender.warm_up(process)
 
+    async def _dispatch(self, task: Request, deadline: float) -> int:
+        """Send a task to the app, or to its HTTP target."""
+        if task.target.startswith("/"):
+            return await self._front.dispatch_task(task, deadline)
+        return await self._http_targets.dispatch(task, deadline)
+
     def _when_cleared(self) -> None:
-        """Clear what only Cloud NDB has: transactions and named databases."""
+        """Clear what only clients of gRPC have, such as transactions."""
         self._datastore_v1.clear()
+        self._cloud_tasks.clear()
 
     def _before_answer(self, rpc: str) -> None:
-        """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
+        """Store what an RPC has changed; then its answer may get lost."""
         self._services.flush()
         if self._settings.faults is not None:
             self._settings.faults.in_rpc(rpc)
@@ -222,7 +257,8 @@ class Server:
             app_url=url,
             state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
             token=self._token,
-            datastore=f"127.0.0.1:{settings.launch.grpc_port}",
+            grpc=f"127.0.0.1:{settings.launch.grpc_port}",
+            cloud_tasks=settings.cloud_tasks,
             storage=str(storage.path.resolve()) if storage else "in memory",
             other_urls=sockets.other_urls(settings.front_sockets),
         )
@@ -250,6 +286,7 @@ class Server:
                     return_exceptions=True,
                 )
                 await self._client.close()
+                await self._http_targets.close()
                 await asyncio.gather(
                     self._api.stop(), self._state.stop(), self._grpc.stop()
                 )

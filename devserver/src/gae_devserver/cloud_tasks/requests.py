@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
-from gae_devserver.cloud_tasks.messages import Task
+from gae_devserver.cloud_tasks.messages import HttpMethod, Task
 from gae_devserver.tasks import headers
 from gae_devserver.tasks.queues import Queue, server_errors
 
@@ -31,10 +31,10 @@ def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> 
         queue,
         task,
         offset,
-        method=method_name(request),
-        url=request.relative_uri.encode() or b"/",
+        method=_method(request),
+        url=task.url,
         headers=request.headers.items(),
-        body=request.body or None,
+        body=task.body or None,
     )
 
 
@@ -69,10 +69,9 @@ def _http_request(
             retry_reason="",
         )
     )
-    return Request(method_name(request), request.url, sent, request.body or None)
+    return Request(_method(request), request.url, sent, task.body or None)
 
 
-def method_name(request: Any) -> str:
-    """Return the HTTP method of a target, which is POST by default."""
-    field = request.DESCRIPTOR.fields_by_name["http_method"]
-    return field.enum_type.values_by_number[request.http_method or 1].name
+def _method(request: Any) -> str:
+    """Return the HTTP method of a target."""
+    return str(HttpMethod(request.http_method).name)

@@ -1,22 +1,23 @@
 """Refuses the tasks that Cloud Tasks refuses.
 
-Sources: the comments of google.cloud.tasks_v2.types, and "Quotas and limits". The names
-of fields are written as in the answers of Cloud Tasks.
+Sources: the comments of google.cloud.tasks_v2.types, and "Quotas and limits" at
+https://cloud.google.com/tasks/docs/quotas.
 """
 
 from typing import Any
 from urllib.parse import quote
 
+from gae_devserver.cloud_tasks.messages import HttpMethod
+from gae_devserver.cloud_tasks.tasks import seconds
 from gae_devserver.http.forwarding import is_valid
-from gae_devserver.rpc.errors import check
+from gae_devserver.rpc.errors import check, refuse_if
 
 _MAX_URL = 2083
 _MAX_HEADERS = 80 * 2**10
-# "Maximum task size" in https://cloud.google.com/tasks/docs/quotas
 _MAX_APP_ENGINE_TASK = 100 * 2**10
 _MAX_HTTP_TASK = 2**20
-_MAX_SCHEDULE_SECONDS = 30 * 24 * 3600
 _MINUTE, _DAY = 60.0, 24 * 3600.0
+_MAX_SCHEDULE_DAYS = 30
 _MAX_SHOWN = 100  # characters of a value in an error
 
 # the ranges of google/protobuf/duration.proto and timestamp.proto
@@ -30,121 +31,124 @@ def check_task(task: Any, now: float) -> None:
 
     Raises:
         InvalidArgumentError: Cloud Tasks does not take it; the text names the field.
+        UnimplementedError: the dev server lacks what it asks for.
     """
     kind = task.WhichOneof("message_type")
-    check(kind, "Task.httpRequest or Task.appEngineHttpRequest is required.")
+    check(kind, "task has neither http_request nor app_engine_http_request.")
     if kind == "http_request":
         _check_http_request(task.http_request)
     else:
         _check_app_engine_request(task.app_engine_http_request)
     if task.HasField("schedule_time"):
-        name = "Task.scheduleTime"
-        check_timestamp(task.schedule_time, name)
-        seconds = task.schedule_time.seconds
+        check_timestamp(task.schedule_time, "task.schedule_time")
+        days = (task.schedule_time.seconds - now) / _DAY
         check(
-            seconds <= now + _MAX_SCHEDULE_SECONDS,
-            f"{name} must be at most 30 days in the future: it is"
-            f" {(seconds - now) / _DAY:.1f} days in the future.",
+            days <= _MAX_SCHEDULE_DAYS,
+            f"task.schedule_time is {days:.4g} days ahead, but it must be at most "
+            f"{_MAX_SCHEDULE_DAYS} days ahead.",
         )
     if task.HasField("dispatch_deadline"):
         _check_deadline(task.dispatch_deadline, is_http=kind == "http_request")
     if task.HasField("retry_config"):
-        check_retry_config(task.retry_config)
+        check_retry_config(task.retry_config, "task.retry_config")
 
 
 def _check_http_request(request: Any) -> None:
-    url = request.url
-    check(url, "HttpRequest.url is required.")
+    field, url = "task.http_request", request.url
     check(
         url.startswith(("http://", "https://")),
-        f"HttpRequest.url must start with 'http://' or 'https://': {_shown(url)}.",
+        f"{field}.url is {_shown(url)}, but it must start with http:// or https://.",
     )
     length = len(quote(url, safe="!#$%&'()*+,/:;=?@[]~"))
     check(
         length <= _MAX_URL,
-        f"HttpRequest.url must have at most {_MAX_URL} characters after encoding: "
-        f"{_shown(url)} has {length}.",
+        f"{field}.url has {length} characters after encoding, but it must have at "
+        f"most {_MAX_URL}: {_shown(url)}",
     )
-    _check_method_and_body(request, "HttpRequest", ("POST", "PUT", "PATCH"))
-    size = _check_headers(request.headers, "HttpRequest.headers")
+    _check_method_and_body(request, field, ("POST", "PUT", "PATCH"))
+    size = _check_headers(request.headers, field)
     check(
         size < _MAX_HEADERS,
-        f"HttpRequest.headers must have less than 80 KB: they have {size} bytes.",
+        f"{field}.headers has {size} bytes, but it must have less than 80 KB.",
     )
+    refuse_if(request.HasField("oauth_token"), "HttpRequest.oauth_token")
     if request.HasField("oidc_token"):
         check(
             request.oidc_token.service_account_email,
-            "HttpRequest.oidcToken.serviceAccountEmail is required.",
+            f"{field}.oidc_token.service_account_email is empty, but it must name the "
+            "service account.",
         )
     size += len(url) + len(request.body)
     check(
         size <= _MAX_HTTP_TASK,
-        f"The task is too large: it has {size} bytes, and the limit is 1 MB.",
+        f"task has {size} bytes, but it must have at most 1 MB.",
     )
 
 
 def _check_app_engine_request(request: Any) -> None:
-    field, uri = "AppEngineHttpRequest.relativeUri", request.relative_uri
+    field, uri = "task.app_engine_http_request", request.relative_uri
     check(
-        not uri or uri.startswith("/"), f"{field} must start with '/': {_shown(uri)}."
+        uri.startswith("/") or not uri,
+        f"{field}.relative_uri is {_shown(uri)}, but it must start with /.",
     )
-    check(" " not in uri, f"{field} must have no space: {_shown(uri)}.")
+    check(
+        " " not in uri,
+        f"{field}.relative_uri is {_shown(uri)}, but it must have no space.",
+    )
     check(
         len(uri) <= _MAX_URL,
-        f"{field} must have at most {_MAX_URL} characters: {_shown(uri)} has "
-        f"{len(uri)}.",
+        f"{field}.relative_uri has {len(uri)} characters, but it must have at most "
+        f"{_MAX_URL}: {_shown(uri)}",
     )
-    _check_method_and_body(request, "AppEngineHttpRequest", ("POST", "PUT"))
-    size = _check_headers(request.headers, "AppEngineHttpRequest.headers")
-    # as the SDK counts it: what it takes must not fail here
-    size += len(uri) + len(request.body)
+    _check_method_and_body(request, field, ("POST", "PUT"))
+    # counted as by the SDK: a task that it takes must not fail here
+    size = _check_headers(request.headers, field) + len(uri) + len(request.body)
     check(
         size <= _MAX_APP_ENGINE_TASK,
-        f"The task is too large: it has {size} bytes, and the limit is 100 KB.",
+        f"task has {size} bytes, but it must have at most 100 KB.",
     )
 
 
 def _check_method_and_body(
     request: Any, field: str, with_body: tuple[str, ...]
 ) -> None:
-    methods = request.DESCRIPTOR.fields_by_name["http_method"].enum_type
     number = request.http_method
     check(
-        number in methods.values_by_number, f"{field}.httpMethod is unknown: {number}."
+        number in HttpMethod.__members__.values(),
+        f"{field}.http_method is {number}, which is no method.",
     )
-    method = methods.values_by_number[number or 1].name
+    method = HttpMethod(number or HttpMethod.POST).name
     check(
         not request.body or method in with_body,
-        f"{field}.body is allowed only if {field}.httpMethod is one of "
-        f"{', '.join(with_body)}: it is {method}.",
+        f"{field}.body is set, but {field}.http_method is {method}. Only "
+        f"{', '.join(with_body)} may have a body.",
     )
 
 
 def _check_headers(headers: Any, field: str) -> int:
-    """Check the headers of a task; return how many bytes they have."""
+    """Check the headers of a request; return how many bytes they have."""
     size = 0
     for name, value in headers.items():
         check(
             is_valid(name.encode(), value.encode()),
-            f"{field} has a header that HTTP does not allow: {_shown(name)}: "
-            f"{_shown(value)}.",
+            f"{field}.headers has {_shown(name)}: {_shown(value)}, which HTTP does not "
+            "allow.",
         )
         size += len(name.encode()) + len(value.encode())
     return size
 
 
 def _check_deadline(deadline: Any, *, is_http: bool) -> None:
-    name = "Task.dispatchDeadline"
-    seconds = check_duration(deadline, name)
-    most, text = (30 * _MINUTE, "30m") if is_http else (_DAY + 15, "24h15s")
+    value = check_duration(deadline, "task.dispatch_deadline")
+    most, text = (30 * _MINUTE, "30 minutes") if is_http else (_DAY + 15, "24 h 15 s")
     # for App Engine, 0 is the default deadline
     check(
-        15 <= seconds <= most or (seconds == 0 and not is_http),
-        f"{name} must be between [15s, {text}]: it is {seconds:g}s.",
+        15 <= value <= most or (value == 0 and not is_http),
+        f"task.dispatch_deadline is {value:g} s, but it must be from 15 s to {text}.",
     )
 
 
-def check_retry_config(config: Any) -> None:
+def check_retry_config(config: Any, field: str) -> None:
     """Check the RetryConfig of a task or of a queue.
 
     Raises:
@@ -152,30 +156,36 @@ def check_retry_config(config: Any) -> None:
     """
     check(
         config.max_attempts >= -1,
-        "RetryConfig.maxAttempts must be greater or equal to -1: it is "
-        f"{config.max_attempts}.",
+        f"{field}.max_attempts is {config.max_attempts}, but it must be -1 (unlimited) "
+        "or more.",
     )
     check(
         config.max_doublings >= 0,
-        f"RetryConfig.maxDoublings cannot be negative: it is {config.max_doublings}.",
+        f"{field}.max_doublings is {config.max_doublings}, but it must be 0 or more.",
     )
-    seconds = {}
-    for field, name in (
-        ("max_retry_duration", "maxRetryDuration"),
-        ("min_backoff", "minBackoff"),
-        ("max_backoff", "maxBackoff"),
-    ):
-        if config.HasField(field):
-            path = f"RetryConfig.{name}"
-            value = seconds[field] = check_duration(getattr(config, field), path)
-            check(value >= 0, f"{path} cannot be negative: it is {value:g}s.")
-    if seconds.keys() >= {"min_backoff", "max_backoff"}:
+    for name in ("max_retry_duration", "min_backoff", "max_backoff"):
+        value = check_duration(getattr(config, name), f"{field}.{name}")
         check(
-            seconds["min_backoff"] <= seconds["max_backoff"],
-            "RetryConfig.minBackoff must be less than or equal to "
-            f"RetryConfig.maxBackoff: {seconds['min_backoff']:g}s is more than "
-            f"{seconds['max_backoff']:g}s.",
+            # the SDK's message holds no more
+            0.0 <= value < 2**31,
+            f"{field}.{name} is {value:g} s, but it must be from 0 s to 68 years.",
         )
+    if config.HasField("min_backoff") and config.HasField("max_backoff"):
+        check_backoff(config, field)
+
+
+def check_backoff(config: Any, field: str) -> None:
+    """Check that a RetryConfig's backoff has a least value that is not the greatest.
+
+    Raises:
+        InvalidArgumentError: `min_backoff` is longer than `max_backoff`.
+    """
+    least, most = seconds(config.min_backoff), seconds(config.max_backoff)
+    check(
+        least <= most,
+        f"{field}.min_backoff is {least:g} s, but it must be at most max_backoff, "
+        f"which is {most:g} s.",
+    )
 
 
 def check_duration(duration: Any, field: str) -> float:
@@ -184,14 +194,14 @@ def check_duration(duration: Any, field: str) -> float:
     Raises:
         InvalidArgumentError: no Duration has these values.
     """
-    seconds, nanos = duration.seconds, duration.nanos
     check(
-        abs(seconds) <= _MAX_DURATION_SECONDS
-        and abs(nanos) < _NANOS
-        and seconds * nanos >= 0,
-        f"{field} is no valid Duration: seconds {seconds}, nanos {nanos}.",
+        abs(duration.seconds) <= _MAX_DURATION_SECONDS
+        and abs(duration.nanos) < _NANOS
+        and duration.seconds * duration.nanos >= 0,
+        f"{field} has {duration.seconds} seconds and {duration.nanos} nanos, which is "
+        "no duration.",
     )
-    return seconds + nanos / _NANOS
+    return seconds(duration)
 
 
 def check_timestamp(timestamp: Any, field: str) -> None:
@@ -200,10 +210,10 @@ def check_timestamp(timestamp: Any, field: str) -> None:
     Raises:
         InvalidArgumentError: no Timestamp has these values.
     """
-    seconds, nanos = timestamp.seconds, timestamp.nanos
     check(
-        seconds in _TIMESTAMP_SECONDS and 0 <= nanos < _NANOS,
-        f"{field} is no valid Timestamp: seconds {seconds}, nanos {nanos}.",
+        timestamp.seconds in _TIMESTAMP_SECONDS and 0 <= timestamp.nanos < _NANOS,
+        f"{field} has {timestamp.seconds} seconds and {timestamp.nanos} nanos, which "
+        "is no time.",
     )
 
 

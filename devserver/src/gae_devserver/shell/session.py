@@ -10,8 +10,12 @@ import socket
 
 from gae_devserver.app.process import STOP_SECONDS, LaunchSettings, environment
 from gae_devserver.app.python import Python
+from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
@@ -21,6 +25,7 @@ from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
 from gae_devserver.shell.programs import Program
 from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver")
 
@@ -72,7 +77,15 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         storage=storage,
         before_answer=lambda rpc: services.flush(),
     )
-    grpc = GrpcPort(datastore_v1.rpcs)
+    cloud_tasks = CloudTasks(
+        services.taskqueue,
+        settings.clock,
+        Routing(launch.project, _HOSTNAME, config.service, launch.version),
+        _run_now,
+    )
+    grpc = GrpcPort(
+        datastore_v1.rpcs, rpcs_of(cloud_tasks, lambda rpc: services.flush())
+    )
     # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
@@ -129,6 +142,10 @@ async def _end_of(process: asyncio.subprocess.Process, stop_seconds: float) -> i
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, terminate)
     return await process.wait()
+
+
+async def _run_now(queue: Queue, name: str) -> None:
+    raise AppUnavailable("Only 'gae-devserver APP' runs tasks.")
 
 
 def _report_lost_tasks(services: Services) -> None:

@@ -64,8 +64,6 @@ class TaskExecutor:
         """
         name = task.task_name.decode()
         sent = type(task).FromString(task.SerializeToString())
-        if task.retry_count == 0:
-            task.first_try_usec = int(self._clock.now() * 1e6)
         begin_attempt(task, self._clock.now())
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
         logger.info("task %s started%s", name, attempt)
@@ -106,7 +104,9 @@ class TaskExecutor:
         """Send the task; return the status (0: none) and the outcome for the log."""
         deadline = self._deadline
         if task.HasField("dispatch_deadline_usec"):
-            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
+            own = task.dispatch_deadline_usec / 1e6
+            # the server's deadline is that of the app, not of HTTP targets
+            deadline = min(deadline, own) if task.url.startswith(b"/") else own
         try:
             request = self._make_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)

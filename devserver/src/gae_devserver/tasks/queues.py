@@ -298,6 +298,8 @@ def begin_attempt(task: Any, now: float) -> None:
     log.dispatched_usec = int(now * 1e6)
     log.lag_usec = log.dispatched_usec - task.eta_usec
     log.elapsed_usec = -1
+    if task.retry_count == 0:
+        task.first_try_usec = log.dispatched_usec
 
 
 def end_attempt(task: Any, now: float, status: int) -> None:

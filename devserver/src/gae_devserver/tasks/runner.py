@@ -181,6 +181,7 @@ class TaskRunner:
         if task is not None and name not in queue.running:
             queue.RunTaskNow(task)
             self._launch(queue, task)
+            await asyncio.sleep(0)  # so that it notes when it was sent
         return task
 
     def _ended(self, run: asyncio.Task[None]) -> None:

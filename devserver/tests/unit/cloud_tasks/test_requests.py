@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.cloud.tasks_v2 import types
 
 from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
+from gae_devserver.cloud_tasks.tasks import stub_task
 from gae_devserver.tasks.queues import Queue
 from tests.helpers.recording_app import Execution, Outcome
 from tests.unit.conftest import Bench, MakeBench
@@ -20,17 +20,17 @@ from tests.unit.conftest import Bench, MakeBench
 ETA = 1_700_000_000
 
 
+def sent(**target: Any) -> Any:
+    """Return a task of Cloud Tasks."""
+    return types.Task.pb(types.Task(**target))
+
+
 def request_for(
     queue: Queue, offset: float = 0, retries: int = 0, **target: Any
 ) -> Request:
     """Return the request for a task that is due at `ETA` in the app's time."""
-    stored = pb.TaskQueueQueryTasksResponse.Task(
-        task_name=b"a",
-        eta_usec=int((ETA + offset) * 1e6),
-        creation_time_usec=0,
-        retry_count=retries,
-        description=types.Task.serialize(types.Task(**target)),
-    )
+    stored = stub_task(sent(**target), "a", ETA + offset, offset, queue)
+    stored.retry_count = retries
     if retries:
         stored.runlog.response_code = 404
     return make_request(Identity(), queue, stored, offset)
@@ -131,10 +131,8 @@ async def test_the_executions_of_an_http_target(make_bench: MakeBench) -> None:
 
     outcomes: list[Outcome] = [503, TimeoutError(), 404, 500, 302, 200]
     bench.app.answer = answer
-    await bench.add("a", due_in=1)
-    task = bench.queue().find("a")
-    sent = types.Task(http_request={"url": "http://localhost/x"})
-    task.description = types.Task.serialize(sent)
+    queue, task = bench.queue(), sent(http_request={"url": "http://localhost/x"})
+    queue.add(stub_task(task, "a", bench.clock.now(), 0, queue))
     await bench.runner.advance(60)
     assert counts == ["0", "0", "0", "1", "1", "2"]
 
