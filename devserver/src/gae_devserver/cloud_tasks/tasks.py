@@ -186,6 +186,14 @@ def _describe_attempt(task: Any, into: Any, offset: float) -> None:
         into.response_status.message = f"HTTP status code {status}"
 
 
+def method_of(task: Any) -> str:
+    """Return the HTTP method of a queue's task, such as "PATCH"."""
+    if task.description:
+        request = request_of(messages.Task.FromString(task.description))
+        return str(messages.HttpMethod(request.http_method).name)
+    return str(StubTask.RequestMethod.Name(task.method))
+
+
 def _stub_method(method: int) -> int:
     """Return the SDK's number of a method; for one that it lacks, that of POST."""
     post = _STUB_METHODS["POST"]
