@@ -16,7 +16,7 @@ from tests.helpers.app_folder import make_app
 from tests.helpers.command import OWN_PYTHON
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("### Verify the token\n")[2]
+SECTION = README.partition("#### Verify the token\n")[2]
 VERIFIES = SECTION.partition("```python\n")[2].partition("```")[0]
 
 # the README's function, and a view that it guards

@@ -140,5 +140,5 @@ async def send_once(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         # aiohttp repeats a request only after these two errors
         raise ConnectionResetError(
-            None, "the connection was closed before the answer"
+            None, "the receiver closed the connection before it answered"
         ) from error

@@ -2,11 +2,18 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
@@ -181,3 +188,26 @@ async def test_an_answer_that_takes_too_long(
     """The deadline ends an attempt, also while the target sends its answer."""
     with pytest.raises(TimeoutError):
         await send(targets, f"http://localhost:{target.port}/hang", deadline=0.1)
+
+
+async def test_a_certificate_is_verified(targets: HttpTargets, tmp_path: Path) -> None:
+    """A target whose certificate nobody has signed gets nothing."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin)
+    certificate = builder.not_valid_after(begin + timedelta(1)).sign(key, SHA256())
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file = tmp_path / "both.pem"
+    file.write_bytes(
+        key.private_bytes(pem, pkcs8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file)
+    async with await asyncio.start_server(
+        lambda *_: pytest.fail("connected"), "localhost", ssl=tls
+    ) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            await send(targets, f"https://localhost:{port}/")

@@ -137,6 +137,29 @@ async def test_the_executions_of_an_http_target(make_bench: MakeBench) -> None:
     assert counts == ["0", "0", "0", "1", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("target", "seconds", "deadline"),
+    [
+        ({"http_request": {"url": "http://localhost/"}}, 1800, 1800),
+        ({"http_request": {"url": "http://localhost/"}}, None, 600),
+        ({"app_engine_http_request": {}}, 1800, 600),
+        ({"app_engine_http_request": {}}, 15, 15),
+    ],
+)
+@pytest.mark.asyncio
+async def test_the_deadline(
+    bench: Bench, target: dict[str, Any], seconds: float | None, deadline: float
+) -> None:
+    """The server's deadline is that of the app; an HTTP target has its own alone."""
+    task = sent(**target)
+    if seconds is not None:
+        task.dispatch_deadline.seconds = seconds
+    queue = bench.queue()
+    queue.add(stub_task(task, "a", bench.clock.now(), 0, queue))
+    await bench.runner.advance(0)
+    assert [execution.deadline for execution in bench.app.executions] == [deadline]
+
+
 @pytest.mark.parametrize("audience", ["", "https://a.test"])
 @pytest.mark.asyncio
 async def test_the_token_for_an_http_target(queue: Queue, audience: str) -> None:
