@@ -195,8 +195,9 @@ async def test_a_certificate_is_verified(targets: HttpTargets, tmp_path: Path) -
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     begin = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin)
-    certificate = builder.not_valid_after(begin + timedelta(1)).sign(key, SHA256())
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(1))
+    certificate = builder.sign(key, SHA256())
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     file = tmp_path / "both.pem"
     file.write_bytes(
