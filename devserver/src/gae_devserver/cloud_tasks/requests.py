@@ -58,7 +58,7 @@ def _http_request(
         sent["Authorization"] = f"Bearer {signed}"
     sent["User-Agent"] = _USER_AGENT
     sent.extend(
-        headers.description(
+        headers.attempt_headers(
             "X-CloudTasks-",
             queue,
             task,

@@ -75,6 +75,9 @@ class TaskExecutor:
         queue.count_finished(self._clock.now())
         if status:
             end_attempt(task, self._clock.now(), status)
+        else:
+            # the next attempt must not name the answer to an earlier one
+            task.runlog.response_code = 0
         if queue.find(name) is not task:
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:

@@ -12,6 +12,7 @@ from gae_devserver.tasks.queues import Queue
 Headers = list[tuple[str, str]]
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
+_NOT_OWN = NOT_FORWARDED | {"host"}
 _USER_AGENT = "AppEngine-Google; (+http://code.google.com/appengine)"
 
 
@@ -54,7 +55,7 @@ def app_engine_request(
     if body is not None and not any(n.lower() == "content-type" for n, _ in sent):
         sent.append(("Content-Type", "application/octet-stream"))
     sent.append(("User-Agent", " ".join([*agents, _USER_AGENT])))
-    sent += description(
+    sent += attempt_headers(
         "X-AppEngine-",
         queue,
         task,
@@ -78,12 +79,12 @@ def own_headers(
     for name, value in headers:
         folded = name.lower().replace("_", "-")
         forged = folded.startswith(not_own) and folded != keep
-        if not forged and folded not in NOT_FORWARDED | {"host"}:
+        if not forged and folded not in _NOT_OWN:
             own.append((name, value))
     return own
 
 
-def description(
+def attempt_headers(
     prefix: str,
     queue: Queue,
     task: Any,

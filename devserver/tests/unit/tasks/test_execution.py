@@ -156,8 +156,8 @@ async def test_only_a_2xx_status_ends_a_task(
     "error", [ConnectionResetError("it has died"), TimeoutError(), KeyError("x")]
 )
 async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> None:
-    """The retry waits for its backoff, and the runner continues."""
-    bench.app.answers(error, error)
+    """The retry waits for its backoff, and names no earlier answer."""
+    bench.app.answers(500, error)
     await bench.add("a")
     async with asyncio.timeout(10):
         await bench.runner.advance(60)
