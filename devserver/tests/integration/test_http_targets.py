@@ -73,9 +73,9 @@ def test_the_app_verifies_the_sender(
 
 
 def test_a_task_for_another_host(server: DevServer, client: CloudTasksClient) -> None:
-    """Only one that the option names gets it, and this one serves no such host.
+    """Only a host that the option names gets it; here that is the app's own port.
 
-    The log line of the other one's attempt names the host and the option.
+    The log line of the other attempt names the host and the option.
     """
     create(client, "b", url="http://worker.example/")
     server.wait_for_log(r"task b failed .*--http-target-host worker\.example")
