@@ -50,16 +50,14 @@ class Interval:
         """Return the run that follows `start` on any day of the week."""
         if self.times is None:
             return (start + self.every).replace(second=0, microsecond=0)
-        first, _ = self.times
+        first, last = self.times
         began, following = self._last(start, first), self._next(start, first)
         run = began + ((start - began) // self.every + 1) * self.every
-        is_in_range = self._is_in_range(start) and self._is_in_range(run)
-        return run if is_in_range and run < following else following
-
-    def _is_in_range(self, moment: datetime) -> bool:
-        assert self.times is not None
-        first, last = (self._last(moment, wall_time) for wall_time in self.times)
-        return first > last or moment == last
+        for moment in (start, run):
+            ended = self._last(moment, last)
+            if self._last(moment, first) <= ended != moment:
+                return following
+        return min(run, following)
 
     def _last(self, moment: datetime, wall_time: time) -> datetime:
         """Return when the clocks showed that time for the last time, by `moment`."""
