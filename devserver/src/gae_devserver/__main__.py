@@ -14,7 +14,9 @@ from gae_devserver.app.advice.hints import Hints
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import AppConfig
+    from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
 
@@ -66,18 +68,20 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.process import AppProcess
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import load_app_yaml
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
-    from gae_devserver.storage.storage import Storage, StorageError
+    from gae_devserver.storage.storage import StorageError
 
     terminal.set_up_logging(options.log_level)
     try:
         config = load_app_yaml(options.app)
         front_sockets = sockets.listen(options.port, options.host)
-        storage = Storage(options.storage, options.project) if options.storage else None
+        clock = Clock()
+        storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError) as error:
         _fail(2, str(error))
     terminal.log_warnings(config)
@@ -87,8 +91,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     api_socket = sockets.listen_on("127.0.0.1", 0)
     state_socket = sockets.listen_on("127.0.0.1", 0)
     # holds the port of the datastore for Cloud NDB, whose server listens later
-    datastore_socket = sockets.reserve_port()
-    launch = _launch_settings(options, config, api_socket, datastore_socket)
+    grpc_socket = sockets.reserve_port()
+    launch = _launch_settings(options, config, api_socket, grpc_socket)
     environments = Environments(options.python)
     try:
         # a mistake in queue.yaml would otherwise appear only after the installation
@@ -119,8 +123,10 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         state_socket=state_socket,
         reload=options.reload,
         open_browser=options.open,
+        clock=clock,
         storage=storage,
         faults=options.faults,
+        cloud_tasks=options.cloud_tasks,
         task_deadline=options.task_deadline or execution.DEADLINE,
         hints=hints,
     )
@@ -143,12 +149,13 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     import asyncio
 
     from gae_devserver import terminal
+    from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.shell import programs, session
-    from gae_devserver.storage.storage import Storage, StorageError
+    from gae_devserver.storage.storage import StorageError
 
     terminal.set_up_logging("warning")
     try:
@@ -158,18 +165,20 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
             if options.command == "shell"
             else programs.script(config.folder, options.script, options.is_module)
         )
-        storage = Storage(options.storage, options.project) if options.storage else None
+        clock = Clock()
+        storage = _storage(options, clock)
         python = Environments(options.python).python(config)
     except (ConfigError, programs.ScriptError, StorageError) as error:
         _fail(2, str(error))
     except AppPackagesError as error:
         _fail(1, str(error))
     api_socket = sockets.listen_on("127.0.0.1", 0)
-    datastore_socket = sockets.reserve_port()
+    grpc_socket = sockets.reserve_port()
     settings = session.Settings(
-        launch=_launch_settings(options, config, api_socket, datastore_socket),
+        launch=_launch_settings(options, config, api_socket, grpc_socket),
         python=python,
         api_socket=api_socket,
+        clock=clock,
         storage=storage,
     )
     loop = asyncio.new_event_loop()
@@ -182,11 +191,19 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     _exit(status)
 
 
+def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
+    from gae_devserver.storage.storage import Storage
+
+    if options.storage is None:
+        return None
+    return Storage(options.storage, options.project, now=clock.now)
+
+
 def _launch_settings(
     options: argparse.Namespace,
     config: "AppConfig",
     api_socket: socket,
-    datastore_socket: socket,
+    grpc_socket: socket,
 ) -> "LaunchSettings":
     from gae_devserver.app.process import LaunchSettings
 
@@ -194,7 +211,7 @@ def _launch_settings(
         project=options.project,
         version=config.version or time.strftime("%Y%m%dt%H%M%S"),
         api_port=api_socket.getsockname()[1],
-        datastore_port=datastore_socket.getsockname()[1],
+        grpc_port=grpc_socket.getsockname()[1],
     )
 
 

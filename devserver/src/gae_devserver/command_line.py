@@ -91,6 +91,12 @@ def _serve_parser() -> argparse.ArgumentParser:
         "(default: 600)",
     )
     parser.add_argument(
+        "--no-cloud-tasks",
+        dest="cloud_tasks",
+        action="store_false",
+        help="refuse all calls of the API of Cloud Tasks",
+    )
+    parser.add_argument(
         "--faults",
         type=_faults,
         metavar="SPEC",

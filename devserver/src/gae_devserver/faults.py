@@ -113,14 +113,14 @@ class Faults:
         return faulty
 
     def in_rpc(self, rpc: str) -> None:
-        """Fail now and then after an RPC of Cloud NDB was carried out.
+        """Fail now and then after an RPC, such as "Datastore.Commit", was carried out.
 
         Raises:
             UnavailableError: this one fails.
         """
-        from gae_devserver.datastore_v1.errors import UnavailableError
+        from gae_devserver.rpc.errors import UnavailableError
 
-        if self.happens("rpc", f"datastore_v1.{rpc}"):
+        if self.happens("rpc", rpc):
             raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
     def in_tasks(self, dispatch: "Dispatch", app: "FindProcess") -> "Dispatch":

@@ -21,6 +21,9 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks import api as cloud_tasks_api
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.config.queue_yaml import load_queue_yaml
@@ -33,6 +36,7 @@ from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.reloader import Reloader
+from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
@@ -58,8 +62,12 @@ class Settings:
     state_socket: socket.socket
     reload: bool
     open_browser: bool
+    clock: Clock
+    """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     faults: Faults | None = None
+    cloud_tasks: bool = True
+    """Whether to serve the API of Cloud Tasks."""
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
     hints: Hints = dataclasses.field(default_factory=Hints)
@@ -77,7 +85,7 @@ class Server:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         hostname = f"localhost:{_port(settings.front_sockets[0])}"
-        clock, requests = Clock(), RunningRequests()
+        clock, requests = settings.clock, RunningRequests()
         self._client = AppClient()
         self._sender = AppSender(self._client, requests, hostname=hostname)
         self._app = Supervisor(
@@ -125,6 +133,23 @@ class Server:
             self._app.process,
             deadline=settings.task_deadline,
         )
+        self._cloud_tasks = CloudTasks(
+            self._services.taskqueue,
+            clock,
+            Routing(
+                settings.launch.project,
+                hostname,
+                config.service,
+                settings.launch.version,
+            ),
+            self._runner.run_now,
+        )
+        self._grpc = GrpcPort(
+            self._datastore_v1.rpcs,
+            cloud_tasks_api.rpcs_of(
+                self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
+            ),
+        )
         self._state = StateApi(self._services, self._runner, clock, self._token)
         self._reloader = Reloader(
             config,
@@ -150,11 +175,12 @@ class Server:
             await self._sender.warm_up(process)
 
     def _when_cleared(self) -> None:
-        """Clear what only Cloud NDB has: transactions and named databases."""
+        """Clear what only clients of gRPC have, such as transactions."""
         self._datastore_v1.clear()
+        self._cloud_tasks.clear()
 
     def _before_answer(self, rpc: str) -> None:
-        """Store what an RPC of Cloud NDB has changed; then its answer may get lost."""
+        """Store what an RPC has changed; then its answer may get lost."""
         self._services.flush()
         if self._settings.faults is not None:
             self._settings.faults.in_rpc(rpc)
@@ -170,8 +196,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
-            datastore_port = self._settings.launch.datastore_port
-            await self._datastore_v1.start(datastore_port, reserved=True)
+            await self._grpc.start(self._settings.launch.grpc_port, reserved=True)
             await self._api.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
@@ -216,7 +241,8 @@ class Server:
             app_url=url,
             state_url=f"http://127.0.0.1:{_port(settings.state_socket)}",
             token=self._token,
-            datastore=f"127.0.0.1:{settings.launch.datastore_port}",
+            grpc=f"127.0.0.1:{settings.launch.grpc_port}",
+            cloud_tasks=settings.cloud_tasks,
             storage=str(storage.path.resolve()) if storage else "in memory",
             other_urls=sockets.other_urls(settings.front_sockets),
         )
@@ -245,7 +271,7 @@ class Server:
                 )
                 await self._client.close()
                 await asyncio.gather(
-                    self._api.stop(), self._state.stop(), self._datastore_v1.stop()
+                    self._api.stop(), self._state.stop(), self._grpc.stop()
                 )
         except TimeoutError:
             logger.debug("the shutdown was cut short")

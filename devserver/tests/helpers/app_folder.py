@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gae_devserver.app.process import LaunchSettings
 
-LAUNCH = LaunchSettings(project="p", version="v1", api_port=9, datastore_port=9)
+LAUNCH = LaunchSettings(project="p", version="v1", api_port=9, grpc_port=9)
 """How an app starts that makes no API calls."""
 
 RUNTIME = "python{}{}".format(*sys.version_info)

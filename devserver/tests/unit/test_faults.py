@@ -139,7 +139,7 @@ def test_rpc_of_cloud_ndb() -> None:
     """An RPC does its work, but the client gets an error."""
 
     def before_answer(rpc: str) -> None:
-        Faults({"rpc": 1.0 if rpc == "Commit" else 0.0}).in_rpc(rpc)
+        Faults({"rpc": 1.0 if rpc == "Datastore.Commit" else 0.0}).in_rpc(rpc)
 
     running = RunningDatastore(before_answer=before_answer)
     raw = RawClient(running.host)

@@ -48,8 +48,8 @@ class LaunchSettings:
     """GAE_VERSION."""
     api_port: int
     """The port on 127.0.0.1 for API calls."""
-    datastore_port: int
-    """The port on 127.0.0.1 for Cloud NDB."""
+    grpc_port: int
+    """The gRPC port on 127.0.0.1, for Cloud NDB."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -68,8 +68,8 @@ def environment(
     # app.yaml may replace these
     variables |= {
         # to use other emulators
-        "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
-        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.datastore_port}",
+        "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{launch.grpc_port}",
+        "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.grpc_port}",
         # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
         # client's from X-Forwarded-For, which no client can set
         "FORWARDED_ALLOW_IPS": "*",

@@ -36,6 +36,8 @@ class QueueConfig:
     retry_parameters: "queueinfo.RetryParameters | None" = None
     target: str | None = None
     acl: tuple[str, ...] = ()
+    settings: bytes | None = None
+    """The settings that the API of Cloud Tasks gave it, in that API's own form."""
 
 
 @dataclasses.dataclass(frozen=True)

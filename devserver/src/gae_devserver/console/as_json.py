@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.tasks import method_of
 from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
@@ -31,7 +32,7 @@ def describe_task(queue: Queue, task: Any, clock: Clock) -> dict[str, Any]:
     due = task.eta_usec / 1e6
     return {
         "name": name,
-        "method": task.RequestMethod.Name(task.method),
+        "method": method_of(task),
         "url": _text(task.url),
         "eta": due - clock.offset,
         "due_in": due - clock.now(),

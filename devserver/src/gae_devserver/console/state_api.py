@@ -136,8 +136,7 @@ class StateApi(HttpServer):
         return web.json_response({"queues": described})
 
     async def _set_paused(self, request: web.Request, *, paused: bool) -> web.Response:
-        self._queue(request).paused = paused
-        self._runner.wake()
+        self._queue(request).set_paused(paused)
         return web.json_response({"paused": paused})
 
     async def _purge(self, request: web.Request) -> web.Response:

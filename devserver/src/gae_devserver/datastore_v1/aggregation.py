@@ -7,8 +7,8 @@ from typing import Any
 
 from gae_devserver.datastore.encoding import DOUBLE, INTEGER, double_of
 from gae_devserver.datastore.index_scan import Hit
-from gae_devserver.datastore_v1.errors import check
 from gae_devserver.datastore_v1.keys import check_name, is_reserved
+from gae_devserver.rpc.errors import check
 
 MAX_AGGREGATIONS = 5
 

@@ -8,18 +8,18 @@ from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages, results
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.entity_writer import entity_to_v3
-from gae_devserver.datastore_v1.errors import (
-    AbortedError,
-    AlreadyExistsError,
-    NotFoundError,
-    check,
-    refuse_if,
-)
 from gae_devserver.datastore_v1.keys import Address, describe
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
     groups_of,
     wait_for_locks,
+)
+from gae_devserver.rpc.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    NotFoundError,
+    check,
+    refuse_if,
 )
 
 _FAIL = messages.Mutation.ConflictResolutionStrategy.FAIL

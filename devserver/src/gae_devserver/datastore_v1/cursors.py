@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 
 from gae_devserver.datastore.encoding import KEY_PROPERTY, property_value
 from gae_devserver.datastore.index_query import Order, Position, cursor_position
-from gae_devserver.datastore_v1.errors import InvalidArgumentError
 from gae_devserver.datastore_v1.keys import Partition
+from gae_devserver.rpc.errors import InvalidArgumentError
 
 
 class Place(NamedTuple):

@@ -29,8 +29,8 @@ from gae_devserver.datastore_v1.entity_reader import (
     USER,
     USER_FIELDS,
 )
-from gae_devserver.datastore_v1.errors import InvalidArgumentError, check
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
+from gae_devserver.rpc.errors import InvalidArgumentError, check
 
 MAX_ENTITY_BYTES = 2**20 - 4
 MAX_INDEXED_BYTES = 1500

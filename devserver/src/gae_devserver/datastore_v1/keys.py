@@ -10,7 +10,7 @@ from typing import Any
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.datastore.encoding import Path, add_path
-from gae_devserver.datastore_v1.errors import (
+from gae_devserver.rpc.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     check,

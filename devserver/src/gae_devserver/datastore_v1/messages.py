@@ -1,41 +1,17 @@
-"""The messages of google.datastore.v1, without the rest of the client library.
+"""The messages of google.datastore.v1, as plain protocol buffers."""
 
-A plain import of `google.cloud.datastore_v1` takes more than half a second, nearly all
-of it for clients and credentials, which a server does not need.
-"""
-
-import importlib.util
 import sys
 from typing import Any
 
-_PACKAGE = "google.cloud.datastore_v1"
+from gae_devserver.rpc.messages import import_types
 
-
-def _import_types() -> Any:
-    if _PACKAGE in sys.modules:
-        return importlib.import_module(f"{_PACKAGE}.types")
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None:
-        raise ImportError(
-            "the dev server needs google-cloud-datastore, which is not installed."
-            " Run: pip install google-cloud-datastore"
-        )
-    # Register the package without running its __init__, so that its types are found.
-    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
-    try:
-        return importlib.import_module(f"{_PACKAGE}.types")
-    finally:
-        # A later import in this process gets the whole package.
-        del sys.modules[_PACKAGE]
-
-
-_types = _import_types()
-datastore: Any = sys.modules[f"{_PACKAGE}.types.datastore"]
+_types = import_types("google.cloud.datastore_v1", "google-cloud-datastore")
+datastore: Any = sys.modules[f"{_types.__name__}.datastore"]
 
 
 def _message(module: str, name: str) -> Any:
     """Return the plain protocol buffer behind a class of the client library."""
-    return getattr(sys.modules[f"{_PACKAGE}.types.{module}"], name).pb()
+    return getattr(sys.modules[f"{_types.__name__}.{module}"], name).pb()
 
 
 Entity = _message("entity", "Entity")

@@ -12,8 +12,8 @@ from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, add_path
 from gae_devserver.datastore.index_query import KEY_ORDER, IndexQuery
 from gae_devserver.datastore.indexed_store import View
 from gae_devserver.datastore.property_index import KindIndex, Row
-from gae_devserver.datastore_v1.errors import check
 from gae_devserver.datastore_v1.keys import Partition, is_reserved
+from gae_devserver.rpc.errors import check
 
 _EMPTY_NAMESPACE_ID = 1
 _REPRESENTATIONS = datastore_stub_util._PROPERTY_TYPE_NAMES

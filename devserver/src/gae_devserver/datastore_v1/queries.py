@@ -18,8 +18,8 @@ from gae_devserver.datastore.index_query import (
 )
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds
 from gae_devserver.datastore_v1.entity_writer import property_of
-from gae_devserver.datastore_v1.errors import InvalidArgumentError, check, refuse_if
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
+from gae_devserver.rpc.errors import InvalidArgumentError, check, refuse_if
 
 MAX_ALTERNATIVES = 30
 MAX_NOT_IN = 10

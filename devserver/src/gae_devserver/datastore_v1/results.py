@@ -15,7 +15,7 @@ from gae_devserver.datastore_v1.entity_reader import (
     hide_synthesized_id,
     value_to_v1,
 )
-from gae_devserver.datastore_v1.errors import check
+from gae_devserver.rpc.errors import check
 
 
 def set_time(version: int, into: Any) -> None:

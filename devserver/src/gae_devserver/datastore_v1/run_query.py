@@ -11,8 +11,8 @@ from gae_devserver.datastore.indexed_store import View
 from gae_devserver.datastore.property_index import KindIndex
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds, results
 from gae_devserver.datastore_v1.databases import Database
-from gae_devserver.datastore_v1.errors import check
 from gae_devserver.datastore_v1.queries import ParsedQuery
+from gae_devserver.rpc.errors import check
 
 _MORE = messages.QueryResultBatch.MoreResultsType
 _RESULT = messages.EntityResult.ResultType

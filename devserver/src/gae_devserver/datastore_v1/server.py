@@ -1,11 +1,9 @@
-"""Serves the RPCs of google.datastore.v1.Datastore on a gRPC port."""
+"""Carries out the RPCs of google.datastore.v1.Datastore."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import grpc.aio
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.indexed_store import View
@@ -13,25 +11,20 @@ from gae_devserver.datastore_v1 import messages, queries, results
 from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
-from gae_devserver.datastore_v1.errors import AbortedError, check, refuse_if
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
-from gae_devserver.datastore_v1.rpc_handler import Rpc, rpc_handler
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
     Transactions,
     check_read_time,
 )
+from gae_devserver.rpc.errors import AbortedError, check, refuse_if
+from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
 _MODE = messages.CommitRequest.Mode
-_OPTIONS = (
-    # Cloud NDB sends up to 500 entities of 1 MiB in one commit
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-)
 
 
 class DatastoreV1:
@@ -44,7 +37,7 @@ class DatastoreV1:
         *,
         limits: Limits = DEFAULT_LIMITS,
         storage: Storage | None = None,
-        before_answer: Callable[[str], None] = lambda rpc: None,
+        before_answer: BeforeAnswer = lambda name: None,
     ) -> None:
         """Prepare to serve the datastore of the bundled API.
 
@@ -59,22 +52,11 @@ class DatastoreV1:
         self._databases = Databases(calls, app_id, limits, storage)
         self._before_answer = before_answer
         self._transactions = Transactions()
-        self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int = 0, *, reserved: bool = False) -> int:
-        """Serve on a port of the loopback interface; return the port.
-
-        Args:
-            port: the port; 0 takes a free one.
-            reserved: whether a socket with SO_REUSEPORT keeps the port for this server.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        # With SO_REUSEPORT, two servers could share a port and split the calls.
-        options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
-        server = grpc.aio.server(options=options)
-        rpcs: dict[str, Rpc] = {
+    @property
+    def rpcs(self) -> dict[str, Method]:
+        """The RPCs by their full names."""
+        rpcs: dict[str, CarryOut] = {
             "Lookup": self._lookup,
             "RunQuery": self._run_query,
             "RunAggregationQuery": self._run_aggregation_query,
@@ -84,30 +66,17 @@ class DatastoreV1:
             "AllocateIds": self._allocate_ids,
             "ReserveIds": self._reserve_ids,
         }
-        handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(
-                rpc_handler(name, rpc, self._before_answer, self._abandon)
+        return {
+            f"{_SERVICE}/{name}": Method(
+                f"Datastore.{name}",
+                getattr(messages.datastore, f"{name}Request").pb(),
+                getattr(messages.datastore, f"{name}Response").pb(),
+                rpc,
+                self._before_answer,
+                self._abandon,
             )
             for name, rpc in rpcs.items()
         }
-        server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(_SERVICE, handlers)]
-        )
-        try:
-            bound: int = server.add_insecure_port(f"127.0.0.1:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on port {port}: {error}") from None
-        await server.start()
-        # A server stops when nothing refers to it.
-        self._server = server
-        return bound
-
-    async def stop(self) -> None:
-        """Close the port and end all transactions."""
-        self._transactions.clear()
-        if self._server is not None:
-            await self._server.stop(grace=None)
-            self._server = None
 
     def clear(self) -> None:
         """End all transactions and empty named databases; not the default one."""

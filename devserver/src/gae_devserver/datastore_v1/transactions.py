@@ -16,13 +16,13 @@ from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
 from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
-from gae_devserver.datastore_v1.errors import (
+from gae_devserver.datastore_v1.keys import Address
+from gae_devserver.rpc.errors import (
     AbortedError,
     InvalidArgumentError,
     UnimplementedError,
     check,
 )
-from gae_devserver.datastore_v1.keys import Address
 
 _CLOSED = "The referenced transaction has expired or is no longer valid."
 

@@ -10,6 +10,7 @@ from google.appengine.api import apiproxy_stub_map, full_app_id
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.queues import config_of
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
@@ -89,6 +90,7 @@ class Services:
             service=config.service,
             version=version,
             storage=storage,
+            config_of=config_of,
         )
         self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))

@@ -10,15 +10,21 @@ import socket
 
 from gae_devserver.app.process import STOP_SECONDS, LaunchSettings, environment
 from gae_devserver.app.python import Python
+from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.api import rpcs_of
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
 from gae_devserver.shell.programs import Program
 from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver")
 
@@ -35,6 +41,8 @@ class Settings:
     python: Python
     """The app's Python."""
     api_socket: socket.socket
+    clock: Clock
+    """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
     stop_seconds: float = STOP_SECONDS
     """How long the program may take to end after SIGTERM; then it gets SIGKILL."""
@@ -57,7 +65,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         config,
         launch.project,
         requests,
-        Clock(),
+        settings.clock,
         default_hostname=_HOSTNAME,
         version=launch.version,
         storage=storage,
@@ -68,13 +76,22 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         storage=storage,
         before_answer=lambda rpc: services.flush(),
     )
+    cloud_tasks = CloudTasks(
+        services.taskqueue,
+        settings.clock,
+        Routing(launch.project, _HOSTNAME, config.service, launch.version),
+        _run_now,
+    )
+    grpc = GrpcPort(
+        datastore_v1.rpcs, rpcs_of(cloud_tasks, lambda rpc: services.flush())
+    )
     # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
     api = ApiServer(services.call, requests, config.app_engine_apis, token, metadata)
     ticket = requests.begin(url="")
     try:
-        await datastore_v1.start(launch.datastore_port, reserved=True)
+        await grpc.start(launch.grpc_port, reserved=True)
         await api.start(settings.api_socket)
         process = await asyncio.create_subprocess_exec(
             settings.python.executable,
@@ -86,7 +103,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     finally:
         # rolls back the transaction that the program has left open
         requests.end(ticket)
-        await asyncio.gather(api.stop(), datastore_v1.stop())
+        await asyncio.gather(api.stop(), grpc.stop())
         services.close()
     if storage is None:
         _report_lost_tasks(services)
@@ -122,6 +139,10 @@ async def _end_of(process: asyncio.subprocess.Process, stop_seconds: float) -> i
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, terminate)
     return await process.wait()
+
+
+async def _run_now(queue: Queue, name: str) -> None:
+    raise AppUnavailable("Only 'gae-devserver APP' runs tasks.")
 
 
 def _report_lost_tasks(services: Services) -> None:

@@ -28,6 +28,15 @@ CREATE TABLE tasks (
 ) WITHOUT ROWID;
 """
 
+# In a statement of its own: files that an earlier version made have no such table.
+_QUEUES = """
+CREATE TABLE IF NOT EXISTS queues (
+    name TEXT PRIMARY KEY,
+    settings BLOB,  -- NULL: those of queue.yaml
+    paused INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
 
 Connect = Callable[..., sqlite3.Connection]
 
@@ -91,6 +100,7 @@ class StorageFile:
                 db.execute(statement)
             about = [("format", _FORMAT), ("project", project)]
             db.executemany("INSERT INTO about VALUES (?, ?)", about)
+        db.execute(_QUEUES)
         db.execute("COMMIT")
         # `_check` left it behind; with the exclusive lock SQLite does not use it.
         self._beside("-shm").unlink(missing_ok=True)

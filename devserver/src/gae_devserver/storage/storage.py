@@ -43,7 +43,7 @@ class Storage:
             folder: where the file is.
             project: the project whose entities and tasks these are.
             connect: opens the database.
-            now: the time, by which tombstones expire.
+            now: the time of the queues, by which tombstones expire.
 
         Raises:
             StorageError: the file belongs to another project, is in use, is damaged or
@@ -55,6 +55,8 @@ class Storage:
         self._entities: dict[tuple[str, bytes], bytes | None] = {}
         self._tasks: dict[tuple[str, str], bytes | None] = {}
         self._counters: dict[str, int] = {}
+        self._queues: dict[str, tuple[bytes | None, bool]] = {}
+        self._dropped: set[str] = set()
         self._cleared = False
 
     @property
@@ -92,12 +94,21 @@ class Storage:
         for (entity,) in rows:
             yield entity
 
-    def tasks(self) -> Iterator[tuple[str, str, bytes | None]]:
-        """Yield queue, name and task; the task is None for a tombstone."""
+    def queues(self) -> list[tuple[str, bytes | None, bool]]:
+        """Return name, settings and state of each queue passed to `put_queue`."""
+        with self.reading("a queue"):
+            rows = self._db.execute("SELECT name, settings, paused FROM queues")
+            return [(name, settings, bool(paused)) for name, settings, paused in rows]
+
+    def tasks(self) -> Iterator[tuple[str, str, bytes | None, float]]:
+        """Yield queue, name, task, and when it changed (seconds since the epoch).
+
+        The task is None for a tombstone.
+        """
         oldest = self._now() - TOMBSTONE_SECONDS
         yield from self._db.execute(
-            "SELECT queue, name, task FROM tasks WHERE task NOT NULL OR changed > ?"
-            " ORDER BY changed",
+            "SELECT queue, name, task, changed FROM tasks WHERE task NOT NULL"
+            " OR changed > ? ORDER BY changed",
             (oldest,),
         )
         # Delete only after every row was read.
@@ -127,17 +138,33 @@ class Storage:
         self._tasks.pop((queue, name), None)  # the last change comes last
         self._tasks[queue, name] = task
 
+    def put_queue(self, name: str, settings: bytes | None, paused: bool) -> None:
+        """Note the state of a queue, and the settings that an API gave it.
+
+        Without `settings`, it has those of queue.yaml.
+        """
+        self._queues[name] = (settings, paused)
+
+    def drop_queue(self, name: str) -> None:
+        """Note that a queue is deleted, with its tasks and tombstones."""
+        for noted in [where for where in self._tasks if where[0] == name]:
+            del self._tasks[noted]
+        self._queues.pop(name, None)
+        self._dropped.add(name)
+
     def set_counter(self, name: str, value: int) -> None:
         """Note a counter's new value."""
         self._counters[name] = value
 
     def clear(self) -> None:
-        """Note that entities, tasks and tombstones are deleted.
+        """Note that entities, queues, tasks and tombstones are deleted.
 
         Counters stay, so ids are not allocated again.
         """
         self._entities.clear()
         self._tasks.clear()
+        self._queues.clear()
+        self._dropped.clear()
         self._cleared = True
 
     def flush(self) -> None:
@@ -147,7 +174,8 @@ class Storage:
             StorageError: they cannot be written, for example to a full disk. They stay
                 noted, so each later call tries again.
         """
-        if not (self._entities or self._tasks or self._counters or self._cleared):
+        noted = (self._entities, self._tasks, self._counters)
+        if not (self._cleared or any((*noted, self._queues, self._dropped))):
             return
         now = self._now()
         entities = [(*where, entity) for where, entity in self._entities.items()]
@@ -161,6 +189,17 @@ class Storage:
             if self._cleared:
                 self._db.execute("DELETE FROM entities")
                 self._db.execute("DELETE FROM tasks")
+                self._db.execute("DELETE FROM queues")
+            dropped = [(name,) for name in self._dropped]
+            many("DELETE FROM tasks WHERE queue = ?", dropped)
+            many(
+                "DELETE FROM queues WHERE name = ?",
+                [*dropped, *((name,) for name in self._queues)],
+            )
+            many(
+                "INSERT INTO queues VALUES (?, ?, ?)",
+                [(name, *row) for name, row in self._queues.items() if any(row)],
+            )
             many(
                 "DELETE FROM entities WHERE database = ? AND key = ?",
                 [row[:2] for row in entities if row[2] is None],
@@ -176,6 +215,8 @@ class Storage:
         self._entities.clear()
         self._tasks.clear()
         self._counters.clear()
+        self._queues.clear()
+        self._dropped.clear()
         self._cleared = False
 
     @contextmanager

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_stub
-from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.headers import task_headers, task_target
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.headers import task_request
+from gae_devserver.tasks.queues import Queue, begin_attempt, end_attempt
 
 logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
 """Seconds that a task may take: App Engine's limit with automatic scaling."""
 
+
+MakeRequest = Callable[[Queue, Any, float], Request]
+"""Makes the request of a task; the server's clock is so many seconds ahead."""
 
 Dispatch = Callable[[Request, float], Awaitable[int]]
 """Sends a task to the app within a deadline in seconds; the status of the answer."""
@@ -39,9 +41,16 @@ class Run:
 class TaskExecutor:
     """Sends tasks to the app; each task by one execution at a time."""
 
-    def __init__(self, clock: Clock, dispatch: Dispatch, deadline: float) -> None:
-        """Take the function that sends a task, and the deadline in seconds."""
+    def __init__(
+        self,
+        clock: Clock,
+        dispatch: Dispatch,
+        deadline: float,
+        make_request: MakeRequest = task_request,
+    ) -> None:
+        """Take the functions that make and send a request; the deadline in seconds."""
         self._clock = clock
+        self._make_request = make_request
         self._dispatch = dispatch
         self._deadline = deadline
         self.finished = 0
@@ -55,8 +64,7 @@ class TaskExecutor:
         """
         name = task.task_name.decode()
         sent = type(task).FromString(task.SerializeToString())
-        if task.retry_count == 0:
-            task.first_try_usec = int(self._clock.now() * 1e6)
+        begin_attempt(task, self._clock.now())
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
         logger.info("task %s started%s", name, attempt)
         began = time.monotonic()
@@ -66,10 +74,7 @@ class TaskExecutor:
         self.finished += 1
         queue.count_finished(self._clock.now())
         if status:
-            task.runlog.response_code = status
-            # the message requires these three fields; QueryTasks fails without them
-            task.runlog.dispatched_usec = task.runlog.lag_usec = 0
-            task.runlog.elapsed_usec = 0
+            end_attempt(task, self._clock.now(), status)
         if queue.find(name) is not task:
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
@@ -101,12 +106,7 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
-            request = Request(
-                task.RequestMethod.Name(task.method),
-                task_target(task.url),
-                CIMultiDict(task_headers(queue, task, self._clock.offset)),
-                task.body,
-            )
+            request = self._make_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)
         except AppUnavailable:
             raise

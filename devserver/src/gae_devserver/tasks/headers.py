@@ -1,11 +1,24 @@
-"""The target and the headers of the request that sends a task to the app."""
+"""The request that sends a task to the app."""
 
 from typing import Any
 
+from multidict import CIMultiDict
+
+from gae_devserver.app.client import Request
 from gae_devserver.http.forwarding import NOT_FORWARDED
 from gae_devserver.tasks.queues import Queue
 
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
+
+
+def task_request(queue: Queue, task: Any, offset: float) -> Request:
+    """Return the request of a task; see `task_headers` for `offset`."""
+    return Request(
+        task.RequestMethod.Name(task.method),
+        task_target(task.url),
+        CIMultiDict(task_headers(queue, task, offset)),
+        task.body,
+    )
 
 
 def task_target(url: bytes) -> str:

@@ -15,9 +15,10 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 from sortedcontainers import SortedKeyList, SortedList
 
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.storage.storage import Storage
+from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.token_bucket import TokenBucket
+from gae_devserver.tasks.tombstones import Tombstones
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.task")
@@ -39,12 +40,17 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         gettime: Callable[[], float],
         storage: Storage | None,
         changed: asyncio.Event,
+        tombstone_seconds: float = TOMBSTONE_SECONDS,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and sets `changed` when a task gets an ETA.
+        The name of a task that is gone stays taken for `tombstone_seconds`.
         """
         super().__init__(name, gettime=gettime)
+        self.task_name_archive = Tombstones(tombstone_seconds, gettime)
+        self.purged: float | None = None
+        """When it was last purged, in seconds since the epoch."""
         self._storage = storage
         self._changed = changed
         self.running: set[str] = set()
@@ -97,12 +103,13 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self.task_name_archive.clear()
         self._finished.clear()
         self.paused = False
+        self.purged = None
         self._configure(self.config)
 
-    def load(self, name: str, encoded: bytes | None) -> None:
+    def load(self, name: str, encoded: bytes | None, changed: float) -> None:
         """Add a task, or a tombstone (None), from the storage."""
         if encoded is None:
-            self.task_name_archive.add(name)
+            self.task_name_archive.add(name, changed)
             return
         task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
         if task.task_name != name.encode() or not task.IsInitialized():
@@ -118,6 +125,36 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
     def held(self) -> bool:
         """Whether no task of this queue may start: it is paused, or its rate is 0."""
         return self.paused or self.config.rate == 0
+
+    def set_paused(self, paused: bool) -> None:
+        """Hold the tasks of this queue, or release them."""
+        self.paused = paused
+        self.store_settings()
+        self._changed.set()
+
+    def store_settings(self) -> None:
+        """Store the queue's state, and the settings that an API gave it."""
+        if self._storage is not None:
+            self._storage.put_queue(
+                self.queue_name, self.config.settings, bool(self.paused)
+            )
+
+    def add(self, task: Any) -> None:
+        """Add a task, which is a QueryTasksResponse.Task.
+
+        Raises:
+            ApplicationError: another task has the name, or had it.
+        """
+        name = task.task_name.decode()
+        if self.find(name) is not None:
+            raise ApplicationError(_ERRORS.TASK_ALREADY_EXISTS)
+        if name in self.task_name_archive:
+            raise ApplicationError(_ERRORS.TOMBSTONED_TASK)
+        self._InsertTask(task)
+
+    def tasks_from(self, name: str, count: int) -> list[Any]:
+        """Return up to `count` tasks in the order of their names, from a name on."""
+        return self._IndexScan(self._sorted_by_name, (name,), max_rows=count)
 
     def find(self, name: str) -> Any:
         """Return the task of that name (a QueryTasksResponse.Task), or None."""
@@ -154,7 +191,9 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         """Delete all tasks; their names stay tombstones."""
         with self._lock:
             for name, _ in self._sorted_by_name:
+                self.task_name_archive.add(name)
                 self._store(name, None)
+            self.purged = self.gettime()
             self._sorted_by_name.clear()
             self._sorted_by_eta.clear()
             self._sorted_by_tag.clear()
@@ -191,8 +230,16 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._arrivals.pop(text, None)
         self.broken.discard(text)
         if result == _ERRORS.OK:
+            self.task_name_archive.add(text)
             self._store(text, None)
         return result
+
+    def _IncRetryCount(self, task: Any) -> None:
+        executions = task.execution_count
+        super()._IncRetryCount(task)
+        if not has_answer(task):
+            # documented as the number of answers; the SDK counts other attempts too
+            task.execution_count = executions
 
     def _LocateTaskByName(self, task_name: bytes | str) -> int | None:
         name = task_name.decode() if isinstance(task_name, bytes) else task_name
@@ -224,7 +271,6 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
     def _insert(self, task: Any) -> None:
         name = task.task_name.decode()
         self._sorted_by_name.add((name, task))
-        self.task_name_archive.add(name)
         self._order(task)
 
     def _order(self, task: Any) -> None:
@@ -241,6 +287,30 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         if self._storage is not None:
             encoded = None if task is None else task.SerializeToString()
             self._storage.put_task(self.queue_name, name, encoded)
+
+
+def begin_attempt(task: Any, now: float) -> None:
+    """Note in a task that it is sent at `now`, in seconds since the epoch.
+
+    The status of the previous attempt stays, because the app gets it.
+    """
+    log = task.runlog
+    log.dispatched_usec = int(now * 1e6)
+    log.lag_usec = log.dispatched_usec - task.eta_usec
+    log.elapsed_usec = -1
+    if task.retry_count == 0:
+        task.first_try_usec = log.dispatched_usec
+
+
+def end_attempt(task: Any, now: float, status: int) -> None:
+    """Note the status of the app's answer, which came at `now`."""
+    task.runlog.response_code = status
+    task.runlog.elapsed_usec = max(0, int(now * 1e6) - task.runlog.dispatched_usec)
+
+
+def has_answer(task: Any) -> bool:
+    """Return whether the app has answered the last attempt."""
+    return task.HasField("runlog") and task.runlog.elapsed_usec >= 0
 
 
 class Group(taskqueue_stub._Group):  # type: ignore[misc]

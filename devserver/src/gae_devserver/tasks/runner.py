@@ -10,7 +10,14 @@ from typing import Any
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import StorageError
-from gae_devserver.tasks.execution import DEADLINE, Dispatch, Run, TaskExecutor
+from gae_devserver.tasks.execution import (
+    DEADLINE,
+    Dispatch,
+    MakeRequest,
+    Run,
+    TaskExecutor,
+)
+from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -40,16 +47,17 @@ class TaskRunner:
         deadline: float = DEADLINE,
         max_running: int = MAX_RUNNING,
         app_retry_seconds: float = 0.25,
+        make_request: MakeRequest = task_request,
     ) -> None:
         """Prepare to run tasks, at most `max_running` at once over all queues.
 
         A task may take `deadline` seconds. While the app does not run, `ready` is asked
-        again every `app_retry_seconds`.
+        again every `app_retry_seconds`. `make_request` makes the request of a task.
         """
         self._taskqueue = taskqueue
         self._clock = clock
         self._ready = ready
-        self._executor = TaskExecutor(clock, dispatch, deadline)
+        self._executor = TaskExecutor(clock, dispatch, deadline, make_request)
         self._max_running = max_running
         self._app_retry_seconds = app_retry_seconds
         self._running: set[asyncio.Task[None]] = set()
@@ -148,11 +156,33 @@ class TaskRunner:
             return False, None
         if queue.bucket is not None and not queue.bucket.take(now):
             return False, queue.bucket.next_token(now)
+        self._launch(queue, task)
+        return True, None
+
+    def _launch(self, queue: Queue, task: Any) -> None:
         queue.running.add(task.task_name.decode())
         run = asyncio.create_task(self._run(queue, task))
         self._running.add(run)
         run.add_done_callback(self._ended)
-        return True, None
+
+    async def run_now(self, queue: Queue, name: str) -> Any:
+        """Start a task, even if it is due later or its queue is held or busy.
+
+        Returns:
+            The task (a QueryTasksResponse.Task), which may have been running already;
+            None: there is no such task.
+
+        Raises:
+            AppUnavailable: the app does not run, so the task was not started.
+        """
+        await self._ready()
+        # meanwhile it may have been deleted
+        task = queue.find(name)
+        if task is not None and name not in queue.running:
+            queue.RunTaskNow(task)
+            self._launch(queue, task)
+            await asyncio.sleep(0)  # so that it notes when it was sent
+        return task
 
     def _ended(self, run: asyncio.Task[None]) -> None:
         self._running.discard(run)
@@ -162,6 +192,8 @@ class TaskRunner:
         """Execute one task once; log every error, so that the runner continues."""
         name, resets = task.task_name.decode(), self._resets
         try:
+            if queue.find(name) is not task:
+                return  # it was deleted before it started
             run = await self._executor.execute(queue, task)
             if resets == self._resets:
                 self._unreported.append(run)

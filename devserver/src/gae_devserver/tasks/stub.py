@@ -8,7 +8,7 @@ import asyncio
 import datetime
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -17,7 +17,7 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.storage.storage import Storage
+from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
 from gae_devserver.tasks.queues import Group, Queue
 
 logger = logging.getLogger("gae_devserver.task")
@@ -27,6 +27,10 @@ _ERRORS = pb.TaskQueueServiceError
 # the rule of the SDK's client (google/appengine/api/taskqueue/taskqueue.py), which also
 # accepts a line end behind a name
 _TASK_NAME = re.compile(rb"[a-zA-Z0-9_-]{1,500}")
+
+
+ConfigOf = Callable[[str, bytes], QueueConfig]
+"""Reads the settings of a queue that the API of Cloud Tasks made: name, settings."""
 
 
 class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
@@ -43,11 +47,13 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         service: str,
         version: str,
         storage: Storage | None = None,
+        config_of: ConfigOf | None = None,
     ) -> None:
         """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
         A task may have the service or the version as its target. `default_hostname` is
-        "host:port", the end of every task's Host header.
+        "host:port", the end of every task's Host header. `config_of` reads the stored
+        settings of a queue that the API of Cloud Tasks made.
         """
         super().__init__(
             request_data=request_data,
@@ -62,19 +68,34 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = asyncio.Event()
         """Set when a task may start at another time; the runner clears it."""
-        self._group = Group(
-            lambda name: Queue(
-                name, gettime=clock.now, storage=storage, changed=self.changed
-            ),
-            clock.now,
-        )
+        self._group = Group(self._new_queue, clock.now)
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
+        self._from_yaml: dict[str, QueueConfig] = {}
         if storage is not None:
-            with storage.reading("a task"):
-                for name, task_name, encoded in storage.tasks():
-                    self._make_queue(name).load(task_name, encoded)
+            self._load(storage, config_of)
         self.update(queues)
+
+    def _load(self, storage: Storage, config_of: ConfigOf | None) -> None:
+        for name, settings, paused in storage.queues():
+            if settings is not None and config_of is not None:
+                with storage.reading(f"the queue {name!r}"):
+                    self._create(config_of(name, settings))
+            self._make_queue(name).paused = paused
+        with storage.reading("a task"):
+            for name, task_name, encoded, changed in storage.tasks():
+                self._make_queue(name).load(task_name, encoded, changed)
+
+    def _new_queue(
+        self, name: str, tombstone_seconds: float = TOMBSTONE_SECONDS
+    ) -> Queue:
+        return Queue(
+            name,
+            gettime=self._clock.now,
+            storage=self._storage,
+            changed=self.changed,
+            tombstone_seconds=tombstone_seconds,
+        )
 
     def _make_queue(self, name: str) -> Queue:
         queues = self.queues()
@@ -89,13 +110,62 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Return the queues by name."""
         return self._group._queues
 
+    def disabled_queues(self) -> dict[str, Queue]:
+        """Return the queues that queue.yaml has no longer; their tasks wait."""
+        return self._set_aside
+
     def update(self, configs: Sequence[QueueConfig]) -> None:
-        """Take over queue.yaml; the tasks of a queue that stays are kept."""
-        for config in configs:
-            self._make_queue(config.name).apply(config)
-        for name in set(self.queues()) - {config.name for config in configs}:
-            self._put_aside(name)
+        """Take over queue.yaml; the tasks of a queue that stays are kept.
+
+        What the API of Cloud Tasks has changed stays until queue.yaml changes too.
+        """
+        before, now = self._from_yaml, {config.name: config for config in configs}
+        self._from_yaml = now
+        for name, config in now.items():
+            if config != before.get(name):
+                queue = self._make_queue(name)
+                was_made_by_api = queue.config.settings is not None
+                queue.apply(config)
+                if was_made_by_api:
+                    queue.store_settings()
+        for name in set(self.queues()) - set(now):
+            if name in before or self.queues()[name].config.settings is None:
+                self._put_aside(name)
         self.changed.set()
+
+    def create(self, config: QueueConfig) -> Queue:
+        """Make a queue that is not in queue.yaml."""
+        queue = self._create(config)
+        queue.store_settings()
+        return queue
+
+    def _create(self, config: QueueConfig) -> Queue:
+        # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
+        # queues of queue.yaml
+        queue = self._new_queue(config.name, tombstone_seconds=86400.0)
+        self.queues()[config.name] = queue
+        queue.apply(config)
+        return queue
+
+    def change(self, queue: Queue, config: QueueConfig) -> None:
+        """Give a queue the settings of the API of Cloud Tasks."""
+        queue.apply(config)
+        if queue.queue_name not in self._from_yaml:
+            queue.store_settings()
+        self.changed.set()
+
+    def delete(self, name: str) -> None:
+        """Delete a queue with its tasks; one of queue.yaml is back after a restart."""
+        queue = self.queues().pop(name, None) or self._set_aside.pop(name)
+        queue.PurgeQueue()
+        if self._storage is not None:
+            self._storage.drop_queue(name)
+
+    def resume(self, name: str) -> Queue:
+        """Let the tasks of a queue run that was paused or disabled."""
+        queue = self._make_queue(name)
+        queue.set_paused(False)
+        return queue
 
     def _put_aside(self, name: str) -> None:
         self._set_aside[name] = gone = self.queues().pop(name)
@@ -128,6 +198,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
+            add.ClearField("description")  # what Cloud Tasks keeps there is not forged
             _check_name(add, in_transaction)
             self._check_queue(add)
             self._check_target(add)
@@ -205,10 +276,14 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             super()._Dynamic_ForceRun(request, response, request_id)
 
     def clear(self) -> None:
-        """Forget all tasks and tombstones; the queues stay."""
+        """Forget all tasks, tombstones, and what the API of Cloud Tasks has changed."""
         for queue in [*self.queues().values(), *self._set_aside.values()]:
             queue.clear()
         self._set_aside.clear()
+        for name in set(self.queues()) - set(self._from_yaml):
+            del self.queues()[name]
+        for name, config in self._from_yaml.items():
+            self._make_queue(name).apply(config)
 
 
 def _check_name(add: Any, in_transaction: bool) -> None:

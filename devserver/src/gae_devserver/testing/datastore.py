@@ -42,20 +42,22 @@ class DatastoreThread:
             started.set_exception(error)
             return
         await self._stop.wait()
-        await self.server.stop()
+        await self._grpc.stop()
 
     async def _start(self) -> int:
         from gae_devserver.datastore.calls import DatastoreCalls
         from gae_devserver.datastore.entity_locks import EntityGroupLocks
         from gae_devserver.datastore.stub import Datastore
         from gae_devserver.datastore_v1.server import DatastoreV1
+        from gae_devserver.rpc.port import GrpcPort
 
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         locks = self._locks or EntityGroupLocks()
         self.calls = DatastoreCalls(Datastore(self.app_id), locks)
         self.server = DatastoreV1(self.calls, self.app_id, **self._options)
-        return await self.server.start()
+        self._grpc = GrpcPort(self.server.rpcs)
+        return await self._grpc.start()
 
     def do(self, function: Callable[[], T]) -> T:
         """Call a function in the datastore's thread and return its result."""

@@ -31,6 +31,8 @@ class DevServer:
     """The token that changes through the State API require."""
     datastore_host: str
     """DATASTORE_EMULATOR_HOST for Cloud NDB outside the app."""
+    cloud_tasks_host: str
+    """CLOUD_TASKS_EMULATOR_HOST for clients of Cloud Tasks outside the app."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class DevServer:
             self.state_url = self.wait_for_log(r"^\s+State API\s+(http://\S+)")[1]
             self.token = self.wait_for_log(r"^\s+Token\s+(\S+)")[1]
             host = self.wait_for_log(r"DATASTORE_EMULATOR_HOST=(\S+)")
-            self.datastore_host = host[1]
+            self.datastore_host = self.cloud_tasks_host = host[1]
         except BaseException:
             self.stop()
             raise

@@ -11,7 +11,7 @@ from gae_devserver.app.python import OWN
 from tests.helpers.calls import app_config
 
 LAUNCH = LaunchSettings(
-    project="my-project", version="v7", api_port=1234, datastore_port=4321
+    project="my-project", version="v7", api_port=1234, grpc_port=4321
 )
 
 

@@ -7,13 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from gae_devserver.datastore.calls import DatastoreCalls
-from gae_devserver.datastore.entity_locks import EntityGroupLocks
-from gae_devserver.datastore.stub import Datastore
-from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.testing import wait_until
-from tests.helpers.calls import APP_ID
 from tests.helpers.command import run_python
 from tests.helpers.datastore_v1 import RawClient, entity, key, value
 from tests.helpers.running_datastore import RunningDatastore
@@ -121,22 +116,7 @@ def test_debug_shows_each_call(
         wait_until(lambda: calls() == 2, "both calls in the log")
 
 
-# --- start ---------------------------------------------------------------------------
-
-
-@pytest.mark.asyncio
-async def test_a_taken_port_is_an_error(running: RunningDatastore) -> None:
-    """A second server on the port fails instead of sharing it."""
-    calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
-    with pytest.raises(OSError, match=str(running.port)):
-        await DatastoreV1(calls, APP_ID).start(running.port)
-
-
-@pytest.mark.asyncio
-async def test_a_server_that_was_not_started_can_be_stopped() -> None:
-    """Stop is harmless before start."""
-    calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
-    await DatastoreV1(calls, APP_ID).stop()
+# --- imports ---------------------------------------------------------------------
 
 
 def test_the_client_library_is_not_imported() -> None:

@@ -35,7 +35,7 @@ def test_tasks_are_ordered_by_eta_and_then_by_arrival(
     for name, usec, tag, postpones in changes:
         if name not in model:
             # a name is free again, as after a reset
-            queue.task_name_archive.discard(name)
+            queue.task_name_archive.clear()
             queue.Add(add_request(name, now=usec / 1e6, tag=tag.encode()), NOW)
             model[name] = usec, tag
         elif postpones:

@@ -27,6 +27,12 @@ class AlreadyExistsError(RpcError):
     code = StatusCode.ALREADY_EXISTS
 
 
+class FailedPreconditionError(RpcError):
+    """The state of the server does not allow the request."""
+
+    code = StatusCode.FAILED_PRECONDITION
+
+
 class AbortedError(RpcError):
     """Another request was first; the client may try again."""
 

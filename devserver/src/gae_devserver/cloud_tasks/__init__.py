@@ -1,0 +1,1 @@
+"""Carries out the RPCs of Cloud Tasks on the queues. Imports tasks, rpc, http, app."""

@@ -1,0 +1,183 @@
+"""Queues of Cloud Tasks as queues of queue.yaml, and back."""
+
+import math
+from typing import Any
+
+from google.appengine.api import queueinfo
+from google.protobuf import field_mask_pb2
+
+from gae_devserver.cloud_tasks import messages
+from gae_devserver.cloud_tasks.tasks import seconds
+from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.rpc.errors import InvalidArgumentError, check, refuse_if
+from gae_devserver.tasks.queues import Queue
+
+# https://cloud.google.com/tasks/docs/configuring-queues
+_MAX_RATE = 500.0
+_MAX_CONCURRENT = 5000
+_DEFAULT_CONCURRENT = 1000
+_DEFAULT_ATTEMPTS = 100
+_MIN_BACKOFF = 0.1
+_MAX_BACKOFF = 3600.0
+_MAX_DOUBLINGS = 16
+_OUTPUT_ONLY = ("name", "state", "purge_time")
+
+
+def config_of(name: str, settings: bytes) -> QueueConfig:
+    """Return what a queue does with the settings that `settings_of` returned."""
+    queue = messages.Queue.FromString(settings)
+    rates, retry = queue.rate_limits, queue.retry_config
+    routing = queue.app_engine_routing_override
+    target = ".".join(filter(None, [routing.version, routing.service]))
+    attempts, age = retry.max_attempts, math.ceil(seconds(retry.max_retry_duration))
+    return QueueConfig(
+        name=name,
+        rate=rates.max_dispatches_per_second,
+        rate_text=f"{rates.max_dispatches_per_second:g}/s",
+        bucket_size=rates.max_burst_size,
+        max_concurrent_requests=rates.max_concurrent_dispatches,
+        retry_parameters=queueinfo.RetryParameters(
+            task_retry_limit=attempts - 1 if attempts > 0 else None,
+            task_age_limit=f"{age}s" if age else None,
+            min_backoff_seconds=seconds(retry.min_backoff),
+            max_backoff_seconds=seconds(retry.max_backoff),
+            max_doublings=retry.max_doublings,
+        ),
+        target=target or None,
+        settings=settings,
+    )
+
+
+def settings_of(asked: Any) -> bytes:
+    """Return the settings of a Queue, with the API's defaults for what is left out.
+
+    Raises:
+        InvalidArgumentError: a setting is out of range.
+        UnimplementedError: a setting is one that the dev server lacks.
+    """
+    refuse_if(asked.HasField("http_target"), "Queue.http_target")
+    queue = messages.Queue.FromString(asked.SerializeToString())
+    for field in _OUTPUT_ONLY:
+        queue.ClearField(field)
+    queue.app_engine_routing_override.ClearField("host")
+    if not queue.app_engine_routing_override.ByteSize():
+        queue.ClearField("app_engine_routing_override")
+    _complete_rates(queue.rate_limits)
+    _complete_retries(queue.retry_config)
+    ratio = queue.stackdriver_logging_config.sampling_ratio
+    check(
+        0.0 <= ratio <= 1.0,
+        f"stackdriver_logging_config.sampling_ratio is {ratio:g}, but it must be from "
+        "0 to 1.",
+    )
+    if not asked.HasField("stackdriver_logging_config"):
+        queue.ClearField("stackdriver_logging_config")
+    return bytes(queue.SerializeToString())
+
+
+def _complete_rates(rates: Any) -> None:
+    rate = rates.max_dispatches_per_second or _MAX_RATE
+    check(
+        0.0 < rate <= _MAX_RATE,
+        f"rate_limits.max_dispatches_per_second is {rate:g}, but it must be above 0 "
+        f"and at most {_MAX_RATE:g}.",
+    )
+    rates.max_dispatches_per_second = rate
+    # documented: output only, and generally at least the rate
+    rates.max_burst_size = max(1, math.ceil(rate))
+    concurrent = rates.max_concurrent_dispatches or _DEFAULT_CONCURRENT
+    check(
+        0 < concurrent <= _MAX_CONCURRENT,
+        f"rate_limits.max_concurrent_dispatches is {concurrent}, but it must be above "
+        f"0 and at most {_MAX_CONCURRENT}.",
+    )
+    rates.max_concurrent_dispatches = concurrent
+
+
+def _complete_retries(retry: Any) -> None:
+    check(
+        retry.max_attempts >= -1,
+        f"retry_config.max_attempts is {retry.max_attempts}, but it must be -1 "
+        "(unlimited) or more.",
+    )
+    check(
+        retry.max_doublings >= 0,
+        f"retry_config.max_doublings is {retry.max_doublings}, but it must be 0 or "
+        "more.",
+    )
+    for name in ("max_retry_duration", "min_backoff", "max_backoff"):
+        value = seconds(getattr(retry, name))
+        check(
+            0.0 <= value < 2**31,
+            f"retry_config.{name} is {value:g} s, but it must be 0 or more.",
+        )
+    retry.max_attempts = retry.max_attempts or _DEFAULT_ATTEMPTS
+    retry.max_doublings = retry.max_doublings or _MAX_DOUBLINGS
+    if not seconds(retry.min_backoff):
+        retry.min_backoff.FromMicroseconds(int(_MIN_BACKOFF * 1e6))
+    if not seconds(retry.max_backoff):
+        longest = max(_MAX_BACKOFF, seconds(retry.min_backoff))
+        retry.max_backoff.FromMicroseconds(int(longest * 1e6))
+    check(
+        seconds(retry.min_backoff) <= seconds(retry.max_backoff),
+        "retry_config.min_backoff is longer than retry_config.max_backoff.",
+    )
+
+
+def merge(current: Any, asked: Any, mask: field_mask_pb2.FieldMask) -> Any:
+    """Return a Queue with the fields that an update changes; an empty mask means all.
+
+    Raises:
+        InvalidArgumentError: the mask has a path that no queue has.
+    """
+    if not mask.paths:
+        return asked
+    if not mask.IsValidForDescriptor(messages.Queue.DESCRIPTOR):
+        raise InvalidArgumentError(
+            f"update_mask is {', '.join(mask.paths)}, which are not all fields of a "
+            "queue."
+        )
+    merged = messages.Queue.FromString(current.SerializeToString())
+    mask.MergeMessage(asked, merged, replace_message_field=True)
+    return merged
+
+
+def describe(
+    queue: Queue, into: Any, *, name: str, is_disabled: bool, offset: float
+) -> None:
+    """Fill a Queue of Cloud Tasks from a queue, whoever made it.
+
+    `name` is its name in the request, and `offset` the seconds that the server's clock
+    is ahead of the app's.
+    """
+    config = queue.config
+    if config.settings is not None:
+        into.MergeFromString(config.settings)
+    else:
+        _describe_yaml(queue, into)
+    into.name = name
+    state = "DISABLED" if is_disabled else "PAUSED" if queue.held else "RUNNING"
+    into.state = messages.Queue.State.Value(state)
+    if queue.purged is not None:
+        into.purge_time.FromMicroseconds(int((queue.purged - offset) * 1e6))
+
+
+def _describe_yaml(queue: Queue, into: Any) -> None:
+    config, rates, retry = queue.config, into.rate_limits, into.retry_config
+    rates.max_dispatches_per_second = _MAX_RATE if config.rate is None else config.rate
+    rates.max_burst_size = config.bucket_size
+    limit = config.max_concurrent_requests
+    rates.max_concurrent_dispatches = limit or _DEFAULT_CONCURRENT
+    parameters = queue.retry_parameters or queueinfo.TranslateRetryParameters(
+        queueinfo.RetryParameters()
+    )
+    has_limit = parameters.HasField("retry_limit")
+    retry.max_attempts = parameters.retry_limit + 1 if has_limit else -1
+    retry.max_retry_duration.seconds = parameters.age_limit_sec
+    retry.min_backoff.FromMicroseconds(int(parameters.min_backoff_sec * 1e6))
+    retry.max_backoff.FromMicroseconds(int(parameters.max_backoff_sec * 1e6))
+    retry.max_doublings = parameters.max_doublings
+    if config.target:
+        *version, service = config.target.split(".")
+        into.app_engine_routing_override.service = service
+        into.app_engine_routing_override.version = ".".join(version)

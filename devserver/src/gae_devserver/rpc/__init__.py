@@ -1,0 +1,1 @@
+"""Serves RPCs on a gRPC port, whatever the API. Imports app, storage."""

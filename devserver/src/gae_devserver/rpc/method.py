@@ -1,0 +1,88 @@
+"""One RPC of an API: bytes in, bytes out, errors as status codes."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from gae_devserver.rpc.errors import RpcError
+from gae_devserver.storage.storage import StorageError
+
+logger = logging.getLogger("gae_devserver")
+
+SHORTEST_TIME = 0.001
+"""Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
+
+CarryOut = Callable[[Any, Any], Awaitable[None]]
+"""Reads a request and fills its response; raises RpcError for the client's errors."""
+
+BeforeAnswer = Callable[[str], None]
+"""Called with an RPC's name after it succeeded, before its answer is sent."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC, with plain protocol buffers as its messages."""
+
+    name: str
+    """The service and the RPC, such as "Datastore.Lookup"."""
+    request_class: Any
+    response_class: Any
+    carry_out: CarryOut
+    before_answer: BeforeAnswer = lambda name: None
+    abandon: Callable[[Any], None] = lambda response: None
+    """Called with the unfinished response after the RPC failed."""
+
+    async def call(self, request: Any) -> Any:
+        """Carry out a request; return its response.
+
+        Raises:
+            RpcError: the error that the client sees.
+        """
+        response = self.response_class()
+        began = time.perf_counter()
+        try:
+            try:
+                await self.carry_out(request, response)
+            except BaseException:
+                # BaseException: a client that hangs up cancels the call.
+                self.abandon(response)
+                raise
+            self.before_answer(self.name)
+        except RpcError:
+            raise
+        except StorageError as error:
+            logger.error("the changes of %s were not stored: %s", self.name, error)
+            raise RpcError(str(error)) from error
+        except Exception as error:
+            logger.exception("%s failed", self.name)
+            raise RpcError(
+                f"The dev server failed during {self.name}. Its output has the details."
+            ) from error
+        finally:
+            took = time.perf_counter() - began
+            logger.debug("API call %s %.1f ms", self.name, took * 1e3)
+        return response
+
+    async def handle(self, data: bytes, context: Any) -> bytes:
+        """Answer a call of gRPC."""
+        left = context.time_remaining()
+        if left is not None and left < SHORTEST_TIME:
+            # A client on the same machine could still get an answer past its deadline.
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")
+        try:
+            request = self.request_class.FromString(data)
+        except DecodeError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"The request of {self.name} is malformed.",
+            )
+        try:
+            return (await self.call(request)).SerializeToString()
+        except RpcError as error:
+            await context.abort(error.code, str(error))
+        raise AssertionError  # abort raises

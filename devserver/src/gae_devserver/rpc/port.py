@@ -1,0 +1,81 @@
+"""The gRPC port of this machine, on which all APIs are served."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc.aio
+
+from gae_devserver.rpc.method import Method
+
+_OPTIONS = (
+    # Cloud NDB sends up to 500 entities of 1 MiB in one commit
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class GrpcPort:
+    """Serves RPCs without credentials, on the loopback interface only."""
+
+    def __init__(self, *apis: Mapping[str, Method]) -> None:
+        """Prepare to serve RPCs by their full names.
+
+        A full name is that of the service, a slash and that of the RPC, such as
+        "google.datastore.v1.Datastore/Lookup".
+        """
+        self._handlers: dict[str, Any] = {
+            f"/{name}": grpc.unary_unary_rpc_method_handler(method.handle)
+            for api in apis
+            for name, method in api.items()
+        }
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, port: int = 0, *, reserved: bool = False) -> int:
+        """Serve on a port; return it.
+
+        Args:
+            port: the port; 0 takes a free one.
+            reserved: whether a socket with SO_REUSEPORT keeps the port for this server.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        # With SO_REUSEPORT, two servers could share a port and split the calls.
+        options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers([_Handlers(self._handlers)])
+        try:
+            bound: int = server.add_insecure_port(f"127.0.0.1:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on port {port}: {error}") from None
+        await server.start()
+        # A server stops when nothing refers to it.
+        self._server = server
+        return bound
+
+    async def stop(self) -> None:
+        """Close the port; harmless before `start`."""
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the RPC of a call; one that is missing is answered with its name."""
+
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
+        self._handlers = handlers
+
+    def service(self, details: Any) -> Any:
+        return self._handlers.get(details.method) or _missing(details.method)
+
+
+def _missing(path: str) -> Any:
+    async def refuse(data: bytes, context: Any) -> bytes:
+        what = path.removeprefix("/")
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, f"the dev server does not implement {what}"
+        )
+        raise AssertionError  # abort raises
+
+    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -1,0 +1,29 @@
+"""The names of tasks that are gone, which cannot be used again for some time."""
+
+from collections.abc import Callable
+
+
+class Tombstones:
+    """Names that stay taken for a number of seconds after their task is gone."""
+
+    def __init__(self, seconds: float, gettime: Callable[[], float]) -> None:
+        """Start without names; `gettime` returns the server's time."""
+        self._seconds = seconds
+        self._gettime = gettime
+        self._since: dict[str, float] = {}  # the oldest first
+
+    def add(self, name: str, since: float | None = None) -> None:
+        """Note that the task with this name is gone, now or since a moment."""
+        now = self._gettime()
+        self._since.pop(name, None)
+        self._since[name] = now if since is None else since
+        while self._since and (oldest := next(iter(self._since))) not in self:
+            del self._since[oldest]
+
+    def __contains__(self, name: str) -> bool:
+        since = self._since.get(name)
+        return since is not None and self._gettime() < since + self._seconds
+
+    def clear(self) -> None:
+        """Forget all names."""
+        self._since.clear()
