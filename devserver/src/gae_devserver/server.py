@@ -22,6 +22,7 @@ from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks import api as cloud_tasks_api
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
@@ -119,13 +120,6 @@ class Server:
             call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._token = secrets.token_hex(16)
-        self._api = ApiServer(
-            call,
-            requests,
-            config.app_engine_apis,
-            self._token,
-            Metadata(settings.launch.project),
-        )
         self._runner = TaskRunner(
             self._services.taskqueue,
             clock,
@@ -144,11 +138,17 @@ class Server:
             ),
             self._runner.run_now,
         )
-        self._grpc = GrpcPort(
-            self._datastore_v1.rpcs,
-            cloud_tasks_api.rpcs_of(
-                self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
-            ),
+        rpcs = cloud_tasks_api.rpcs_of(
+            self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
+        )
+        self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
+        self._api = ApiServer(
+            call,
+            requests,
+            config.app_engine_apis,
+            self._token,
+            Metadata(settings.launch.project),
+            Rest(rpcs),
         )
         self._state = StateApi(self._services, self._runner, clock, self._token)
         self._reloader = Reloader(

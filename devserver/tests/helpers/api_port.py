@@ -7,6 +7,7 @@ import socket
 import aiohttp
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
 from gae_devserver.services.metadata import Metadata
@@ -25,6 +26,7 @@ class ApiPort:
             app_engine_apis,
             self.token,
             Metadata("sample-project"),
+            Rest({}),
         )
         self.ticket = server.request().ticket
         """The ticket of a request that lasts as long as the port."""
