@@ -7,6 +7,7 @@ import socket
 import aiohttp
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
@@ -20,12 +21,14 @@ class ApiPort:
     def __init__(self, server: Server, app_engine_apis: bool = True) -> None:
         self.server = server
         self.token = secrets.token_hex(16)
+        self.identity = Identity()
         self.api_server = ApiServer(
             server.services.call,
             server.requests,
             app_engine_apis,
             self.token,
             Metadata("sample-project"),
+            self.identity,
             Rest({}),
         )
         self.ticket = server.request().ticket

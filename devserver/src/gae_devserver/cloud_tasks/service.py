@@ -18,6 +18,7 @@ from gae_devserver.cloud_tasks import messages, queues, tasks
 from gae_devserver.cloud_tasks.names import Names
 from gae_devserver.cloud_tasks.paging import page, start_of
 from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.validation import check_task
 from gae_devserver.rpc.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -340,7 +341,7 @@ class CloudTasks:
     def _add(self, queue: Queue, parent: str, task: Any) -> Any:
         """Add a task to a queue; return it as the queue keeps it."""
         clock = self._clock
-        check(task.WhichOneof("message_type"), "task has no request for its target.")
+        check_task(task, clock.now() - clock.offset)
         if task.name:
             location, queue_id, task_id = self._names.task(task.name, "task.name")
             check(

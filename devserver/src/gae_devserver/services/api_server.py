@@ -1,6 +1,7 @@
 """The API server: answers the API calls that the SDK sends to `/rpc_http`.
 
-It is the metadata server too, and serves Cloud Tasks over REST.
+It is the metadata server too, serves Cloud Tasks over REST, and has the certificates of
+OIDC tokens.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 
+from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
@@ -58,9 +60,10 @@ class ApiServer(HttpServer):
         app_engine_apis: bool,
         token: str,
         metadata: Metadata,
+        identity: Identity,
         cloud_tasks: Rest,
     ) -> None:
-        """Serve the running requests, programs that have the token, and two more.
+        """Serve the running requests, and programs that have the token.
 
         Without `app_engine_apis`, the setting of app.yaml, every call is refused.
         """
@@ -69,6 +72,7 @@ class ApiServer(HttpServer):
         self._requests = requests
         self._token = token
         self._metadata = metadata
+        self._identity = identity
         self._cloud_tasks = cloud_tasks
         self._app_engine_apis = app_engine_apis
 
@@ -80,6 +84,8 @@ class ApiServer(HttpServer):
         check_host(http_request)
         if (answer := self._metadata.answer(http_request)) is not None:
             return answer
+        if http_request.path == CERTIFICATES_PATH:
+            return web.json_response(self._identity.certificates())
         if (answer := await self._cloud_tasks.answer(http_request)) is not None:
             return answer
         if http_request.path != "/rpc_http":

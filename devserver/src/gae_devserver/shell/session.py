@@ -13,6 +13,7 @@ from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
@@ -89,7 +90,13 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
     api = ApiServer(
-        services.call, requests, config.app_engine_apis, token, metadata, Rest(rpcs)
+        services.call,
+        requests,
+        config.app_engine_apis,
+        token,
+        metadata,
+        Identity(),
+        Rest(rpcs),
     )
     ticket = requests.begin(url="")
     try:

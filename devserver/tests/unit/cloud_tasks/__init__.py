@@ -1,1 +1,1 @@
-"""Tests of gae_devserver.cloud_tasks."""
+"""Tests of Cloud Tasks: what it accepts, and what it sends."""

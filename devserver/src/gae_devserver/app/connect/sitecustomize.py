@@ -14,6 +14,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
+
+# The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
+from os import environ
 from types import ModuleType
 
 # google.cloud.tasks_v2, _v2beta2 and _v2beta3
@@ -168,7 +171,7 @@ def _grpc_asyncio_arguments() -> dict[str, object]:
 def _rest_arguments() -> dict[str, object]:
     from google.auth.credentials import AnonymousCredentials
 
-    host = "{API_HOST}:{API_PORT}".format_map(os.environ)
+    host = "{API_HOST}:{API_PORT}".format_map(environ)
     credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     return {"host": host, "url_scheme": "http", "credentials": credentials}
 
@@ -181,7 +184,7 @@ _KINDS = {
 
 
 def _emulator_host() -> str:
-    host = os.environ.get("CLOUD_TASKS_EMULATOR_HOST")
+    host = environ.get("CLOUD_TASKS_EMULATOR_HOST")
     if not host:
         raise RuntimeError(
             "CLOUD_TASKS_EMULATOR_HOST is not set, so this client of Cloud Tasks has "
