@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ ENVIRONMENTS: dict[str, tuple[str | None, str | None, str]] = {
     # the app's Python and its packages, or those of the tests, and the entrypoint
     "own": (None, None, GUNICORN),
     "preload": (None, None, f"env CALL_ON_IMPORT=1 {PRELOAD}"),
-    "3.13": ("3.13", f"{SDK} google-cloud-tasks", GUNICORN),
+    "3.13": ("3.13", "google-cloud-tasks", GUNICORN),
     "3.12": ("3.12", f"{SDK} google-cloud-tasks==2.19.3", PRELOAD),
     "3.10": ("3.10", "google-cloud-tasks==2.16.5", PRELOAD),
     "3.8": ("3.8", "google-cloud-tasks==1.5.0 setuptools<70", GUNICORN),
@@ -148,9 +149,13 @@ def test_a_client(
     server: DevServer, proxy: Proxy, way: str, request: pytest.FixtureRequest
 ) -> None:
     """However a client is made, it creates tasks here; nothing goes to the proxy."""
-    listed = ENVIRONMENTS[request.node.callspec.params["server"]][1] or SDK
-    if (way == "sdk" and SDK not in listed) or (way in SINCE_2_0 and "==1." in listed):
-        pytest.skip("its environment does not have this")
+    listed = ENVIRONMENTS[request.node.callspec.params["server"]][1]
+    if way in SINCE_2_0 and listed and "==1." in listed:
+        pytest.skip("this release does not have this")
+    if way == "sdk" and listed and SDK not in listed:
+        pytest.skip("this app has no SDK")
+    if way == "sdk" and not listed and sys.version_info >= (3, 13):
+        pytest.skip("SDK 3.1.0 finds no project: its threads have no os.environ")
     for _ in range(3):  # more than one worker
         text = server.get(f"/{way}").body.decode()
         assert re.fullmatch(r"projects/.*/tasks/\w+ ran", text), text
