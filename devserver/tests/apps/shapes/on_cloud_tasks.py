@@ -18,13 +18,15 @@ TASK = {"app_engine_http_request": {"relative_uri": "/done"}}
 KEY = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
 
 early = tasks_v2.CloudTasksClient()
-if "CALL_ON_IMPORT" in os.environ:
-    early.get_queue(name=QUEUE)
 
 
 def create(client):
     """Create a task."""
     return client.create_task(parent=QUEUE, task=TASK).name
+
+
+if "CALL_ON_IMPORT" in os.environ:
+    create(early)
 
 
 def of_v2(**options):

@@ -31,7 +31,14 @@ _OF_GOOGLE = (
     "credentials_file",
     "ssl_channel_credentials",
 )
-_SIZE_LIMITS = [
+_OPTIONS = [
+    # An app may call on import, when the server does not listen yet. The limit is the
+    # longest deadline that Cloud Tasks accepts.
+    (
+        "grpc.service_config",
+        '{"methodConfig": [{"name": [{}], "waitForReady": true, "timeout": "30s"}]}',
+    ),
+    # as in the library's own channels
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
@@ -158,14 +165,14 @@ def _grpc_arguments() -> dict[str, object]:
     import grpc
 
     host = _emulator_host()
-    return {"channel": grpc.insecure_channel(host, options=_SIZE_LIMITS)}
+    return {"channel": grpc.insecure_channel(host, options=_OPTIONS)}
 
 
 def _grpc_asyncio_arguments() -> dict[str, object]:
     import grpc.aio
 
     host = _emulator_host()
-    return {"channel": grpc.aio.insecure_channel(host, options=_SIZE_LIMITS)}
+    return {"channel": grpc.aio.insecure_channel(host, options=_OPTIONS)}
 
 
 def _rest_arguments() -> dict[str, object]:
