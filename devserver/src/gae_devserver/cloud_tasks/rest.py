@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from google.protobuf import json_format
 from grpc import StatusCode
 
 from gae_devserver.http.server import read_body
-from gae_devserver.rpc.errors import InvalidArgumentError, RpcError, UnimplementedError
+from gae_devserver.rpc.errors import (
+    InvalidArgumentError,
+    PermissionDeniedError,
+    RpcError,
+    UnimplementedError,
+)
 from gae_devserver.rpc.method import Method
 
 _LOCATION = "projects/*/locations/*"
@@ -100,6 +105,8 @@ class Rest:
         if found is None:
             return None
         try:
+            if hdrs.ORIGIN in request.headers:
+                raise PermissionDeniedError("web pages cannot use this API.")
             method, fields = await self._read(request, found[1], found[2])
             try:
                 message = json_format.ParseDict(fields, method.request_class())

@@ -163,6 +163,14 @@ async def test_a_bad_request(
     assert not port.requests
 
 
+async def test_a_web_page(port: Port) -> None:
+    """It is refused, whatever it sends."""
+    headers = {"Origin": f"http://{port.host}", "Content-Type": "application/json"}
+    async with port.session.post(f"/v2/{QUEUE}:purge", headers=headers) as answer:
+        assert answer.status == 403
+    assert not port.requests
+
+
 async def test_another_path(port: Port) -> None:
     """It is left to the other parts of the port."""
     async with port.session.get("/v2x/projects") as answer:
