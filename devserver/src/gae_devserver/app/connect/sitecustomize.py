@@ -14,6 +14,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
+
+# The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
+from os import environ
 from types import ModuleType
 
 # google.cloud.tasks_v2, _v2beta2 and _v2beta3
@@ -28,7 +31,14 @@ _OF_GOOGLE = (
     "credentials_file",
     "ssl_channel_credentials",
 )
-_SIZE_LIMITS = [
+_OPTIONS = [
+    # An app may call on import, when the server does not listen yet. The limit is the
+    # longest deadline that Cloud Tasks accepts.
+    (
+        "grpc.service_config",
+        '{"methodConfig": [{"name": [{}], "waitForReady": true, "timeout": "30s"}]}',
+    ),
+    # as in the library's own channels
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
@@ -155,20 +165,20 @@ def _grpc_arguments() -> dict[str, object]:
     import grpc
 
     host = _emulator_host()
-    return {"channel": grpc.insecure_channel(host, options=_SIZE_LIMITS)}
+    return {"channel": grpc.insecure_channel(host, options=_OPTIONS)}
 
 
 def _grpc_asyncio_arguments() -> dict[str, object]:
     import grpc.aio
 
     host = _emulator_host()
-    return {"channel": grpc.aio.insecure_channel(host, options=_SIZE_LIMITS)}
+    return {"channel": grpc.aio.insecure_channel(host, options=_OPTIONS)}
 
 
 def _rest_arguments() -> dict[str, object]:
     from google.auth.credentials import AnonymousCredentials
 
-    host = "{API_HOST}:{API_PORT}".format_map(os.environ)
+    host = "{API_HOST}:{API_PORT}".format_map(environ)
     credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     return {"host": host, "url_scheme": "http", "credentials": credentials}
 
@@ -181,7 +191,7 @@ _KINDS = {
 
 
 def _emulator_host() -> str:
-    host = os.environ.get("CLOUD_TASKS_EMULATOR_HOST")
+    host = environ.get("CLOUD_TASKS_EMULATOR_HOST")
     if not host:
         raise RuntimeError(
             "CLOUD_TASKS_EMULATOR_HOST is not set, so this client of Cloud Tasks has "
