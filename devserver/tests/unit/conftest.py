@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from tests.helpers.calls import AppRequest, Server, add_request, app_config
@@ -116,8 +117,10 @@ async def make_bench(
     """Start a task runner for given queues, with the options of `TaskRunner`."""
     runners: list[TaskRunner] = []
 
-    def make(*queues: QueueConfig, **options: Any) -> Bench:
-        server = make_server(*queues)
+    def make(
+        *queues: QueueConfig, storage: Storage | None = None, **options: Any
+    ) -> Bench:
+        server = make_server(*queues, storage=storage)
         runner = TaskRunner(
             server.services.taskqueue, clock, app.dispatch, app.ready, **options
         )

@@ -2,20 +2,17 @@
 
 import re
 import secrets
-import time
-import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.runtime.apiproxy_errors import ApplicationError
-from google.rpc import code_pb2
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks import messages, queues, tasks
 from gae_devserver.cloud_tasks.names import Names
+from gae_devserver.cloud_tasks.operations import Operations
 from gae_devserver.cloud_tasks.paging import page, start_of
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.rpc.errors import (
@@ -37,8 +34,6 @@ _MAX_TASKS_PAGE = 1000
 _MAX_QUEUES_PAGE = 9800
 _MAX_CREATED = 100
 _MAX_DELETED = 1000
-_REMEMBERED = 1000
-"""Operations that a request with the same request_id gets again."""
 
 _ERRORS = pb.TaskQueueServiceError
 _STATE = re.compile(r'\s*state\s*[:=]\s*"?([A-Z]+)"?\s*')
@@ -56,7 +51,7 @@ class CloudTasks:
         self._routing = routing
         self._run_now = run_now
         self._names = Names(routing.project)
-        self._operations: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self.operations = Operations()
 
     # --- tasks
 
@@ -68,11 +63,12 @@ class CloudTasks:
 
     async def batch_create_tasks(
         self, request: Any
-    ) -> tuple[list[Any], dict[int, Any]]:
+    ) -> tuple[list[Any], dict[int, RpcError]]:
         """Create tasks; return them, and the errors by the index of their request."""
         queue, parent = self._queue_to_fill(request.parent)
         _check_count("requests", request.requests, _MAX_CREATED)
-        created, failed = [], {}
+        created: list[Any] = []
+        failed: dict[int, RpcError] = {}
         for index, one in enumerate(request.requests):
             check(
                 one.parent in ("", request.parent),
@@ -111,20 +107,20 @@ class CloudTasks:
         queue, _, task = self._task(request.name)
         queue.Delete(task.task_name)
 
-    async def batch_delete_tasks(self, request: Any) -> dict[int, Any]:
+    async def batch_delete_tasks(self, request: Any) -> dict[int, RpcError]:
         """Delete tasks; return the errors by the index of their name."""
         queue, parent = self._queue(request.parent, "parent")
         _check_count("names", request.names, _MAX_DELETED)
-        failed: dict[int, Any] = {}
-        for index, name in enumerate(request.names):
-            field = f"names[{index}]"
-            location, queue_id, task_id = self._names.task(name, field)
-            check(
-                location.queue(queue_id) == parent,
-                f"{field} is {name!r}, which is not in the queue {parent!r}.",
-            )
+        # check all names first, so that a refused batch deletes nothing
+        task_ids = [
+            self._task_id(name, f"names[{index}]", parent)
+            for index, name in enumerate(request.names)
+        ]
+        failed: dict[int, RpcError] = {}
+        for index, task_id in enumerate(task_ids):
             try:
-                queue.Delete(self._find(queue, task_id, name).task_name)
+                task = self._find(queue, task_id, request.names[index])
+                queue.Delete(task.task_name)
             except RpcError as error:
                 failed[index] = error
         return failed
@@ -132,6 +128,7 @@ class CloudTasks:
     async def run_task(self, request: Any, response: Any) -> None:
         """RunTask: once, even if the queue is paused; one that runs goes on."""
         queue, parent, task = self._task(request.name)
+        _check_push(queue, parent)
         try:
             task = await self._run_now(queue, task.task_name.decode())
         except AppUnavailable as error:
@@ -196,6 +193,9 @@ class CloudTasks:
             self._describe_queue(queue, current, name)
             merged = queues.merge(current, request.queue, request.update_mask)
             settings = queues.settings_of(merged)
+            if queue.held:
+                # the API has no rate of 0, so the queue would run after the update
+                queue.set_paused(True)
             self._taskqueue.change(queue, queues.config_of(identifier, settings))
         self._describe_queue(queue, response, name)
 
@@ -234,61 +234,9 @@ class CloudTasks:
         into.concurrent_dispatches_count = len(queue.running)
         into.effective_execution_rate = queue.config.rate or 0.0
 
-    # --- operations
-
-    def operation(
-        self,
-        request: Any,
-        failed: dict[int, Any],
-        metadata: Any,
-        result: Any,
-        into: Any,
-        began: float,
-    ) -> None:
-        """Fill the Operation of a batch, which is done.
-
-        Args:
-            request: the batch.
-            failed: its errors by their index.
-            metadata: an empty message of metadata.
-            result: the response if one request has succeeded.
-            into: the Operation.
-            began: when the batch began, in real seconds since the epoch.
-        """
-        location = request.parent.partition("/queues/")[0]
-        identifier = request.request_id or str(uuid.uuid4())
-        into.name = f"{location}/operations/{identifier}"
-        into.done = True
-        metadata.start_time.FromMicroseconds(int(began * 1e6))
-        metadata.end_time.FromMicroseconds(int(time.time() * 1e6))
-        state = "PARTIALLY_SUCCEEDED" if failed else "SUCCEEDED"
-        metadata.state = metadata.State.Value(state)
-        for index, error in failed.items():
-            status = metadata.failed_requests[index]
-            status.code, status.message = error.code.value[0], str(error)
-        into.metadata.Pack(metadata)
-        asked = getattr(request, "requests", None) or request.names
-        if len(failed) == len(asked):
-            into.error.code = code_pb2.ABORTED
-            into.error.message = (
-                "None of the requests succeeded, refer to "
-                f"{metadata.DESCRIPTOR.name}.failed_requests for individual error "
-                "details"
-            )
-        else:
-            into.response.Pack(result)
-        if request.request_id:
-            self._operations[request.parent, request.request_id] = into
-            if len(self._operations) > _REMEMBERED:
-                self._operations.popitem(last=False)
-
-    def earlier_operation(self, request: Any) -> Any:
-        """Return the Operation of a batch with the same request_id, or None."""
-        return self._operations.get((request.parent, request.request_id))
-
     def clear(self) -> None:
         """Forget the operations."""
-        self._operations.clear()
+        self.operations.clear()
 
     # --- helpers
 
@@ -326,6 +274,15 @@ class CloudTasks:
         queue, parent = self._queue(location.queue(queue_id), "name")
         return queue, parent, self._find(queue, task_id, name)
 
+    def _task_id(self, name: str, field: str, parent: str) -> str:
+        """Return the id of the task that a field names, in the queue `parent`."""
+        location, queue_id, task_id = self._names.task(name, field)
+        check(
+            location.queue(queue_id) == parent,
+            f"{field} is {name!r}, which is not in the queue {parent!r}.",
+        )
+        return task_id
+
     def _find(self, queue: Queue, task_id: str, name: str) -> Any:
         task = queue.find(task_id)
         if task is None:
@@ -342,11 +299,7 @@ class CloudTasks:
         clock = self._clock
         check(task.WhichOneof("message_type"), "task has no request for its target.")
         if task.name:
-            location, queue_id, task_id = self._names.task(task.name, "task.name")
-            check(
-                location.queue(queue_id) == parent,
-                f"task.name is {task.name!r}, which is not in the queue {parent!r}.",
-            )
+            task_id = self._task_id(task.name, "task.name", parent)
         else:
             task_id = str(secrets.randbelow(9 * 10**19) + 10**19)
         self._routing.check(task, queue.config.target)

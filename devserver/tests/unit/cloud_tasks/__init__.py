@@ -1,0 +1,1 @@
+"""Tests of Cloud Tasks: what it accepts, and what it sends."""
