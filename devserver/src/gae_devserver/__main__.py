@@ -127,6 +127,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         storage=storage,
         faults=options.faults,
         cloud_tasks=options.cloud_tasks,
+        http_target_hosts=options.http_target_hosts,
         task_deadline=options.task_deadline or execution.DEADLINE,
         hints=hints,
     )

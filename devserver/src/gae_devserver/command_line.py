@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gae_devserver.app.python import Python
+from gae_devserver.cloud_tasks import hosts
 from gae_devserver.environments import interpreters
 
 if TYPE_CHECKING:
@@ -95,6 +96,16 @@ def _serve_parser() -> argparse.ArgumentParser:
         dest="cloud_tasks",
         action="store_false",
         help="refuse all calls of the API of Cloud Tasks",
+    )
+    parser.add_argument(
+        hosts.OPTION,
+        type=_host,
+        action="append",
+        default=[],
+        metavar="HOST",
+        dest="http_target_hosts",
+        help="let HTTP tasks of Cloud Tasks go to this host too; can be repeated "
+        "(default: this machine only)",
     )
     parser.add_argument(
         "--faults",
@@ -203,6 +214,16 @@ def _address(text: str) -> str | None:
             "leave --host out to listen on localhost"
         ) from None
     return None if address in ("127.0.0.1", "::1") else address
+
+
+def _host(text: str) -> str:
+    try:
+        return hosts.normalized(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a host name nor an IP address. Write only the host "
+            f"of the URL, for example {hosts.OPTION} worker.example.com"
+        ) from None
 
 
 def _python(text: str) -> Python:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
 import secrets
@@ -9,19 +10,22 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gae_devserver import terminal
 from gae_devserver.app.advice import failed_start
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.advice.installation import Installation
-from gae_devserver.app.client import AppClient
+from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks import api as cloud_tasks_api
+from gae_devserver.cloud_tasks.http_targets import HttpTargets
+from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
@@ -68,6 +72,8 @@ class Settings:
     faults: Faults | None = None
     cloud_tasks: bool = True
     """Whether to serve the API of Cloud Tasks."""
+    http_target_hosts: Sequence[str] = ()
+    """Where HTTP targets may be besides this machine."""
     task_deadline: float = DEADLINE
     """Seconds that the app may take for one task."""
     hints: Hints = dataclasses.field(default_factory=Hints)
@@ -113,18 +119,21 @@ class Server:
             before_answer=self._before_answer,
         )
         call: ApiCall = self._services.call
-        dispatch: Dispatch = self._front.dispatch_task
+        self._http_targets = HttpTargets(settings.http_target_hosts)
+        dispatch: Dispatch = self._dispatch
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
             call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._token = secrets.token_hex(16)
+        identity = Identity()
         self._api = ApiServer(
             call,
             requests,
             config.app_engine_apis,
             self._token,
             Metadata(settings.launch.project),
+            identity,
         )
         self._runner = TaskRunner(
             self._services.taskqueue,
@@ -132,6 +141,7 @@ class Server:
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
+            make_request=functools.partial(make_request, identity),
         )
         self._cloud_tasks = CloudTasks(
             self._services.taskqueue,
@@ -173,6 +183,12 @@ class Server:
     async def _warm_up(self, process: AppProcess) -> None:
         if self._reloader.config.warmup:
             await self._sender.warm_up(process)
+
+    async def _dispatch(self, task: Request, deadline: float) -> int:
+        """Send a task to the app, or to its HTTP target."""
+        if task.target.startswith("/"):
+            return await self._front.dispatch_task(task, deadline)
+        return await self._http_targets.dispatch(task, deadline)
 
     def _when_cleared(self) -> None:
         """Clear what only clients of gRPC have, such as transactions."""
@@ -270,6 +286,7 @@ class Server:
                     return_exceptions=True,
                 )
                 await self._client.close()
+                await self._http_targets.close()
                 await asyncio.gather(
                     self._api.stop(), self._state.stop(), self._grpc.stop()
                 )

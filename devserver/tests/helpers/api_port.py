@@ -7,6 +7,7 @@ import socket
 import aiohttp
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
 from gae_devserver.services.metadata import Metadata
@@ -19,12 +20,14 @@ class ApiPort:
     def __init__(self, server: Server, app_engine_apis: bool = True) -> None:
         self.server = server
         self.token = secrets.token_hex(16)
+        self.identity = Identity()
         self.api_server = ApiServer(
             server.services.call,
             server.requests,
             app_engine_apis,
             self.token,
             Metadata("sample-project"),
+            self.identity,
         )
         self.ticket = server.request().ticket
         """The ticket of a request that lasts as long as the port."""

@@ -109,7 +109,7 @@ class AppClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=_MAX_HEADER_LINE,
             max_line_size=_MAX_HEADER_LINE,
-            middlewares=(_send_once,),
+            middlewares=(send_once,),
             skip_auto_headers=(
                 hdrs.ACCEPT,
                 hdrs.ACCEPT_ENCODING,
@@ -126,12 +126,12 @@ class AppClient:
         return session
 
 
-async def _send_once(
+async def send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET after its connection broke.
+    """Keep aiohttp from repeating a GET after its connection broke (a middleware).
 
-    The app may already have run it, and a GET may add tasks.
+    The server may already have run it, and a GET may change something.
     """
     try:
         return await handler(request)
@@ -140,5 +140,5 @@ async def _send_once(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         # aiohttp repeats a request only after these two errors
         raise ConnectionResetError(
-            None, "the app closed the connection before it answered"
+            None, "the receiver closed the connection before it answered"
         ) from error

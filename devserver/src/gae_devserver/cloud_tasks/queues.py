@@ -8,6 +8,7 @@ from google.protobuf import field_mask_pb2
 
 from gae_devserver.cloud_tasks import messages
 from gae_devserver.cloud_tasks.tasks import seconds
+from gae_devserver.cloud_tasks.validation import check_backoff, check_retry_config
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.rpc.errors import InvalidArgumentError, check, refuse_if
 from gae_devserver.tasks.queues import Queue
@@ -95,22 +96,7 @@ def _complete_rates(rates: Any) -> None:
 
 
 def _complete_retries(retry: Any) -> None:
-    check(
-        retry.max_attempts >= -1,
-        f"retry_config.max_attempts is {retry.max_attempts}, but it must be -1 "
-        "(unlimited) or more.",
-    )
-    check(
-        retry.max_doublings >= 0,
-        f"retry_config.max_doublings is {retry.max_doublings}, but it must be 0 or "
-        "more.",
-    )
-    for name in ("max_retry_duration", "min_backoff", "max_backoff"):
-        value = seconds(getattr(retry, name))
-        check(
-            0.0 <= value < 2**31,
-            f"retry_config.{name} is {value:g} s, but it must be 0 or more.",
-        )
+    check_retry_config(retry, "queue.retry_config")
     retry.max_attempts = retry.max_attempts or _DEFAULT_ATTEMPTS
     retry.max_doublings = retry.max_doublings or _MAX_DOUBLINGS
     if not seconds(retry.min_backoff):
@@ -118,10 +104,7 @@ def _complete_retries(retry: Any) -> None:
     if not seconds(retry.max_backoff):
         longest = max(_MAX_BACKOFF, seconds(retry.min_backoff))
         retry.max_backoff.FromMicroseconds(int(longest * 1e6))
-    check(
-        seconds(retry.min_backoff) <= seconds(retry.max_backoff),
-        "retry_config.min_backoff is longer than retry_config.max_backoff.",
-    )
+    check_backoff(retry, "queue.retry_config")
 
 
 def merge(current: Any, asked: Any, mask: field_mask_pb2.FieldMask) -> Any:

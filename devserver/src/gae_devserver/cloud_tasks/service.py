@@ -15,6 +15,7 @@ from gae_devserver.cloud_tasks.names import Names
 from gae_devserver.cloud_tasks.operations import Operations
 from gae_devserver.cloud_tasks.paging import page, start_of
 from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.validation import check_task
 from gae_devserver.rpc.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -297,7 +298,7 @@ class CloudTasks:
     def _add(self, queue: Queue, parent: str, task: Any) -> Any:
         """Add a task to a queue; return it as the queue keeps it."""
         clock = self._clock
-        check(task.WhichOneof("message_type"), "task has no request for its target.")
+        check_task(task, clock.now() - clock.offset)
         if task.name:
             task_id = self._task_id(task.name, "task.name", parent)
         else:

@@ -149,6 +149,11 @@ def _folded(name: bytes) -> str:
     return name.decode("latin-1").strip().lower().replace("_", "-")
 
 
+def is_valid(name: bytes, value: bytes) -> bool:
+    """Return whether HTTP allows a header."""
+    return bool(_NAME.fullmatch(name)) and not _FORBIDDEN_IN_VALUE.search(value)
+
+
 def headers_from_outside(
     raw_headers: Sequence[tuple[bytes, bytes]],
 ) -> CIMultiDict[str]:
@@ -160,7 +165,7 @@ def headers_from_outside(
     """
     dropped = set(NOT_FORWARDED | _NOT_FROM_OUTSIDE)
     for name, value in raw_headers:
-        if not _NAME.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
+        if not is_valid(name, value):
             raise ValueError(f"the header {name!r} has a character that HTTP forbids")
         if _folded(name) == "connection":
             dropped.update(_folded(token) for token in value.split(b","))

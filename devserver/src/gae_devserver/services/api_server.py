@@ -1,6 +1,6 @@
 """The API server: answers the API calls that the SDK sends to `/rpc_http`.
 
-It is the metadata server too.
+It is the metadata server too, and has the certificates of OIDC tokens.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 
+from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.server import (
@@ -57,6 +58,7 @@ class ApiServer(HttpServer):
         app_engine_apis: bool,
         token: str,
         metadata: Metadata,
+        identity: Identity,
     ) -> None:
         """Serve the running requests, programs that have the token, and metadata.
 
@@ -67,6 +69,7 @@ class ApiServer(HttpServer):
         self._requests = requests
         self._token = token
         self._metadata = metadata
+        self._identity = identity
         self._app_engine_apis = app_engine_apis
 
     def apply(self, config: AppConfig) -> None:
@@ -77,6 +80,8 @@ class ApiServer(HttpServer):
         check_host(http_request)
         if (answer := self._metadata.answer(http_request)) is not None:
             return answer
+        if http_request.path == CERTIFICATES_PATH:
+            return web.json_response(self._identity.certificates())
         if http_request.path != "/rpc_http":
             return web.Response(status=404, text="Send API calls to /rpc_http.\n")
         if http_request.method != "POST":

@@ -13,6 +13,7 @@ from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
+from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
@@ -88,7 +89,9 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
-    api = ApiServer(services.call, requests, config.app_engine_apis, token, metadata)
+    api = ApiServer(
+        services.call, requests, config.app_engine_apis, token, metadata, Identity()
+    )
     ticket = requests.begin(url="")
     try:
         await grpc.start(launch.grpc_port, reserved=True)

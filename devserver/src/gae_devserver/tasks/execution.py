@@ -75,6 +75,9 @@ class TaskExecutor:
         queue.count_finished(self._clock.now())
         if status:
             end_attempt(task, self._clock.now(), status)
+        else:
+            # the next attempt must not name the answer to an earlier one
+            task.runlog.response_code = 0
         if queue.find(name) is not task:
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
@@ -104,7 +107,9 @@ class TaskExecutor:
         """Send the task; return the status (0: none) and the outcome for the log."""
         deadline = self._deadline
         if task.HasField("dispatch_deadline_usec"):
-            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
+            own = task.dispatch_deadline_usec / 1e6
+            # the server's deadline is that of the app, not of HTTP targets
+            deadline = min(deadline, own) if task.url.startswith(b"/") else own
         try:
             request = self._make_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)

@@ -305,7 +305,15 @@ def begin_attempt(task: Any, now: float) -> None:
 def end_attempt(task: Any, now: float, status: int) -> None:
     """Note the status of the app's answer, which came at `now`."""
     task.runlog.response_code = status
+    if status >= 500:
+        task.runlog.retry_reason = str(server_errors(task) + 1)
     task.runlog.elapsed_usec = max(0, int(now * 1e6) - task.runlog.dispatched_usec)
+
+
+def server_errors(task: Any) -> int:
+    """Return how many answers of the app had a status of 5XX."""
+    # the message has no counter for them, and nothing else uses this field
+    return int(task.runlog.retry_reason or 0)
 
 
 def has_answer(task: Any) -> bool:

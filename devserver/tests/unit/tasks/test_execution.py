@@ -67,7 +67,7 @@ async def test_the_headers_of_a_task(bench: Bench) -> None:
     """A task's headers describe it, with the ETA that the app has asked for.
 
     Of the task's own X-AppEngine headers, only the namespace arrives; HTTP's own
-    headers are dropped too.
+    headers are dropped too. App Engine's own name follows the task's User-Agent.
     """
     await bench.runner.advance(1000)
     await bench.add(
@@ -85,7 +85,9 @@ async def test_the_headers_of_a_task(bench: Bench) -> None:
             ("Transfer-Encoding", "chunked"),
             ("Expect", "100-continue"),
             ("SCRIPT_NAME", "/elsewhere"),
+            ("X-Google-Real-IP", "127.0.0.1"),
             ("X-Own", "stays"),
+            ("User-Agent", "mine/1"),
         ],
     )
     await bench.runner.advance(0)
@@ -102,6 +104,7 @@ async def test_the_headers_of_a_task(bench: Bench) -> None:
         "x-appengine-taskexecutioncount": "0",
         "x-appengine-taskname": "a",
         "x-appengine-taskretrycount": "0",
+        "user-agent": "mine/1 AppEngine-Google; (+http://code.google.com/appengine)",
         "x-own": "stays",
     }
 
@@ -153,8 +156,8 @@ async def test_only_a_2xx_status_ends_a_task(
     "error", [ConnectionResetError("it has died"), TimeoutError(), KeyError("x")]
 )
 async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> None:
-    """The retry waits for its backoff, and the runner continues."""
-    bench.app.answers(error, error)
+    """The retry waits for its backoff, and names no earlier answer."""
+    bench.app.answers(500, error)
     await bench.add("a")
     async with asyncio.timeout(10):
         await bench.runner.advance(60)
