@@ -336,7 +336,7 @@ async def test_a_purge_deletes_all_tasks(cloud: Cloud) -> None:
 
 
 async def test_a_deleted_queue(cloud: Cloud) -> None:
-    """Its tasks never run, one that runs is not repeated; its name can be used again."""
+    """Its tasks never run, and its name can be used again at once."""
     release = cloud.hold(500)
     await make(cloud)
     await cloud.create("running", MADE)

@@ -80,7 +80,7 @@ async def test_a_task_is_sent_to_the_app(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize("view", [0, 1, FULL])
 async def test_a_task_is_answered_as_it_was_sent(cloud: Cloud, view: int) -> None:
-    """Every answer has all fields and the documented defaults; FULL has the body too."""
+    """Every answer has all fields and the documented defaults."""
     sent = app_task(
         "a",
         app_engine_http_request={
