@@ -57,8 +57,19 @@ STYLE = Style(
         "filter": ["", "", "state: PAUSED", "state", "x"],
         "page_size": [0, 1, 2, 1000, -1, 2**31 - 1],
         "page_token": ["", "", "YQ==", "x", "é"],
-        "paths": ["rate_limits", "retry_config.max_attempts", "stats", "type", "name"]
-        + ["app_engine_http_queue", "", ".", "a.b", "state.x", "*", "é"],
+        "paths": [
+            "rate_limits",
+            "retry_config.max_attempts",
+            "app_engine_http_queue",
+            "stats",
+            "type",
+            "name",
+            ".",
+            "a.b",
+            "state.x",
+            "*",
+            "é",
+        ],
         # within the range of a Duration, and outside
         "seconds": [0, 1, 15, 900, 10**6, 2**31, 315576000000] * 5 + [-1, *ENDS],
         "nanos": [0, 1, 999_999_999] * 10 + [-1, 2**31 - 1],
@@ -69,10 +80,27 @@ STYLE = Style(
     },
     usual=["parent", "name", "names", "task", "queue", "requests", "message_type"],
     # with these, most requests are refused
-    rare=["http_target", "pull_message", "type_", "task_ttl", "tombstone_ttl"]
-    + ["response_view", "http_method", "schedule_time", "dispatch_deadline"]
-    + ["stackdriver_logging_config", "headers", "body", "filter", "request_id"]
-    + ["read_mask", "update_mask", "page_token", "oauth_token", "oidc_token"],
+    rare=[
+        "http_target",
+        "pull_message",
+        "type_",
+        "task_ttl",
+        "tombstone_ttl",
+        "response_view",
+        "http_method",
+        "schedule_time",
+        "dispatch_deadline",
+        "stackdriver_logging_config",
+        "headers",
+        "body",
+        "filter",
+        "request_id",
+        "read_mask",
+        "update_mask",
+        "page_token",
+        "oauth_token",
+        "oidc_token",
+    ],
 )
 Status = grpc.StatusCode
 EXPECTED = {

@@ -7,6 +7,7 @@ from typing import Any
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
+from gae_devserver.rpc.method import Method
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.tasks.runner import TaskRunner
 from tests.helpers.calls import HOSTNAME, PROJECT, Server
@@ -17,16 +18,21 @@ FULL = 2
 """The view with the body."""
 
 
-@asynccontextmanager
-async def serving(server: Server, runner: TaskRunner) -> AsyncIterator[str]:
-    """Serve the queues of `server` on a free port; yield the address."""
+def rpcs_on(server: Server, runner: TaskRunner) -> dict[str, Method]:
+    """Return the RPCs on the queues of `server`, as the dev server has them."""
     service = CloudTasks(
         server.services.taskqueue,
         server.clock,
         Routing(PROJECT, HOSTNAME, "default", "1"),
         runner.run_now,
     )
-    port = GrpcPort(rpcs_of(service, lambda rpc: server.services.flush()))
+    return rpcs_of(service, lambda rpc: server.services.flush())
+
+
+@asynccontextmanager
+async def serving(server: Server, runner: TaskRunner) -> AsyncIterator[str]:
+    """Serve the queues of `server` on a free port; yield the address."""
+    port = GrpcPort(rpcs_on(server, runner))
     yield f"127.0.0.1:{await port.start()}"
     await port.stop()
 
