@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -75,10 +76,11 @@ TABLE = {request: answer for request, _, answer in rows(section(PAGE, "The State
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """The Flask app on the dev server."""
-    with Embedded(
-        REPOSITORY / "flask_app", tmp_path_factory.mktemp("answers")
-    ) as server:
+    """The Flask app on the dev server, with a cron job."""
+    work = tmp_path_factory.mktemp("answers")
+    app = shutil.copytree(REPOSITORY / "flask_app", work / "app")
+    (app / "cron.yaml").write_text("cron: [{url: /daily, schedule: every day 9:00}]\n")
+    with Embedded(app, work) as server:
         yield server
 
 
@@ -125,7 +127,7 @@ def test_answer(cell: str, counting: Embedded) -> None:
 
 
 def test_fields(counting: Embedded) -> None:
-    """A queue, a task and an entity have the fields of the tables.
+    """A queue, a task, an entity and a cron job have the fields of the tables.
 
     A task has fewer in the list of its queue.
     """
@@ -139,6 +141,8 @@ def test_fields(counting: Embedded) -> None:
     assert len(base64.b64decode(task["payload"])) == task["size"]
     (shown,) = (code(x)[1:] for x in TABLE.values() if "entities" in x)
     assert entity.keys() == set(shown)
+    (job,) = ask(counting, "GET /cron")["jobs"]
+    assert job.keys() == fields("Fields of a cron job")
 
 
 # --- ASGI apps ------------------------------------------------------------------------

@@ -69,9 +69,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver import terminal
     from gae_devserver.app.process import AppProcess
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import load_app_yaml
+    from gae_devserver.config.app_yaml import load_app_yaml, with_other_files
     from gae_devserver.config.parsing import ConfigError
-    from gae_devserver.config.queue_yaml import load_queue_yaml
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
     from gae_devserver.storage.storage import StorageError
@@ -95,8 +94,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     launch = _launch_settings(options, config, api_socket, grpc_socket)
     environments = Environments(options.python)
     try:
-        # a mistake in queue.yaml would otherwise appear only after the installation
-        python = environments.python(config, lambda: load_queue_yaml(config.folder))
+        # a mistake in queue.yaml or cron.yaml would otherwise appear only after the
+        # installation
+        python = environments.python(config, lambda: with_other_files(config))
         process = AppProcess(config, launch, python)
     except ConfigError as error:
         _fail(2, str(error))
@@ -122,6 +122,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         api_socket=api_socket,
         state_socket=state_socket,
         reload=options.reload,
+        cron=options.cron,
         open_browser=options.open,
         clock=clock,
         storage=storage,

@@ -85,6 +85,12 @@ def _serve_parser() -> argparse.ArgumentParser:
         help="restart the app when one of its files changes (default: on)",
     )
     parser.add_argument(
+        "--cron",
+        action="store_true",
+        help="run the jobs of cron.yaml when they are due (default: only when you ask "
+        "the State API to run one)",
+    )
+    parser.add_argument(
         "--task-deadline",
         type=_seconds,
         metavar="SECONDS",

@@ -96,13 +96,15 @@ class Reloader:
             self._restart()
 
     @property
-    def _queue_yaml(self) -> Path:
-        return self._config.folder.resolve() / "queue.yaml"
+    def _other_files(self) -> set[Path]:
+        """The settings that need no restart of the app."""
+        folder = self._config.folder.resolve()
+        return {folder / "queue.yaml", folder / "cron.yaml"}
 
     def _settings_in(self, paths: set[Path]) -> set[Path]:
         """Return the files with settings among the files that changed."""
         read = {path.parent.resolve() / path.name for path in self._config.files}
-        settings = paths & {*read, self._queue_yaml}
+        settings = paths & {*read, *self._other_files}
         if self._unread:
             # it may be an included file that was missing
             settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
@@ -116,11 +118,21 @@ class Reloader:
     def _report_settings(self, files: set[Path]) -> set[Path]:
         """Log what was read again; return the files that need a restart."""
         terminal.log_warnings(self._config)
-        if self._queue_yaml in files:
-            event = "read again" if self._queue_yaml.exists() else "removed"
-            names = ", ".join(queue.name for queue in self._config.queues)
-            logger.info("queue.yaml was %s. The queues are now: %s", event, names)
-        return files - {self._queue_yaml}
+        names = {
+            "queue.yaml": ("queues", [queue.name for queue in self._config.queues]),
+            "cron.yaml": ("jobs", [job.url for job in self._config.cron_jobs]),
+        }
+        for file in sorted(self._other_files & files):
+            event = "read again" if file.exists() else "removed"
+            what, listed = names[file.name]
+            logger.info(
+                "%s was %s. The %s are now: %s",
+                file.name,
+                event,
+                what,
+                ", ".join(listed) or "none",
+            )
+        return files - self._other_files
 
 
 def _log_restart(files: set[Path]) -> None:

@@ -28,10 +28,10 @@ from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
-from gae_devserver.config.queue_yaml import load_queue_yaml
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
@@ -68,6 +68,8 @@ class Settings:
     open_browser: bool
     clock: Clock
     """The time of the services, by which the storage counts too."""
+    cron: bool = False
+    """Whether jobs of cron.yaml run when they are due."""
     storage: Storage | None = None
     faults: Faults | None = None
     cloud_tasks: bool = True
@@ -135,6 +137,13 @@ class Server:
             Metadata(settings.launch.project),
             identity,
         )
+        self._cron = CronJobs(
+            config.cron_jobs,
+            clock,
+            self._services.taskqueue.changed,
+            self._app.process,
+            scheduled=settings.cron,
+        )
         self._runner = TaskRunner(
             self._services.taskqueue,
             clock,
@@ -142,6 +151,8 @@ class Server:
             self._app.process,
             deadline=settings.task_deadline,
             make_request=functools.partial(make_request, identity),
+            other_queues=(self._cron.queue,),
+            on_run=self._cron.ended,
         )
         self._cloud_tasks = CloudTasks(
             self._services.taskqueue,
@@ -160,12 +171,14 @@ class Server:
                 self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
             ),
         )
-        self._state = StateApi(self._services, self._runner, clock, self._token)
+        self._state = StateApi(
+            self._services, self._runner, self._cron, clock, self._token
+        )
         self._reloader = Reloader(
             config,
             python,
             settings.environments,
-            parts=(self._front, self._api, self._services),
+            parts=(self._front, self._api, self._services, self._cron),
             restart=self._app.restart,
         )
 
@@ -260,6 +273,7 @@ class Server:
             grpc=f"127.0.0.1:{settings.launch.grpc_port}",
             cloud_tasks=settings.cloud_tasks,
             storage=str(storage.path.resolve()) if storage else "in memory",
+            cron=settings.cron,
             other_urls=sockets.other_urls(settings.front_sockets),
         )
         if settings.open_browser:
@@ -310,14 +324,14 @@ async def run(
     """Serve an app whose first process was just started, on `python`.
 
     Raises:
-        ConfigError: queue.yaml cannot be used.
+        ConfigError: queue.yaml or cron.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
-    queues = load_queue_yaml(config.folder)
-    for warning in queues.warnings:
+    complete = with_other_files(config)
+    # the others were logged before the app started
+    for warning in complete.warnings[len(config.warnings) :]:
         logger.warning("%s", warning)
-    config = dataclasses.replace(config, queues=queues.queues)
-    server = Server(settings, config, python)
+    server = Server(settings, complete, python)
     await server.run(process)
 
 

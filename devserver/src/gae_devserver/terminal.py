@@ -79,11 +79,14 @@ def show_banner(
     grpc: str,
     cloud_tasks: bool,
     storage: str,
+    cron: bool = False,
     other_urls: Sequence[str] = (),
 ) -> None:
     """Print where everything is, when the app is ready: programs wait for this."""
     name = config.folder.resolve().name
     queues = ", ".join(queue.name for queue in config.queues)
+    jobs = ", ".join(job.url for job in config.cron_jobs)
+    how = "" if cron else " (scheduled only with --cron)"
     lines = (
         f"Development server for {name} (service {config.service}, {config.runtime})",
         f"  App        {app_url}",
@@ -93,6 +96,7 @@ def show_banner(
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",
         *([f"  Tasks      CLOUD_TASKS_EMULATOR_HOST={grpc}"] if cloud_tasks else ()),
         f"  Queues     {queues}",
+        *((f"  Cron jobs  {jobs}{how}",) if jobs else ()),
         f"  Storage    {storage}",
         "Press Ctrl-C to stop. For development only: do not expose this server.",
     )

@@ -1,4 +1,4 @@
-"""app.yaml, included files, queue.yaml: what cannot be used is a ConfigError."""
+"""app.yaml, included files, queue.yaml, cron.yaml: mistakes are a ConfigError."""
 
 from pathlib import Path
 
@@ -10,7 +10,14 @@ from gae_devserver.config.app_yaml import load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
 from tests.fuzz.conftest import Reached
-from tests.fuzz.yaml_files import APP_YAMLS, ODD_LINES, QUEUE_YAMLS, as_yaml, variants
+from tests.fuzz.yaml_files import (
+    APP_YAMLS,
+    CRON_YAMLS,
+    ODD_LINES,
+    QUEUE_YAMLS,
+    as_yaml,
+    variants,
+)
 
 
 def outcome(folder: Path, name: str, text: str) -> set[str]:
@@ -19,6 +26,7 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
         "app.yaml": "runtime: python313\nincludes: [included.yaml]\n",
         "included.yaml": "handlers: []\n",
         "queue.yaml": "queue: []\n",
+        "cron.yaml": "cron: []\n",
         name: text,
     }
     for file, content in files.items():
@@ -34,7 +42,8 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
         static_files.find(read.static_handlers, folder, target)
     handlers = {"handlers"} if read.static_handlers else set()
     queues = {"queues"} if len(names) > 1 else set()
-    return {"loaded", *handlers, *queues}
+    jobs = {"jobs"} if read.cron_jobs else set()
+    return {"loaded", *handlers, *queues, *jobs}
 
 
 def test_examples_are_read(tmp_path: Path) -> None:
@@ -45,10 +54,15 @@ def test_examples_are_read(tmp_path: Path) -> None:
     for queue_yaml in QUEUE_YAMLS:
         read = outcome(tmp_path, "queue.yaml", as_yaml(queue_yaml))
         assert read == {"loaded", "queues"}
+    for cron_yaml in CRON_YAMLS:
+        read = outcome(tmp_path, "cron.yaml", as_yaml(cron_yaml))
+        assert read == {"loaded", "jobs"}
 
 
 @pytest.mark.reaches(refused=0.2)
-@pytest.mark.parametrize("name", ["app.yaml", "included.yaml", "queue.yaml"])
+@pytest.mark.parametrize(
+    "name", ["app.yaml", "included.yaml", "queue.yaml", "cron.yaml"]
+)
 @given(text=st.one_of(ODD_LINES, st.text(max_size=40)))
 def test_any_text(tmp_path: Path, reached: Reached, name: str, text: str) -> None:
     """The server reads or refuses a file with any text."""
@@ -68,3 +82,10 @@ def test_an_odd_app_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
 def test_an_odd_queue_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
     """The server reads or refuses one that App Engine accepts but for one thing."""
     reached(*outcome(tmp_path, "queue.yaml", text))
+
+
+@pytest.mark.reaches(loaded=0.02, jobs=0.02, refused=0.05)
+@given(text=variants(CRON_YAMLS))
+def test_an_odd_cron_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
+    """The server reads or refuses one that App Engine accepts but for one thing."""
+    reached(*outcome(tmp_path, "cron.yaml", text))

@@ -1,4 +1,4 @@
-"""Contents of app.yaml and queue.yaml that are right, or have one odd thing."""
+"""Contents of app.yaml, queue.yaml and cron.yaml: right, or with one odd thing."""
 
 import copy
 import json
@@ -78,6 +78,25 @@ queue:
 """
 )
 """Contents of queue.yaml that App Engine accepts."""
+CRON_YAMLS: list[File] = _read(
+    """
+cron:
+- {url: /a, schedule: "every 5 minutes from 9:00 to 17:00"}
+- url: /b
+  schedule: 1st,third mon of sep,oct 17:00
+  description: text
+  timezone: Europe/Berlin
+  target: default
+  attempt_deadline: 30.5s
+  retry_parameters:
+    job_retry_limit: 3
+    job_age_limit: 1.5d
+    min_backoff_seconds: 0.1
+    max_backoff_seconds: 3600.5
+    max_doublings: 16
+"""
+)
+"""Contents of cron.yaml that App Engine accepts."""
 
 
 def _places(value: object) -> Iterator[tuple[Any, Any]]:

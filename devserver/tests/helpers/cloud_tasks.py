@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.routing import Routing
-from gae_devserver.cloud_tasks.service import CloudTasks
+from gae_devserver.cloud_tasks.service import CloudTasks, RunNow
 from gae_devserver.rpc.method import Method
 from gae_devserver.rpc.port import GrpcPort
+from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
 from tests.helpers.calls import HOSTNAME, PROJECT, Server
 
@@ -18,21 +20,17 @@ FULL = 2
 """The view with the body."""
 
 
-def rpcs_on(server: Server, runner: TaskRunner) -> dict[str, Method]:
-    """Return the RPCs on the queues of `server`, as the dev server has them."""
-    service = CloudTasks(
-        server.services.taskqueue,
-        server.clock,
-        Routing(PROJECT, HOSTNAME, "default", "1"),
-        runner.run_now,
-    )
-    return rpcs_of(service, lambda rpc: server.services.flush())
+def rpcs_on(services: Services, clock: Clock, run_now: RunNow) -> dict[str, Method]:
+    """Return the RPCs on the queues of `services`, as the dev server has them."""
+    routing = Routing(PROJECT, HOSTNAME, "default", "1")
+    service = CloudTasks(services.taskqueue, clock, routing, run_now)
+    return rpcs_of(service, lambda rpc: services.flush())
 
 
 @asynccontextmanager
 async def serving(server: Server, runner: TaskRunner) -> AsyncIterator[str]:
     """Serve the queues of `server` on a free port; yield the address."""
-    port = GrpcPort(rpcs_on(server, runner))
+    port = GrpcPort(rpcs_on(server.services, server.clock, runner.run_now))
     yield f"127.0.0.1:{await port.start()}"
     await port.stop()
 

@@ -113,6 +113,25 @@ def test_queue_yaml_is_read_again(folder: Path, start: Callable[..., Running]) -
     assert "restarting the app" not in server.stderr
 
 
+def test_cron_yaml_is_read_again(folder: Path, start: Callable[..., Running]) -> None:
+    """A new job needs no restart of the app; a broken file changes nothing."""
+
+    def jobs() -> list[str]:
+        listed = json.loads(fetch(server.state_url, "/cron")[1])["jobs"]
+        return [job["url"] for job in listed]
+
+    server = start()
+    assert jobs() == []
+    (folder / "cron.yaml").write_text("cron:\n- {url: /a, schedule: every 5 mins}\n")
+    wait_until(lambda: jobs() == ["/a"], "/a", PATIENCE)
+    (folder / "cron.yaml").write_text("cron:\n- {url: /b, schedule: every hour}\n")
+    server.log(r"error: .*cron\.yaml, line 2: .*'every hour'")
+    assert jobs() == ["/a"]
+    (folder / "cron.yaml").unlink()
+    server.log(r"cron\.yaml was removed\.")
+    assert "restarting the app" not in server.stderr
+
+
 def test_edits_beside_a_broken_queue_yaml_are_not_lost(
     telling: Path, start: Callable[..., Running]
 ) -> None:

@@ -6,13 +6,15 @@ pytest-asyncio.
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
@@ -73,6 +75,7 @@ class Bench:
     api: AppRequest
     runner: TaskRunner
     clock: StoppedClock
+    cron: CronJobs
 
     async def add(self, name: str = "", due_in: float = 0.0, **fields: Any) -> str:
         """Add a task as the app does, whose time stands still."""
@@ -114,19 +117,29 @@ MakeBench = Callable[..., Bench]
 async def make_bench(
     make_server: Callable[..., Server], app: App, clock: StoppedClock
 ) -> AsyncIterator[MakeBench]:
-    """Start a task runner for given queues, with the options of `TaskRunner`."""
+    """Start a task runner for given queues, with the options of `TaskRunner`.
+
+    With `jobs`, it also runs these jobs of cron.yaml when they are due.
+    """
     runners: list[TaskRunner] = []
 
     def make(
-        *queues: QueueConfig, storage: Storage | None = None, **options: Any
+        *queues: QueueConfig,
+        jobs: Sequence[CronJob] | None = None,
+        storage: Storage | None = None,
+        **options: Any,
     ) -> Bench:
         server = make_server(*queues, storage=storage)
-        runner = TaskRunner(
-            server.services.taskqueue, clock, app.dispatch, app.ready, **options
+        taskqueue = server.services.taskqueue
+        scheduled = jobs is not None
+        cron = CronJobs(
+            jobs or (), clock, taskqueue.changed, app.ready, scheduled=scheduled
         )
+        options |= {"other_queues": [cron.queue], "on_run": cron.ended}
+        runner = TaskRunner(taskqueue, clock, app.dispatch, app.ready, **options)
         runner.start()
         runners.append(runner)
-        return Bench(server, app, server.request(), runner, clock)
+        return Bench(server, app, server.request(), runner, clock, cron)
 
     yield make
     for runner in runners:

@@ -15,6 +15,7 @@ from gae_devserver.config import (
     settings,
     warnings,
 )
+from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.handlers import StaticHandler
 from gae_devserver.config.parsing import parse_yaml, read
 from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
@@ -44,6 +45,7 @@ class AppConfig:
     """A sentence for each setting or file that has no effect on this server."""
     version: str | None = None
     memory_mb: int = 384
+    cron_jobs: tuple[CronJob, ...] = ()
 
 
 # memory of the instance classes:
@@ -54,15 +56,27 @@ _FIRST_LINE = "runtime: python313"
 
 
 def load(target: Path) -> AppConfig:
-    """Read the YAML file of a service, and queue.yaml beside it.
+    """Read the YAML file of a service, and queue.yaml and cron.yaml beside it.
 
     Raises:
         ConfigError: a file is missing, or this server cannot use it.
     """
-    app = load_app_yaml(target)
+    return with_other_files(load_app_yaml(target))
+
+
+def with_other_files(app: AppConfig) -> AppConfig:
+    """Return the configuration with queue.yaml and cron.yaml, and their warnings.
+
+    Raises:
+        ConfigError: this server cannot use one of them.
+    """
     queues = load_queue_yaml(app.folder)
+    cron = load_cron_yaml(app.folder, app.service, app.version)
     return dataclasses.replace(
-        app, queues=queues.queues, warnings=(*app.warnings, *queues.warnings)
+        app,
+        queues=queues.queues,
+        cron_jobs=cron.jobs,
+        warnings=(*app.warnings, *queues.warnings, *cron.warnings),
     )
 
 

@@ -1,4 +1,4 @@
-"""What each setting of app.yaml and queue.yaml takes, in words."""
+"""What each setting of app.yaml, queue.yaml and cron.yaml takes, in words."""
 
 import dataclasses
 import difflib
@@ -61,6 +61,17 @@ _EXPECTED: Mapping[str, Expected] = {
         "/.*",
         lambda value: "/" + value.strip("^$").lstrip("/"),
     ),
+    "CronEntry.url": Expected(
+        "a path, which begins with /",
+        "/daily",
+        lambda value: "/" + re.sub(r"^(https?://[^/]*)?/*", "", value),
+    ),
+    "schedule": Expected("a schedule", "every 24 hours"),
+    "timezone": Expected("the name of a time zone", "Europe/Berlin"),
+    "description": Expected("a text of at most 499 characters", "daily report"),
+    "job_retry_limit": Expected("a whole number from 0 to 5", "3"),
+    "job_age_limit": Expected("a time", "2d", _time),
+    "attempt_deadline": Expected("a number of seconds", "60s", _time),
     "expiration": _EXPIRATION,
     "default_expiration": _EXPIRATION,
     **dict.fromkeys(

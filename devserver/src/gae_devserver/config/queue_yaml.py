@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gae_devserver.config import settings
 from gae_devserver.config.parsing import YamlFile, parse_yaml, read
+from gae_devserver.config.retries import check_number, retry_parameters
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
 
-_COUNTS = ("bucket_size", "max_concurrent_requests")
-_RETRY_COUNTS = (
-    "task_retry_limit",
-    "min_backoff_seconds",
-    "max_backoff_seconds",
-    "max_doublings",
-)
 _MOST = 500
 """Tasks per second, and tokens in a bucket."""
 
@@ -92,24 +86,14 @@ def _queue(entry: Any, file: YamlFile, here: tuple[str | int, ...]) -> QueueConf
     """
     from google.appengine.api import queueinfo
 
-    retry = entry.retry_parameters
-    inner = (*here, "retry_parameters")
-    for group, names, keys in ((entry, _COUNTS, here), (retry, _RETRY_COUNTS, inner)):
-        for name in names:
-            # not <, because nothing is less than NaN
-            if (value := getattr(group, name, None)) is not None and not value >= 0:
-                raise file.error(
-                    f"queue {entry.name}: {name} is {value}, but it must be 0 or more.",
-                    *keys,
-                    name,
-                )
+    subject = f"queue {entry.name}"
+    for name in ("bucket_size", "max_concurrent_requests"):
+        check_number(entry, name, subject, file, here)
     try:
         rate = None if entry.rate is None else queueinfo.ParseRate(entry.rate)
     except (queueinfo.MalformedQueueConfiguration, ValueError) as error:
-        text = f"queue {entry.name}: {error}. Write for example 'rate: 5/s'."
+        text = f"{subject}: {error}. Write for example 'rate: 5/s'."
         raise file.error(text, *here, "rate") from error
-    if retry is not None:
-        _check_retries(retry, entry.name, file, here)
     return QueueConfig(
         name=entry.name,
         mode=entry.mode or "push",
@@ -117,27 +101,16 @@ def _queue(entry: Any, file: YamlFile, here: tuple[str | int, ...]) -> QueueConf
         rate_text=entry.rate,
         bucket_size=5 if entry.bucket_size is None else entry.bucket_size,
         max_concurrent_requests=entry.max_concurrent_requests,
-        retry_parameters=retry,
+        retry_parameters=retry_parameters(
+            entry.retry_parameters,
+            subject,
+            file,
+            (*here, "retry_parameters"),
+            of="task",
+        ),
         target=entry.target,
         acl=tuple(a.user_email or a.writer_email or "" for a in entry.acl or ()),
     )
-
-
-def _check_retries(
-    retry: Any, queue: str, file: YamlFile, here: tuple[str | int, ...]
-) -> None:
-    from google.appengine.api import queueinfo
-
-    try:
-        queueinfo.TranslateRetryParameters(retry)
-    # ValueError: the number is too large for the task queue's messages
-    except (queueinfo.MalformedQueueConfiguration, ValueError, OverflowError) as error:
-        reason = str(error).rstrip(".").replace("than than", "than")
-        raise file.error(
-            f"queue {queue}: {reason}. Fix 'retry_parameters'.",
-            *here,
-            "retry_parameters",
-        ) from error
 
 
 def _refused(entries: list[Any], file: YamlFile) -> Iterator[str]:

@@ -14,10 +14,19 @@ from gae_devserver.config.parsing import ConfigError, YamlFile
 Keys = tuple[str | int, ...]
 LIST_AS_TEXT = "[]"
 """What the SDK's parser makes of a list that is the value of a variable."""
-_USUAL = ("name", "url", "max_instances", "instances", "task_retry_limit", "user_email")
+_USUAL = (
+    "name",
+    "url",
+    "max_instances",
+    "instances",
+    "task_retry_limit",
+    "job_retry_limit",
+    "user_email",
+)
 # what the SDK says about a group of settings -> what to do
 _ABOUT_GROUP: Mapping[str, str] = {
     r"Missing required value \[(\w+)\]\.": r"'\1' is missing. Add it.",
+    r"(schedule) must be specified": r"'\1' is missing. Add it.",
     r"Unknown url handler type\.[\s\S]*": "a handler has nothing that answers it. Add "
     "'script: auto', static_dir or static_files.",
     r'Missing "upload" attribute.*': "'static_files' needs 'upload', a pattern of the "

@@ -41,7 +41,6 @@ SETTINGS = (
 )
 FILES = {
     "dispatch.yaml": "all requests go to this service",
-    "cron.yaml": "cron jobs do not run, so request their URLs yourself",
     "dos.yaml": "no address is blocked",
 }
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}

@@ -1,12 +1,14 @@
 """How the State API shows queues, tasks and entities in JSON."""
 
 import base64
+import dataclasses
 import json
 import math
 from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.tasks import method_of
+from gae_devserver.cron.jobs import CronJobs, Job
 from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
@@ -59,6 +61,23 @@ def describe_run(run: Run, clock: Clock) -> dict[str, Any]:
         **describe_task(run.queue, run.task, clock),
         **describe_contents(run.task),
         "status": run.status,
+    }
+
+
+def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
+    """Return a job of cron.yaml; `eta` is in the app's time."""
+    config, due, last = job.config, cron.next_run(job), job.last_run
+    return {
+        "url": config.url,
+        "schedule": config.schedule_text,
+        "description": config.description,
+        "timezone": config.timezone,
+        "target": config.target,
+        "next_run": due,
+        "eta": None if due is None else due - clock.offset,
+        "due_in": None if due is None else due - clock.now(),
+        "running": cron.is_running(job),
+        "last_run": None if last is None else dataclasses.asdict(last),
     }
 
 

@@ -16,6 +16,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import MAX_ADVANCE_SECONDS, Clock
 from gae_devserver.console import as_json
+from gae_devserver.cron.jobs import CronJobs, Job, JobRefusedError
 from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
@@ -36,6 +37,9 @@ _ADVANCES = (
     'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
     f"to {MAX_ADVANCE_SECONDS}."
 )
+_JOBS = (
+    'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
+)
 
 
 class StateApi(HttpServer):
@@ -45,6 +49,7 @@ class StateApi(HttpServer):
         self,
         services: Services,
         runner: TaskRunner,
+        cron: CronJobs,
         clock: Clock,
         token: str,
         quiet_seconds: float = 5.0,
@@ -53,6 +58,7 @@ class StateApi(HttpServer):
         self._services = services
         self._taskqueue = services.taskqueue
         self._runner = runner
+        self._cron = cron
         self._clock = clock
         self._token = token
         self._quiet_seconds = quiet_seconds
@@ -70,6 +76,8 @@ class StateApi(HttpServer):
                 web.get("/clock", self._get_clock),
                 web.post("/clock/advance", self._advance),
                 web.post("/run_next_task", self._run_next_task),
+                web.get("/cron", self._get_cron),
+                web.post("/cron/run", self._run_cron),
                 web.get("/entities", self._get_entities),
                 web.post("/reset", self._reset),
             ]
@@ -179,6 +187,49 @@ class StateApi(HttpServer):
         described = None if run is None else as_json.describe_run(run, self._clock)
         return web.json_response({"task": described})
 
+    async def _get_cron(self, request: web.Request) -> web.Response:
+        jobs = [
+            as_json.describe_job(self._cron, job, self._clock)
+            for job in self._cron.jobs
+        ]
+        return web.json_response({"scheduled": self._cron.scheduled, "jobs": jobs})
+
+    async def _run_cron(self, request: web.Request) -> web.Response:
+        job = self._job_in(await read_body(request))
+        try:
+            status = await self._cron.run_now(job)
+        except JobRefusedError as error:
+            text = f"The job {job.config.url} {error}."
+            raise web.HTTPConflict(text=text) from None
+        return web.json_response({"status": status})
+
+    def _job_in(self, body: bytes) -> Job:
+        """Return the job that a request names by its URL or its place in cron.yaml."""
+        jobs = self._cron.jobs
+        urls = [job.config.url for job in jobs]
+        match _json_in(body, _JOBS):
+            case {"url": str() as url} if urls.count(url) == 1:
+                return jobs[urls.index(url)]
+            case {"url": str() as url} if url in urls:
+                places = [place for place, job_url in enumerate(urls) if job_url == url]
+                raise web.HTTPConflict(
+                    text=f"{len(places)} jobs have the URL {url!r}. Name one by its "
+                    f'place instead: {{"index": {places[0]}}}.'
+                )
+            case {"url": str() as url}:
+                known = ", ".join(urls) or "none"
+                raise web.HTTPNotFound(
+                    text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
+                )
+            case {"index": int() as index} if not isinstance(index, bool):
+                if not 0 <= index < len(jobs):
+                    raise web.HTTPNotFound(
+                        text=f"cron.yaml has {len(jobs)} jobs, so there is no job "
+                        f"{index}; the first one is 0."
+                    )
+                return jobs[index]
+        raise web.HTTPBadRequest(text=_JOBS)
+
     async def _get_entities(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
         if not kind:
@@ -198,9 +249,11 @@ class StateApi(HttpServer):
         # Cleared queues start no new tasks. Running tasks must end before the rest is
         # cleared, or they would write after the reset.
         self._taskqueue.clear()
+        self._cron.clear()
         await self._runner.quiet(self._quiet_seconds)
         self._services.clear()
         self._clock.reset()
+        self._cron.restart()
         self._runner.reset()
         return web.json_response({})
 
@@ -211,12 +264,7 @@ def _seconds_in(body: bytes) -> float | None:
     Raises:
         web.HTTPBadRequest: the body asks for neither.
     """
-    try:
-        wanted = json.loads(body or b"null")
-    except (ValueError, RecursionError) as error:
-        raise web.HTTPBadRequest(
-            text=f"The body is not valid JSON ({error}). {_ADVANCES}"
-        ) from None
+    wanted = _json_in(body, _ADVANCES)
     if wanted == {"to": "next_task"}:
         return None
     match wanted:
@@ -226,6 +274,16 @@ def _seconds_in(body: bytes) -> float | None:
         ):
             return seconds
     raise web.HTTPBadRequest(text=_ADVANCES)
+
+
+def _json_in(body: bytes, expected: str) -> Any:
+    """Return what a body holds, or answer with what is expected."""
+    try:
+        return json.loads(body or b"null")
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(
+            text=f"The body is not valid JSON ({error}). {expected}"
+        ) from None
 
 
 @web.middleware

@@ -11,6 +11,8 @@ from gae_devserver.tasks.queues import Queue
 
 Headers = list[tuple[str, str]]
 
+CRON_QUEUE = "__cron"
+"""The queue of cron jobs; an app's queue cannot have this name."""
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
 _NOT_OWN = NOT_FORWARDED | {"host"}
 _USER_AGENT = "AppEngine-Google; (+http://code.google.com/appengine)"
@@ -64,6 +66,8 @@ def app_engine_request(
         # what production sends after any answer
         retry_reason="App Error",
     )
+    if queue.queue_name == CRON_QUEUE:
+        sent.append(("X-AppEngine-Cron", "true"))
     return Request(method, _task_target(url), CIMultiDict(sent), body)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from gae_devserver.app.supervisor import AppUnavailable
@@ -48,11 +48,15 @@ class TaskRunner:
         max_running: int = MAX_RUNNING,
         app_retry_seconds: float = 0.25,
         make_request: MakeRequest = task_request,
+        other_queues: Collection[Queue] = (),
+        on_run: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """Prepare to run tasks, at most `max_running` at once over all queues.
 
         A task may take `deadline` seconds. While the app does not run, `ready` is asked
         again every `app_retry_seconds`. `make_request` makes the request of a task.
+        `other_queues` are hidden from the app. `on_run` is called after each execution,
+        and says whether `run_next` is to leave it out.
         """
         self._taskqueue = taskqueue
         self._clock = clock
@@ -60,6 +64,8 @@ class TaskRunner:
         self._executor = TaskExecutor(clock, dispatch, deadline, make_request)
         self._max_running = max_running
         self._app_retry_seconds = app_retry_seconds
+        self._other_queues = other_queues
+        self._on_run = on_run
         self._running: set[asyncio.Task[None]] = set()
         # for run_next; without a limit, it would grow if that is never called
         self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
@@ -195,7 +201,7 @@ class TaskRunner:
             if queue.find(name) is not task:
                 return  # it was deleted before it started
             run = await self._executor.execute(queue, task)
-            if resets == self._resets:
+            if resets == self._resets and not self._on_run(run):
                 self._unreported.append(run)
         except AppUnavailable:
             # the task waits again, and this does not count as an attempt
@@ -219,7 +225,7 @@ class TaskRunner:
             logger.exception("task %s: the dev server failed to store the result", name)
 
     def _active_queues(self) -> list[Queue]:
-        queues = self._taskqueue.queues().values()
+        queues = [*self._taskqueue.queues().values(), *self._other_queues]
         return [queue for queue in queues if queue.is_push and not queue.held]
 
     def next_due(self) -> float | None:

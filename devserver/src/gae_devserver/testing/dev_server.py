@@ -234,6 +234,22 @@ class DevServer:
             return None
         return TaskRun.from_json(shown["queue"], shown, status=shown["status"])
 
+    def run_cron(self, job: str | int) -> int:
+        """Run a job of cron.yaml now; return the status of the app's answer, or 0.
+
+        This needs no option `--cron`. If the job fails, its `retry_parameters` decide
+        whether it runs again.
+
+        Args:
+            job: its URL, or its place in cron.yaml from 0 on if several have one URL.
+
+        Raises:
+            StateApiError: there is no such job, it runs already, or the app does not.
+        """
+        named = {"url": job} if isinstance(job, str) else {"index": job}
+        status: int = self.state("POST", "/cron/run", named)["status"]
+        return status
+
     def entities(self, kind: str, namespace: str = "") -> list[Entity]:
         """Return the entities of a kind in the order of their keys.
 

@@ -27,7 +27,9 @@ DAY = 86400
 class Starts:
     """Starts servers; each has the storage that a kill of the one before leaves."""
 
-    def __init__(self, make_cloud: MakeCloud, clock: StoppedClock, folder: Path):
+    def __init__(
+        self, make_cloud: MakeCloud, clock: StoppedClock, folder: Path
+    ) -> None:
         self._make_cloud = make_cloud
         self._clock = clock
         self._folder = folder

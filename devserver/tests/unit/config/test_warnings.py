@@ -91,17 +91,16 @@ def test_an_app_that_forgets_app_engine_apis(
 
 
 def test_files_without_effect(tmp_path: Path) -> None:
-    """dispatch.yaml, cron.yaml and each other service cause one warning."""
+    """dispatch.yaml and each other service cause one warning."""
     (tmp_path / "backend").mkdir()
     (tmp_path / "backend" / "app.yaml").write_text("runtime: python313\n")
     (tmp_path / "worker.yaml").write_text("service: worker\nruntime: python313\n")
     (tmp_path / "unrelated.yaml").write_text("a: b\n")
-    for name in ("cron.yaml", "dispatch.yaml", "index.yaml"):
+    for name in ("dispatch.yaml", "index.yaml"):
         (tmp_path / name).write_text("")
     warnings = loaded(tmp_path, LEAST).warnings
     assert [warning.split()[0] for warning in warnings] == [
         "dispatch.yaml",
-        "cron.yaml",
         "backend/app.yaml",
         "worker.yaml",
     ]

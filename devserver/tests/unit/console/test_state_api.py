@@ -11,6 +11,7 @@ import pickle
 import secrets
 import socket
 import time
+import zoneinfo
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from google.appengine.api import datastore
+from google.appengine.api import datastore, queueinfo
 from google.appengine.ext import deferred
 
+from gae_devserver.config import schedule
+from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
-from tests.helpers.calls import HOSTNAME, PULL, add_request, reference
+from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
 from tests.helpers.waiting import until
 from tests.unit.conftest import Bench, MakeBench
 
@@ -102,7 +105,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench = make_bench(*queues)
             token = secrets.token_hex(16)
             services = bench.server.services
-            state_api = StateApi(services, bench.runner, bench.clock, token)
+            state_api = StateApi(services, bench.runner, bench.cron, bench.clock, token)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
@@ -537,3 +540,89 @@ async def test_a_route_that_does_not_exist_is_answered_as_json(
     else:
         assert answer.status == 405
         assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed
+
+
+# --- cron jobs -----------------------------------------------------------------------
+
+
+def cron_job(url: str, **settings: Any) -> CronJob:
+    """Return a job that is due at midnight."""
+    return CronJob(
+        url=url,
+        schedule_text="every day 00:00",
+        schedule=schedule.parse("every day 00:00", zoneinfo.ZoneInfo("UTC")),
+        timezone="UTC",
+        retry_parameters=queueinfo.RetryParameters(task_retry_limit=0),
+        **settings,
+    )
+
+
+async def test_cron_jobs(state: State) -> None:
+    """A job is listed with its next run in the app's time and in the server's.
+
+    It runs now if it is named by its URL, or by its place; the answer has the status.
+    """
+    jobs = (cron_job("/a", description="first"), cron_job("/b"), cron_job("/b"))
+    state.cron.apply(app_config(cron_jobs=jobs))
+    await state.advance(3 * 3600)
+    listed = await state.get("/cron")
+    assert listed["scheduled"] is False
+    now = state.clock.now()
+    midnight = (now // 86400 + 1) * 86400
+    assert listed["jobs"][0] == {
+        "url": "/a",
+        "schedule": "every day 00:00",
+        "description": "first",
+        "timezone": "UTC",
+        "target": None,
+        "next_run": midnight,
+        "eta": midnight - 3 * 3600,
+        "due_in": midnight - now,
+        "running": False,
+        "last_run": None,
+    }
+    state.app.answers(500)
+    answer = await state.ask("POST", "/cron/run", b'{"url": "/a"}')
+    assert answer == {"status": 500}
+    assert await state.ask("POST", "/cron/run", b'{"index": 2}') == {"status": 200}
+    last_runs = [job["last_run"] for job in (await state.get("/cron"))["jobs"]]
+    ended = {"ended": now}
+    assert last_runs == [ended | {"status": 500}, None, ended | {"status": 200}]
+    assert [run.target for run in state.app.executions] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "fact"),
+    [
+        (b"{}", 400, '{"url": '),
+        (b'{"index": true}', 400, '{"index": '),
+        (b"{", 400, "JSON"),
+        (b'{"url": "/c"}', 404, "/a, /b, /b"),
+        (b'{"index": 3}', 404, "3"),
+        (b'{"url": "/b"}', 409, '{"index": 1}'),
+    ],
+)
+async def test_no_cron_job_is_named(
+    state: State, body: bytes, status: int, fact: str
+) -> None:
+    """The error says what names a job."""
+    jobs = [cron_job(url) for url in ("/a", "/b", "/b")]
+    state.cron.apply(app_config(cron_jobs=tuple(jobs)))
+    error = await state.ask("POST", "/cron/run", body, status=status)
+    assert fact in error["error"]
+
+
+async def test_a_reset_stops_a_cron_job(state: State) -> None:
+    """The request that runs a job fails, and the last run is forgotten."""
+    state.cron.apply(app_config(cron_jobs=(cron_job("/a"),)))
+    await state.ask("POST", "/cron/run", b'{"url": "/a"}')
+    release = state.hold(200)
+    run = asyncio.create_task(
+        state.ask("POST", "/cron/run", b'{"url": "/a"}', status=409)
+    )
+    await until(lambda: state.app.running)
+    reset = asyncio.create_task(state.post("/reset"))
+    assert "reset" in (await run)["error"]
+    release.set()
+    await reset
+    assert (await state.get("/cron"))["jobs"][0]["last_run"] is None

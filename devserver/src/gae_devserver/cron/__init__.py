@@ -1,0 +1,1 @@
+"""The jobs of cron.yaml. Imports tasks, config, clock."""
