@@ -170,7 +170,8 @@ class Port:
         )
         enter = self._stack.enter_async_context
         host = await enter(serving(self._server, self._runner))
-        self._channel = await enter(grpc.aio.insecure_channel(host))
+        channel = await enter(grpc.aio.insecure_channel(host))
+        self._unary: Any = channel.unary_unary
 
     def begin(self) -> None:
         """Create a task."""
@@ -185,7 +186,7 @@ class Port:
         before = self._state()
         method = f"/google.cloud.tasks.{version}.CloudTasks/{rpc}"
         try:
-            await self._channel.unary_unary(method)(data, timeout=PATIENCE)
+            await self._unary(method)(data, timeout=PATIENCE)
             status, text = Status.OK, ""
         except grpc.aio.AioRpcError as error:
             status, text = error.code(), error.details() or ""
@@ -220,9 +221,9 @@ class Port:
     async def _call(self, rpc: str, version: str, **fields: Any) -> Any:
         request = messages.request_class(rpc, version)(**fields)
         method = f"/google.cloud.tasks.{version}.CloudTasks/{rpc}"
-        call: Any = self._channel.unary_unary(method)
-        data = await call(request.SerializeToString(), timeout=PATIENCE)
-        return messages.response_class(rpc, version).FromString(data)
+        data = request.SerializeToString()
+        answer = await self._unary(method)(data, timeout=PATIENCE)
+        return messages.response_class(rpc, version).FromString(answer)
 
     def stop(self) -> None:
         """Check that an ordinary task is stored and found, and stop the server."""

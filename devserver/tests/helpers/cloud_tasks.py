@@ -27,6 +27,12 @@ def rpcs_on(services: Services, clock: Clock, run_now: RunNow) -> dict[str, Meth
     return rpcs_of(service, lambda rpc: services.flush())
 
 
+async def call(rpcs: dict[str, Method], rpc: str, **fields: Any) -> Any:
+    """Call an RPC of v2, without a port."""
+    method = rpcs[f"google.cloud.tasks.v2.CloudTasks/{rpc}"]
+    return await method.call(method.request_class(**fields))
+
+
 @asynccontextmanager
 async def serving(server: Server, runner: TaskRunner) -> AsyncIterator[str]:
     """Serve the queues of `server` on a free port; yield the address."""

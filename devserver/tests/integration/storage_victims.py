@@ -16,10 +16,9 @@ from typing import Any
 from google.appengine.datastore import datastore_pb
 
 from gae_devserver.clock import Clock
-from gae_devserver.rpc.method import Method
 from gae_devserver.storage.storage import Storage
 from tests.helpers.calls import PROJECT, Server, add_request, reference
-from tests.helpers.cloud_tasks import app_task, queue_name, rpcs_on
+from tests.helpers.cloud_tasks import app_task, call, queue_name, rpcs_on
 
 
 class Death:
@@ -87,12 +86,6 @@ def commit(folder: Path, point: int) -> None:
     asyncio.run(run())
 
 
-async def call(rpcs: dict[str, Method], rpc: str, **fields: Any) -> Any:
-    """Call an RPC of Cloud Tasks."""
-    method = rpcs[f"google.cloud.tasks.v2.CloudTasks/{rpc}"]
-    return await method.call(method.request_class(**fields))
-
-
 def cloud_tasks(folder: Path, point: int) -> None:
     """Create two tasks with one RPC, and delete their queue with another one.
 
@@ -122,7 +115,7 @@ async def no_runner(*_: object) -> None:
     """Run no task now."""
 
 
-CLOUD_QUEUE = {
+CLOUD_QUEUE: dict[str, Any] = {
     "name": queue_name("made"),
     "rate_limits": {"max_dispatches_per_second": 2.5},
     "retry_config": {"max_attempts": 7},

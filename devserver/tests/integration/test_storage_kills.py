@@ -10,12 +10,11 @@ import pytest
 from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import Storage
 from tests.helpers.calls import PROJECT, AppRequest, Server, reference
-from tests.helpers.cloud_tasks import FULL, LOCATION, rpcs_on
+from tests.helpers.cloud_tasks import FULL, LOCATION, call, rpcs_on
 from tests.integration.storage_victims import (
     CLOUD_QUEUE,
     CLOUD_TASKS,
     ENTITIES,
-    call,
     no_runner,
 )
 

@@ -126,6 +126,17 @@ def set_retry_parameters(parameters: Any, config: Any, queue: Queue) -> None:
         parameters.max_backoff_sec = parameters.min_backoff_sec
 
 
+def describe_retries(parameters: Any, into: Any) -> None:
+    """Fill a RetryConfig from the SDK's parameters."""
+    has_limit = parameters.HasField("retry_limit")
+    into.max_attempts = parameters.retry_limit + 1 if has_limit else -1
+    if parameters.HasField("age_limit_sec"):
+        into.max_retry_duration.seconds = parameters.age_limit_sec
+    into.min_backoff.FromMicroseconds(int(parameters.min_backoff_sec * 1e6))
+    into.max_backoff.FromMicroseconds(int(parameters.max_backoff_sec * 1e6))
+    into.max_doublings = parameters.max_doublings
+
+
 def describe(
     task: Any,
     into: Any,
@@ -154,6 +165,8 @@ def describe(
             request.headers[_text(header.key)] = _text(header.value)
         if task.HasField("dispatch_deadline_usec"):
             into.dispatch_deadline.FromMicroseconds(task.dispatch_deadline_usec)
+        if task.HasField("retry_parameters"):
+            describe_retries(task.retry_parameters, into.retry_config)
     name = task.task_name.decode()
     into.name = f"{parent}/tasks/{name}"
     into.view = view or _BASIC

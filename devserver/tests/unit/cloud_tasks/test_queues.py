@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.api_core import exceptions
 from google.appengine.api import queueinfo
 from google.cloud import tasks_v2, tasks_v2beta3
 from google.protobuf import duration_pb2, field_mask_pb2
@@ -28,7 +29,7 @@ def seconds(value: float) -> duration_pb2.Duration:
     return duration
 
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "rate_limits": {
         "max_dispatches_per_second": 500,
         "max_burst_size": 500,
@@ -42,7 +43,7 @@ DEFAULTS = {
     },
     "state": State.RUNNING,
 }
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "rate_limits": {"max_dispatches_per_second": 2.5, "max_concurrent_dispatches": 3},
     "retry_config": {
         "max_attempts": 7,
@@ -95,8 +96,8 @@ async def test_a_queue_has_the_documented_defaults(cloud: Cloud) -> None:
 
 async def test_a_queue_has_the_settings_that_it_got(cloud: Cloud) -> None:
     """A queue is answered as it was sent, without what only the server sets."""
-    purged = {"state": State.PAUSED, "purge_time": cloud.at(-5)}
-    created = await make(cloud, **SETTINGS, **purged)
+    ignored = {"state": State.PAUSED, "purge_time": cloud.at(-5)}
+    created = await make(cloud, **(SETTINGS | ignored))
     expected = tasks_v2.Queue(name=MADE, state=State.RUNNING, **SETTINGS)
     expected.rate_limits.max_burst_size = 3
     assert created == expected
@@ -120,7 +121,6 @@ async def test_a_queue_of_queue_yaml(make_cloud: MakeCloud) -> None:
     )
     assert queue.retry_config == tasks_v2.RetryConfig(
         max_attempts=4,
-        max_retry_duration=seconds(0),
         min_backoff=seconds(2),
         max_backoff=seconds(3600),
         max_doublings=16,
@@ -480,9 +480,8 @@ async def test_the_same_task_in_both_versions(cloud: Cloud) -> None:
 async def test_what_only_v2beta3_has(cloud: Cloud, fields: dict[str, Any]) -> None:
     """The answer names what the server lacks."""
     create, name = cloud.v2beta3.create_queue, next(iter(fields)).rstrip("_")
-    with pytest.raises(Exception, match=name) as error:
+    with pytest.raises(exceptions.MethodNotImplemented, match=name):
         await create(parent=LOCATION, queue={"name": MADE, **fields})
-    assert error.value.grpc_status_code.value[0] == code_pb2.UNIMPLEMENTED
     assert await queues(cloud) == [QUEUE]
 
 
