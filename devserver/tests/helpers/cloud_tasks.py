@@ -7,7 +7,8 @@ from typing import Any
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.routing import Routing
-from gae_devserver.cloud_tasks.service import CloudTasks, RunNow
+from gae_devserver.cloud_tasks.service import CloudTasks
+from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.rpc.method import Method
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.services import Services

@@ -42,7 +42,8 @@ def _carry_out(service: CloudTasks, rpc: str, version: str) -> CarryOut:
     if rpc in _BATCHES:
         return _batch(service, rpc, version)
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in rpc).lstrip("_")
-    method: CarryOut = getattr(service, name)
+    rpcs = service.queues if "Queue" in rpc else service.tasks
+    method: CarryOut = getattr(rpcs, name)
     return method if version == "v2" else _converted(service, rpc, method)
 
 
@@ -57,10 +58,10 @@ def _converted(service: CloudTasks, rpc: str, method: CarryOut) -> CarryOut:
         await method(inner, answer)
         v2beta3.copy_fields(answer, response)
         for described in v2beta3.queues_in(response):
-            queue = service.find_queue(described.name)
+            queue = service.directory.queue(described.name, "name")
             described.type_ = described.PUSH if queue.is_push else described.PULL
             if mask is not None and mask.paths:
-                service.fill_statistics(queue, described.stats)
+                service.queues.fill_statistics(queue, described.stats)
                 v2beta3.keep_only(mask, described)
 
     return carry_out
@@ -74,7 +75,7 @@ def _batch(service: CloudTasks, rpc: str, version: str) -> CarryOut:
         began = time.time()
         inner = request if version == "v2" else v2beta3.as_v2(request, rpc)
         if rpc == "BatchCreateTasks":
-            created, failed = await service.batch_create_tasks(inner)
+            created, failed = await service.tasks.batch_create_tasks(inner)
             result = messages.message("BatchCreateTasksResponse", version)()
             for task in created:
                 if version == "v2":
@@ -82,7 +83,7 @@ def _batch(service: CloudTasks, rpc: str, version: str) -> CarryOut:
                 else:
                     v2beta3.copy_fields(task, result.tasks.add())
         else:
-            failed = await service.batch_delete_tasks(inner)
+            failed = await service.tasks.batch_delete_tasks(inner)
             result = messages.response_class("DeleteTask", version)()
         metadata = messages.message(f"{rpc}Metadata", version)()
         service.operations.fill(

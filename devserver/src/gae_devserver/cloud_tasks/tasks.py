@@ -181,7 +181,8 @@ def describe(
     running = name in queue.running
     into.dispatch_count = task.retry_count + running
     into.response_count = task.execution_count
-    if into.dispatch_count:
+    # one that was just chosen to run has not begun yet
+    if into.dispatch_count and task.HasField("first_try_usec"):
         _set_time(into.first_attempt.dispatch_time, task.first_try_usec, offset)
         _describe_attempt(task, into.last_attempt, offset)
 

@@ -289,6 +289,11 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             self._storage.put_task(self.queue_name, name, encoded)
 
 
+def random_task_name() -> str:
+    """Return a name for a task that has none, as long as in production."""
+    return str(secrets.randbelow(9 * 10**19) + 10**19)
+
+
 def begin_attempt(task: Any, now: float) -> None:
     """Note in a task that it is sent at `now`, in seconds since the epoch.
 
@@ -336,9 +341,9 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         self._queues[queue_name] = self._make_queue(queue_name)
 
     def _ChooseTaskName(self) -> str:
-        # as long and random as in production: the SDK counts from task1 after every
-        # start, and repeated names would look like second deliveries
-        return str(secrets.randbelow(9 * 10**19) + 10**19)
+        # the SDK counts from task1 after every start, but repeated names would look
+        # like second deliveries
+        return random_task_name()
 
     def _TransactionalBulkAdd(self, request: Any) -> None:
         """Add tasks to a transaction, if their queues take them.

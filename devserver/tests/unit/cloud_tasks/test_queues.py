@@ -390,6 +390,39 @@ async def test_queues_that_queue_yaml_does_not_have_are_kept(cloud: Cloud) -> No
     assert await queues(cloud) == [QUEUE, MADE, queue_name("new")]
 
 
+async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:
+    """It can add tasks to a queue that was made by the API, and delete them."""
+    await make(cloud)
+    await cloud.add("a", 60, queue="made")
+    await cloud.add("b", 60, queue="made")
+    await cloud.v2.delete_task(name=task_name("a", MADE))
+    assert await cloud.api.names("made") == ids(await cloud.listed(MADE)) == ["b"]
+    await cloud.runner.advance(60)
+    assert cloud.app.names == ["b"]
+
+
+async def test_a_reset(make_cloud: MakeCloud) -> None:
+    """Queues are those of queue.yaml again, and all names are free."""
+    cloud = await make_cloud(QueueConfig("updated"), QueueConfig("deleted"))
+    every = await queues(cloud)
+    before = await cloud.v2.get_queue(name=queue_name("updated"))
+    await make(cloud)
+    await update(cloud, queue_name("updated"), **SETTINGS)
+    await cloud.v2.pause_queue(name=queue_name("updated"))
+    await cloud.v2.delete_queue(name=queue_name("deleted"))
+    await cloud.v2.purge_queue(name=QUEUE)
+    for queue in (QUEUE, MADE):
+        await cloud.create("a", queue, schedule_time=cloud.at(60))
+    cloud.server.services.clear()
+    assert await queues(cloud) == every
+    assert await cloud.v2.get_queue(name=queue_name("updated")) == before
+    assert not (await cloud.v2.get_queue(name=QUEUE)).purge_time
+    await make(cloud)
+    for queue in (QUEUE, MADE):
+        await cloud.create("a", queue)
+    await until(lambda: cloud.app.names == ["a", "a"])
+
+
 # --- v2beta3 -------------------------------------------------------------------------
 
 
