@@ -81,7 +81,6 @@ STYLE = Style(
     usual=["parent", "name", "names", "task", "queue", "requests", "message_type"],
     # with these, most requests are refused
     rare=[
-        "http_target",
         "pull_message",
         "type_",
         "task_ttl",
@@ -138,7 +137,6 @@ def _name_what_exists(draw: st.DrawFn, request: Message) -> None:
         request.name = draw(st.sampled_from(QUEUES if "Queue" in kind else TASKS))
     if "queue" in fields:
         request.queue.name = draw(st.sampled_from(QUEUES))
-        request.queue.ClearField("http_target")
     parts = [request] if "task" in fields else getattr(request, "requests", ())
     for part in parts:
         if "requests" in fields:

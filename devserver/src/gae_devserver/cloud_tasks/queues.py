@@ -7,10 +7,11 @@ from google.appengine.api import queueinfo
 from google.protobuf import field_mask_pb2
 
 from gae_devserver.cloud_tasks import messages
+from gae_devserver.cloud_tasks.queue_targets import check_target
 from gae_devserver.cloud_tasks.tasks import describe_retries, seconds
 from gae_devserver.cloud_tasks.validation import check_backoff, check_retry_config
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.rpc.errors import InvalidArgumentError, check, refuse_if
+from gae_devserver.rpc.errors import InvalidArgumentError, check
 from gae_devserver.tasks.queues import Queue
 
 # https://cloud.google.com/tasks/docs/configuring-queues
@@ -56,7 +57,8 @@ def settings_of(asked: Any) -> bytes:
         InvalidArgumentError: a setting is out of range.
         UnimplementedError: a setting is one that the dev server lacks.
     """
-    refuse_if(asked.HasField("http_target"), "Queue.http_target")
+    if asked.HasField("http_target"):
+        check_target(asked.http_target)
     queue = messages.Queue.FromString(asked.SerializeToString())
     for field in _OUTPUT_ONLY:
         queue.ClearField(field)

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.messages import HttpMethod, Task
+from gae_devserver.cloud_tasks.queue_targets import apply_target
 from gae_devserver.tasks import headers
 from gae_devserver.tasks.queues import Queue, server_errors
 
@@ -25,6 +26,8 @@ def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> 
         return headers.task_request(queue, task, offset)
     sent = Task.FromString(task.description)
     if sent.HasField("http_request"):
+        if queue.config.settings is not None:
+            apply_target(queue.config.settings, sent.http_request)
         return _http_request(identity, queue, task, offset, sent.http_request)
     request = sent.app_engine_http_request
     return headers.app_engine_request(
@@ -69,7 +72,10 @@ def _http_request(
             retry_reason="",
         )
     )
-    return Request(_method(request), request.url, sent, task.body or None)
+    method = _method(request)
+    # the queue may have made it a GET
+    body = None if method == "GET" else task.body or None
+    return Request(method, request.url, sent, body)
 
 
 def _method(request: Any) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from google.cloud import tasks_v2, tasks_v2beta3
 from google.cloud.tasks_v2.services.cloud_tasks import transports as v2
 from google.cloud.tasks_v2beta3.services.cloud_tasks import transports as v2beta3
 
+from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.cloud_tasks import QUEUE, app_task, serving, task_name
 from tests.unit.conftest import Bench, MakeBench
@@ -64,7 +67,8 @@ async def make_cloud(make_bench: MakeBench) -> AsyncIterator[MakeCloud]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(*queues: QueueConfig, **options: Any) -> Cloud:
-            bench = make_bench(*queues, **options)
+            request = functools.partial(make_request, Identity())
+            bench = make_bench(*queues, make_request=request, **options)
             host = await stack.enter_async_context(serving(bench.server, bench.runner))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(host))
             return Cloud(

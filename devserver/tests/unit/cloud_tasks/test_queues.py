@@ -192,7 +192,6 @@ async def test_names_that_have_no_queue(cloud: Cloud, name: str, code: int) -> N
         ({"name": QUEUE}, code_pb2.ALREADY_EXISTS),
         ({"name": ""}, code_pb2.INVALID_ARGUMENT),
         ({"name": MADE.replace("central", "east")}, code_pb2.INVALID_ARGUMENT),
-        ({"http_target": {}}, code_pb2.UNIMPLEMENTED),
         (
             {"rate_limits": {"max_dispatches_per_second": 501}},
             code_pb2.INVALID_ARGUMENT,
