@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import gae_devserver
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.calls import PROJECT, PULL
 from tests.helpers.cloud_tasks import QUEUE, queue_name
@@ -17,7 +18,7 @@ from tests.unit.cloud_tasks.test_tasks import ids
 
 pytestmark = pytest.mark.asyncio
 
-CONNECT = Path("/tmp/wt/connect/devserver/src/gae_devserver/app/connect")
+CONNECT = Path(gae_devserver.__file__).parent / "app" / "connect"
 EVALUATE = """
 import json, os, sys
 from google.appengine.api.taskqueue import Queue, Task, add
