@@ -28,6 +28,8 @@ _FULL = messages.Task.FULL
 _BASIC = messages.Task.BASIC
 _HTTP_SECONDS = 600.0
 """The default deadline of an HTTP target."""
+_LONGEST_SECONDS = 315_576_000_000.0
+"""The longest Duration, by google/protobuf/duration.proto."""
 
 # https://cloud.google.com/tasks/docs/reference/rpc/google.rpc#google.rpc.Code
 _CODES = {
@@ -129,11 +131,12 @@ def set_retry_parameters(parameters: Any, config: Any, queue: Queue) -> None:
 def describe_retries(parameters: Any, into: Any) -> None:
     """Fill a RetryConfig from the SDK's parameters."""
     has_limit = parameters.HasField("retry_limit")
-    into.max_attempts = parameters.retry_limit + 1 if has_limit else -1
+    limit = min(parameters.retry_limit + 1, 2**31 - 1)
+    into.max_attempts = limit if has_limit else -1
     if parameters.HasField("age_limit_sec"):
         into.max_retry_duration.seconds = parameters.age_limit_sec
-    into.min_backoff.FromMicroseconds(int(parameters.min_backoff_sec * 1e6))
-    into.max_backoff.FromMicroseconds(int(parameters.max_backoff_sec * 1e6))
+    _set_seconds(into.min_backoff, parameters.min_backoff_sec)
+    _set_seconds(into.max_backoff, parameters.max_backoff_sec)
     into.max_doublings = parameters.max_doublings
 
 
@@ -164,7 +167,7 @@ def describe(
         for header in task.header:
             request.headers[_text(header.key)] = _text(header.value)
         if task.HasField("dispatch_deadline_usec"):
-            into.dispatch_deadline.FromMicroseconds(task.dispatch_deadline_usec)
+            _set_seconds(into.dispatch_deadline, task.dispatch_deadline_usec / 1e6)
         if task.HasField("retry_parameters"):
             describe_retries(task.retry_parameters, into.retry_config)
     name = task.task_name.decode()
@@ -212,6 +215,11 @@ def _stub_method(method: int) -> int:
     """Return the SDK's number of a method; for one that it lacks, that of POST."""
     post = _STUB_METHODS["POST"]
     return _STUB_METHODS.get(messages.HttpMethod(method).name, post)
+
+
+def _set_seconds(into: Any, value: float) -> None:
+    """Set a Duration; the bundled API takes values, even NaN, that none can have."""
+    into.FromMicroseconds(int(min(max(0.0, value), _LONGEST_SECONDS) * 1e6))
 
 
 def _set_time(into: Any, usec: int, offset: float) -> None:

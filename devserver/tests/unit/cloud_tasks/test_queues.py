@@ -1,5 +1,6 @@
 """The RPCs of queues: what they answer, and how their tasks run."""
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,14 @@ from google.protobuf import duration_pb2, field_mask_pb2
 from google.rpc import code_pb2
 
 from gae_devserver.config.queue_yaml import QueueConfig
-from tests.helpers.cloud_tasks import LOCATION, QUEUE, app_task, queue_name, task_name
+from tests.helpers.cloud_tasks import (
+    FULL,
+    LOCATION,
+    QUEUE,
+    app_task,
+    queue_name,
+    task_name,
+)
 from tests.helpers.waiting import settled, until
 from tests.unit.cloud_tasks.conftest import Cloud, MakeCloud
 from tests.unit.cloud_tasks.test_tasks import code_of, ids
@@ -398,6 +406,26 @@ async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:
     assert await cloud.api.names("made") == ids(await cloud.listed(MADE)) == ["b"]
     await cloud.runner.advance(60)
     assert cloud.app.names == ["b"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"retry_parameters": {"retry_limit": 2**31 - 1, "min_backoff_sec": math.nan}},
+        {"retry_parameters": {"max_backoff_sec": math.inf, "age_limit_sec": 2**31 - 1}},
+        {"retry_parameters": {"min_backoff_sec": 1e300, "max_doublings": 2**31 - 1}},
+        {"retry_parameters": {"retry_limit": -1, "min_backoff_sec": -1}},
+        {"dispatch_deadline_usec": 2**63 - 1},
+        {"dispatch_deadline_usec": -(2**63)},
+        {"url": b"/\xff", "body": b"\xff", "headers": [("é", "\x00")]},
+    ],
+)
+async def test_each_task_of_the_bundled_api_is_listed(
+    cloud: Cloud, fields: dict[str, Any]
+) -> None:
+    """Also one with values that no task of Cloud Tasks can have."""
+    await cloud.add("a", 60, **fields)
+    assert ids(await cloud.listed(response_view=FULL)) == ["a"]
 
 
 async def test_a_reset(make_cloud: MakeCloud) -> None:
