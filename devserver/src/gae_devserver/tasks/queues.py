@@ -1,6 +1,7 @@
 """One queue, and the group of all queues: the SDK's classes with their bugs fixed."""
 
 import asyncio
+import datetime
 import itertools
 import logging
 import secrets
@@ -202,6 +203,12 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             self.task_add_request_pbs.clear()
 
     # called by the SDK's methods
+
+    def Add(self, request: Any, now: datetime.datetime) -> None:
+        """Add the task that a TaskQueueAddRequest describes."""
+        # Cloud Tasks keeps its own tasks there; the SDK sends nothing in it
+        request.ClearField("description")
+        super().Add(request, now)
 
     def _InsertTask(self, task: Any) -> None:
         self._insert(task)

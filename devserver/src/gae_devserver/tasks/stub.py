@@ -204,7 +204,6 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
-            add.ClearField("description")  # what Cloud Tasks keeps there is not forged
             _check_name(add, in_transaction)
             self._check_queue(add)
             self._check_target(add)

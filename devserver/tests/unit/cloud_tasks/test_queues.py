@@ -417,6 +417,7 @@ async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:
         {"retry_parameters": {"retry_limit": -1, "min_backoff_sec": -1}},
         {"dispatch_deadline_usec": 2**63 - 1},
         {"dispatch_deadline_usec": -(2**63)},
+        {"description": b"\xff"},
         {"url": b"/\xff", "body": b"\xff", "headers": [("é", "\x00")]},
     ],
 )
@@ -426,6 +427,8 @@ async def test_each_task_of_the_bundled_api_is_listed(
     """Also one with values that no task of Cloud Tasks can have."""
     await cloud.add("a", 60, **fields)
     assert ids(await cloud.listed(response_view=FULL)) == ["a"]
+    await cloud.runner.advance(60)
+    assert cloud.app.names == ["a"]
 
 
 async def test_a_reset(make_cloud: MakeCloud) -> None:
