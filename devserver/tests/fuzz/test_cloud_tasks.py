@@ -26,6 +26,7 @@ from tests.helpers.cloud_tasks import (
     FULL,
     LOCATION,
     QUEUE,
+    ROUTING,
     app_task,
     queue_name,
     serving,
@@ -164,7 +165,7 @@ class Port:
             self._clock,
             app.dispatch,
             app.ready,
-            make_request=functools.partial(make_request, Identity()),
+            make_request=functools.partial(make_request, Identity(), ROUTING),
         )
         enter = self._stack.enter_async_context
         host = await enter(serving(self._server, self._runner))

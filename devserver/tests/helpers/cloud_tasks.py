@@ -17,14 +17,14 @@ from tests.helpers.calls import HOSTNAME, PROJECT, Server
 
 LOCATION = f"projects/{PROJECT}/locations/us-central1"
 QUEUE = f"{LOCATION}/queues/default"
+ROUTING = Routing(PROJECT, HOSTNAME, "default", "1")
 FULL = 2
 """The view with the body."""
 
 
 def rpcs_on(services: Services, clock: Clock, run_now: RunNow) -> dict[str, Method]:
     """Return the RPCs on the queues of `services`, as the dev server has them."""
-    routing = Routing(PROJECT, HOSTNAME, "default", "1")
-    service = CloudTasks(services.taskqueue, clock, routing, run_now)
+    service = CloudTasks(services.taskqueue, clock, ROUTING, run_now)
     return rpcs_of(service, lambda rpc: services.flush())
 
 

@@ -61,7 +61,6 @@ async def test_what_the_sdk_returns_and_raises(make_cloud: MakeCloud) -> None:
         "add(name='gone')": "TombstonedTaskError",
         "add(queue_name='missing')": "UnknownQueueError",
         "add(queue_name='pull')": "InvalidQueueModeError",
-        "add(target='elsewhere')": "Error",
         "add(payload=b'x' * 102_000).was_enqueued": True,
         "add(payload=b'x' * 102_400)": "TaskTooLargeError",
         "len(Queue('many').add([Task(name=f'n{i}') for i in range(100)]))": 100,

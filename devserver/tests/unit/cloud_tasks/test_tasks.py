@@ -263,16 +263,8 @@ async def test_names_that_have_no_task(cloud: Cloud, name: str, code: int) -> No
     [
         ({}, code_pb2.INVALID_ARGUMENT),
         (app_task("a", queue_name("other")), code_pb2.INVALID_ARGUMENT),
-        (
-            {
-                "app_engine_http_request": {
-                    "app_engine_routing": {"service": "elsewhere"}
-                }
-            },
-            code_pb2.INVALID_ARGUMENT,
-        ),
     ],
-    ids=["no target", "another queue", "another service"],
+    ids=["no target", "another queue"],
 )
 async def test_tasks_that_cannot_be_created(
     cloud: Cloud, task: dict[str, Any], code: int
@@ -285,6 +277,25 @@ async def test_tasks_that_cannot_be_created(
     )
     response, errors = await results(created)
     assert (ids(response.tasks), errors) == (["good"], {0: code})
+
+
+@pytest.mark.parametrize("of", ["task", "queue"])
+async def test_a_task_for_another_service_waits(
+    cloud: Cloud, of: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is created, as in production, but its attempts fail and say why."""
+    elsewhere = {"service": "elsewhere", "version": "v2"}
+    parent = queue_name("routed")
+    override = {"app_engine_routing_override": elsewhere} if of == "queue" else {}
+    await cloud.v2.update_queue(queue={"name": parent, **override})
+    routing = {} if of == "queue" else {"app_engine_routing": elsewhere}
+    await cloud.create("a", parent, app_engine_http_request=routing)
+    await until(lambda: cloud.runner.finished)
+    assert "'elsewhere'" in caplog.text
+    assert cloud.app.executions == []
+    task = await cloud.get("a", queue=parent)
+    assert (task.dispatch_count, task.response_count) == (1, 0)
+    await cloud.v2.delete_task(name=task.name)
 
 
 async def test_tasks_of_a_pull_queue(make_cloud: MakeCloud) -> None:
