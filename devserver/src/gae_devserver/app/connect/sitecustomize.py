@@ -83,7 +83,8 @@ def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> N
     files of the package.
     """
     loader = spec.loader
-    assert loader is not None
+    if loader is None:
+        return  # a folder without code
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
