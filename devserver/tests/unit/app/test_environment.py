@@ -125,7 +125,7 @@ def test_no_proxy_for_loopback(
 
 
 def test_no_grpc_proxy_for_loopback() -> None:
-    """GRPC's own variable replaces the others, so it gets the same addresses."""
+    """The variable of gRPC alone replaces the others, so it gets the same addresses."""
     given = variables(env_variables={"no_grpc_proxy": "a.test"})
     assert given["no_grpc_proxy"] == "a.test,localhost,127.0.0.1,::1"
 
