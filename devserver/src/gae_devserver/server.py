@@ -26,6 +26,7 @@ from gae_devserver.cloud_tasks import api as cloud_tasks_api
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig, with_other_files
@@ -129,14 +130,6 @@ class Server:
             dispatch = faults.in_tasks(dispatch, self._app.process)
         self._token = secrets.token_hex(16)
         identity = Identity()
-        self._api = ApiServer(
-            call,
-            requests,
-            config.app_engine_apis,
-            self._token,
-            Metadata(settings.launch.project),
-            identity,
-        )
         self._cron = CronJobs(
             config.cron_jobs,
             clock,
@@ -166,11 +159,18 @@ class Server:
             routing,
             self._runner.run_now,
         )
-        self._grpc = GrpcPort(
-            self._datastore_v1.rpcs,
-            cloud_tasks_api.rpcs_of(
-                self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
-            ),
+        rpcs = cloud_tasks_api.rpcs_of(
+            self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
+        )
+        self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
+        self._api = ApiServer(
+            call,
+            requests,
+            config.app_engine_apis,
+            self._token,
+            Metadata(settings.launch.project),
+            identity,
+            Rest(rpcs),
         )
         self._state = StateApi(
             self._services, self._runner, self._cron, clock, self._token

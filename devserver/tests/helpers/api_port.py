@@ -8,6 +8,7 @@ import aiohttp
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
 from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
 from gae_devserver.services.metadata import Metadata
@@ -28,6 +29,7 @@ class ApiPort:
             self.token,
             Metadata("sample-project"),
             self.identity,
+            Rest({}),
         )
         self.ticket = server.request().ticket
         """The ticket of a request that lasts as long as the port."""

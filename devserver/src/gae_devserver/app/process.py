@@ -32,6 +32,8 @@ _TAIL_LINES = 100
 _MAX_SOCKET_PATH = 100
 # where each release of google-auth looks for it
 _METADATA_SERVER = ("GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT")
+# connects google-cloud-tasks to this server
+_CONNECT = Path(__file__).with_name("connect")
 # they would hide what is missing in requirements.txt, or lead to another Python
 _OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
@@ -65,20 +67,28 @@ def environment(
         variables.setdefault(name, f"127.0.0.1:{launch.api_port}")
     # app.yaml may replace these
     variables |= {
-        # to use another emulator
+        # to use other emulators
+        "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{launch.grpc_port}",
         "DATASTORE_EMULATOR_HOST": f"127.0.0.1:{launch.grpc_port}",
         # a Unix socket has no address, so uvicorn's worker for gunicorn takes the
         # client's from X-Forwarded-For, which no client can set
         "FORWARDED_ALLOW_IPS": "*",
+        # otherwise the SDK asks the metadata server of Google Cloud, for up to 2 s
+        "LOCATION_ID": "us-central1",
         # otherwise the last log lines of a crash are lost in a buffer
         "PYTHONUNBUFFERED": "1",
         # the SDK takes an ETA without a time zone for local time
         "TZ": "UTC",
     }
     variables |= _without_reserved(config.env_variables)
+    # First, so that no other `sitecustomize` hides the one in this folder.
+    paths = (str(_CONNECT), variables.get("PYTHONPATH"))
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Exclude loopback from proxies: gRPC honors proxy variables for it too. Programs
     # read only one of the two variables, so each gets the exceptions of the other.
     exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
+    if of_grpc := variables.get("no_grpc_proxy"):  # then gRPC reads no other one
+        exceptions["no_grpc_proxy"] = of_grpc
     for name, value in exceptions.items():
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))

@@ -1,12 +1,10 @@
 """Environment variables that only the server sets for the app."""
 
-# With a DATASTORE_… of these, the bundled NDB does not find its app id; with
-# APPENGINE_USE_…, the SDK sends tasks to Cloud Tasks.
+# With a DATASTORE_… of these, the bundled NDB does not find its app id.
 _NAMES = frozenset(
     (
         "API_HOST",
         "API_PORT",
-        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         "APPLICATION_ID",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",

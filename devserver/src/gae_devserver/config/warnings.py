@@ -126,9 +126,7 @@ def _about_settings(
                 f"{place}: {variable} takes one value, not a list: App Engine sets it "
                 f"to '{LIST_AS_TEXT}'. Put the value in quotes."
             )
-        if variable == "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE":
-            yield f"{place}: {variable} is not set: Cloud Tasks is not emulated."
-        elif is_reserved(variable):
+        if is_reserved(variable):
             yield f"{place}: {variable} is not set: the server reserves this name."
     for service in info.inbound_services or []:
         if service != "warmup":

@@ -1,6 +1,7 @@
 """The API server: answers the API calls that the SDK sends to `/rpc_http`.
 
-It is the metadata server too, and has the certificates of OIDC tokens.
+It is the metadata server too, serves Cloud Tasks over REST, and has the certificates of
+OIDC tokens.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.server import (
@@ -59,8 +61,9 @@ class ApiServer(HttpServer):
         token: str,
         metadata: Metadata,
         identity: Identity,
+        cloud_tasks: Rest,
     ) -> None:
-        """Serve the running requests, programs that have the token, and metadata.
+        """Serve the running requests, and programs that have the token.
 
         Without `app_engine_apis`, the setting of app.yaml, every call is refused.
         """
@@ -70,6 +73,7 @@ class ApiServer(HttpServer):
         self._token = token
         self._metadata = metadata
         self._identity = identity
+        self._cloud_tasks = cloud_tasks
         self._app_engine_apis = app_engine_apis
 
     def apply(self, config: AppConfig) -> None:
@@ -82,6 +86,8 @@ class ApiServer(HttpServer):
             return answer
         if http_request.path == CERTIFICATES_PATH:
             return web.json_response(self._identity.certificates())
+        if (answer := await self._cloud_tasks.answer(http_request)) is not None:
+            return answer
         if http_request.path != "/rpc_http":
             return web.Response(status=404, text="Send API calls to /rpc_http.\n")
         if http_request.method != "POST":

@@ -14,6 +14,7 @@ from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
@@ -83,14 +84,19 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         Routing(launch.project, _HOSTNAME, config.service, launch.version),
         _run_now,
     )
-    grpc = GrpcPort(
-        datastore_v1.rpcs, rpcs_of(cloud_tasks, lambda rpc: services.flush())
-    )
+    rpcs = rpcs_of(cloud_tasks, lambda rpc: services.flush())
+    grpc = GrpcPort(datastore_v1.rpcs, rpcs)
     # required, but nothing else calls this server
     token = secrets.token_hex(16)
     metadata = Metadata(launch.project)
     api = ApiServer(
-        services.call, requests, config.app_engine_apis, token, metadata, Identity()
+        services.call,
+        requests,
+        config.app_engine_apis,
+        token,
+        metadata,
+        Identity(),
+        Rest(rpcs),
     )
     ticket = requests.begin(url="")
     try:

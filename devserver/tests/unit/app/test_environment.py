@@ -49,27 +49,35 @@ def test_it_is_app_engines() -> None:
 def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables that would mislead the SDK, or name another emulator, are dropped."""
     bad = {
-        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",
         "SERVER_SOFTWARE",
     }
-    for name in (*bad, "DATASTORE_EMULATOR_HOST", "COLOR", "GAE_ENV", "TZ"):
+    replaced = {
+        "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:4321",
+        "DATASTORE_EMULATOR_HOST": "127.0.0.1:4321",
+        "GAE_ENV": "localdev",
+        "LOCATION_ID": "us-central1",
+        "TZ": "UTC",
+    }
+    for name in (*bad, *replaced, "COLOR", "PYTHONPATH"):
         monkeypatch.setenv(name, "x")
     given = variables()
     assert not given.keys() & bad
-    assert given["DATASTORE_EMULATOR_HOST"] == "127.0.0.1:4321"
-    assert (given["GAE_ENV"], given["TZ"]) == ("localdev", "UTC")
-    assert given["COLOR"] == "x"
+    assert given | replaced | {"COLOR": "x"} == given
+    assert "x" not in given["PYTHONPATH"].split(os.pathsep)
 
 
 def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """app.yaml overrides the shell and the server, but not App Engine's variables."""
     monkeypatch.setenv("COLOR", "of the shell")
     own = {
+        "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE": "true",
+        "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:98",
         "COLOR": "blue",
         "DATASTORE_EMULATOR_HOST": "127.0.0.1:99",
         "GAE_USE_SOCKETS_HTTPLIB": "1",
+        "LOCATION_ID": "europe-west1",
         "PYTHONUNBUFFERED": "",
         "TZ": "Europe/Paris",
     }
@@ -82,6 +90,16 @@ def test_variables_of_app_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     given = variables(env_variables=own | reserved)
     assert given | own == given
     assert not given.items() & reserved.items()
+
+
+@pytest.mark.parametrize(
+    ("own", "added"), [({}, []), ({"PYTHONPATH": "a:"}, ["a", ""])]
+)
+def test_python_path(own: dict[str, str], added: list[str]) -> None:
+    """The server's folder is first; what app.yaml names follows."""
+    folder, *others = variables(env_variables=own)["PYTHONPATH"].split(os.pathsep)
+    assert (Path(folder) / "sitecustomize.py").is_file()
+    assert others == added
 
 
 @pytest.mark.parametrize(
@@ -101,8 +119,15 @@ def test_no_proxy_for_loopback(
     for name, value in zip(names, users, strict=True):
         monkeypatch.setenv(name, value)
     given = variables()
+    assert "no_grpc_proxy" not in given
     for name, value in zip(names, expected, strict=True):
         assert given[name] == f"{value}localhost,127.0.0.1,::1"
+
+
+def test_no_grpc_proxy_for_loopback() -> None:
+    """The variable of gRPC alone replaces the others, so it gets the same addresses."""
+    given = variables(env_variables={"no_grpc_proxy": "a.test"})
+    assert given["no_grpc_proxy"] == "a.test,localhost,127.0.0.1,::1"
 
 
 def test_programs_of_this_python_are_found_first() -> None:

@@ -24,10 +24,6 @@ from tests.helpers.config_files import LEAST, loaded
         ("inbound_services: [warmup, mail]", "inbound_services: mail"),
         ('env_variables: {GAE_ENV: "x"}', "GAE_ENV"),
         ('env_variables: {PORT: "1"}', "PORT"),
-        (
-            'env_variables: {APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"}',
-            "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE",
-        ),
         ("env_variables: {LEVELS: [A, B]}", "LEVELS takes one value, not a list: "),
         ("builtins:\n- deferred: on", "use_deferred=True"),
         ("instance_class: F9", "'F9'"),

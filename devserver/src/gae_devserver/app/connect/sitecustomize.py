@@ -1,0 +1,223 @@
+"""Makes each client of google-cloud-tasks in the app's process use the dev server.
+
+Python imports this file when it starts, because its folder is first on PYTHONPATH. It
+runs on the app's Python, 3.7 or later, and imports nothing else of the package.
+
+The library knows no emulator. Without this file its clients call Google, with the
+credentials of whoever runs the app. So a client that cannot be connected fails.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+
+# The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
+from os import environ
+from types import ModuleType
+
+# google.cloud.tasks_v2, _v2beta2 and _v2beta3
+_PACKAGES = "google.cloud.tasks_v"
+_BASE = ".services.cloud_tasks.transports.base"
+_BEFORE_2_0 = ".gapic.transports.cloud_tasks_grpc_transport"
+_OF_GOOGLE = (
+    "api_mtls_endpoint",
+    "client_cert_source",
+    "client_cert_source_for_mtls",
+    "credentials",
+    "credentials_file",
+    "ssl_channel_credentials",
+)
+_OPTIONS = [
+    # An app may call on import, when the server does not listen yet. The limit is the
+    # longest deadline that Cloud Tasks accepts.
+    (
+        "grpc.service_config",
+        '{"methodConfig": [{"name": [{}], "waitForReady": true, "timeout": "30s"}]}',
+    ),
+    # as in the library's own channels
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
+
+_connected: set[str] = set()
+
+
+class Finder:
+    """Finds modules where Python does, and connects what some of them define."""
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Return the spec of a module of google-cloud-tasks; None: of another one."""
+        if not name.startswith(_PACKAGES):
+            return None
+        package = ".".join(name.split(".")[:3])
+        after = {
+            package: check_package,
+            package + _BASE: connect_subclasses,
+            package + _BEFORE_2_0: connect_before_2_0,
+        }.get(name)
+        for finder in sys.meta_path:
+            # the finder of old releases of six does not have this method
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if after is not None:
+                    add_to_execution(spec, after)
+                return spec
+        return None
+
+
+def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> None:
+    """Have a function called with the module after its code ran.
+
+    The loader stays the one that it is, for those who ask it for the source or for
+    files of the package.
+    """
+    loader = spec.loader
+    if loader is None:
+        return  # a folder without code
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        if module.__name__ == spec.name:  # a loader may serve several modules
+            vars(loader).pop("exec_module", None)
+        execute(module)
+        if module.__name__ == spec.name:
+            after(module)
+
+    if hasattr(exec_module.__code__, "replace"):  # since Python 3.8
+        # Python leaves frames of its import system out of tracebacks and warnings.
+        exec_module.__code__ = exec_module.__code__.replace(
+            co_filename="<frozen importlib._bootstrap_external>"
+        )
+    loader.exec_module = exec_module  # type: ignore[method-assign]
+
+
+def connect_subclasses(module: ModuleType) -> None:
+    """Connect each transport of the library, which derives from a class of `module`."""
+    base = getattr(module, "CloudTasksTransport", None)
+    if base is None:
+        return  # `check_package` reports it
+
+    def connect_subclass(cls: type, **options: object) -> None:
+        super(base, cls).__init_subclass__(**options)
+        # one of the app itself calls one of the library
+        if cls.__module__.startswith(_PACKAGES):
+            connect(cls, cls.__module__.rpartition(".")[2])
+
+    base.__init_subclass__ = classmethod(connect_subclass)  # type: ignore[arg-type]
+    _connected.add(module.__name__.replace(_BASE, ""))
+
+
+def connect_before_2_0(module: ModuleType) -> None:
+    """Connect the only transport of the releases before 2.0."""
+    connect(module.CloudTasksGrpcTransport, "grpc")
+    _connected.add(module.__name__.replace(_BEFORE_2_0, ""))
+
+
+def connect(transport: type, kind: str) -> None:
+    """Have a class of transports use the dev server, however an instance is made."""
+    own = vars(transport).get("__init__")
+    if own is None or kind == "rest_base":
+        return  # a class of the library that derives from it is connected
+    required, arguments = _KINDS.get(kind, (None, None))
+    if arguments is None or required not in own.__code__.co_varnames:
+        refuse(transport)
+        return
+
+    @functools.wraps(own)
+    def make(self: object, *args: object, **options: object) -> None:
+        for name in _OF_GOOGLE:
+            options.pop(name, None)
+        own(self, *args, **{**options, **arguments()})
+
+    transport.__init__ = make  # type: ignore[misc]
+
+
+def check_package(package: ModuleType) -> None:
+    """Warn if a client of a package cannot be connected, and have it fail."""
+    if package.__name__ in _connected:
+        return
+    for name, value in list(vars(package).items()):
+        if name.endswith("Client") and isinstance(value, type):
+            refuse(value)
+
+
+def refuse(cls: type) -> None:
+    """Have each instance of a class fail when it is made."""
+    text = (
+        f"the dev server cannot connect {cls.__module__}.{cls.__name__}, because it "
+        "does not know this release of google-cloud-tasks. Install another release"
+    )
+    print(f"warning: {text}.", file=sys.stderr)
+
+    def fail(self: object, *args: object, **options: object) -> None:
+        raise RuntimeError(text)
+
+    cls.__init__ = fail  # type: ignore[misc]
+
+
+def _grpc_arguments() -> dict[str, object]:
+    import grpc
+
+    host = _emulator_host()
+    return {"channel": grpc.insecure_channel(host, options=_OPTIONS)}
+
+
+def _grpc_asyncio_arguments() -> dict[str, object]:
+    import grpc.aio
+
+    host = _emulator_host()
+    return {"channel": grpc.aio.insecure_channel(host, options=_OPTIONS)}
+
+
+def _rest_arguments() -> dict[str, object]:
+    from google.auth.credentials import AnonymousCredentials
+
+    host = "{API_HOST}:{API_PORT}".format_map(environ)
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    return {"host": host, "url_scheme": "http", "credentials": credentials}
+
+
+_KINDS = {
+    "grpc": ("channel", _grpc_arguments),
+    "grpc_asyncio": ("channel", _grpc_asyncio_arguments),
+    "rest": ("url_scheme", _rest_arguments),
+}
+
+
+def _emulator_host() -> str:
+    host = environ.get("CLOUD_TASKS_EMULATOR_HOST")
+    if not host:
+        raise RuntimeError(
+            "CLOUD_TASKS_EMULATOR_HOST is not set, so this client of Cloud Tasks has "
+            "no server. Do not delete the variable that the dev server sets"
+        )
+    return host
+
+
+def _import_hidden() -> None:
+    """Import the sitecustomize that Python would find without this folder."""
+    folder = os.path.dirname(__file__)  # noqa: PTH120 - pathlib takes time to import
+    sys.path[:] = [entry for entry in sys.path if entry != folder]
+    this = sys.modules.pop(__name__)
+    try:
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError as error:
+        sys.modules[__name__] = this
+        if error.name != __name__:
+            raise
+
+
+if __name__ == "sitecustomize":
+    sys.meta_path.insert(0, Finder())
+    _import_hidden()
