@@ -11,6 +11,7 @@ from google.api_core import exceptions
 
 from tests.helpers.cloud_tasks import QUEUE, task_name
 from tests.helpers.recording_app import Execution
+from tests.helpers.waiting import PATIENCE
 from tests.unit.cloud_tasks.conftest import Cloud
 from tests.unit.cloud_tasks.test_tasks import ids
 
@@ -96,6 +97,8 @@ async def test_many_clients_at_once(cloud: Cloud, seed: int) -> None:
     race = Race(cloud, seed)
     clients: list[Awaitable[None]] = [race.client() for _ in range(CLIENTS)]
     await asyncio.gather(*clients)
+    await cloud.v2.pause_queue(name=QUEUE)
+    await cloud.runner.quiet(PATIENCE)
     assert await cloud.count() == len(await cloud.listed())
     await cloud.v2.resume_queue(name=QUEUE)
     await cloud.runner.advance(86400)

@@ -448,7 +448,7 @@ async def test_a_forced_run_ignores_rates_and_limits(make_cloud: MakeCloud) -> N
     await until(lambda: cloud.app.running)
     for name in "bc":
         await cloud.v2.run_task(name=task_name(name, parent))
-    assert cloud.app.running == 3
+    await until(lambda: cloud.app.running == 3)
     release.set()
     await until(lambda: cloud.runner.finished == 3)
 
