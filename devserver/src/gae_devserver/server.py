@@ -138,10 +138,7 @@ class Server:
             scheduled=settings.cron,
         )
         routing = Routing(
-            settings.launch.project,
-            hostname,
-            config.service,
-            settings.launch.version,
+            settings.launch.project, config.service, settings.launch.version
         )
         self._runner = TaskRunner(
             self._services.taskqueue,

@@ -13,11 +13,11 @@ from gae_devserver.rpc.method import Method
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
-from tests.helpers.calls import HOSTNAME, PROJECT, Server
+from tests.helpers.calls import PROJECT, Server
 
 LOCATION = f"projects/{PROJECT}/locations/us-central1"
 QUEUE = f"{LOCATION}/queues/default"
-ROUTING = Routing(PROJECT, HOSTNAME, "default", "1")
+ROUTING = Routing(PROJECT, "default", "1")
 FULL = 2
 """The view with the body."""
 

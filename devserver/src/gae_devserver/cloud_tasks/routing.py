@@ -11,8 +11,6 @@ class Routing:
     """The app that the server runs."""
 
     project: str
-    hostname: str
-    """The "host:port" of the app."""
     service: str
     version: str
 

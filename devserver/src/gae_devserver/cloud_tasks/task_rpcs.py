@@ -190,7 +190,6 @@ class TaskRpcs:
             parent=parent,
             view=view,
             offset=self._clock.offset,
-            at=self._routing.hostname,
         )
 
 

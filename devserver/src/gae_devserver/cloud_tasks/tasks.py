@@ -26,6 +26,8 @@ _OUTPUT_ONLY = (
 )
 _FULL = messages.Task.FULL
 _BASIC = messages.Task.BASIC
+_HOST = "localhost"
+"""The host of the app, without its port, which may be another after a restart."""
 _HTTP_SECONDS = 600.0
 """The default deadline of an HTTP target."""
 _LONGEST_SECONDS = 315_576_000_000.0
@@ -148,12 +150,11 @@ def describe(
     parent: str,
     view: int,
     offset: float,
-    at: str,
 ) -> None:
     """Fill a Task of Cloud Tasks from a task of a queue, whichever API added it.
 
-    `parent` is the queue's name in the request, `at` the "host:port" of the app, and
-    `offset` the seconds that the server's clock is ahead of the app's.
+    `parent` is the queue's name in the request, and `offset` the seconds that the
+    server's clock is ahead of the app's.
     """
     if task.description:
         into.MergeFromString(task.description)
@@ -177,7 +178,7 @@ def describe(
         request.body = task.body
     if into.HasField("app_engine_http_request"):
         routing = request.app_engine_routing
-        parts = (routing.instance, routing.version, routing.service, at)
+        parts = (routing.instance, routing.version, routing.service, _HOST)
         routing.host = ".".join(filter(None, parts))
     _set_time(into.schedule_time, task.eta_usec, offset)
     into.create_time.seconds = int(task.creation_time_usec / 1e6 - offset)

@@ -98,9 +98,7 @@ async def test_a_task_is_answered_as_it_was_sent(cloud: Cloud, view: int) -> Non
     expected = tasks_v2.Task(sent)
     expected.view = tasks_v2.Task.View(view or 1)
     expected.create_time = cloud.at(0)
-    expected.app_engine_http_request.app_engine_routing.host = (
-        "v7.default.localhost:8080"
-    )
+    expected.app_engine_http_request.app_engine_routing.host = "v7.default.localhost"
     assert created == expected
     assert await cloud.get("a", view) == expected
     assert await cloud.listed(response_view=view) == [expected]
