@@ -137,25 +137,23 @@ class Server:
             self._app.process,
             scheduled=settings.cron,
         )
+        routing = Routing(
+            settings.launch.project, config.service, settings.launch.version
+        )
         self._runner = TaskRunner(
             self._services.taskqueue,
             clock,
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
-            make_request=functools.partial(make_request, identity),
+            make_request=functools.partial(make_request, identity, routing),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
         self._cloud_tasks = CloudTasks(
             self._services.taskqueue,
             clock,
-            Routing(
-                settings.launch.project,
-                hostname,
-                config.service,
-                settings.launch.version,
-            ),
+            routing,
             self._runner.run_now,
         )
         rpcs = cloud_tasks_api.rpcs_of(

@@ -68,8 +68,12 @@ def _set(draw: st.DrawFn, message: Any, field: Any, style: Style, depth: int) ->
         else:
             setattr(message, field.name, draw(values))
     elif kind.GetOptions().map_entry:
+        content = kind.fields_by_name["value"]
         for name in draw(st.lists(st.sampled_from(TEXTS), max_size=2)):
-            _fill(draw, part[name], style, depth)
+            if content.message_type is None:
+                part[name] = draw(_values(content, style))
+            else:
+                _fill(draw, part[name], style, depth)
     elif field.is_repeated:
         # A query has one kind; other repeated fields may have more parts.
         most = 1 if field.name == "kind" and draw(st.integers(0, 9)) else 2

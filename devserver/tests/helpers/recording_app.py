@@ -45,11 +45,19 @@ class App:
         self.answer: Callable[[Execution], Outcome] = lambda execution: 200
         self.failure: str | None = None
         """Why the app does not run; None: it runs."""
+        self.started = asyncio.Event()
+        """Cleared while the app starts."""
+        self.started.set()
+        self.waiting = 0
+        """How many wait for the app to start."""
         self.running = 0
         self.peak = 0
 
     async def ready(self) -> None:
         """Fail if the app does not run (`gae_devserver.tasks.runner.Ready`)."""
+        self.waiting += 1
+        await self.started.wait()
+        self.waiting -= 1
         if self.failure is not None:
             raise AppUnavailable(self.failure)
 

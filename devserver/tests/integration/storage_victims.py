@@ -1,6 +1,6 @@
 """Programs that use a storage until they are killed, for test_storage_kills.py.
 
-python -m tests.integration.storage_victims commit|open FOLDER
+python -m tests.integration.storage_victims commit|open|cloud_tasks FOLDER
 """
 
 import asyncio
@@ -15,8 +15,10 @@ from typing import Any
 
 from google.appengine.datastore import datastore_pb
 
+from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import Storage
 from tests.helpers.calls import PROJECT, Server, add_request, reference
+from tests.helpers.cloud_tasks import app_task, call, queue_name, rpcs_on
 
 
 class Death:
@@ -84,6 +86,58 @@ def commit(folder: Path, point: int) -> None:
     asyncio.run(run())
 
 
+def cloud_tasks(folder: Path, point: int) -> None:
+    """Create two tasks with one RPC, and delete their queue with another one.
+
+    The points are the SQL statements and the answers.
+    """
+
+    async def run() -> None:
+        death = Death()
+        storage = Storage(folder, PROJECT, connect=death.connect)
+        services = Server(storage=storage).services
+        rpcs = rpcs_on(services, Clock(), no_runner)
+        await call(rpcs, "UpdateQueue", queue=CLOUD_QUEUE)
+        death.points_left = point
+        requests = [{"task": task} for task in CLOUD_TASKS]
+        parent = CLOUD_QUEUE["name"]
+        await call(rpcs, "BatchCreateTasks", parent=parent, requests=requests)
+        (folder / "created").touch()
+        death.pass_point()
+        await call(rpcs, "DeleteQueue", name=parent)
+        (folder / "deleted").touch()
+        death.pass_point()
+
+    asyncio.run(run())
+
+
+async def no_runner(*_: object) -> None:
+    """Run no task now."""
+
+
+CLOUD_QUEUE: dict[str, Any] = {
+    "name": queue_name("made"),
+    "rate_limits": {"max_dispatches_per_second": 2.5},
+    "retry_config": {"max_attempts": 7},
+}
+CLOUD_TASKS = [
+    app_task(
+        name,
+        CLOUD_QUEUE["name"],
+        retry_config={"max_attempts": 3, "min_backoff": {"nanos": 5}},
+        dispatch_deadline={"seconds": 20, "nanos": 7},
+        app_engine_http_request={
+            "http_method": "PUT",
+            "relative_uri": "/x?y",
+            "headers": {"A": "é"},
+            "body": b"\x00",
+            "app_engine_routing": {"service": "default"},
+        },
+    )
+    for name in ("a", "b")
+]
+
+
 ENTITIES = ("old", "new", "other")
 
 
@@ -94,3 +148,5 @@ if __name__ == "__main__":
             at_each_point(commit, where)
         case "open":
             at_each_point(begin, where)
+        case "cloud_tasks":
+            at_each_point(cloud_tasks, where)

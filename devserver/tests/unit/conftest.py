@@ -15,6 +15,7 @@ import pytest_asyncio
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from tests.helpers.calls import AppRequest, Server, add_request, app_config
@@ -123,9 +124,12 @@ async def make_bench(
     runners: list[TaskRunner] = []
 
     def make(
-        *queues: QueueConfig, jobs: Sequence[CronJob] | None = None, **options: Any
+        *queues: QueueConfig,
+        jobs: Sequence[CronJob] | None = None,
+        storage: Storage | None = None,
+        **options: Any,
     ) -> Bench:
-        server = make_server(*queues)
+        server = make_server(*queues, storage=storage)
         taskqueue = server.services.taskqueue
         scheduled = jobs is not None
         cron = CronJobs(

@@ -3,15 +3,11 @@
 import time
 from typing import Any
 
-from google.protobuf import field_mask_pb2
-
-from gae_devserver.cloud_tasks import messages
+from gae_devserver.cloud_tasks import messages, v2beta3
 from gae_devserver.cloud_tasks.service import CloudTasks
-from gae_devserver.rpc.errors import FailedPreconditionError, refuse_if
+from gae_devserver.rpc.errors import FailedPreconditionError
 from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 
-_ROUTING = "app_engine_routing_override"
-_APP_ENGINE_QUEUE = "app_engine_http_queue"
 _BATCHES = {"BatchCreateTasks", "BatchDeleteTasks"}
 
 
@@ -46,112 +42,52 @@ def _carry_out(service: CloudTasks, rpc: str, version: str) -> CarryOut:
     if rpc in _BATCHES:
         return _batch(service, rpc, version)
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in rpc).lstrip("_")
-    method: CarryOut = getattr(service, name)
-    if version == "v2":
-        return method
+    rpcs = service.queues if "Queue" in rpc else service.tasks
+    method: CarryOut = getattr(rpcs, name)
+    return method if version == "v2" else _converted(service, rpc, method)
 
-    async def convert(request: Any, response: Any) -> None:
-        inner = _as_v2(request, rpc)
+
+def _converted(service: CloudTasks, rpc: str, method: CarryOut) -> CarryOut:
+    """Return an RPC of v2beta3, which shows more of a queue if a mask asks for it."""
+
+    async def carry_out(request: Any, response: Any) -> None:
+        inner = v2beta3.as_v2(request, rpc)
+        has_mask = "read_mask" in request.DESCRIPTOR.fields_by_name
+        mask = v2beta3.check_mask(request.read_mask) if has_mask else None
         answer = messages.response_class(rpc, "v2")()
         await method(inner, answer)
-        copy_fields(answer, response)
+        v2beta3.copy_fields(answer, response)
+        for described in v2beta3.queues_in(response):
+            queue = service.directory.queue(described.name, "name")
+            described.type_ = described.PUSH if queue.is_push else described.PULL
+            if mask is not None and mask.paths:
+                service.queues.fill_statistics(queue, described.stats)
+                v2beta3.keep_only(mask, described)
 
-    if rpc == "GetQueue":
-        return _get_queue_with_mask(service, convert)
-    return convert
+    return carry_out
 
 
 def _batch(service: CloudTasks, rpc: str, version: str) -> CarryOut:
     async def carry_out(request: Any, response: Any) -> None:
-        if request.request_id and (earlier := service.earlier_operation(request)):
+        if (earlier := service.operations.earlier(request)) is not None:
             response.CopyFrom(earlier)
             return
         began = time.time()
-        inner = request if version == "v2" else _as_v2(request, rpc)
+        inner = request if version == "v2" else v2beta3.as_v2(request, rpc)
         if rpc == "BatchCreateTasks":
-            created, failed = await service.batch_create_tasks(inner)
+            created, failed = await service.tasks.batch_create_tasks(inner)
             result = messages.message("BatchCreateTasksResponse", version)()
             for task in created:
                 if version == "v2":
                     result.tasks.append(task)
                 else:
-                    copy_fields(task, result.tasks.add())
+                    v2beta3.copy_fields(task, result.tasks.add())
         else:
-            failed = await service.batch_delete_tasks(inner)
+            failed = await service.tasks.batch_delete_tasks(inner)
             result = messages.response_class("DeleteTask", version)()
         metadata = messages.message(f"{rpc}Metadata", version)()
-        service.operation(request, failed, metadata, result, response, began)
+        service.operations.fill(
+            response, request, began, metadata=metadata, result=result, failed=failed
+        )
 
     return carry_out
-
-
-def _get_queue_with_mask(service: CloudTasks, get_queue: CarryOut) -> CarryOut:
-    """Return GetQueue of v2beta3: its mask chooses fields, and alone the statistics."""
-
-    async def carry_out(request: Any, response: Any) -> None:
-        await get_queue(request, response)
-        mask = request.read_mask
-        if not mask.paths:
-            return
-        queue = service.find_queue(request.name)
-        service.fill_statistics(queue, response.stats)
-        whole = type(response).FromString(response.SerializeToString())
-        response.Clear()
-        mask.MergeMessage(whole, response)
-
-    return carry_out
-
-
-def _as_v2(request: Any, rpc: str) -> Any:
-    _refuse_pull(request)
-    converted = messages.request_class(rpc, "v2")()
-    copy_fields(request, converted)
-    return converted
-
-
-def _refuse_pull(request: Any) -> None:
-    """Refuse what only v2beta3 has, for pull queues."""
-    names = request.DESCRIPTOR.fields_by_name
-    if "task" in names:
-        refuse_if(request.task.HasField("pull_message"), "Task.pull_message")
-    for one in getattr(request, "requests", ()):
-        refuse_if(one.task.HasField("pull_message"), "Task.pull_message")
-    if "queue" in names and "type" in request.queue.DESCRIPTOR.fields_by_name:
-        is_pull = request.queue.type == request.queue.Type.Value("PULL")
-        refuse_if(is_pull, "Queue.type PULL")
-
-
-def copy_fields(source: Any, target: Any) -> None:
-    """Copy the fields of a message to those with the same names of another one.
-
-    The versions of the API number their fields differently.
-    """
-    if isinstance(source, field_mask_pb2.FieldMask):
-        prefix = f"{_APP_ENGINE_QUEUE}."
-        target.paths.extend(path.removeprefix(prefix) for path in source.paths)
-        return
-    for field, value in source.ListFields():
-        if field.name == _APP_ENGINE_QUEUE:
-            copy_fields(value, target)
-            continue
-        known = target.DESCRIPTOR.fields_by_name
-        if field.name not in known:
-            if field.name == _ROUTING and _APP_ENGINE_QUEUE in known:
-                copy_fields(
-                    value, target.app_engine_http_queue.app_engine_routing_override
-                )
-            continue
-        into = getattr(target, field.name)
-        if field.message_type is None:
-            if hasattr(into, "extend"):
-                into.extend(value)
-            else:
-                setattr(target, field.name, value)
-        elif field.message_type.GetOptions().map_entry:
-            into.update(value)
-        elif hasattr(into, "add"):
-            for item in value:
-                copy_fields(item, into.add())
-        else:
-            into.SetInParent()
-            copy_fields(value, into)

@@ -7,10 +7,11 @@ from google.appengine.api import queueinfo
 from google.protobuf import field_mask_pb2
 
 from gae_devserver.cloud_tasks import messages
-from gae_devserver.cloud_tasks.tasks import seconds
+from gae_devserver.cloud_tasks.queue_targets import check_target
+from gae_devserver.cloud_tasks.tasks import describe_retries, seconds
 from gae_devserver.cloud_tasks.validation import check_backoff, check_retry_config
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.rpc.errors import InvalidArgumentError, check, refuse_if
+from gae_devserver.rpc.errors import InvalidArgumentError, check
 from gae_devserver.tasks.queues import Queue
 
 # https://cloud.google.com/tasks/docs/configuring-queues
@@ -56,7 +57,8 @@ def settings_of(asked: Any) -> bytes:
         InvalidArgumentError: a setting is out of range.
         UnimplementedError: a setting is one that the dev server lacks.
     """
-    refuse_if(asked.HasField("http_target"), "Queue.http_target")
+    if asked.HasField("http_target"):
+        check_target(asked.http_target)
     queue = messages.Queue.FromString(asked.SerializeToString())
     for field in _OUTPUT_ONLY:
         queue.ClearField(field)
@@ -146,7 +148,7 @@ def describe(
 
 
 def _describe_yaml(queue: Queue, into: Any) -> None:
-    config, rates, retry = queue.config, into.rate_limits, into.retry_config
+    config, rates = queue.config, into.rate_limits
     rates.max_dispatches_per_second = _MAX_RATE if config.rate is None else config.rate
     rates.max_burst_size = config.bucket_size
     limit = config.max_concurrent_requests
@@ -154,12 +156,7 @@ def _describe_yaml(queue: Queue, into: Any) -> None:
     parameters = queue.retry_parameters or queueinfo.TranslateRetryParameters(
         queueinfo.RetryParameters()
     )
-    has_limit = parameters.HasField("retry_limit")
-    retry.max_attempts = parameters.retry_limit + 1 if has_limit else -1
-    retry.max_retry_duration.seconds = parameters.age_limit_sec
-    retry.min_backoff.FromMicroseconds(int(parameters.min_backoff_sec * 1e6))
-    retry.max_backoff.FromMicroseconds(int(parameters.max_backoff_sec * 1e6))
-    retry.max_doublings = parameters.max_doublings
+    describe_retries(parameters, into.retry_config)
     if config.target:
         *version, service = config.target.split(".")
         into.app_engine_routing_override.service = service

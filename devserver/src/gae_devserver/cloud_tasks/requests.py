@@ -8,6 +8,8 @@ from multidict import CIMultiDict
 from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.messages import HttpMethod, Task
+from gae_devserver.cloud_tasks.queue_targets import apply_target
+from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.tasks import headers
 from gae_devserver.tasks.queues import Queue, server_errors
 
@@ -15,18 +17,26 @@ _USER_AGENT = "Google-Cloud-Tasks"
 _NOT_OWN = ("x-google-", "x-appengine-", "x-cloudtasks-", "user-agent")
 
 
-def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> Request:
+def make_request(
+    identity: Identity, routing: Routing, queue: Queue, task: Any, offset: float
+) -> Request:
     """Return the request for a task of Cloud Tasks, or of the bundled API.
 
     The target is a path in the app, or the URL of an HTTP target. The clock of the
     server is `offset` seconds ahead of the app's.
+
+    Raises:
+        ConnectionError: the task is for another service.
     """
     if not task.HasField("description"):
         return headers.task_request(queue, task, offset)
     sent = Task.FromString(task.description)
     if sent.HasField("http_request"):
+        if queue.config.settings is not None:
+            apply_target(queue.config.settings, sent.http_request)
         return _http_request(identity, queue, task, offset, sent.http_request)
     request = sent.app_engine_http_request
+    routing.check(request.app_engine_routing, queue.config.target)
     return headers.app_engine_request(
         queue,
         task,
@@ -69,7 +79,10 @@ def _http_request(
             retry_reason="",
         )
     )
-    return Request(_method(request), request.url, sent, task.body or None)
+    method = _method(request)
+    # the queue may have made it a GET
+    body = None if method == "GET" else task.body or None
+    return Request(method, request.url, sent, body)
 
 
 def _method(request: Any) -> str:

@@ -26,8 +26,12 @@ _OUTPUT_ONLY = (
 )
 _FULL = messages.Task.FULL
 _BASIC = messages.Task.BASIC
+_HOST = "localhost"
+"""The host of the app, without its port, which may be another after a restart."""
 _HTTP_SECONDS = 600.0
 """The default deadline of an HTTP target."""
+_LONGEST_SECONDS = 315_576_000_000.0
+"""The longest Duration, by google/protobuf/duration.proto."""
 
 # https://cloud.google.com/tasks/docs/reference/rpc/google.rpc#google.rpc.Code
 _CODES = {
@@ -126,6 +130,18 @@ def set_retry_parameters(parameters: Any, config: Any, queue: Queue) -> None:
         parameters.max_backoff_sec = parameters.min_backoff_sec
 
 
+def describe_retries(parameters: Any, into: Any) -> None:
+    """Fill a RetryConfig from the SDK's parameters."""
+    has_limit = parameters.HasField("retry_limit")
+    limit = min(parameters.retry_limit + 1, 2**31 - 1)
+    into.max_attempts = limit if has_limit else -1
+    if parameters.HasField("age_limit_sec"):
+        into.max_retry_duration.seconds = parameters.age_limit_sec
+    _set_seconds(into.min_backoff, parameters.min_backoff_sec)
+    _set_seconds(into.max_backoff, parameters.max_backoff_sec)
+    into.max_doublings = parameters.max_doublings
+
+
 def describe(
     task: Any,
     into: Any,
@@ -134,12 +150,11 @@ def describe(
     parent: str,
     view: int,
     offset: float,
-    at: str,
 ) -> None:
     """Fill a Task of Cloud Tasks from a task of a queue, whichever API added it.
 
-    `parent` is the queue's name in the request, `at` the "host:port" of the app, and
-    `offset` the seconds that the server's clock is ahead of the app's.
+    `parent` is the queue's name in the request, and `offset` the seconds that the
+    server's clock is ahead of the app's.
     """
     if task.description:
         into.MergeFromString(task.description)
@@ -153,7 +168,9 @@ def describe(
         for header in task.header:
             request.headers[_text(header.key)] = _text(header.value)
         if task.HasField("dispatch_deadline_usec"):
-            into.dispatch_deadline.FromMicroseconds(task.dispatch_deadline_usec)
+            _set_seconds(into.dispatch_deadline, task.dispatch_deadline_usec / 1e6)
+        if task.HasField("retry_parameters"):
+            describe_retries(task.retry_parameters, into.retry_config)
     name = task.task_name.decode()
     into.name = f"{parent}/tasks/{name}"
     into.view = view or _BASIC
@@ -161,14 +178,15 @@ def describe(
         request.body = task.body
     if into.HasField("app_engine_http_request"):
         routing = request.app_engine_routing
-        parts = (routing.instance, routing.version, routing.service, at)
+        parts = (routing.instance, routing.version, routing.service, _HOST)
         routing.host = ".".join(filter(None, parts))
     _set_time(into.schedule_time, task.eta_usec, offset)
     into.create_time.seconds = int(task.creation_time_usec / 1e6 - offset)
     running = name in queue.running
     into.dispatch_count = task.retry_count + running
     into.response_count = task.execution_count
-    if into.dispatch_count:
+    # one that was just chosen to run has not begun yet
+    if into.dispatch_count and task.HasField("first_try_usec"):
         _set_time(into.first_attempt.dispatch_time, task.first_try_usec, offset)
         _describe_attempt(task, into.last_attempt, offset)
 
@@ -198,6 +216,11 @@ def _stub_method(method: int) -> int:
     """Return the SDK's number of a method; for one that it lacks, that of POST."""
     post = _STUB_METHODS["POST"]
     return _STUB_METHODS.get(messages.HttpMethod(method).name, post)
+
+
+def _set_seconds(into: Any, value: float) -> None:
+    """Set a Duration; the bundled API takes values, even NaN, that none can have."""
+    into.FromMicroseconds(int(min(max(0.0, value), _LONGEST_SECONDS) * 1e6))
 
 
 def _set_time(into: Any, usec: int, offset: float) -> None:

@@ -16,13 +16,13 @@ class InvalidArgumentError(RpcError):
 
 
 class NotFoundError(RpcError):
-    """An update found no entity."""
+    """What the request names does not exist."""
 
     code = StatusCode.NOT_FOUND
 
 
 class AlreadyExistsError(RpcError):
-    """An insert found an entity."""
+    """What the request creates exists already."""
 
     code = StatusCode.ALREADY_EXISTS
 

@@ -81,7 +81,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     cloud_tasks = CloudTasks(
         services.taskqueue,
         settings.clock,
-        Routing(launch.project, _HOSTNAME, config.service, launch.version),
+        Routing(launch.project, config.service, launch.version),
         _run_now,
     )
     rpcs = rpcs_of(cloud_tasks, lambda rpc: services.flush())

@@ -1,6 +1,7 @@
 """One queue, and the group of all queues: the SDK's classes with their bugs fixed."""
 
 import asyncio
+import datetime
 import itertools
 import logging
 import secrets
@@ -203,6 +204,12 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 
     # called by the SDK's methods
 
+    def Add(self, request: Any, now: datetime.datetime) -> None:
+        """Add the task that a TaskQueueAddRequest describes."""
+        # Cloud Tasks keeps its own tasks there; the SDK sends nothing in it
+        request.ClearField("description")
+        super().Add(request, now)
+
     def _InsertTask(self, task: Any) -> None:
         self._insert(task)
         self._store(task.task_name.decode(), task)
@@ -289,6 +296,11 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             self._storage.put_task(self.queue_name, name, encoded)
 
 
+def random_task_name() -> str:
+    """Return a name for a task that has none, as long as in production."""
+    return str(secrets.randbelow(9 * 10**19) + 10**19)
+
+
 def begin_attempt(task: Any, now: float) -> None:
     """Note in a task that it is sent at `now`, in seconds since the epoch.
 
@@ -336,9 +348,9 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         self._queues[queue_name] = self._make_queue(queue_name)
 
     def _ChooseTaskName(self) -> str:
-        # as long and random as in production: the SDK counts from task1 after every
-        # start, and repeated names would look like second deliveries
-        return str(secrets.randbelow(9 * 10**19) + 10**19)
+        # the SDK counts from task1 after every start, but repeated names would look
+        # like second deliveries
+        return random_task_name()
 
     def _TransactionalBulkAdd(self, request: Any) -> None:
         """Add tasks to a transaction, if their queues take them.

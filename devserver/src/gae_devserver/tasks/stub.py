@@ -73,15 +73,21 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._set_aside: dict[str, Queue] = {}
         self._from_yaml: dict[str, QueueConfig] = {}
         if storage is not None:
-            self._load(storage, config_of)
+            self._load(storage, config_of, {config.name for config in queues})
         self.update(queues)
 
-    def _load(self, storage: Storage, config_of: ConfigOf | None) -> None:
+    def _load(
+        self, storage: Storage, config_of: ConfigOf | None, in_yaml: set[str]
+    ) -> None:
         for name, settings, paused in storage.queues():
-            if settings is not None and config_of is not None:
+            if settings is not None and config_of is not None and name not in in_yaml:
                 with storage.reading(f"the queue {name!r}"):
                     self._create(config_of(name, settings))
-            self._make_queue(name).paused = paused
+            queue = self._make_queue(name)
+            queue.paused = paused
+            if settings is not None and name in in_yaml:
+                # queue.yaml has replaced these settings
+                queue.store_settings()
         with storage.reading("a task"):
             for name, task_name, encoded, changed in storage.tasks():
                 self._make_queue(name).load(task_name, encoded, changed)
@@ -198,7 +204,6 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for part in adds or [request]:
             self._check_app(part)
         for add in adds:
-            add.ClearField("description")  # what Cloud Tasks keeps there is not forged
             _check_name(add, in_transaction)
             self._check_queue(add)
             self._check_target(add)

@@ -14,6 +14,7 @@ from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.cloud_tasks.tasks import stub_task
 from gae_devserver.tasks.queues import Queue
+from tests.helpers.cloud_tasks import ROUTING
 from tests.helpers.recording_app import Execution, Outcome
 from tests.unit.conftest import Bench, MakeBench
 
@@ -33,7 +34,7 @@ def request_for(
     stored.retry_count = retries
     if retries:
         stored.runlog.response_code = 404
-    return make_request(Identity(), queue, stored, offset)
+    return make_request(Identity(), ROUTING, queue, stored, offset)
 
 
 @pytest.fixture
@@ -122,7 +123,9 @@ async def test_a_request_to_an_http_target(queue: Queue) -> None:
 @pytest.mark.asyncio
 async def test_the_executions_of_an_http_target(make_bench: MakeBench) -> None:
     """They leave out attempts without an answer, and with a status of 5XX."""
-    bench = make_bench(make_request=functools.partial(make_request, Identity()))
+    bench = make_bench(
+        make_request=functools.partial(make_request, Identity(), ROUTING)
+    )
     counts: list[str] = []
 
     def answer(execution: Execution) -> Outcome:

@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from google.appengine.api import datastore, queueinfo
+from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
 
 from gae_devserver.config import schedule
@@ -27,7 +28,9 @@ from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
+from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
+from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
 from tests.helpers.waiting import until
 from tests.unit.conftest import Bench, MakeBench
 
@@ -121,6 +124,55 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
 async def state(make_state: Callable[..., Any]) -> State:
     """A state API with the default queue."""
     return await make_state()
+
+
+@pytest.mark.parametrize("adds", ["bundled", "cloud"])
+@pytest.mark.parametrize("deletes", ["bundled", "cloud", "state"])
+async def test_a_task_is_the_same_in_each_api(
+    state: State, adds: str, deletes: str
+) -> None:
+    """In the bundled API, in Cloud Tasks and here, whichever adds or deletes it."""
+    rpcs = rpcs_on(state.server.services, state.clock, state.runner.run_now)
+    path, name = "/queues/default/tasks/a", task_name("a")
+    await state.runner.advance(7)
+    due = int(state.clock.start) + 60
+    if adds == "bundled":
+        retries = {"retry_limit": 2, "min_backoff_sec": 5}
+        await state.add("a", 60, body=b"x", retry_parameters=retries)
+    else:
+        task = app_task(
+            "a",
+            app_engine_http_request={"relative_uri": "/work", "body": b"x"},
+            schedule_time={"seconds": due},
+            retry_config={"max_attempts": 3, "min_backoff": {"seconds": 5}},
+        )
+        await call(rpcs, "CreateTask", parent=QUEUE, task=task)
+
+    shown = await state.get(path)
+    (bundled,) = await state.api.tasks()
+    cloud = await call(rpcs, "GetTask", name=name, response_view=FULL)
+    request = cloud.app_engine_http_request
+    assert (shown["method"], shown["url"], shown["eta"]) == ("POST", "/work", due)
+    assert base64.b64decode(shown["payload"]) == request.body == bundled.body == b"x"
+    assert (request.http_method, request.relative_uri) == (1, "/work")
+    assert (bundled.method, bundled.url) == (bundled.POST, b"/work")
+    assert cloud.schedule_time.seconds == due
+    assert cloud.retry_config.max_attempts == 3
+    assert bundled.retry_parameters.retry_limit == 2
+    assert cloud.retry_config.min_backoff.seconds == 5
+
+    if deletes == "bundled":
+        delete = pb.TaskQueueDeleteRequest(queue_name=b"default", task_name=[b"a"])
+        await state.api.call("taskqueue", "Delete", delete)
+    elif deletes == "cloud":
+        await call(rpcs, "DeleteTask", name=name)
+    else:
+        await state.ask("DELETE", path)
+    await state.get(path, status=404)
+    assert await state.api.names() == []
+    with pytest.raises(NotFoundError):
+        await call(rpcs, "GetTask", name=name)
+    assert (await state.advance(120))["tasks_run"] == 0
 
 
 # --- queues --------------------------------------------------------------------------
