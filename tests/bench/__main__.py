@@ -218,8 +218,7 @@ def measure_cloud_tasks(server: Embedded, runs: int, figures: Figures) -> None:
         for rpc in ("CreateTask", "BatchCreateTasks"):
             for clients in (1, 8):
                 server.reset()
-                # one port serves both APIs
-                created = creations_per_second(server.datastore_host, rpc, clients)
+                created = creations_per_second(server.cloud_tasks_host, rpc, clients)
                 figures[f"{rpc}, {clients} at once"].append(created)
 
 
@@ -248,7 +247,7 @@ def creations_per_second(host: str, rpc: str, clients: int) -> float:
 def measure_deferred(
     app: ContractApp, app_name: str, work: pathlib.Path, figures: Figures, runs: int
 ) -> None:
-    """Defer calls one after the other; on Cloud Tasks in an app of its own."""
+    """Defer calls one by one, in turn in `app` and in one that uses Cloud Tasks."""
     apps = {"deferred.defer, bundled": app}
     with contextlib.ExitStack() as servers:
         if isinstance(app.server, Embedded):
