@@ -115,7 +115,8 @@ def make_app(folder: Path, name: str, proxy: Proxy) -> Path:
         "GOOGLE_APPLICATION_CREDENTIALS": str(write_credentials(folder)),
         "HOME": str(folder),
         "PYTHONPATH": "lib",
-        **dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), proxy.url),
+        "no_grpc_proxy": "a.test",
+        **dict.fromkeys(("grpc_proxy", "https_proxy", "HTTPS_PROXY"), proxy.url),
     }
     lines = [
         f"runtime: {runtime}",

@@ -87,6 +87,8 @@ def environment(
     # Exclude loopback from proxies: gRPC honors proxy variables for it too. Programs
     # read only one of the two variables, so each gets the exceptions of the other.
     exceptions = {name: variables.get(name) for name in ("no_proxy", "NO_PROXY")}
+    if of_grpc := variables.get("no_grpc_proxy"):  # then gRPC reads no other one
+        exceptions["no_grpc_proxy"] = of_grpc
     for name, value in exceptions.items():
         known = value or exceptions[name.swapcase()]
         variables[name] = ",".join(filter(None, [known, "localhost,127.0.0.1,::1"]))

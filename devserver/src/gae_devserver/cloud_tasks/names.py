@@ -37,6 +37,12 @@ class Names:
         """
         if not (match := _LOCATION.fullmatch(name)):
             raise _invalid(name, field, "projects/PROJECT/locations/LOCATION")
+        if match[1] == "None":
+            raise PermissionDeniedError(
+                f"{field} is {name!r}: the client found no GOOGLE_CLOUD_PROJECT. On "
+                "Python 3.13 and newer, the App Engine SDK 3.1 adds tasks in threads "
+                "that have none. Use runtime: python312"
+            )
         if match[1] != self._project:
             raise PermissionDeniedError(
                 f"{field} is {name!r}, but this dev server has only the queues of the "

@@ -119,8 +119,15 @@ def test_no_proxy_for_loopback(
     for name, value in zip(names, users, strict=True):
         monkeypatch.setenv(name, value)
     given = variables()
+    assert "no_grpc_proxy" not in given
     for name, value in zip(names, expected, strict=True):
         assert given[name] == f"{value}localhost,127.0.0.1,::1"
+
+
+def test_no_grpc_proxy_for_loopback() -> None:
+    """The variable of gRPC alone replaces the others, so it gets the same addresses."""
+    given = variables(env_variables={"no_grpc_proxy": "a.test"})
+    assert given["no_grpc_proxy"] == "a.test,localhost,127.0.0.1,::1"
 
 
 def test_programs_of_this_python_are_found_first() -> None:

@@ -47,7 +47,7 @@ _connected: set[str] = set()
 
 
 class Finder:
-    """Finds modules as without it, and has some of them connected after they ran."""
+    """Finds modules where Python does, and connects what some of them define."""
 
     def find_spec(
         self,
@@ -64,12 +64,16 @@ class Finder:
             package + _BASE: connect_subclasses,
             package + _BEFORE_2_0: connect_before_2_0,
         }.get(name)
-        others = (finder for finder in sys.meta_path if finder is not self)
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
-        if spec is not None and after is not None:
-            add_to_execution(spec, after)
-        return spec
+        for finder in sys.meta_path:
+            # the finder of old releases of six does not have this method
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if after is not None:
+                    add_to_execution(spec, after)
+                return spec
+        return None
 
 
 def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> None:
@@ -79,7 +83,8 @@ def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> N
     files of the package.
     """
     loader = spec.loader
-    assert loader is not None
+    if loader is None:
+        return  # a folder without code
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
@@ -123,7 +128,7 @@ def connect(transport: type, kind: str) -> None:
     """Have a class of transports use the dev server, however an instance is made."""
     own = vars(transport).get("__init__")
     if own is None or kind == "rest_base":
-        return  # it is a part of another class of the library
+        return  # a class of the library that derives from it is connected
     required, arguments = _KINDS.get(kind, (None, None))
     if arguments is None or required not in own.__code__.co_varnames:
         refuse(transport)
