@@ -1,4 +1,6 @@
-"""The contract's app with a case that only the benchmark uses."""
+"""The contract's app with cases that only the benchmark uses."""
+
+import time
 
 import contract_cases
 from contract_main import app
@@ -15,3 +17,16 @@ def nothing() -> None:
 def enqueue_no_ops(times: int) -> None:
     """Enqueue many tasks that do nothing."""
     contract_cases.enqueue_many(deferred.serialize(nothing), times)
+
+
+@contract_cases.case
+def defer_no_ops(times: int) -> float:
+    """Defer a call again and again; return the seconds that this took.
+
+    None of the tasks is due while the benchmark runs.
+    """
+    deferred.defer(nothing, _countdown=24 * 3600)  # connects
+    began = time.perf_counter()
+    for _ in range(times):
+        deferred.defer(nothing, _countdown=24 * 3600)
+    return time.perf_counter() - began
