@@ -9,6 +9,7 @@ measured once, at the end. A start is measured from the command that a user type
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -41,6 +42,8 @@ from tools.cloud_sdk import NotInstalledError, find_dev_appserver
 PROJECT = "sample-project"
 """The embedded server's default."""
 LOAD_SECONDS = 2.0
+DEFERRED = 500
+"""Calls of deferred.defer in one request."""
 DRAIN_SECONDS = 300.0
 
 Figures = dict[str, list[float]]
@@ -54,6 +57,14 @@ ROWS = {
     "no-op tasks, 10,000": "/s",
     "increments of one counter": "/s",
     "deliveries per increment": "",
+    "deferred.defer, bundled": "/s",
+    "deferred.defer, Cloud Tasks": "/s",
+    "deferred.defer, ratio of times": "",
+    **{
+        f"{rpc}, {clients} at once": unit
+        for rpc, unit in (("CreateTask", "/s"), ("BatchCreateTasks", "tasks/s"))
+        for clients in (1, 8)
+    },
     "memory, all processes (RSS)": "MB",
     "memory, shared pages once (PSS)": "MB",
     "start to the first Lookup": "s",
@@ -63,12 +74,6 @@ ROWS = {
         for operation in ("put", "get", "transaction")
     },
     "Cloud NDB query, 10 of 10,000": "ms",
-    **{f"deferred.defer, {service}": "/s" for service in ("bundled", "Cloud Tasks")},
-    **{
-        f"{method}, {clients} at once": "/s"
-        for method in ("CreateTask", "BatchCreateTasks")
-        for clients in (1, 8)
-    },
 }
 """What is measured -> its unit."""
 
@@ -86,13 +91,19 @@ def rivals() -> Iterator[tuple[str, Start]]:
         yield "dev_appserver.py", DevAppserver
 
 
-def stage(app: str, work: pathlib.Path) -> pathlib.Path:
-    """Stage an app with the benchmark's module as its entrypoint."""
+def stage(app: str, work: pathlib.Path, *, cloud_tasks: bool = False) -> pathlib.Path:
+    """Stage an app with the benchmark's module as its entrypoint.
+
+    With `cloud_tasks`, the SDK sends its tasks to Cloud Tasks.
+    """
     copy = staging.stage(app, work)
     shutil.copy(pathlib.Path(__file__).parent / "staged" / "bench_main.py", copy)
     # only the default queue, and that without limits
     (copy / "queue.yaml").unlink()
     staging.change(copy / "app.yaml", "contract_main:", "bench_main:")
+    if cloud_tasks:
+        text = 'env_variables:\n  APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"\n'
+        staging.change(copy / "app.yaml", "env_variables:\n", text)
     return copy
 
 
@@ -164,7 +175,9 @@ def measure(start: Start, app_name: str, runs: int) -> Figures:
                 took = time.perf_counter() - began
                 figures["start to the first 200"].append(took)
                 if number == runs - 1:
-                    measure_running(server, ContractApp(server, work), figures, runs)
+                    app = ContractApp(server, work)
+                    measure_running(server, app, figures, runs)
+                    measure_deferred(app, app_name, work, figures, runs)
             finally:
                 server.stop()
     return figures
@@ -183,11 +196,6 @@ def measure_running(
             figures[f"GET /counter/get, {row}"].append(gets)
         no_ops = tasks_per_second(app, "enqueue_no_ops", 1000)
         figures["no-op tasks, 1,000"].append(no_ops)
-        defers = app.call("defer_no_ops", 300)
-        figures["deferred.defer, bundled"].append(defers)
-        if isinstance(server, Embedded):
-            defers = app.call("defer_no_ops", 300, cloud=True)
-            figures["deferred.defer, Cloud Tasks"].append(defers)
         increments = tasks_per_second(app, "enqueue_increments", 300, 10)
         figures["increments of one counter"].append(increments)
         assert app.count() == 3000, "an update was lost"
@@ -200,8 +208,62 @@ def measure_running(
     if isinstance(server, Embedded):
         no_ops = tasks_per_second(app, "enqueue_no_ops", 10_000)
         figures["no-op tasks, 10,000"].append(no_ops)
+        measure_cloud_tasks(server, runs, figures)
         measure_datastore(server.datastore_host, runs, figures)
-        measure_cloud_tasks(server.cloud_tasks_host, runs, app, figures)
+
+
+def measure_cloud_tasks(server: Embedded, runs: int, figures: Figures) -> None:
+    """Create tasks through Cloud Tasks, with each client in a process of its own."""
+    for _ in range(runs):
+        for rpc in ("CreateTask", "BatchCreateTasks"):
+            for clients in (1, 8):
+                server.reset()
+                created = creations_per_second(server.cloud_tasks_host, rpc, clients)
+                figures[f"{rpc}, {clients} at once"].append(created)
+
+
+def creations_per_second(host: str, rpc: str, clients: int) -> float:
+    """Return how many tasks a second some clients create together."""
+    script = pathlib.Path(__file__).with_name("tasks_client.py")
+    queue = f"projects/{PROJECT}/locations/us-central1/queues/default"
+    command = [sys.executable, str(script), host, queue, rpc, str(LOAD_SECONDS)]
+    processes = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(clients)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    results = [json.loads(process.communicate()[0]) for process in processes]
+    return float(sum(done for done, _ in results) / max(took for _, took in results))
+
+
+def measure_deferred(
+    app: ContractApp, app_name: str, work: pathlib.Path, figures: Figures, runs: int
+) -> None:
+    """Defer calls one by one, in turn in `app` and in one that uses Cloud Tasks."""
+    apps = {"deferred.defer, bundled": app}
+    with contextlib.ExitStack() as servers:
+        if isinstance(app.server, Embedded):
+            folder = work / "cloud_tasks"
+            folder.mkdir()
+            server = Embedded(stage(app_name, folder, cloud_tasks=True), folder)
+            servers.callback(server.stop)
+            apps["deferred.defer, Cloud Tasks"] = ContractApp(server, folder)
+        for _ in range(runs):
+            took = []
+            for row, one in apps.items():
+                one.reset()
+                took.append(one.call("defer_no_ops", DEFERRED))
+                figures[row].append(DEFERRED / took[-1])
+            if len(took) > 1:
+                figures["deferred.defer, ratio of times"].append(took[1] / took[0])
 
 
 def first_lookup(host: str) -> None:
@@ -231,23 +293,6 @@ def measure_datastore(host: str, runs: int, figures: Figures) -> None:
         answer = subprocess.run(
             [sys.executable, str(script), PROJECT, str(LOAD_SECONDS)],
             env={**os.environ, "DATASTORE_EMULATOR_HOST": host},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for row, figure in json.loads(answer.stdout).items():
-            figures[row].append(figure)
-
-
-def measure_cloud_tasks(
-    host: str, runs: int, app: ContractApp, figures: Figures
-) -> None:
-    """Add tasks over gRPC, from processes of their own."""
-    script = pathlib.Path(__file__).with_name("tasks_client.py")
-    for _ in range(runs):
-        app.reset()
-        answer = subprocess.run(
-            [sys.executable, str(script), host, PROJECT, str(LOAD_SECONDS)],
             check=True,
             stdout=subprocess.PIPE,
             text=True,

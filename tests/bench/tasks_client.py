@@ -1,9 +1,10 @@
-"""Use Cloud Tasks on a server, and print figures.
+"""Create tasks through the client of Cloud Tasks; print how many, and the seconds.
 
-    python tasks_client.py HOST:PORT PROJECT SECONDS
+    python tasks_client.py HOST QUEUE RPC SECONDS
 
-Prints a JSON object: what was done -> how many tasks a second. A client is a process,
-so that no two share an interpreter.
+HOST is CLOUD_TASKS_EMULATOR_HOST, QUEUE a queue's full name, and RPC one of CreateTask
+and BatchCreateTasks. The client prints "ready" and waits for a line, so that several
+can start at the same time. None of its tasks is due while the benchmark runs.
 """
 
 import datetime
@@ -11,70 +12,45 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
+from typing import Any
 
 import grpc
 from google.cloud import tasks_v2
-from google.cloud.tasks_v2.services.cloud_tasks.transports import (
-    CloudTasksGrpcTransport,
-)
+from google.cloud.tasks_v2.services.cloud_tasks import transports
 
-CLIENTS = (1, 8)
 BATCH = 100
+WAIT = datetime.timedelta(days=1)
 
 
-def create(client: tasks_v2.CloudTasksClient, queue: str, task: tasks_v2.Task) -> int:
-    """Add a task."""
-    client.create_task(parent=queue, task=task)
-    return 1
+def creation(queue: str) -> dict[str, Any]:
+    """Return a request for a task with a small body."""
+    target = {"relative_uri": "/", "body": b"x" * 100}
+    due = datetime.datetime.now(datetime.UTC) + WAIT
+    return {
+        "parent": queue,
+        "task": {"app_engine_http_request": target, "schedule_time": due},
+    }
 
 
-def batch(client: tasks_v2.CloudTasksClient, queue: str, task: tasks_v2.Task) -> int:
-    """Add tasks in one call."""
-    request = tasks_v2.CreateTaskRequest(parent=queue, task=task)
-    client.batch_create_tasks({"parent": queue, "requests": [request] * BATCH})
-    return BATCH
-
-
-Operation = Callable[[tasks_v2.CloudTasksClient, str, tasks_v2.Task], int]
-OPERATIONS: dict[str, Operation] = {"CreateTask": create, "BatchCreateTasks": batch}
-
-
-def work(
-    host: str, queue: str, seconds: float, name: str, together: Barrier
-) -> tuple[int, float]:
-    """Repeat an operation; return how many tasks it added, and how long it took."""
-    transport = CloudTasksGrpcTransport(channel=grpc.insecure_channel(host))
+def main(host: str, queue: str, rpc: str, seconds: float) -> tuple[int, float]:
+    """Create tasks; return how many, and the seconds that this took."""
+    transport = transports.CloudTasksGrpcTransport(channel=grpc.insecure_channel(host))
     client = tasks_v2.CloudTasksClient(transport=transport)
-    # none runs meanwhile
-    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-    target = {"relative_uri": "/custom/path", "body": b"x" * 200}
-    task = tasks_v2.Task(schedule_time=later, app_engine_http_request=target)
-    operation = OPERATIONS[name]
-    operation(client, queue, task)
-    together.wait()
-    began, added = time.perf_counter(), 0
+    call: Callable[..., object] = client.create_task
+    request, size = creation(queue), 1
+    if rpc == "BatchCreateTasks":
+        call = client.batch_create_tasks
+        request, size = {"parent": queue, "requests": [request] * BATCH}, BATCH
+    call(request=request)  # connects
+    print("ready", flush=True)
+    input()
+    began, done = time.perf_counter(), 0
     while time.perf_counter() < began + seconds:
-        added += operation(client, queue, task)
-    return added, time.perf_counter() - began
-
-
-def main(host: str, project: str, seconds: float) -> dict[str, float]:
-    """Measure everything."""
-    queue = f"projects/{project}/locations/us-central1/queues/default"
-    context = get_context("spawn")  # gRPC does not survive a fork
-    figures = {}
-    for name in OPERATIONS:
-        for clients in CLIENTS:
-            with context.Manager() as manager, context.Pool(clients) as pool:
-                shared = (host, queue, seconds, name, manager.Barrier(clients))
-                results = pool.starmap(work, [shared] * clients, chunksize=1)
-            figures[f"{name}, {clients} at once"] = sum(
-                added / took for added, took in results
-            )
-    return figures
+        call(request=request)
+        done += size
+    return done, time.perf_counter() - began
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
+    target, queue_name, name, duration = sys.argv[1:]
+    print(json.dumps(main(target, queue_name, name, float(duration))))

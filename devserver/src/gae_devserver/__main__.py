@@ -110,6 +110,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
 
     import asyncio
 
+    from gae_devserver.tasks import sdk
+
+    sdk.import_taskqueue()
     from gae_devserver import server
     from gae_devserver.app.supervisor import AppUnavailable
     from gae_devserver.tasks import execution
@@ -156,8 +159,11 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
-    from gae_devserver.shell import programs, session
     from gae_devserver.storage.storage import StorageError
+    from gae_devserver.tasks import sdk
+
+    sdk.import_taskqueue()
+    from gae_devserver.shell import programs, session
 
     terminal.set_up_logging("warning")
     try:

@@ -93,6 +93,7 @@ def test_the_banner(
         f"  State API  {server.state_url}\n"
         f"  Token      {server.token}\n"
         f"  Datastore  {server.banner('Datastore')}\n"
+        f"  Tasks      {server.banner('Tasks')}\n"
         "  Queues     default\n"
         f"  Storage    {storage}\n"
         "Press Ctrl-C to stop. For development only: do not expose this server.\n"

@@ -11,7 +11,8 @@ from gae_devserver.cloud_tasks.messages import HttpMethod, Task
 from gae_devserver.cloud_tasks.queue_targets import apply_target
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.tasks import headers
-from gae_devserver.tasks.queues import Queue, server_errors
+from gae_devserver.tasks.attempts import server_errors
+from gae_devserver.tasks.queues import Queue
 
 _USER_AGENT = "Google-Cloud-Tasks"
 _NOT_OWN = ("x-google-", "x-appengine-", "x-cloudtasks-", "user-agent")

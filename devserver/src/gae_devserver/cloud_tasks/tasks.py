@@ -12,7 +12,8 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2
 
 from gae_devserver.cloud_tasks import messages
-from gae_devserver.tasks.queues import Queue, has_answer
+from gae_devserver.tasks.attempts import has_answer
+from gae_devserver.tasks.queues import Queue
 
 StubTask: Any = pb.TaskQueueQueryTasksResponse.Task
 _STUB_METHODS: dict[str, int] = dict(StubTask.RequestMethod.items())

@@ -11,8 +11,9 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.tasks.attempts import begin_attempt, end_attempt
 from gae_devserver.tasks.headers import task_request
-from gae_devserver.tasks.queues import Queue, begin_attempt, end_attempt
+from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver.task")
 

@@ -17,6 +17,7 @@ from sortedcontainers import SortedKeyList, SortedList
 
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
+from gae_devserver.tasks.attempts import has_answer
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.token_bucket import TokenBucket
 from gae_devserver.tasks.tombstones import Tombstones
@@ -299,38 +300,6 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 def random_task_name() -> str:
     """Return a name for a task that has none, as long as in production."""
     return str(secrets.randbelow(9 * 10**19) + 10**19)
-
-
-def begin_attempt(task: Any, now: float) -> None:
-    """Note in a task that it is sent at `now`, in seconds since the epoch.
-
-    The status of the previous attempt stays, because the app gets it.
-    """
-    log = task.runlog
-    log.dispatched_usec = int(now * 1e6)
-    log.lag_usec = log.dispatched_usec - task.eta_usec
-    log.elapsed_usec = -1
-    if task.retry_count == 0:
-        task.first_try_usec = log.dispatched_usec
-
-
-def end_attempt(task: Any, now: float, status: int) -> None:
-    """Note the status of the app's answer, which came at `now`."""
-    task.runlog.response_code = status
-    if status >= 500:
-        task.runlog.retry_reason = str(server_errors(task) + 1)
-    task.runlog.elapsed_usec = max(0, int(now * 1e6) - task.runlog.dispatched_usec)
-
-
-def server_errors(task: Any) -> int:
-    """Return how many answers of the app had a status of 5XX."""
-    # the message has no counter for them, and nothing else uses this field
-    return int(task.runlog.retry_reason or 0)
-
-
-def has_answer(task: Any) -> bool:
-    """Return whether the app has answered the last attempt."""
-    return task.HasField("runlog") and task.runlog.elapsed_usec >= 0
 
 
 class Group(taskqueue_stub._Group):  # type: ignore[misc]
