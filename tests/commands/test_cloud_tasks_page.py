@@ -4,14 +4,11 @@ import itertools
 import json
 import pathlib
 import shlex
+from typing import Any
 
-import grpc
 import pytest
 from gae_devserver.testing import DevServer
 from google.cloud import tasks_v2
-from google.cloud.tasks_v2.services.cloud_tasks.transports import (
-    CloudTasksGrpcTransport,
-)
 
 from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import nox
@@ -91,11 +88,14 @@ def body(function: str) -> bytes:
 
 
 def add(server: DevServer, payload: bytes) -> None:
-    """Add a task as another program with the role could."""
-    channel = grpc.insecure_channel(server.cloud_tasks_host)
-    client = tasks_v2.CloudTasksClient(
-        transport=CloudTasksGrpcTransport(channel=channel)
-    )
+    """Add a task as another program with the role could, connected as documented."""
+    connecting = section(page("devserver/README.md"), "How the app reaches it")
+    (example,) = blocks(connecting, "python")
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOUD_TASKS_EMULATOR_HOST", server.cloud_tasks_host)
+        exec(example, names)
+    client: tasks_v2.CloudTasksClient = names["client"]
     queue = client.queue_path("sample-project", "us-central1", "default")
     target = tasks_v2.AppEngineHttpRequest(
         relative_uri="/deferred",
