@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import re
 import shlex
 from typing import Any
 
@@ -47,15 +48,18 @@ def test_copy_has_the_settings_of_the_page(copy: pathlib.Path) -> None:
 
 @NEEDS_CALLS
 def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Tasks that wait when the variable is set or deleted run, and count once each."""
-    storage = f"--storage={tmp_path / 'storage'}"
+    """Tasks that wait run after the move and count once; the log names the service."""
+    options = (f"--storage={tmp_path / 'storage'}", "--log-level", "debug")
+    calls = re.findall(r"`(API call [^`]+)`", TRY)
     bundled = REPOSITORY / "flask_app"
 
     # each increment defers tasks that add 10 now, after 60 s and after 120 s
     for number, app in enumerate((bundled, copy, bundled)):
-        with Embedded(app, tmp_path, storage) as server:
+        with Embedded(app, tmp_path, *options) as server:
             assert len(server.tasks()) == 2 * number
             assert server.get("/counter/increment").status == 200
+            called = [call for call in calls if call in server.log()]
+            assert called == [calls[app is bundled]]
             server.run_due()
             assert server.get("/counter/get").text == str(10 * (number + 1))
             if number == 2:
