@@ -87,7 +87,7 @@ class Names:
             raise PermissionDeniedError(
                 f"{field} is {name!r}: the client found no GOOGLE_CLOUD_PROJECT. On "
                 "Python 3.13 and newer, the App Engine SDK 3.1 adds tasks in threads "
-                "that have none. Use runtime: python312"
+                "that have none. Write runtime: python312, and install that Python"
             )
         if match[2] != self._project:
             raise PermissionDeniedError(
