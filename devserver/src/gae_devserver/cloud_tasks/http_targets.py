@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
-from gae_devserver.app.client import Request, send_once
+from gae_devserver.app.client import Request, session_with
 from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
 from gae_devserver.http.forwarding import reason_of
 
@@ -49,7 +49,12 @@ class HttpTargets:
         if hdrs.AUTHORIZATION in headers:
             url = url.with_user(None)
         if self._session is None:
-            self._session = _make_session()
+            # force_close: a kept connection may end just when a task is sent on it
+            self._session = session_with(
+                aiohttp.TCPConnector(
+                    limit=_MAX_CONNECTIONS, force_close=True, resolver=_Resolver()
+                )
+            )
         try:
             async with self._session.request(
                 task.method,
@@ -74,26 +79,6 @@ class HttpTargets:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-
-
-def _make_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=_MAX_CONNECTIONS,
-            # a kept connection may end just when a task is sent on it
-            force_close=True,
-            resolver=_Resolver(),
-        ),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(send_once,),
-        skip_auto_headers=(
-            hdrs.ACCEPT,
-            hdrs.ACCEPT_ENCODING,
-            hdrs.CONTENT_TYPE,
-            hdrs.USER_AGENT,
-        ),
-    )
 
 
 class _Resolver(AbstractResolver):
