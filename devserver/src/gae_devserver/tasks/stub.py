@@ -18,7 +18,8 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
-from gae_devserver.tasks.queues import Group, Queue
+from gae_devserver.tasks.group import Group
+from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver.task")
 
