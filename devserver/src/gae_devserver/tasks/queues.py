@@ -42,15 +42,13 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         gettime: Callable[[], float],
         storage: Storage | None,
         changed: asyncio.Event,
-        tombstone_seconds: float = TOMBSTONE_SECONDS,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and sets `changed` when a task gets an ETA.
-        The name of a task that is gone stays taken for `tombstone_seconds`.
         """
         super().__init__(name, gettime=gettime)
-        self.task_name_archive = Tombstones(tombstone_seconds, gettime)
+        self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
         self._storage = storage
@@ -75,7 +73,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._configure(QueueConfig(name))
 
     def apply(self, config: QueueConfig) -> None:
-        """Use the settings of queue.yaml; new settings fill the bucket."""
+        """Use other settings; they fill the bucket."""
         if config != self.config:
             self._configure(config)
 
@@ -98,6 +96,11 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             if config.retry_parameters is not None
             else None
         )
+
+    def _tombstone_seconds(self) -> float:
+        # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
+        # queues of queue.yaml
+        return 86400.0 if self.config.made_by_api else TOMBSTONE_SECONDS
 
     def clear(self) -> None:
         """Forget tasks, tombstones and statistics; end a pause; fill the bucket."""
@@ -135,11 +138,10 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._changed.set()
 
     def store_settings(self) -> None:
-        """Store the queue's state, and the settings that an API gave it."""
+        """Store the queue's state, and the settings of one that an API made."""
         if self._storage is not None:
-            self._storage.put_queue(
-                self.queue_name, self.config.settings, bool(self.paused)
-            )
+            settings = self.config.settings if self.config.made_by_api else None
+            self._storage.put_queue(self.queue_name, settings, bool(self.paused))
 
     def add(self, task: Any) -> None:
         """Add a task, which is a QueryTasksResponse.Task.

@@ -5,6 +5,7 @@ which task runs when; the stub's own scheduler thread is never started.
 """
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import re
@@ -17,7 +18,7 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
+from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.group import Group
 from gae_devserver.tasks.queues import Queue
 
@@ -93,15 +94,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             for name, task_name, encoded, changed in storage.tasks():
                 self._make_queue(name).load(task_name, encoded, changed)
 
-    def _new_queue(
-        self, name: str, tombstone_seconds: float = TOMBSTONE_SECONDS
-    ) -> Queue:
+    def _new_queue(self, name: str) -> Queue:
         return Queue(
             name,
             gettime=self._clock.now,
             storage=self._storage,
             changed=self.changed,
-            tombstone_seconds=tombstone_seconds,
         )
 
     def _make_queue(self, name: str) -> Queue:
@@ -131,12 +129,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for name, config in now.items():
             if config != before.get(name):
                 queue = self._make_queue(name)
-                was_made_by_api = queue.config.settings is not None
+                was_made_by_api = queue.config.made_by_api
                 queue.apply(config)
                 if was_made_by_api:
                     queue.store_settings()
         for name in set(self.queues()) - set(now):
-            if name in before or self.queues()[name].config.settings is None:
+            if not self.queues()[name].config.made_by_api:
                 self._put_aside(name)
         self.changed.set()
 
@@ -147,18 +145,15 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         return queue
 
     def _create(self, config: QueueConfig) -> Queue:
-        # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
-        # queues of queue.yaml
-        queue = self._new_queue(config.name, tombstone_seconds=86400.0)
-        self.queues()[config.name] = queue
-        queue.apply(config)
+        self.queues()[config.name] = queue = self._new_queue(config.name)
+        queue.apply(dataclasses.replace(config, made_by_api=True))
         return queue
 
     def change(self, queue: Queue, config: QueueConfig) -> None:
         """Give a queue the settings of the API of Cloud Tasks."""
-        queue.apply(config)
-        if queue.queue_name not in self._from_yaml:
-            queue.store_settings()
+        made_by_api = queue.config.made_by_api
+        queue.apply(dataclasses.replace(config, made_by_api=made_by_api))
+        queue.store_settings()
         self.changed.set()
 
     def delete(self, name: str) -> None:
