@@ -7,6 +7,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime.apiproxy_errors import ApplicationError
 
+from gae_devserver.clock import Clock
 from gae_devserver.tasks.queues import Queue, random_task_name
 
 _ERRORS = pb.TaskQueueServiceError
@@ -15,13 +16,12 @@ _ERRORS = pb.TaskQueueServiceError
 class Group(taskqueue_stub._Group):  # type: ignore[misc]
     """All queues of the app."""
 
-    def __init__(
-        self, make_queue: Callable[[str], Queue], gettime: Callable[[], float]
-    ) -> None:
+    def __init__(self, make_queue: Callable[[str], Queue], clock: Clock) -> None:
         """Make a group without queues."""
         # without a parser the SDK does not read queue.yaml again with every call
-        super().__init__(queue_yaml_parser=None, gettime=gettime)
+        super().__init__(queue_yaml_parser=None, gettime=clock.now)
         self._make_queue = make_queue
+        self._clock = clock
 
     def _ConstructQueue(self, queue_name: str, *_: Any) -> None:
         self._queues[queue_name] = self._make_queue(queue_name)
@@ -48,13 +48,15 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         )
 
     def FetchQueueStats_Rpc(self, request: Any, response: Any) -> None:
-        """Answer with real counts (the SDK draws random numbers)."""
+        """Answer with real counts (the SDK draws random numbers), in the app's time."""
         super().FetchQueueStats_Rpc(request, response)
-        now = self.gettime()
+        now = self._clock.now()
         for name, stats in zip(request.queue_name, response.queuestats, strict=True):
             queue = self._queues.get(name.decode())
             if queue is None:
                 continue
+            if queue.Count():
+                stats.oldest_eta_usec -= int(self._clock.offset * 1e6)
             info = stats.scanner_info
             info.executed_last_minute = queue.finished_since(now - 60)
             info.executed_last_hour = queue.finished_since(now - 3600)

@@ -70,7 +70,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = asyncio.Event()
         """Set when a task may start at another time; the runner clears it."""
-        self._group = Group(self._new_queue, clock.now)
+        self._group = Group(self._new_queue, clock)
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         self._from_yaml: dict[str, QueueConfig] = {}
