@@ -1,12 +1,11 @@
 """Sends tasks to HTTP targets: on this machine, or a host that an option allows."""
 
-import asyncio
 import socket
 from collections.abc import Collection
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -15,6 +14,7 @@ from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
 from gae_devserver.http.forwarding import reason_of
 
 _MAX_CONNECTIONS = 512
+_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
 class HttpTargets:
@@ -81,37 +81,26 @@ class HttpTargets:
             await self._session.close()
 
 
-class _Resolver(AbstractResolver):
+class _Resolver(aiohttp.ThreadedResolver):
     """Resolves localhost, with any name before it, to loopback addresses alone.
 
     The system's resolver may know other addresses of such names, or none.
     """
 
     async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of a host."""
-        names = ["127.0.0.1", "::1"] if is_this_machine(host) else [host]
-        loop = asyncio.get_running_loop()
-        found = []
-        for name in names:
-            for kind, _, proto, _, address in await loop.getaddrinfo(
-                name, port, family=family, type=socket.SOCK_STREAM
-            ):
-                found.append(
-                    ResolveResult(
-                        hostname=host,
-                        host=str(address[0]),
-                        port=port,
-                        family=kind,
-                        proto=proto,
-                        flags=socket.AI_NUMERICHOST,
-                    )
-                )
-        return found
-
-    async def close(self) -> None:
-        """Do nothing: it holds nothing."""
+        if not is_this_machine(host):
+            return await super().resolve(host, port, family)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=kind,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, kind in _LOOPBACK
+        ]
