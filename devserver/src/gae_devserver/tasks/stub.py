@@ -48,8 +48,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         default_hostname: str,
         service: str,
         version: str,
+        config_of: ConfigOf,
         storage: Storage | None = None,
-        config_of: ConfigOf | None = None,
     ) -> None:
         """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
@@ -78,11 +78,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             self._load(storage, config_of, {config.name for config in queues})
         self.update(queues)
 
-    def _load(
-        self, storage: Storage, config_of: ConfigOf | None, in_yaml: set[str]
-    ) -> None:
+    def _load(self, storage: Storage, config_of: ConfigOf, in_yaml: set[str]) -> None:
         for name, settings, paused in storage.queues():
-            if settings is not None and config_of is not None and name not in in_yaml:
+            if settings is not None and name not in in_yaml:
                 with storage.reading(f"the queue {name!r}"):
                     self._create(config_of(name, settings))
             queue = self._make_queue(name)
