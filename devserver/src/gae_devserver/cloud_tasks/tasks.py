@@ -41,6 +41,7 @@ _CODES = {
     403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
     409: code_pb2.ABORTED,
+    416: code_pb2.OUT_OF_RANGE,
     429: code_pb2.RESOURCE_EXHAUSTED,
     499: code_pb2.CANCELLED,
     501: code_pb2.UNIMPLEMENTED,
@@ -198,11 +199,17 @@ def _describe_attempt(task: Any, into: Any, offset: float) -> None:
     _set_time(into.dispatch_time, log.dispatched_usec, offset)
     if has_answer(task):
         _set_time(into.response_time, log.dispatched_usec + log.elapsed_usec, offset)
-        status = log.response_code
-        into.response_status.code = _CODES.get(status, code_pb2.UNKNOWN)
-        if status >= 500 and status not in _CODES:
-            into.response_status.code = code_pb2.INTERNAL
-        into.response_status.message = f"HTTP status code {status}"
+        code = _code_of(log.response_code)
+        into.response_status.code = code
+        into.response_status.message = (
+            f"{code_pb2.Code.Name(code)}({code}): HTTP status code {log.response_code}"
+        )
+
+
+def _code_of(status: int) -> int:
+    """Return the code of an answer that is an error."""
+    for_others = {4: code_pb2.FAILED_PRECONDITION, 5: code_pb2.INTERNAL}
+    return _CODES.get(status, for_others.get(status // 100, code_pb2.UNKNOWN))
 
 
 def method_of(task: Any) -> str:
