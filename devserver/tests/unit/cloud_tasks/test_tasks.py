@@ -429,7 +429,10 @@ async def test_a_forced_run_happens_once(cloud: Cloud) -> None:
     task = await cloud.v2.run_task(request={"name": name, "response_view": FULL})
     assert (task.name, task.view) == (name, FULL)
     assert (task.dispatch_count, task.response_count) == (1, 0)
-    assert task.first_attempt.dispatch_time == task.schedule_time == cloud.at(0)
+    assert (task.schedule_time, task.first_attempt.dispatch_time) == (
+        cloud.at(3600),
+        cloud.at(0),
+    )
     again = await cloud.v2.run_task(name=name)
     assert again.dispatch_count == 1
     release.set()
