@@ -123,8 +123,21 @@ def merge(current: Any, asked: Any, mask: field_mask_pb2.FieldMask) -> Any:
             f"update_mask is {', '.join(mask.paths)}, which are not all fields of a "
             "queue."
         )
+    source = messages.Queue.FromString(asked.SerializeToString())
+    for path in mask.paths:
+        # a field that is left out is cleared, also if its whole message is left out
+        part = source
+        for name in path.split(".")[:-1]:
+            part = getattr(part, name)
+            part.SetInParent()
     merged = messages.Queue.FromString(current.SerializeToString())
-    mask.MergeMessage(asked, merged, replace_message_field=True)
+    mask.MergeMessage(
+        source, merged, replace_message_field=True, replace_repeated_field=True
+    )
+    if not merged.http_target.oidc_token.ByteSize():
+        merged.http_target.ClearField("oidc_token")
+    if not merged.http_target.ByteSize():
+        merged.ClearField("http_target")
     return merged
 
 
