@@ -11,7 +11,12 @@ from gae_devserver.testing import ending
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import DatastoreEmulator
-from tests.servers.differences import CLOUD_TASKS, DEV_APPSERVER
+from tests.servers.differences import (
+    CLOUD_TASKS,
+    DEV_APPSERVER,
+    NEEDS_CALLS,
+    THREADS,
+)
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, stage
 from tools import cloud_sdk
@@ -105,9 +110,21 @@ def pytest_collection_modifyitems(
             library = difference.library in (None, config.getoption("--ndb"))
             if on_dev_appserver and library:
                 item.add_marker(difference.expectation())
-        for marker in item.iter_markers("changes"):
-            if with_cloud_tasks:
-                item.add_marker(CLOUD_TASKS[marker.args[0]].expectation())
+        keys = [marker.args[0] for marker in item.iter_markers("changes")]
+        if with_cloud_tasks:
+            mark_changes(item, keys)
+
+
+def mark_changes(item: pytest.Item, keys: list[str]) -> None:
+    """Mark a test that must fail with Cloud Tasks, or that cannot run on this Python.
+
+    Where no call works, only the tests of that row run.
+    """
+    for key in keys:
+        if CLOUD_TASKS[key].holds:
+            item.add_marker(CLOUD_TASKS[key].expectation())
+    if THREADS not in keys:
+        item.add_marker(NEEDS_CALLS)
 
 
 def select_by_time(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -78,6 +78,10 @@ def _use_cloud_tasks(folder: Path) -> None:
     ):
         with (folder / name).open("a") as file:  # env_variables is the last of app.yaml
             file.write(line)
+    # on Python 3.13 and newer, the SDK's threads do not know the project
+    settings = folder / "app.yaml"
+    runtime = re.sub(r"(?m)^runtime: .*$", "runtime: python312", settings.read_text())
+    settings.write_text(runtime)
     shutil.copy(REPOSITORY / "tools" / "cron.yaml", folder)
 
 

@@ -16,6 +16,7 @@ from gae_devserver.testing import wait_until
 from tests.chaos.conftest import SHORT
 from tests.chaos.server import ChaosServer, stage
 from tests.routes import HANDLERS
+from tests.servers.differences import NEEDS_CALLS
 from tests.servers.staging import APPS
 from tools.copy_app import LIBRARIES
 
@@ -24,7 +25,7 @@ AT_ONCE = 8
 
 CASES = [
     *itertools.product(APPS, LIBRARIES, ["bundled"]),
-    *itertools.product(APPS, ["bundled"], ["cloud"]),
+    *(pytest.param(app, "bundled", "cloud", marks=NEEDS_CALLS) for app in APPS),
 ]
 """The app, its NDB library, and the service that holds its tasks."""
 
@@ -137,6 +138,7 @@ def test_each_acknowledged_task_counts(
     assert 0 < complete <= len(acknowledged) <= len(names) <= 3 * requests
 
 
+@NEEDS_CALLS
 @pytest.mark.parametrize("app", APPS)
 def test_each_commit_counts_once(
     app: str, calls: int, seed: int, tmp_path: pathlib.Path

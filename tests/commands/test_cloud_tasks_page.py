@@ -15,6 +15,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 
 from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import nox
+from tests.servers.differences import NEEDS_CALLS
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY
 
@@ -39,12 +40,15 @@ def test_copy_has_the_settings_of_the_page(copy: pathlib.Path) -> None:
     sample = REPOSITORY / "flask_app"
 
     assert (copy / "cron.yaml").read_text().endswith(f"\n{cron}")
-    for name, line in (("app.yaml", variable), ("requirements.txt", pin)):
-        added = line.removeprefix("env_variables:\n")
-        assert (copy / name).read_text() == (sample / name).read_text() + added
+    runtime, _, added = variable.partition("env_variables:\n")
+    _, _, rest = (sample / "app.yaml").read_text().partition("\n")
+    assert (copy / "app.yaml").read_text() == runtime + rest + added
+    pins = (sample / "requirements.txt").read_text()
+    assert (copy / "requirements.txt").read_text() == pins + pin
     assert (copy / "main.py").read_bytes() == (sample / "main.py").read_bytes()
 
 
+@NEEDS_CALLS
 def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Tasks that wait when the variable is set or deleted run, and count once each."""
     storage = f"--storage={tmp_path / 'storage'}"

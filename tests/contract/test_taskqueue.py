@@ -9,6 +9,12 @@ from tests.routes import CUSTOM
 from tests.servers.contract_app import ContractApp
 
 
+@pytest.mark.changes("threads")
+def test_call_in_a_request(app: ContractApp) -> None:
+    """A view can add a task, on each Python."""
+    assert app.server.get("/counter/increment").status == 200
+
+
 @pytest.mark.changes("url")
 def test_default_url_names_the_queue(app: ContractApp) -> None:
     """A task without a URL goes to its queue's."""

@@ -5,6 +5,7 @@ marks must fail there. No other module tells the two sides apart. A fault of the
 embedded server does not belong there: fix it instead.
 """
 
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -37,9 +38,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """A row on Cloud Tasks, known by the start of its first cell."""
+    """A row on Cloud Tasks, known by the start of its first cell.
+
+    The tests that it marks must fail with Cloud Tasks, on this Python and newer ones.
+    """
 
     case: str
+    since: tuple[int, int] = (3, 0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the row is about the Python that runs the tests, and the apps."""
+        return sys.version_info >= self.since
 
     def expectation(self) -> pytest.MarkDecorator:
         """Return the mark, for an app whose tasks go to Cloud Tasks."""
@@ -70,7 +80,11 @@ DEV_APPSERVER = {
 }
 """The key that a test's `differs` marker names -> the row."""
 
+THREADS = "threads"
+"""The row that leaves no call working, on the Pythons that it is about."""
+
 CLOUD_TASKS = {
+    THREADS: Change("a call on Python 3.13 and newer", since=(3, 13)),
     "namespace": Change("the namespace in which a task is added"),
     "url": Change("a task without a URL"),
     "version": Change("the version that runs a task"),
@@ -83,3 +97,9 @@ CLOUD_TASKS = {
     "wait": Change("`UserRPC.wait_any` and `UserRPC.wait_all`"),
 }
 """The key that a test's `changes` marker names -> the row."""
+
+_NO_CALLS = CLOUD_TASKS[THREADS]
+NEEDS_CALLS = pytest.mark.skipif(
+    _NO_CALLS.holds, reason=f"docs/cloud-tasks.md: {_NO_CALLS.case}"
+)
+"""Marks a test of an app whose calls of Cloud Tasks must work."""
