@@ -1,4 +1,4 @@
-"""Executes one task once: sends it to the app, then deletes or postpones it."""
+"""Executes one task once: sends it, then deletes or postpones it."""
 
 import logging
 import time
@@ -22,10 +22,10 @@ DEADLINE = 600.0
 
 
 MakeRequest = Callable[[Queue, Any, float], Request]
-"""Makes the request of a task; the server's clock is so many seconds ahead."""
+"""Makes the request of a task. The server's clock is so many seconds ahead."""
 
 Dispatch = Callable[[Request, float], Awaitable[int]]
-"""Sends a task to the app within a deadline in seconds; the status of the answer."""
+"""Sends a task within a deadline in seconds; returns the status of the answer."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
 
 
 class TaskExecutor:
-    """Sends tasks to the app; each task by one execution at a time."""
+    """Sends tasks; each task by one execution at a time."""
 
     def __init__(
         self,

@@ -402,6 +402,18 @@ async def test_queues_that_queue_yaml_does_not_have_are_kept(cloud: Cloud) -> No
     assert await queues(cloud) == [QUEUE, MADE, queue_name("new")]
 
 
+async def test_a_queue_that_queue_yaml_takes_over(cloud: Cloud) -> None:
+    """It has the settings of queue.yaml, and keeps names for nine days."""
+    await make(cloud)
+    await cloud.create("a", MADE)
+    await until(lambda: cloud.app.names == ["a"])
+    cloud.configure(QueueConfig("made", rate=2))
+    queue = await cloud.v2.get_queue(name=MADE)
+    assert queue.rate_limits.max_dispatches_per_second == 2
+    await cloud.runner.advance(9 * DAY - 1)
+    assert await code_of(cloud.create("a", MADE)) == code_pb2.ALREADY_EXISTS
+
+
 async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:
     """It can add tasks to a queue that was made by the API, and delete them."""
     await make(cloud)

@@ -229,30 +229,6 @@ async def test_the_deletion_of_a_task_that_runs(cloud: Cloud) -> None:
     assert await cloud.count() == 0
 
 
-@pytest.mark.parametrize("ending", ["ran", "deleted", "purged"])
-@pytest.mark.parametrize(("queue", "days"), [("default", 9), ("made", 1)])
-async def test_names_are_refused_after_use(
-    cloud: Cloud, ending: str, queue: str, days: int
-) -> None:
-    """For nine days in a queue of queue.yaml, for one in a queue of the API."""
-    parent = queue_name(queue)
-    if queue == "made":
-        await cloud.v2.create_queue(
-            parent=parent.rpartition("/queues/")[0], queue={"name": parent}
-        )
-    await cloud.create("a", parent, schedule_time=cloud.at(60))
-    if ending == "ran":
-        await cloud.runner.advance(60)
-    elif ending == "deleted":
-        await cloud.v2.delete_task(name=task_name("a", parent))
-    else:
-        await cloud.v2.purge_queue(name=parent)
-    await cloud.runner.advance(days * DAY - 1)
-    assert await code_of(cloud.create("a", parent)) == code_pb2.ALREADY_EXISTS
-    await cloud.runner.advance(1)
-    await cloud.create("a", parent)
-
-
 # --- what is refused -----------------------------------------------------------------
 
 
