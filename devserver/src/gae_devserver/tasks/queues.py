@@ -27,6 +27,9 @@ logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 
+CRON_QUEUE = "__cron"
+"""The queue of cron jobs; an app's queue cannot have this name."""
+
 
 class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
     """One queue: its tasks ordered by ETA, and its settings in queue.yaml.
@@ -315,6 +318,12 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
 
     def _ConstructQueue(self, queue_name: str, *_: Any) -> None:
         self._queues[queue_name] = self._make_queue(queue_name)
+
+    def _ValidateQueueName(self, queue_name: bytes | str) -> Any:
+        # the SDK makes this queue for anyone, and its tasks are believed to be cron jobs
+        if queue_name in (CRON_QUEUE, CRON_QUEUE.encode()):
+            return _ERRORS.UNKNOWN_QUEUE
+        return super()._ValidateQueueName(queue_name)
 
     def _ChooseTaskName(self) -> str:
         # the SDK counts from task1 after every start, but repeated names would look
