@@ -320,7 +320,7 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         self._queues[queue_name] = self._make_queue(queue_name)
 
     def _ValidateQueueName(self, queue_name: bytes | str) -> Any:
-        # the SDK makes this queue for anyone, and its tasks are believed to be cron jobs
+        # the SDK makes this queue for anyone, but apps believe its tasks
         if queue_name in (CRON_QUEUE, CRON_QUEUE.encode()):
             return _ERRORS.UNKNOWN_QUEUE
         return super()._ValidateQueueName(queue_name)

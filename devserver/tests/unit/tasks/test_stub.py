@@ -98,6 +98,12 @@ async def test_an_invalid_name_is_refused(api: AppRequest, name: str) -> None:
     await api.add("x" * 500)
 
 
+@pytest.mark.parametrize("url", [b"http://localhost:8080/", b"", b"work"])
+async def test_a_task_is_for_the_app(api: AppRequest, url: bytes) -> None:
+    """A URL with a host is refused: only Cloud Tasks sends to other servers."""
+    assert await code_of(api.add(url=url)) == TASK_ERRORS.INVALID_URL
+
+
 async def test_a_bulk_add_has_a_result_for_each_task(api: AppRequest) -> None:
     """The others are added if one of them exists already."""
     await api.add("b")
