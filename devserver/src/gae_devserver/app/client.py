@@ -13,6 +13,9 @@ from yarl import URL
 
 from gae_devserver.app.process import AppProcess
 
+MAX_HEADER_LINE = 64 * 2**10
+"""Bytes in a line of an answer's head."""
+
 FindProcess = Callable[[], Awaitable[AppProcess]]
 """Returns the process of the app to ask, or raises AppUnavailable."""
 
@@ -20,8 +23,6 @@ FindProcess = Callable[[], Awaitable[AppProcess]]
 # moment is lost
 _KEEP_ALIVE_SECONDS = 1.0
 _MAX_CONNECTIONS = 512
-# bytes in a line of an answer's head
-_MAX_HEADER_LINE = 64 * 2**10
 # a process that refuses connections for longer than this has not just ended
 _REFUSED_SECONDS = 5.0
 
@@ -107,8 +108,8 @@ class AppClient:
             ),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            max_field_size=_MAX_HEADER_LINE,
-            max_line_size=_MAX_HEADER_LINE,
+            max_field_size=MAX_HEADER_LINE,
+            max_line_size=MAX_HEADER_LINE,
             middlewares=(send_once,),
             skip_auto_headers=(
                 hdrs.ACCEPT,

@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
-from gae_devserver.app.client import Request, send_once
+from gae_devserver.app.client import MAX_HEADER_LINE, Request, send_once
 from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
 from gae_devserver.http.forwarding import reason_of
 
@@ -86,6 +86,8 @@ def _make_session() -> aiohttp.ClientSession:
         ),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_field_size=MAX_HEADER_LINE,
+        max_line_size=MAX_HEADER_LINE,
         middlewares=(send_once,),
         skip_auto_headers=(
             hdrs.ACCEPT,
