@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
 NEWEST_PYTHON = (3, 14)  # the newest that the tests run on
@@ -62,26 +63,40 @@ nox.options.envdir = f".nox/{sys.implementation.cache_tag}"
 nox.options.reuse_venv = "yes"
 # In CI too, `versions` skips a Python that is not installed.
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = [
-    *(f"{app}({ndb})" for app in APPS for ndb in ("embedded", "embedded_cloud")),
-    "unit",
-    "integration",
-    "lint",
-    "types",
-]
 # SIGTERM acts as Ctrl-C. Otherwise nox ends and leaves running what it has started.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 SERVERS = {"embedded": "tools.serve", "dev_appserver": "tools.dev_appserver"}
 
-# The dev server that a session runs on, and the library that stores the counter.
-VARIANTS = {
-    "embedded": ("embedded", "bundled"),
-    "embedded_cloud": ("embedded", "cloud"),
-    "dev_appserver": ("dev_appserver", "bundled"),
-    "dev_appserver_cloud": ("dev_appserver", "cloud"),
+
+class Variant(NamedTuple):
+    """What the contract runs on: a dev server, an NDB library, a service for tasks."""
+
+    server: str
+    ndb: str = "bundled"
+    tasks: str = "bundled"
+
+
+EMBEDDED = {
+    "embedded": Variant("embedded"),
+    "embedded_cloud": Variant("embedded", ndb="cloud"),
+    "embedded_tasks": Variant("embedded", tasks="cloud"),
 }
-in_each_variant = nox.parametrize("server, ndb", VARIANTS.values(), ids=VARIANTS)
+VARIANTS = EMBEDDED | {
+    "dev_appserver": Variant("dev_appserver"),
+    "dev_appserver_cloud": Variant("dev_appserver", ndb="cloud"),
+}
+in_each_variant = nox.parametrize(
+    "variant", [nox.param(variant, id=name) for name, variant in VARIANTS.items()]
+)
+
+nox.options.sessions = [
+    *(f"{app}({variant})" for app in APPS for variant in EMBEDDED),
+    "unit",
+    "integration",
+    "lint",
+    "types",
+]
 
 
 @nox.session
@@ -128,30 +143,31 @@ def copy(session: nox.Session) -> None:
     options.add_argument("app", metavar="APP", type=app_name)
     options.add_argument("folder", metavar="DIR")
     options.add_argument("--ndb", choices=copy_app.LIBRARIES, default="bundled")
+    options.add_argument("--tasks", choices=copy_app.BACKENDS, default="bundled")
     chosen = options.parse_args(session.posargs)
     folder = arguments.typed(session, chosen.folder)
-    copy_app.copy_for_user(session, chosen.app, folder, chosen.ndb)
+    copy_app.copy_for_user(session, chosen.app, folder, chosen.ndb, chosen.tasks)
 
 
 @nox.session
 @in_each_variant
-def flask(session: nox.Session, server: str, ndb: str) -> None:
+def flask(session: nox.Session, variant: Variant) -> None:
     """Test the contract with the Flask app."""
-    test_contract(session, server, ndb, "flask")
+    test_contract(session, variant, "flask")
 
 
 @nox.session
 @in_each_variant
-def django(session: nox.Session, server: str, ndb: str) -> None:
+def django(session: nox.Session, variant: Variant) -> None:
     """Test the contract with the Django app."""
-    test_contract(session, server, ndb, "django")
+    test_contract(session, variant, "django")
 
 
 @nox.session
 @in_each_variant
-def plain_wsgi(session: nox.Session, server: str, ndb: str) -> None:
+def plain_wsgi(session: nox.Session, variant: Variant) -> None:
     """Test the contract with the app that uses no framework."""
-    test_contract(session, server, ndb, "plain_wsgi")
+    test_contract(session, variant, "plain_wsgi")
 
 
 @nox.session
@@ -207,16 +223,17 @@ def types(session: nox.Session) -> None:
 )
 def versions(session: nox.Session) -> None:
     """Test the contract with every app on each Python."""
-    for ndb in ("bundled", "cloud"):
-        test_contract(session, "embedded", ndb, *APPS)
+    for variant in EMBEDDED.values():
+        test_contract(session, variant, *APPS)
 
 
 @nox.session(python="3.11", download_python="never")
 def minimums(session: nox.Session) -> None:
     """Test the contract with the lowest supported releases."""
     environments.install_lowest(session)
-    for ndb in ("bundled", "cloud"):
-        run_contract(session, "embedded", ndb, *APPS)
+    for variant in EMBEDDED.values():
+        if variant.tasks == "bundled":  # the lowest SDK knows no Cloud Tasks
+            run_contract(session, variant, *APPS)
     # the contract covers no move of a running app to Cloud NDB
     run_pytest(session, "tests/commands/test_cloud_ndb_page.py")
 
@@ -225,8 +242,8 @@ def minimums(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """Test the contract with the newest releases that the dev server allows."""
     environments.install_newest(session)
-    for ndb in ("bundled", "cloud"):
-        run_contract(session, "embedded", ndb, *APPS)
+    for variant in EMBEDDED.values():
+        run_contract(session, variant, *APPS)
 
 
 @nox.session
@@ -300,16 +317,16 @@ def bench(session: nox.Session) -> None:
         run(session, "python", "-m", "tests.bench.storage", folder=DEVSERVER)
 
 
-def test_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
+def test_contract(session: nox.Session, variant: Variant, *apps: str) -> None:
     """Install what the contract needs, and run it on apps."""
-    if server == "dev_appserver":
-        need_dev_appserver(session.skip, emulator=ndb == "cloud")
+    if variant.server == "dev_appserver":
+        need_dev_appserver(session.skip, emulator=variant.ndb == "cloud")
     install(session, "test", apps=apps, devserver=True)
-    run_contract(session, server, ndb, *apps)
+    run_contract(session, variant, *apps)
 
 
-def run_contract(session: nox.Session, server: str, ndb: str, *apps: str) -> None:
+def run_contract(session: nox.Session, variant: Variant, *apps: str) -> None:
     """Run the contract on apps, with the packages that are installed."""
+    options = [f"--{name}={value}" for name, value in variant._asdict().items()]
     for app in apps:
-        options = [f"--app={app}", f"--server={server}", f"--ndb={ndb}"]
-        run_pytest(session, "tests/contract", *options)
+        run_pytest(session, "tests/contract", f"--app={app}", *options)

@@ -11,11 +11,16 @@ from gae_devserver.testing import ending
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import DatastoreEmulator
-from tests.servers.differences import DIFFERENCES
+from tests.servers.differences import (
+    CLOUD_TASKS,
+    DEV_APPSERVER,
+    NEEDS_CALLS,
+    THREADS,
+)
 from tests.servers.embedded import Embedded
 from tests.servers.staging import APPS, stage
 from tools import cloud_sdk
-from tools.copy_app import LIBRARIES
+from tools.copy_app import BACKENDS, LIBRARIES
 
 SERVERS = ("embedded", "dev_appserver")
 
@@ -55,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the NDB library that stores the app's counter",
     )
     group.addoption(
+        "--tasks",
+        choices=BACKENDS,
+        default="bundled",
+        help="the service that holds the app's tasks",
+    )
+    group.addoption(
         "--realtime",
         action="store_true",
         help="run only the tests that wait for the documented schedule, 150 s",
@@ -68,11 +79,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and stop the servers when nox ends the run."""
     for marker in (
         "differs(key): must fail on dev_appserver.py, see tests/servers/differences.py",
+        "changes(key): must fail with Cloud Tasks, see the same file",
         "shows(key): shows what that entry says about dev_appserver.py",
         "realtime: waits for minutes; runs with --realtime only",
     ):
         config.addinivalue_line("markers", marker)
     if config.getoption("--server") != Embedded.name:
+        if config.getoption("--tasks") == "cloud":
+            raise pytest.UsageError("dev_appserver.py has no Cloud Tasks")
         try:
             cloud_sdk.find_dev_appserver()
         except cloud_sdk.NotInstalledError as error:
@@ -86,15 +100,31 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Select tests by --realtime, and mark those that must fail on dev_appserver.py."""
+    """Select tests by --realtime, and mark those that must fail where they run."""
     select_by_time(config, items)
-    if config.getoption("--server") == Embedded.name:
-        return
+    on_dev_appserver = config.getoption("--server") != Embedded.name
+    with_cloud_tasks = config.getoption("--tasks") == "cloud"
     for item in items:
         for marker in item.iter_markers("differs"):
-            difference = DIFFERENCES[marker.args[0]]
-            if difference.library in (None, config.getoption("--ndb")):
+            difference = DEV_APPSERVER[marker.args[0]]
+            library = difference.library in (None, config.getoption("--ndb"))
+            if on_dev_appserver and library:
                 item.add_marker(difference.expectation())
+        keys = [marker.args[0] for marker in item.iter_markers("changes")]
+        if with_cloud_tasks:
+            mark_changes(item, keys)
+
+
+def mark_changes(item: pytest.Item, keys: list[str]) -> None:
+    """Mark a test that must fail with Cloud Tasks, or that cannot run on this Python.
+
+    Where no call works, only the tests of that row run.
+    """
+    for key in keys:
+        if CLOUD_TASKS[key].holds:
+            item.add_marker(CLOUD_TASKS[key].expectation())
+    if THREADS not in keys:
+        item.add_marker(NEEDS_CALLS)
 
 
 def select_by_time(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -118,7 +148,8 @@ def contract_app(
     """The chosen app, staged, on the chosen server, started once for all tests."""
     work = tmp_path_factory.mktemp("contract")
     ndb = pytestconfig.getoption("--ndb")
-    app = stage(pytestconfig.getoption("--app"), work, ndb)
+    tasks = pytestconfig.getoption("--tasks")
+    app = stage(pytestconfig.getoption("--app"), work, ndb, tasks)
     server = start(pytestconfig.getoption("--server"), ndb, app, work)
     try:
         yield ContractApp(server, work)
@@ -156,3 +187,9 @@ def app_name(pytestconfig: pytest.Config) -> str:
 def library(pytestconfig: pytest.Config) -> str:
     """The NDB library that stores the app's counter, bundled or cloud."""
     return str(pytestconfig.getoption("--ndb"))
+
+
+@pytest.fixture(scope="session")
+def tasks(pytestconfig: pytest.Config) -> str:
+    """The service that holds the app's tasks, bundled or cloud."""
+    return str(pytestconfig.getoption("--tasks"))

@@ -21,7 +21,7 @@ START_TIME = 30.0
 def stage(name: str, folder: pathlib.Path, ndb: str = "bundled") -> pathlib.Path:
     """Copy an app into `folder`, with the tests' modules beside its main.py."""
     staged = pathlib.Path(__file__).parent / "staged"
-    return staging.stage(name, folder, ndb, staged, "main")
+    return staging.stage(name, folder, ndb, staged=staged, main="main")
 
 
 def environment(gae_env: str, **more: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ from tests.servers import staging
 from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import START_TIME, DatastoreEmulator
+from tests.servers.differences import CLOUD_TASKS, THREADS
 from tests.servers.embedded import Embedded
 from tools.cloud_sdk import NotInstalledError, find_dev_appserver
 
@@ -250,7 +251,7 @@ def measure_deferred(
     """Defer calls one by one, in turn in `app` and in one that uses Cloud Tasks."""
     apps = {"deferred.defer, bundled": app}
     with contextlib.ExitStack() as servers:
-        if isinstance(app.server, Embedded):
+        if isinstance(app.server, Embedded) and not CLOUD_TASKS[THREADS].holds:
             folder = work / "cloud_tasks"
             folder.mkdir()
             server = Embedded(stage(app_name, folder, cloud_tasks=True), folder)

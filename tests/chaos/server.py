@@ -22,10 +22,12 @@ PATIENCE = 300.0
 """Seconds until one call must have succeeded."""
 
 
-def stage(app: str, work: pathlib.Path, library: str = "bundled") -> pathlib.Path:
+def stage(
+    app: str, work: pathlib.Path, library: str = "bundled", tasks: str = "bundled"
+) -> pathlib.Path:
     """Copy an app, with the route that the driver calls."""
     staged = pathlib.Path(__file__).parent / "staged"
-    return staging.stage(app, work, library, staged, "chaos_main")
+    return staging.stage(app, work, library, tasks, staged, "chaos_main")
 
 
 class ChaosServer:
@@ -83,6 +85,22 @@ class ChaosServer:
         except (*NO_ANSWER, StateApiError):
             # the app is restarting
             return False
+
+    def sweep(self) -> None:
+        """Run the sweep of Cloud Tasks until no transactional task is left behind.
+
+        The SDK leaves such a task alone for a minute of real time, or two.
+        """
+        wait_until(self._is_swept, "no task is left behind", PATIENCE, interval=5)
+
+    def _is_swept(self) -> bool:
+        try:
+            self._run.run_cron("/_ah/cloudtask/sweep")
+            left = self._run.state("GET", "/entities?kind=_AE_PendingCloudTask")
+        except (*NO_ANSWER, StateApiError):
+            # the app is restarting
+            return False
+        return not left["entities"]
 
     def waiting(self) -> int:
         """Return how many tasks wait in the default queue, at one moment."""

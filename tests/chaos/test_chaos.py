@@ -16,19 +16,24 @@ from gae_devserver.testing import wait_until
 from tests.chaos.conftest import SHORT
 from tests.chaos.server import ChaosServer, stage
 from tests.routes import HANDLERS
+from tests.servers.differences import NEEDS_CALLS
 from tests.servers.staging import APPS
 from tools.copy_app import LIBRARIES
 
 AT_ONCE = 8
 """Requests that the driver has open at a time."""
 
-CASES = list(itertools.product(APPS, LIBRARIES))
+CASES = [
+    *itertools.product(APPS, LIBRARIES, ["bundled"]),
+    *(pytest.param(app, "bundled", "cloud", marks=NEEDS_CALLS) for app in APPS),
+]
+"""The app, its NDB library, and the service that holds its tasks."""
 
 
-def skip_in_short_form(calls: int, app: str, library: str, *chosen: str) -> None:
-    """Leave all but `chosen`, each an "app library", to the long form."""
-    if calls <= SHORT and f"{app} {library}" not in chosen:
-        pytest.skip("nox -s chaos runs it with every app and library")
+def skip_in_short_form(calls: int, case: str, *chosen: str) -> None:
+    """Leave all cases but `chosen`, each an "app library tasks", to the long form."""
+    if calls <= SHORT and case not in chosen:
+        pytest.skip("nox -s chaos runs it with every app, library and service")
 
 
 def drive(
@@ -66,20 +71,24 @@ def add_all(server: ChaosServer, calls: int, seed: int) -> None:
     drive(server, calls, seed, add)
 
 
-@pytest.mark.parametrize(("app", "library"), CASES)
+@pytest.mark.parametrize(("app", "library", "tasks"), CASES)
 def test_each_call_counts_once(
     app: str,
     library: str,
+    tasks: str,
     calls: int,
     seed: int,
     tmp_path: pathlib.Path,
 ) -> None:
     """Each acknowledged task counts once, whatever fails meanwhile."""
-    skip_in_short_form(calls, app, library, "flask bundled", "flask cloud")
-    with closing(ChaosServer(stage(app, tmp_path, library), tmp_path, seed)) as server:
+    chosen = ("flask bundled bundled", "flask cloud bundled", "flask bundled cloud")
+    case = f"{app} {library} {tasks}"
+    skip_in_short_form(calls, case, *chosen)
+    staged = stage(app, tmp_path, library, tasks)
+    with closing(ChaosServer(staged, tmp_path, seed)) as server:
         add_all(server, calls, seed)
 
-        print(f"{app}, {library}: {calls} calls, faults {server.faults()}")
+        print(f"{case}: {calls} calls, faults {server.faults()}")
         assert server.count() == 10 * calls
         assert server.waiting() == 0
         # without faults, the run would prove nothing
@@ -90,10 +99,11 @@ def test_each_call_counts_once(
         assert expected <= server.faults().keys()
 
 
-@pytest.mark.parametrize(("app", "library"), CASES)
+@pytest.mark.parametrize(("app", "library", "tasks"), CASES)
 def test_each_acknowledged_task_counts(
     app: str,
     library: str,
+    tasks: str,
     calls: int,
     seed: int,
     tmp_path: pathlib.Path,
@@ -104,8 +114,10 @@ def test_each_acknowledged_task_counts(
     storage has the names of all that were added: those acknowledged to the app, and
     those whose acknowledgment was lost.
     """
-    skip_in_short_form(calls, app, library, "django cloud")
-    with closing(ChaosServer(stage(app, tmp_path, library), tmp_path, seed)) as server:
+    case = f"{app} {library} {tasks}"
+    skip_in_short_form(calls, case, "django cloud bundled")
+    staged = stage(app, tmp_path, library, tasks)
+    with closing(ChaosServer(staged, tmp_path, seed)) as server:
         requests = calls // 4
         answers: list[int] = []
 
@@ -117,13 +129,39 @@ def test_each_acknowledged_task_counts(
         drive(server, requests, seed, increment)
 
         count, waiting, faults = server.count(), server.waiting(), server.faults()
-    tasks, complete = server.tasks_ever(), 3 * answers.count(200)
-    print(f"{app}, {library}: {requests} requests, {len(tasks)} tasks, faults {faults}")
-    assert count == 10 * len(tasks)
+    names, complete = server.tasks_ever(), 3 * answers.count(200)
+    print(f"{case}: {requests} requests, {len(names)} tasks, faults {faults}")
+    assert count == 10 * len(names)
     assert waiting == 0
     acknowledged = server.acknowledged()
-    assert set(acknowledged) <= tasks
-    assert 0 < complete <= len(acknowledged) <= len(tasks) <= 3 * requests
+    assert set(acknowledged) <= names
+    assert 0 < complete <= len(acknowledged) <= len(names) <= 3 * requests
+
+
+@NEEDS_CALLS
+@pytest.mark.parametrize("app", APPS)
+def test_each_commit_counts_once(
+    app: str, calls: int, seed: int, tmp_path: pathlib.Path
+) -> None:
+    """A task of a transaction on Cloud Tasks counts once, whenever the process ends."""
+    skip_in_short_form(calls, app)
+    commits = calls // 4
+    staged = stage(app, tmp_path, tasks="cloud")
+    with closing(ChaosServer(staged, tmp_path, seed)) as server:
+
+        def commit(number: int) -> None:
+            url = HANDLERS[number % len(HANDLERS)]
+            server.insist("POST", f"/chaos/commit?name=commit-{number}&url={url}")
+
+        drive(server, commits, seed, commit)
+        before = server.count()
+        server.sweep()
+        server.drain()
+
+        print(f"{app}: {commits} commits, {before // 10} without the sweep")
+        assert server.count() == 10 * commits
+        # else the sweep would have had nothing to do
+        assert before < 10 * commits
 
 
 PAGE = """\

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "my_app/requirements.txt",
     "mysite/settings.py",
     "mysite/wsgi.py",
+    "sitecustomize.py",
     "tasks.py",
     "test_tasks.py",
     "test_counter.py",

@@ -10,8 +10,9 @@ import pytest
 
 from tests.commands.pages import code, page, rows
 from tests.commands.running import nox, reason, run
+from tests.servers.contract_app import CaseError, ContractApp
 from tests.servers.embedded import Embedded
-from tests.servers.staging import APPS, REPOSITORY, change
+from tests.servers.staging import APPS, REPOSITORY, change, stage
 
 TABLE = rows(page("docs/troubleshooting.md"))
 
@@ -57,6 +58,31 @@ def test_task_that_was_delivered_before(tmp_path: pathlib.Path) -> None:
         server.get("/counter/increment")
         server.run_due()
         server.wait_for_log(rf"Task \S+ {quotes('delivered before')[0]}")
+
+
+NO_LIBRARY = """\
+import os, sys
+sys.modules["google.cloud.tasks_v2"] = None
+os.environ["APPENGINE_USE_CLOUDTASK_PUSH_QUEUE"] = "true"
+from google.appengine.api import taskqueue
+taskqueue.add(url="/")
+"""
+
+
+def test_cloud_tasks(tmp_path: pathlib.Path) -> None:
+    """With tasks on Cloud Tasks, the SDK's errors are those that the page quotes."""
+    without = run(sys.executable, "-W", "ignore", "-c", NO_LIBRARY)
+    assert quotes("could not be imported")[0] in without.stderr
+
+    app = stage("plain_wsgi", tmp_path, tasks="cloud")
+    with Embedded(app, tmp_path) as server:
+        contract = ContractApp(server, tmp_path)
+        with pytest.raises(CaseError, match=quotes("cross-groups")[0]):
+            contract.call("commit", "no xg", xg=False)
+        contract.call("commit", "lost", _queue="nowhere")
+        server.wait_for_log(quotes("Failed to dispatch")[0])
+        swept = server.get("/_ah/cloudtask/sweep")
+        assert quotes("Access denied")[0] in swept.text
 
 
 @pytest.mark.parametrize("app", APPS)

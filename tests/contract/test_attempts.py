@@ -102,10 +102,15 @@ def test_url_that_is_not_found_is_retried(app: ContractApp) -> None:
                 "task_retry_limit": 1,
                 "task_age_limit": 100,
                 "min_backoff_seconds": 20,
-                "max_doublings": 0,
             },
-            [20, 40, 60],
+            [20, 40, 80],
             marks=AGE,
+        ),
+        pytest.param(
+            "default",
+            {"task_retry_limit": 3, "min_backoff_seconds": 20, "max_doublings": 0},
+            [20, 40, 60],
+            marks=pytest.mark.changes("doublings"),
         ),
     ],
 )
@@ -160,7 +165,6 @@ def test_headers_of_the_first_attempt(app: ContractApp) -> None:
         "user-nickname": "",
         "user-organization": "",
         "auth-domain": "gmail.com",
-        "current-namespace": "",
         "server-protocol": "HTTP/1.1",
     }
     assert {key: run.headers.get(key) for key in expected} == expected

@@ -32,14 +32,17 @@ def test_entity_is_the_same_with_either(app: ContractApp) -> None:
     assert app.call("bundled_entities") == [["Counter", "localdev", {"count": 15}]]
 
 
+@pytest.mark.changes("namespace")
 def test_namespace_of_the_request(app: ContractApp) -> None:
     """A task counts in the namespace that was set when it was deferred."""
     app.call("in_namespace", "apart", "enqueue_increments", 1, 10)
+    app.call("in_namespace", "apart", "defer", "note", "in its header")
     app.server.run_due()
 
     assert app.call("in_namespace", "apart", "stored_count") == 10
     assert app.call("in_namespace", "other", "stored_count") is None
     assert app.count() == 0
+    assert app.runs()[0].headers["current-namespace"] == "apart"
 
 
 def test_transactional_tasks_need_bundled_ndb(app: ContractApp, library: str) -> None:

@@ -10,10 +10,10 @@ from tests.servers.staging import stage
 
 @pytest.mark.differs("restart")
 def test_restart_on_stored_entities(
-    app_name: str, library: str, tmp_path: pathlib.Path
+    app_name: str, library: str, tasks: str, tmp_path: pathlib.Path
 ) -> None:
     """After a restart, old tasks run, and old and new tasks count."""
-    app = stage(app_name, tmp_path, library)
+    app = stage(app_name, tmp_path, library, tasks)
     storage = f"--storage={tmp_path / 'storage'}"
     with Embedded(app, tmp_path, storage, log="killed.log") as server:
         server.get("/counter/increment")

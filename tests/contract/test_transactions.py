@@ -1,8 +1,12 @@
 """Tasks that are part of a datastore transaction."""
 
+import json
+
 import pytest
+from gae_devserver.testing import wait_until
 
 from tests.servers.contract_app import CaseError, ContractApp
+from tests.servers.embedded import Embedded
 
 
 def test_commit_enqueues(app: ContractApp) -> None:
@@ -14,6 +18,23 @@ def test_commit_enqueues(app: ContractApp) -> None:
     assert due == pytest.approx([60] * 5, abs=5)
     app.server.advance(65)
     assert len(app.runs("together")) == 5
+
+
+@pytest.mark.changes("group")
+def test_task_is_no_entity(app: ContractApp) -> None:
+    """A transaction in one entity group can have tasks."""
+    app.call("commit", "one group", xg=False)
+
+    assert app.call("has_entity", "one group") is True
+
+
+@pytest.mark.changes("inside")
+def test_independent_transaction_inside_another(app: ContractApp) -> None:
+    """A task is added when its own transaction commits, even inside another one."""
+    app.call("commit_inside_another", "inside")
+    app.server.run_due()
+
+    assert len(app.runs("inside")) == 1
 
 
 def test_rollback_drops(app: ContractApp) -> None:
@@ -32,8 +53,15 @@ def test_rollback_drops(app: ContractApp) -> None:
         (1, 1, {"_name": "named"}, "InvalidTaskNameError"),
         # the SDK stores it with db, in a transaction of ndb
         (200_000, 1, {}, "AttributeError"),
+        pytest.param(
+            1,
+            1,
+            {"_queue": "nowhere"},
+            "UnknownQueueError",
+            marks=pytest.mark.changes("unknown queue"),
+        ),
     ],
-    ids=["a sixth task", "a name", "a payload over 100 KB"],
+    ids=["a sixth task", "a name", "a payload over 100 KB", "a queue"],
 )
 def test_what_a_transaction_refuses(
     app: ContractApp, size: int, tasks: int, options: dict[str, str], error: str
@@ -47,3 +75,23 @@ def test_what_a_transaction_refuses(
     assert app.call("has_entity", "refused") is False
     assert app.server.tasks() == []
     assert app.runs() == []
+
+
+@pytest.mark.realtime
+def test_process_that_ends_after_the_commit(
+    app: ContractApp, embedded: Embedded, tasks: str
+) -> None:
+    """A task whose transaction is committed runs; with Cloud Tasks, after the sweep."""
+    body = json.dumps({"case": "commit_and_die", "args": ["orphan"], "options": {}})
+    assert embedded.post("/contract/call", body.encode()).status >= 500
+
+    def has_run() -> bool:
+        if tasks == "cloud":
+            embedded.run_cron("/_ah/cloudtask/sweep")
+        embedded.run_due()
+        return len(app.runs("orphan")) > 0
+
+    # the SDK leaves a task alone for a minute
+    wait_until(has_run, "the task has run", 150, interval=5)
+    assert app.call("has_entity", "orphan") is True
+    assert len(app.runs("orphan")) == 1

@@ -1,17 +1,21 @@
-"""The rows of the table in docs/differences.md: where the two dev servers differ.
+"""The rows of two tables: where the dev servers differ, and what Cloud Tasks changes.
 
-No other module tells them apart. A fault of the embedded server does not belong there:
-fix it instead.
+docs/differences.md has the first, docs/cloud-tasks.md the second. A test that a row
+marks must fail there. No other module tells the two sides apart. A fault of the
+embedded server does not belong there: fix it instead.
 """
 
+import sys
 from dataclasses import dataclass
 
 import pytest
 
+from tests.servers.contract_app import CaseError
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A row, known by the start of its first cell.
+    """A row on dev_appserver.py, known by the start of its first cell.
 
     The tests that it marks must fail on dev_appserver.py. If they are `skipped` there,
     tests/servers/test_dev_appserver.py shows what the row says. `library` is the NDB
@@ -32,7 +36,29 @@ class Difference:
         return pytest.mark.xfail(reason=reason, raises=wrong, strict=True)
 
 
-DIFFERENCES = {
+@dataclass(frozen=True)
+class Change:
+    """A row on Cloud Tasks, known by the start of its first cell.
+
+    The tests that it marks must fail with Cloud Tasks, on this Python and newer ones.
+    """
+
+    case: str
+    since: tuple[int, int] = (3, 0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the row is about the Python that runs the tests, and the apps."""
+        return sys.version_info >= self.since
+
+    def expectation(self) -> pytest.MarkDecorator:
+        """Return the mark, for an app whose tasks go to Cloud Tasks."""
+        reason = f"docs/cloud-tasks.md: {self.case}"
+        wrong = (AssertionError, pytest.fail.Exception, CaseError)
+        return pytest.mark.xfail(reason=reason, raises=wrong, strict=True)
+
+
+DEV_APPSERVER = {
     "rate": Difference("`rate` and `bucket_size` of `queue.yaml`"),
     # skipped: they would wait a minute for something that never runs
     "one at a time": Difference("tasks that run at once", skipped=True),
@@ -44,6 +70,7 @@ DIFFERENCES = {
     # skipped: all tests after them would fail
     "failing purge": Difference("a task that purges its own queue", skipped=True),
     "dots": Difference("`/evil/../custom/path`"),
+    "headers": Difference("a header of a task with several values"),
     "escapes": Difference("an escape in a path"),
     "statistics": Difference("a queue's `executed_last_minute`"),
     "caching": Difference("`Cache-Control` and `Expires`"),
@@ -52,3 +79,27 @@ DIFFERENCES = {
     "two stores": Difference("an entity of Cloud NDB", library="cloud"),
 }
 """The key that a test's `differs` marker names -> the row."""
+
+THREADS = "threads"
+"""The row that leaves no call working, on the Pythons that it is about."""
+
+CLOUD_TASKS = {
+    THREADS: Change("a call on Python 3.13 and newer", since=(3, 13)),
+    "namespace": Change("the namespace in which a task is added"),
+    "url": Change("a task without a URL"),
+    "version": Change("the version that runs a task"),
+    "headers": Change("a header with several values, or with a number"),
+    "doublings": Change("`max_doublings=0` in a task's retry options"),
+    "deadline": Change("`dispatch_deadline_usec`"),
+    "group": Change("a transaction with a task and one entity group"),
+    "inside": Change("a task of an independent transaction inside another one"),
+    "unknown queue": Change("a transactional task for a queue that does not exist"),
+    "wait": Change("`UserRPC.wait_any` and `UserRPC.wait_all`"),
+}
+"""The key that a test's `changes` marker names -> the row."""
+
+_NO_CALLS = CLOUD_TASKS[THREADS]
+NEEDS_CALLS = pytest.mark.skipif(
+    _NO_CALLS.holds, reason=f"docs/cloud-tasks.md: {_NO_CALLS.case}"
+)
+"""Marks a test of an app whose calls of Cloud Tasks must work."""

@@ -23,17 +23,19 @@ def stage(
     app: str,
     work: pathlib.Path,
     ndb: str = "bundled",
+    tasks: str = "bundled",
     staged: pathlib.Path = CONTRACT,
     main: str = "contract_main",
 ) -> pathlib.Path:
     """Copy an app into `work` as `nox -s copy` does, and return the copy.
 
     The files of `staged` are beside its main.py, its entrypoint serves the module
-    `main`, and its counter is stored with `ndb`, bundled or cloud. The contract's tasks
-    write to `runs.jsonl` in `work`.
+    `main`, its counter is stored with `ndb`, bundled or cloud, and `tasks` names the
+    service that holds its tasks, in the same words. The contract's tasks write to
+    `runs.jsonl` in `work`.
     """
     copy = work / APPS[app]
-    copy_app(app, copy, ndb)
+    copy_app(app, copy, ndb, tasks)
     for file in staged.glob("[!_]*.*"):
         shutil.copy(file, copy)
     variable = f"env_variables:\n  CONTRACT_RUNS: {work / 'runs.jsonl'}\n"

@@ -5,13 +5,20 @@ The test gets what a case returns, as JSON, or the type and the text of its exce
 
 import contextlib
 import datetime
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import contract_tasks
-from google.appengine.api import datastore, namespace_manager, taskqueue
+from google.appengine.api import (
+    apiproxy_stub_map,
+    datastore,
+    namespace_manager,
+    taskqueue,
+)
 from google.appengine.ext import deferred, ndb
 
 from shared import counter
@@ -122,6 +129,33 @@ def enqueue(url: str, payload: str) -> None:
     taskqueue.add(url=url, payload=payload.encode())
 
 
+@case
+def add(**options: Any) -> str | None:
+    """Add a task without defer; return its name."""
+    return taskqueue.add(**options).name
+
+
+@case
+def add_held(seconds: float, **options: Any) -> None:
+    """Add a task that runs for so long."""
+    payload = deferred.serialize(contract_tasks.hold, "held", seconds)
+    taskqueue.add(url="/custom/path", payload=payload, **options)
+
+
+@case
+def add_and_wait(*labels: str) -> int:
+    """Add a task for each label at once; return how many UserRPC.wait_any returns."""
+    rpcs = {taskqueue.create_rpc() for _ in labels}
+    for label, rpc in zip(labels, rpcs, strict=True):
+        payload = deferred.serialize(contract_tasks.note, label)
+        task = taskqueue.Task(url="/custom/path", payload=payload)
+        taskqueue.Queue().add_async(task, rpc=rpc)
+    waiting = set(rpcs)
+    while waiting:
+        waiting.remove(apiproxy_stub_map.UserRPC.wait_any(waiting))
+    return len(rpcs)
+
+
 def enqueue_many(payload: bytes, times: int) -> None:
     """Add many tasks with one payload, a hundred to a call."""
     tasks = [
@@ -140,9 +174,14 @@ def enqueue_increments(times: int, amount: int) -> None:
 
 @case
 def commit(
-    label: str, tasks: int = 1, size: int = 1, rollback: bool = False, **options: Any
+    label: str,
+    tasks: int = 1,
+    size: int = 1,
+    rollback: bool = False,
+    xg: bool = True,
+    **options: Any,
 ) -> None:
-    """Defer tasks with a payload of `size` bytes in a transaction."""
+    """Defer tasks with a payload of `size` bytes in a transaction with an entity."""
 
     def work() -> None:
         ContractEntity(id=label).put()
@@ -152,7 +191,33 @@ def commit(
         if rollback:
             raise ndb.Rollback
 
-    ndb.transaction(work)
+    ndb.transaction(work, xg=xg)
+
+
+@case
+def commit_inside_another(label: str) -> None:
+    """Defer a task in a transaction of its own, while another one is open."""
+
+    def work() -> None:
+        deferred.defer(contract_tasks.note, label, _transactional=True)
+
+    independent = ndb.TransactionOptions.INDEPENDENT
+    ndb.transaction(lambda: ndb.transaction(work, propagation=independent))
+
+
+@case
+def commit_and_die(label: str) -> None:
+    """Defer a task in a transaction, and end this process right after its commit."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        ContractEntity(id=label).put()
+        ndb.get_context().call_on_commit(die)  # before the SDK's own callback
+        deferred.defer(contract_tasks.note, label, _transactional=True)
+
+    ndb.transaction(work, xg=True)
 
 
 class ContractEntity(ndb.Model):
@@ -217,4 +282,4 @@ def commit_with_the_counter(label: str, amount: int) -> None:
 
     context = getattr(counter, "context", contextlib.nullcontext)
     with context():  # Cloud NDB requires one
-        counter.ndb.transaction(work)  # type: ignore[attr-defined]
+        counter.ndb.transaction(work, xg=True)  # type: ignore[attr-defined]

@@ -89,7 +89,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         terminal.logger.warning("%s", exposed)
     api_socket = sockets.listen_on("127.0.0.1", 0)
     state_socket = sockets.listen_on("127.0.0.1", 0)
-    # holds the port of the datastore for Cloud NDB, whose server listens later
+    # holds the gRPC port, whose server listens later
     grpc_socket = sockets.reserve_port()
     launch = _launch_settings(options, config, api_socket, grpc_socket)
     environments = Environments(options.python)

@@ -22,18 +22,12 @@ from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.clock import Clock
-from gae_devserver.cloud_tasks import api as cloud_tasks_api
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
-from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
-from gae_devserver.cloud_tasks.rest import Rest
-from gae_devserver.cloud_tasks.routing import Routing
-from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
-from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
@@ -41,12 +35,10 @@ from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.reloader import Reloader
-from gae_devserver.rpc.port import GrpcPort
-from gae_devserver.services.api_server import ApiCall, ApiServer
-from gae_devserver.services.metadata import Metadata
-from gae_devserver.services.services import Services
+from gae_devserver.services.apis import Apis
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
+from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
@@ -105,78 +97,52 @@ class Server:
             warm_up=self._warm_up,
         )
         self._front = Front(config, self._app, self._sender)
-        self._services = Services(
-            config,
-            settings.launch.project,
-            requests,
-            clock,
-            default_hostname=hostname,
-            version=settings.launch.version,
-            storage=settings.storage,
-            when_cleared=self._when_cleared,
-        )
-        self._datastore_v1 = DatastoreV1(
-            self._services.datastore,
-            self._services.app_id,
-            storage=settings.storage,
-            before_answer=self._before_answer,
-        )
-        call: ApiCall = self._services.call
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
+        injected: dict[str, Any] = {}
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
-            call = faults.in_api_calls(call)
             dispatch = faults.in_tasks(dispatch, self._app.process)
+            injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
         self._token = secrets.token_hex(16)
-        identity = Identity()
+        self._apis = Apis(
+            config,
+            settings.launch,
+            clock,
+            requests,
+            token=self._token,
+            default_hostname=hostname,
+            run_now=self._run_now,
+            storage=settings.storage,
+            cloud_tasks=settings.cloud_tasks,
+            **injected,
+        )
+        services = self._apis.services
         self._cron = CronJobs(
             config.cron_jobs,
             clock,
-            self._services.taskqueue.changed,
+            services.taskqueue.changed,
             self._app.process,
             scheduled=settings.cron,
         )
-        routing = Routing(
-            settings.launch.project, config.service, settings.launch.version
-        )
         self._runner = TaskRunner(
-            self._services.taskqueue,
+            services.taskqueue,
             clock,
             dispatch,
             self._app.process,
             deadline=settings.task_deadline,
-            make_request=functools.partial(make_request, identity, routing),
+            make_request=functools.partial(
+                make_request, self._apis.identity, self._apis.routing
+            ),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
-        self._cloud_tasks = CloudTasks(
-            self._services.taskqueue,
-            clock,
-            routing,
-            self._runner.run_now,
-        )
-        rpcs = cloud_tasks_api.rpcs_of(
-            self._cloud_tasks if settings.cloud_tasks else None, self._before_answer
-        )
-        self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
-        self._api = ApiServer(
-            call,
-            requests,
-            config.app_engine_apis,
-            self._token,
-            Metadata(settings.launch.project),
-            identity,
-            Rest(rpcs),
-        )
-        self._state = StateApi(
-            self._services, self._runner, self._cron, clock, self._token
-        )
+        self._state = StateApi(services, self._runner, self._cron, clock, self._token)
         self._reloader = Reloader(
             config,
             python,
             settings.environments,
-            parts=(self._front, self._api, self._services, self._cron),
+            parts=(self._front, self._apis, self._cron),
             restart=self._app.restart,
         )
 
@@ -201,16 +167,9 @@ class Server:
             return await self._front.dispatch_task(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
-    def _when_cleared(self) -> None:
-        """Clear what only clients of gRPC have, such as transactions."""
-        self._datastore_v1.clear()
-        self._cloud_tasks.clear()
-
-    def _before_answer(self, rpc: str) -> None:
-        """Store what an RPC has changed; then its answer may get lost."""
-        self._services.flush()
-        if self._settings.faults is not None:
-            self._settings.faults.in_rpc(rpc)
+    async def _run_now(self, queue: Queue, name: str) -> Any:
+        # the runner needs the queues, so it is made after the APIs
+        return await self._runner.run_now(queue, name)
 
     async def run(self, process: AppProcess) -> None:
         """Serve until a signal comes or the parent has ended.
@@ -223,8 +182,7 @@ class Server:
             loop.add_signal_handler(number, self._stop.set)
         self._spawn(self._stop_with_parent())
         try:
-            await self._grpc.start(self._settings.launch.grpc_port, reserved=True)
-            await self._api.start(self._settings.api_socket)
+            await self._apis.start(self._settings.api_socket)
             await self._front.start(*self._settings.front_sockets)
             await self._state.start(self._settings.state_socket)
             self._runner.start()
@@ -299,12 +257,10 @@ class Server:
                 )
                 await self._client.close()
                 await self._http_targets.close()
-                await asyncio.gather(
-                    self._api.stop(), self._state.stop(), self._grpc.stop()
-                )
+                await asyncio.gather(self._apis.stop(), self._state.stop())
         except TimeoutError:
             logger.debug("the shutdown was cut short")
-        self._services.close()
+        self._apis.services.close()
         # ignore signals during the rest of the cleanup
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)

@@ -265,7 +265,9 @@ def test_any_bytes(port: Port, rpc: str, version: str, data: bytes) -> None:
     port.finish()
 
 
-@pytest.mark.reaches(CreateTask=0.01, UpdateQueue=0.01, DeleteTask=0.01, RunTask=0.01)
+@pytest.mark.reaches(
+    CreateTask=0.002, UpdateQueue=0.002, DeleteTask=0.002, RunTask=0.002
+)
 @settings(max_examples=5 * settings().max_examples)
 @given(some=st.lists(calls(), min_size=1, max_size=4))
 def test_any_messages(port: Port, reached: Reached, some: list[Call]) -> None:

@@ -1,12 +1,16 @@
-"""The app with one more route: POST /chaos/add?name=NAME&url=URL defers one task.
+"""The app with two more routes: POST /chaos/add and /chaos/commit?name=NAME&url=URL.
 
-200 means that the task is queued, now or by an earlier request. The name of each task
-is recorded when the server has acknowledged it to the app.
+The first defers one task. 200 means that it is queued, now or by an earlier request.
+The name of each task is recorded when the server has acknowledged it to the app. The
+second defers one in a transaction, and may end its process after the commit.
 """
 
 import contextlib
 import functools
+import os
 import pathlib
+import random
+import signal
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,7 +18,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import main
 from google.appengine.api import taskqueue, wrap_wsgi_app
-from google.appengine.ext import deferred
+from google.appengine.api.taskqueue import cloudtask_transactional
+from google.appengine.ext import deferred, ndb
 
 from shared import counter
 
@@ -54,10 +59,52 @@ def add(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return [b"queued\n"]
 
 
-route = wrap_wsgi_app(add)
+class Committed(ndb.Model):
+    """What the transaction of a request has written."""
+
+
+def commit(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Defer the app's own function in a transaction, once for each name."""
+    wanted = dict(parse_qsl(environ["QUERY_STRING"]))
+
+    def work() -> None:
+        if Committed.get_by_id(wanted["name"]):
+            return
+        Committed(id=wanted["name"]).put()
+        ndb.get_context().call_on_commit(may_die)  # before the SDK sends the task
+        args = (counter.my_key, 10)
+        deferred.defer(
+            counter.do_something_later, *args, _url=wanted["url"], _transactional=True
+        )
+
+    ndb.transaction(work, xg=True)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"committed\n"]
+
+
+def may_die() -> None:
+    """End this process, with all requests in it, at some of the calls of a visitor."""
+    is_sweep = "HTTP_X_APPENGINE_CRON" in os.environ
+    if random.random() < 0.05 and not is_sweep:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+send = cloudtask_transactional.dispatch_task_payload
+
+
+@functools.wraps(send)
+def send_and_may_die(*args: Any) -> None:
+    """Send a task to Cloud Tasks, which is locked before and forgotten afterwards."""
+    may_die()
+    send(*args)
+    may_die()
+
+
+cloudtask_transactional.dispatch_task_payload = send_and_may_die
+
+ROUTES = {"/chaos/add": wrap_wsgi_app(add), "/chaos/commit": wrap_wsgi_app(commit)}
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer this route, and leave the rest to the app."""
-    is_add = environ["PATH_INFO"] == "/chaos/add"
-    return (route if is_add else main.app)(environ, start_response)
+    """Answer these routes, and leave the rest to the app."""
+    return ROUTES.get(environ["PATH_INFO"], main.app)(environ, start_response)

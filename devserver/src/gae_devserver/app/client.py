@@ -13,9 +13,6 @@ from yarl import URL
 
 from gae_devserver.app.process import AppProcess
 
-MAX_HEADER_LINE = 64 * 2**10
-"""Bytes in a line of an answer's head."""
-
 FindProcess = Callable[[], Awaitable[AppProcess]]
 """Returns the process of the app to ask, or raises AppUnavailable."""
 
@@ -23,6 +20,8 @@ FindProcess = Callable[[], Awaitable[AppProcess]]
 # moment is lost
 _KEEP_ALIVE_SECONDS = 1.0
 _MAX_CONNECTIONS = 512
+# bytes in a line of an answer's head
+_MAX_HEADER_LINE = 64 * 2**10
 # a process that refuses connections for longer than this has not just ended
 _REFUSED_SECONDS = 5.0
 
@@ -102,21 +101,8 @@ class AppClient:
         connect: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
         if (socket_path := process.socket_path) is not None:
             connect = functools.partial(aiohttp.UnixConnector, socket_path)
-        session = aiohttp.ClientSession(
-            connector=connect(
-                limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS
-            ),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            max_field_size=MAX_HEADER_LINE,
-            max_line_size=MAX_HEADER_LINE,
-            middlewares=(send_once,),
-            skip_auto_headers=(
-                hdrs.ACCEPT,
-                hdrs.ACCEPT_ENCODING,
-                hdrs.CONTENT_TYPE,
-                hdrs.USER_AGENT,
-            ),
+        session = session_with(
+            connect(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS)
         )
         # only then: the old process may still be answering when the next one is ready
         loop = asyncio.get_running_loop()
@@ -127,7 +113,25 @@ class AppClient:
         return session
 
 
-async def send_once(
+def session_with(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    """Return a session that sends a request once, and adds no headers of its own."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_field_size=_MAX_HEADER_LINE,
+        max_line_size=_MAX_HEADER_LINE,
+        middlewares=(_send_once,),
+        skip_auto_headers=(
+            hdrs.ACCEPT,
+            hdrs.ACCEPT_ENCODING,
+            hdrs.CONTENT_TYPE,
+            hdrs.USER_AGENT,
+        ),
+    )
+
+
+async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Keep aiohttp from repeating a GET after its connection broke (a middleware).

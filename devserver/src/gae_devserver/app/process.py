@@ -49,7 +49,7 @@ class LaunchSettings:
     api_port: int
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
-    """The gRPC port on 127.0.0.1, for Cloud NDB."""
+    """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )

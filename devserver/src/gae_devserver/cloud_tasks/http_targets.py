@@ -1,20 +1,20 @@
 """Sends tasks to HTTP targets: on this machine, or a host that an option allows."""
 
-import asyncio
 import socket
 from collections.abc import Collection
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
-from gae_devserver.app.client import MAX_HEADER_LINE, Request, send_once
+from gae_devserver.app.client import Request, session_with
 from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
 from gae_devserver.http.forwarding import reason_of
 
 _MAX_CONNECTIONS = 512
+_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
 class HttpTargets:
@@ -49,7 +49,12 @@ class HttpTargets:
         if hdrs.AUTHORIZATION in headers:
             url = url.with_user(None)
         if self._session is None:
-            self._session = _make_session()
+            # force_close: a kept connection may end just when a task is sent on it
+            self._session = session_with(
+                aiohttp.TCPConnector(
+                    limit=_MAX_CONNECTIONS, force_close=True, resolver=_Resolver()
+                )
+            )
         try:
             async with self._session.request(
                 task.method,
@@ -76,59 +81,26 @@ class HttpTargets:
             await self._session.close()
 
 
-def _make_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=_MAX_CONNECTIONS,
-            # a kept connection may end just when a task is sent on it
-            force_close=True,
-            resolver=_Resolver(),
-        ),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        max_field_size=MAX_HEADER_LINE,
-        max_line_size=MAX_HEADER_LINE,
-        middlewares=(send_once,),
-        skip_auto_headers=(
-            hdrs.ACCEPT,
-            hdrs.ACCEPT_ENCODING,
-            hdrs.CONTENT_TYPE,
-            hdrs.USER_AGENT,
-        ),
-    )
-
-
-class _Resolver(AbstractResolver):
+class _Resolver(aiohttp.ThreadedResolver):
     """Resolves localhost, with any name before it, to loopback addresses alone.
 
     The system's resolver may know other addresses of such names, or none.
     """
 
     async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of a host."""
-        names = ["127.0.0.1", "::1"] if is_this_machine(host) else [host]
-        loop = asyncio.get_running_loop()
-        found = []
-        for name in names:
-            for kind, _, proto, _, address in await loop.getaddrinfo(
-                name, port, family=family, type=socket.SOCK_STREAM
-            ):
-                found.append(
-                    ResolveResult(
-                        hostname=host,
-                        host=str(address[0]),
-                        port=port,
-                        family=kind,
-                        proto=proto,
-                        flags=socket.AI_NUMERICHOST,
-                    )
-                )
-        return found
-
-    async def close(self) -> None:
-        """Do nothing: it holds nothing."""
+        if not is_this_machine(host):
+            return await super().resolve(host, port, family)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=kind,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, kind in _LOOPBACK
+        ]

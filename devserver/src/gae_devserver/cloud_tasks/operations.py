@@ -11,14 +11,14 @@ from google.rpc import code_pb2
 from gae_devserver.rpc.errors import RpcError
 
 _REMEMBERED = 1000
+"""How many Operations can be asked for again."""
 
 
 class Operations:
     """Fills Operations, and remembers those whose request has a request_id."""
 
-    def __init__(self, remembered: int = _REMEMBERED) -> None:
-        """Remember so many Operations."""
-        self._remembered = remembered
+    def __init__(self) -> None:
+        """Remember none."""
         self._earlier: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
 
     def earlier(self, request: Any) -> Any:
@@ -69,7 +69,7 @@ class Operations:
             operation.response.Pack(result)
         if request.request_id:
             self._earlier[_identity(request)] = operation
-            if len(self._earlier) > self._remembered:
+            if len(self._earlier) > _REMEMBERED:
                 self._earlier.popitem(last=False)
 
     def clear(self) -> None:

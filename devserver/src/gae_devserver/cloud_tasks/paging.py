@@ -1,7 +1,6 @@
 """Pages of lists that are ordered by name."""
 
 import base64
-import binascii
 from typing import Any
 
 from gae_devserver.rpc.errors import InvalidArgumentError, check
@@ -17,7 +16,7 @@ def page(request: Any, most: int) -> tuple[int, str]:
     check(size >= 0, f"page_size is {size}, but it must be 0 or more.")
     try:
         first = base64.b64decode(request.page_token.encode(), b"-_", True).decode()
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise InvalidArgumentError(
             f"page_token is {request.page_token!r}, but it must be the next_page_token "
             "of the page before."

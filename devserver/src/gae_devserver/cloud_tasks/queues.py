@@ -16,6 +16,7 @@ from gae_devserver.tasks.queues import Queue
 
 # https://cloud.google.com/tasks/docs/configuring-queues
 _MAX_RATE = 500.0
+_LEAST_BURST, _MOST_BURST = 10, 100
 _MAX_CONCURRENT = 5000
 _DEFAULT_CONCURRENT = 1000
 _DEFAULT_ATTEMPTS = 100
@@ -86,8 +87,8 @@ def _complete_rates(rates: Any) -> None:
         f"and at most {_MAX_RATE:g}.",
     )
     rates.max_dispatches_per_second = rate
-    # documented: output only, and generally at least the rate
-    rates.max_burst_size = max(1, math.ceil(rate))
+    # output only; what production chooses for 1/s, 5/s and 500/s
+    rates.max_burst_size = min(max(math.ceil(rate), _LEAST_BURST), _MOST_BURST)
     concurrent = rates.max_concurrent_dispatches or _DEFAULT_CONCURRENT
     check(
         0 < concurrent <= _MAX_CONCURRENT,
@@ -122,8 +123,21 @@ def merge(current: Any, asked: Any, mask: field_mask_pb2.FieldMask) -> Any:
             f"update_mask is {', '.join(mask.paths)}, which are not all fields of a "
             "queue."
         )
+    source = messages.Queue.FromString(asked.SerializeToString())
+    for path in mask.paths:
+        # a field that is left out is cleared, also if its whole message is left out
+        part = source
+        for name in path.split(".")[:-1]:
+            part = getattr(part, name)
+            part.SetInParent()
     merged = messages.Queue.FromString(current.SerializeToString())
-    mask.MergeMessage(asked, merged, replace_message_field=True)
+    mask.MergeMessage(
+        source, merged, replace_message_field=True, replace_repeated_field=True
+    )
+    if not merged.http_target.oidc_token.ByteSize():
+        merged.http_target.ClearField("oidc_token")
+    if not merged.http_target.ByteSize():
+        merged.ClearField("http_target")
     return merged
 
 

@@ -121,6 +121,7 @@ class TaskRpcs:
         """RunTask: once, even if the queue is paused; one that runs goes on."""
         queue, parent, task = self._task(request.name)
         self._directory.push_queue(parent, "name")
+        due = task.eta_usec
         try:
             task = await self._run_now(queue, task.task_name.decode())
         except AppUnavailable as error:
@@ -128,6 +129,8 @@ class TaskRpcs:
         if task is None:
             raise NotFoundError(f"The task {request.name} does not exist.")
         self._describe(task, response, queue, parent, request.response_view)
+        # documented: only a failure of the task will change it
+        tasks.set_time(response.schedule_time, due, self._clock.offset)
 
     def _task(self, name: str) -> tuple[Queue, str, Any]:
         """Return the queue and its name, and the task that a request names."""

@@ -41,6 +41,7 @@ _CODES = {
     403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
     409: code_pb2.ABORTED,
+    416: code_pb2.OUT_OF_RANGE,
     429: code_pb2.RESOURCE_EXHAUSTED,
     499: code_pb2.CANCELLED,
     501: code_pb2.UNIMPLEMENTED,
@@ -181,28 +182,34 @@ def describe(
         routing = request.app_engine_routing
         parts = (routing.instance, routing.version, routing.service, _HOST)
         routing.host = ".".join(filter(None, parts))
-    _set_time(into.schedule_time, task.eta_usec, offset)
+    set_time(into.schedule_time, task.eta_usec, offset)
     into.create_time.seconds = int(task.creation_time_usec / 1e6 - offset)
     running = name in queue.running
     into.dispatch_count = task.retry_count + running
     into.response_count = task.execution_count
     # one that was just chosen to run has not begun yet
     if into.dispatch_count and task.HasField("first_try_usec"):
-        _set_time(into.first_attempt.dispatch_time, task.first_try_usec, offset)
+        set_time(into.first_attempt.dispatch_time, task.first_try_usec, offset)
         _describe_attempt(task, into.last_attempt, offset)
 
 
 def _describe_attempt(task: Any, into: Any, offset: float) -> None:
     log = task.runlog
-    _set_time(into.schedule_time, log.dispatched_usec - log.lag_usec, offset)
-    _set_time(into.dispatch_time, log.dispatched_usec, offset)
+    set_time(into.schedule_time, log.dispatched_usec - log.lag_usec, offset)
+    set_time(into.dispatch_time, log.dispatched_usec, offset)
     if has_answer(task):
-        _set_time(into.response_time, log.dispatched_usec + log.elapsed_usec, offset)
-        status = log.response_code
-        into.response_status.code = _CODES.get(status, code_pb2.UNKNOWN)
-        if status >= 500 and status not in _CODES:
-            into.response_status.code = code_pb2.INTERNAL
-        into.response_status.message = f"HTTP status code {status}"
+        set_time(into.response_time, log.dispatched_usec + log.elapsed_usec, offset)
+        code = _code_of(log.response_code)
+        into.response_status.code = code
+        into.response_status.message = (
+            f"{code_pb2.Code.Name(code)}({code}): HTTP status code {log.response_code}"
+        )
+
+
+def _code_of(status: int) -> int:
+    """Return the code of an answer that is an error."""
+    for_others = {4: code_pb2.FAILED_PRECONDITION, 5: code_pb2.INTERNAL}
+    return _CODES.get(status, for_others.get(status // 100, code_pb2.UNKNOWN))
 
 
 def method_of(task: Any) -> str:
@@ -224,7 +231,8 @@ def _set_seconds(into: Any, value: float) -> None:
     into.FromMicroseconds(int(min(max(0.0, value), _LONGEST_SECONDS) * 1e6))
 
 
-def _set_time(into: Any, usec: int, offset: float) -> None:
+def set_time(into: Any, usec: int, offset: float) -> None:
+    """Set a Timestamp in the app's time, which is `offset` seconds behind `usec`."""
     into.FromMicroseconds(usec - int(offset * 1e6))
 
 

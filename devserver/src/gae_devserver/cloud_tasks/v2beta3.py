@@ -32,9 +32,9 @@ def as_v2(request: Any, rpc: str) -> Any:
 
 def _refuse_what_v2_lacks(request: Any) -> None:
     fields = request.DESCRIPTOR.fields_by_name
-    tasks = [one.task for one in getattr(request, "requests", ())]
-    for task in [*tasks, request.task] if "task" in fields else tasks:
-        refuse_if(task.HasField("pull_message"), "Task.pull_message")
+    parts = [request] if "task" in fields else getattr(request, "requests", ())
+    for part in parts:
+        refuse_if(part.task.HasField("pull_message"), "Task.pull_message")
     if "queue" in fields:
         refuse_if(request.queue.type_ == Queue.PULL, "Queue.type PULL")
         for name in ("task_ttl", "tombstone_ttl"):

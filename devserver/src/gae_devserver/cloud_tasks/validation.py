@@ -175,7 +175,7 @@ def check_retry_config(config: Any, field: str) -> None:
 
 
 def check_backoff(config: Any, field: str) -> None:
-    """Check that a RetryConfig's backoff has a least value that is not the greatest.
+    """Check the order of the two backoffs of a RetryConfig.
 
     Raises:
         InvalidArgumentError: `min_backoff` is longer than `max_backoff`.

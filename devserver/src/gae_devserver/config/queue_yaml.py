@@ -18,7 +18,7 @@ _MOST = 500
 
 @dataclasses.dataclass(frozen=True)
 class QueueConfig:
-    """One queue, as queue.yaml describes it."""
+    """One queue, as queue.yaml or the API of Cloud Tasks describes it."""
 
     name: str
     mode: Literal["push", "pull"] = "push"
@@ -32,6 +32,8 @@ class QueueConfig:
     acl: tuple[str, ...] = ()
     settings: bytes | None = None
     """The settings that the API of Cloud Tasks gave it, in that API's own form."""
+    made_by_api: bool = False
+    """Whether that API made the queue, so that no queue.yaml has had it."""
 
 
 @dataclasses.dataclass(frozen=True)

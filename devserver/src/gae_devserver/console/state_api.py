@@ -3,7 +3,6 @@
 Tests use it. The distribution's README documents it.
 """
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,9 +13,9 @@ from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.app.supervisor import AppUnavailable
-from gae_devserver.clock import MAX_ADVANCE_SECONDS, Clock
-from gae_devserver.console import as_json
-from gae_devserver.cron.jobs import CronJobs, Job, JobRefusedError
+from gae_devserver.clock import Clock
+from gae_devserver.console import as_json, bodies
+from gae_devserver.cron.jobs import CronJobs, JobRefusedError
 from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
@@ -32,14 +31,6 @@ from gae_devserver.tasks.runner import TaskRunner
 logger = logging.getLogger("gae_devserver")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_ADVANCES = (
-    'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
-    f"to {MAX_ADVANCE_SECONDS}."
-)
-_JOBS = (
-    'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
-)
 
 
 class StateApi(HttpServer):
@@ -175,7 +166,7 @@ class StateApi(HttpServer):
         return web.json_response(self._describe_clock())
 
     async def _advance(self, request: web.Request) -> web.Response:
-        seconds = _seconds_in(await read_body(request))
+        seconds = bodies.seconds_in(await read_body(request))
         if seconds is None:
             count = await self._runner.advance_to_next_task()
         else:
@@ -195,40 +186,13 @@ class StateApi(HttpServer):
         return web.json_response({"scheduled": self._cron.scheduled, "jobs": jobs})
 
     async def _run_cron(self, request: web.Request) -> web.Response:
-        job = self._job_in(await read_body(request))
+        job = bodies.job_in(await read_body(request), self._cron.jobs)
         try:
             status = await self._cron.run_now(job)
         except JobRefusedError as error:
             text = f"The job {job.config.url} {error}."
             raise web.HTTPConflict(text=text) from None
         return web.json_response({"status": status})
-
-    def _job_in(self, body: bytes) -> Job:
-        """Return the job that a request names by its URL or its place in cron.yaml."""
-        jobs = self._cron.jobs
-        urls = [job.config.url for job in jobs]
-        match _json_in(body, _JOBS):
-            case {"url": str() as url} if urls.count(url) == 1:
-                return jobs[urls.index(url)]
-            case {"url": str() as url} if url in urls:
-                places = [place for place, job_url in enumerate(urls) if job_url == url]
-                raise web.HTTPConflict(
-                    text=f"{len(places)} jobs have the URL {url!r}. Name one by its "
-                    f'place instead: {{"index": {places[0]}}}.'
-                )
-            case {"url": str() as url}:
-                known = ", ".join(urls) or "none"
-                raise web.HTTPNotFound(
-                    text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
-                )
-            case {"index": int() as index} if not isinstance(index, bool):
-                if not 0 <= index < len(jobs):
-                    raise web.HTTPNotFound(
-                        text=f"cron.yaml has {len(jobs)} jobs, so there is no job "
-                        f"{index}; the first one is 0."
-                    )
-                return jobs[index]
-        raise web.HTTPBadRequest(text=_JOBS)
 
     async def _get_entities(self, request: web.Request) -> web.Response:
         kind = request.query.get("kind")
@@ -256,34 +220,6 @@ class StateApi(HttpServer):
         self._cron.restart()
         self._runner.reset()
         return web.json_response({})
-
-
-def _seconds_in(body: bytes) -> float | None:
-    """Return how far a request advances the clock; None: to the next task.
-
-    Raises:
-        web.HTTPBadRequest: the body asks for neither.
-    """
-    wanted = _json_in(body, _ADVANCES)
-    if wanted == {"to": "next_task"}:
-        return None
-    match wanted:
-        # The comparison excludes NaN too.
-        case {"seconds": int() | float() as seconds} if (
-            not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
-        ):
-            return seconds
-    raise web.HTTPBadRequest(text=_ADVANCES)
-
-
-def _json_in(body: bytes, expected: str) -> Any:
-    """Return what a body holds, or answer with what is expected."""
-    try:
-        return json.loads(body or b"null")
-    except (ValueError, RecursionError) as error:
-        raise web.HTTPBadRequest(
-            text=f"The body is not valid JSON ({error}). {expected}"
-        ) from None
 
 
 @web.middleware

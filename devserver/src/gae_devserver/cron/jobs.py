@@ -112,11 +112,13 @@ class CronJobs:
         """Run a job; return the status of the answer to this attempt, or 0.
 
         Raises:
-            JobRefusedError: the job runs already, belongs to another service, or
-                disappears while it runs.
+            JobRefusedError: the job runs already, belongs to another service, or is
+                gone before it has ended.
             AppUnavailable: the app does not run.
         """
         await self._ready()
+        if job not in self.jobs:
+            raise JobRefusedError("is no longer in cron.yaml")
         if job.config.is_elsewhere:
             raise JobRefusedError("belongs to another service. Change its 'target'")
         if self.is_running(job):

@@ -1,1 +1,1 @@
-"""API calls: the SDK's stubs and the API server. Imports tasks and all below."""
+"""The app's APIs: the SDK's stubs, their server. Imports cloud_tasks and all below."""

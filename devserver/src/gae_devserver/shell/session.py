@@ -12,17 +12,9 @@ from gae_devserver.app.process import STOP_SECONDS, LaunchSettings, environment
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.cloud_tasks.api import rpcs_of
-from gae_devserver.cloud_tasks.identity import Identity
-from gae_devserver.cloud_tasks.rest import Rest
-from gae_devserver.cloud_tasks.routing import Routing
-from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
-from gae_devserver.rpc.port import GrpcPort
-from gae_devserver.services.api_server import ApiServer
-from gae_devserver.services.metadata import Metadata
+from gae_devserver.services.apis import Apis
 from gae_devserver.services.services import Services
 from gae_devserver.shell.programs import Program
 from gae_devserver.storage.storage import Storage
@@ -63,45 +55,20 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     launch, storage = settings.launch, settings.storage
     requests = RunningRequests()
-    services = Services(
+    apis = Apis(
         config,
-        launch.project,
-        requests,
+        launch,
         settings.clock,
+        requests,
+        # required, but nothing else calls this server
+        token=secrets.token_hex(16),
         default_hostname=_HOSTNAME,
-        version=launch.version,
+        run_now=_run_now,
         storage=storage,
-    )
-    datastore_v1 = DatastoreV1(
-        services.datastore,
-        services.app_id,
-        storage=storage,
-        before_answer=lambda rpc: services.flush(),
-    )
-    cloud_tasks = CloudTasks(
-        services.taskqueue,
-        settings.clock,
-        Routing(launch.project, config.service, launch.version),
-        _run_now,
-    )
-    rpcs = rpcs_of(cloud_tasks, lambda rpc: services.flush())
-    grpc = GrpcPort(datastore_v1.rpcs, rpcs)
-    # required, but nothing else calls this server
-    token = secrets.token_hex(16)
-    metadata = Metadata(launch.project)
-    api = ApiServer(
-        services.call,
-        requests,
-        config.app_engine_apis,
-        token,
-        metadata,
-        Identity(),
-        Rest(rpcs),
     )
     ticket = requests.begin(url="")
     try:
-        await grpc.start(launch.grpc_port, reserved=True)
-        await api.start(settings.api_socket)
+        await apis.start(settings.api_socket)
         process = await asyncio.create_subprocess_exec(
             settings.python.executable,
             *program.arguments,
@@ -112,10 +79,10 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     finally:
         # rolls back the transaction that the program has left open
         requests.end(ticket)
-        await asyncio.gather(api.stop(), grpc.stop())
-        services.close()
+        await apis.stop()
+        apis.services.close()
     if storage is None:
-        _report_lost_tasks(services)
+        _report_lost_tasks(apis.services)
     return status if status >= 0 else 128 - status
 
 

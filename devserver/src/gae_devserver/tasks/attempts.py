@@ -24,6 +24,17 @@ def end_attempt(task: Any, now: float, status: int) -> None:
     task.runlog.elapsed_usec = max(0, int(now * 1e6) - task.runlog.dispatched_usec)
 
 
+def lose_answer(task: Any, *, late: bool) -> None:
+    """Note that the attempt had no answer, and whether it exceeded its deadline.
+
+    Production then names a status: 504 to an HTTP target, and 0 to the app.
+    """
+    # the next attempt must not name the answer to an earlier one
+    task.runlog.ClearField("response_code")
+    if late:
+        task.runlog.response_code = 0 if task.url.startswith(b"/") else 504
+
+
 def server_errors(task: Any) -> int:
     """Return how many answers of the app had a status of 5XX."""
     # the message has no counter for them, and nothing else uses this field

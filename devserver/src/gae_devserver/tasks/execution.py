@@ -1,4 +1,4 @@
-"""Executes one task once: sends it to the app, then deletes or postpones it."""
+"""Executes one task once: sends it, then deletes or postpones it."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.attempts import begin_attempt, end_attempt
+from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.terminal import printable
@@ -23,10 +23,10 @@ DEADLINE = 600.0
 
 
 MakeRequest = Callable[[Queue, Any, float], Request]
-"""Makes the request of a task; the server's clock is so many seconds ahead."""
+"""Makes the request of a task. The server's clock is so many seconds ahead."""
 
 Dispatch = Callable[[Request, float], Awaitable[int]]
-"""Sends a task to the app within a deadline in seconds; the status of the answer."""
+"""Sends a task within a deadline in seconds; returns the status of the answer."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
 
 
 class TaskExecutor:
-    """Sends tasks to the app; each task by one execution at a time."""
+    """Sends tasks; each task by one execution at a time."""
 
     def __init__(
         self,
@@ -77,9 +77,6 @@ class TaskExecutor:
         queue.count_finished(self._clock.now())
         if status:
             end_attempt(task, self._clock.now(), status)
-        else:
-            # the next attempt must not name the answer to an earlier one
-            task.runlog.response_code = 0
         if queue.find(name) is not task:
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
@@ -118,12 +115,15 @@ class TaskExecutor:
         except AppUnavailable:
             raise
         except TimeoutError:
+            lose_answer(task, late=True)
             return 0, f"exceeded its deadline of {deadline:g} s"
         except ConnectionError as error:
+            lose_answer(task, late=False)
             # it can name a host, or have a part of the answer
             return 0, f"failed ({printable(str(error))})"
         except Exception:
             # this counts as an attempt, or the task would be sent again at once
             logger.exception("task %s: the dev server failed", task.task_name.decode())
+            lose_answer(task, late=False)
             return 0, "failed in the dev server"
         return status, str(status)

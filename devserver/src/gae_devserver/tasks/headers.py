@@ -61,8 +61,10 @@ def app_engine_request(
         task,
         offset,
         executions=task.execution_count,
-        # what production sends after any answer
-        retry_reason="App Error",
+        # what production sends after any answer, and after a missed deadline
+        retry_reason=(
+            "App Error" if task.runlog.response_code else "Instance Unavailable"
+        ),
     )
     if queue.queue_name == CRON_QUEUE:
         sent.append(("X-AppEngine-Cron", "true"))
@@ -107,7 +109,7 @@ def attempt_headers(
         (f"{prefix}TaskExecutionCount", str(executions)),
         (f"{prefix}TaskETA", f"{eta:.6f}"),
     ]
-    if task.runlog.response_code:
+    if task.runlog.HasField("response_code"):
         previous = str(task.runlog.response_code)
         headers.append((f"{prefix}TaskPreviousResponse", previous))
         headers.append((f"{prefix}TaskRetryReason", retry_reason))

@@ -1,4 +1,4 @@
-"""One queue, and the group of all queues: the SDK's classes with their bugs fixed."""
+"""One queue: the SDK's class with its bugs fixed."""
 
 import asyncio
 import datetime
@@ -45,15 +45,13 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         gettime: Callable[[], float],
         storage: Storage | None,
         changed: asyncio.Event,
-        tombstone_seconds: float = TOMBSTONE_SECONDS,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and sets `changed` when a task gets an ETA.
-        The name of a task that is gone stays taken for `tombstone_seconds`.
         """
         super().__init__(name, gettime=gettime)
-        self.task_name_archive = Tombstones(tombstone_seconds, gettime)
+        self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
         self._storage = storage
@@ -78,7 +76,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._configure(QueueConfig(name))
 
     def apply(self, config: QueueConfig) -> None:
-        """Use the settings of queue.yaml; new settings fill the bucket."""
+        """Use other settings; they fill the bucket."""
         if config != self.config:
             self._configure(config)
 
@@ -101,6 +99,11 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             if config.retry_parameters is not None
             else None
         )
+
+    def _tombstone_seconds(self) -> float:
+        # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
+        # queues of queue.yaml
+        return 86400.0 if self.config.made_by_api else TOMBSTONE_SECONDS
 
     def clear(self) -> None:
         """Forget tasks, tombstones and statistics; end a pause; fill the bucket."""
@@ -138,11 +141,10 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._changed.set()
 
     def store_settings(self) -> None:
-        """Store the queue's state, and the settings that an API gave it."""
+        """Store the queue's state, and the settings of one that an API made."""
         if self._storage is not None:
-            self._storage.put_queue(
-                self.queue_name, self.config.settings, bool(self.paused)
-            )
+            settings = self.config.settings if self.config.made_by_api else None
+            self._storage.put_queue(self.queue_name, settings, bool(self.paused))
 
     def add(self, task: Any) -> None:
         """Add a task, which is a QueryTasksResponse.Task.
@@ -303,60 +305,3 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 def random_task_name() -> str:
     """Return a name for a task that has none, as long as in production."""
     return str(secrets.randbelow(9 * 10**19) + 10**19)
-
-
-class Group(taskqueue_stub._Group):  # type: ignore[misc]
-    """All queues of the app."""
-
-    def __init__(
-        self, make_queue: Callable[[str], Queue], gettime: Callable[[], float]
-    ) -> None:
-        """Make a group without queues."""
-        # without a parser the SDK does not read queue.yaml again with every call
-        super().__init__(queue_yaml_parser=None, gettime=gettime)
-        self._make_queue = make_queue
-
-    def _ConstructQueue(self, queue_name: str, *_: Any) -> None:
-        self._queues[queue_name] = self._make_queue(queue_name)
-
-    def _ValidateQueueName(self, queue_name: bytes | str) -> Any:
-        # the SDK makes this queue for anyone, but apps believe its tasks
-        if queue_name in (CRON_QUEUE, CRON_QUEUE.encode()):
-            return _ERRORS.UNKNOWN_QUEUE
-        return super()._ValidateQueueName(queue_name)
-
-    def _ChooseTaskName(self) -> str:
-        # the SDK counts from task1 after every start, but repeated names would look
-        # like second deliveries
-        return random_task_name()
-
-    def _TransactionalBulkAdd(self, request: Any) -> None:
-        """Add tasks to a transaction, if their queues take them.
-
-        The SDK checks that only at the commit, and then drops the task silently.
-        """
-        for add in request.add_request:
-            if self._queues[add.queue_name.decode()].queue_mode != add.mode:
-                raise ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
-        super()._TransactionalBulkAdd(request)
-
-    def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
-        """Refuse the call: queues come from queue.yaml alone."""
-        raise ApplicationError(
-            _ERRORS.PERMISSION_DENIED, "queues can be changed only in queue.yaml"
-        )
-
-    def FetchQueueStats_Rpc(self, request: Any, response: Any) -> None:
-        """Answer with real counts (the SDK draws random numbers)."""
-        super().FetchQueueStats_Rpc(request, response)
-        now = self.gettime()
-        for name, stats in zip(request.queue_name, response.queuestats, strict=True):
-            queue = self._queues.get(name.decode())
-            if queue is None:
-                continue
-            info = stats.scanner_info
-            info.executed_last_minute = queue.finished_since(now - 60)
-            info.executed_last_hour = queue.finished_since(now - 3600)
-            info.sampling_duration_seconds = 60.0
-            info.requests_in_flight = len(queue.running)
-            info.enforced_rate = queue.config.rate or 0.0

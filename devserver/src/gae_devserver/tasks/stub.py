@@ -5,6 +5,7 @@ which task runs when; the stub's own scheduler thread is never started.
 """
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import re
@@ -17,8 +18,9 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
-from gae_devserver.tasks.queues import Group, Queue
+from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.group import Group
+from gae_devserver.tasks.queues import Queue
 
 logger = logging.getLogger("gae_devserver.task")
 
@@ -46,8 +48,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         default_hostname: str,
         service: str,
         version: str,
+        config_of: ConfigOf,
         storage: Storage | None = None,
-        config_of: ConfigOf | None = None,
     ) -> None:
         """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
@@ -68,7 +70,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = asyncio.Event()
         """Set when a task may start at another time; the runner clears it."""
-        self._group = Group(self._new_queue, clock.now)
+        self._group = Group(self._new_queue, clock)
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         self._from_yaml: dict[str, QueueConfig] = {}
@@ -76,11 +78,9 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             self._load(storage, config_of, {config.name for config in queues})
         self.update(queues)
 
-    def _load(
-        self, storage: Storage, config_of: ConfigOf | None, in_yaml: set[str]
-    ) -> None:
+    def _load(self, storage: Storage, config_of: ConfigOf, in_yaml: set[str]) -> None:
         for name, settings, paused in storage.queues():
-            if settings is not None and config_of is not None and name not in in_yaml:
+            if settings is not None and name not in in_yaml:
                 with storage.reading(f"the queue {name!r}"):
                     self._create(config_of(name, settings))
             queue = self._make_queue(name)
@@ -92,15 +92,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             for name, task_name, encoded, changed in storage.tasks():
                 self._make_queue(name).load(task_name, encoded, changed)
 
-    def _new_queue(
-        self, name: str, tombstone_seconds: float = TOMBSTONE_SECONDS
-    ) -> Queue:
+    def _new_queue(self, name: str) -> Queue:
         return Queue(
             name,
             gettime=self._clock.now,
             storage=self._storage,
             changed=self.changed,
-            tombstone_seconds=tombstone_seconds,
         )
 
     def _make_queue(self, name: str) -> Queue:
@@ -130,12 +127,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for name, config in now.items():
             if config != before.get(name):
                 queue = self._make_queue(name)
-                was_made_by_api = queue.config.settings is not None
+                was_made_by_api = queue.config.made_by_api
                 queue.apply(config)
                 if was_made_by_api:
                     queue.store_settings()
         for name in set(self.queues()) - set(now):
-            if name in before or self.queues()[name].config.settings is None:
+            if not self.queues()[name].config.made_by_api:
                 self._put_aside(name)
         self.changed.set()
 
@@ -146,18 +143,15 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         return queue
 
     def _create(self, config: QueueConfig) -> Queue:
-        # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
-        # queues of queue.yaml
-        queue = self._new_queue(config.name, tombstone_seconds=86400.0)
-        self.queues()[config.name] = queue
-        queue.apply(config)
+        self.queues()[config.name] = queue = self._new_queue(config.name)
+        queue.apply(dataclasses.replace(config, made_by_api=True))
         return queue
 
     def change(self, queue: Queue, config: QueueConfig) -> None:
         """Give a queue the settings of the API of Cloud Tasks."""
-        queue.apply(config)
-        if queue.queue_name not in self._from_yaml:
-            queue.store_settings()
+        made_by_api = queue.config.made_by_api
+        queue.apply(dataclasses.replace(config, made_by_api=made_by_api))
+        queue.store_settings()
         self.changed.set()
 
     def delete(self, name: str) -> None:

@@ -6,8 +6,13 @@ from collections.abc import Callable
 class Tombstones:
     """Names that stay taken for a number of seconds after their task is gone."""
 
-    def __init__(self, seconds: float, gettime: Callable[[], float]) -> None:
-        """Start without names; `gettime` returns the server's time."""
+    def __init__(
+        self, seconds: Callable[[], float], gettime: Callable[[], float]
+    ) -> None:
+        """Start without names.
+
+        `seconds` returns how long they stay taken, and `gettime` the server's time.
+        """
         self._seconds = seconds
         self._gettime = gettime
         self._since: dict[str, float] = {}  # the oldest first
@@ -22,7 +27,7 @@ class Tombstones:
 
     def __contains__(self, name: str) -> bool:
         since = self._since.get(name)
-        return since is not None and self._gettime() < since + self._seconds
+        return since is not None and self._gettime() < since + self._seconds()
 
     def clear(self) -> None:
         """Forget all names."""

@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from tests.helpers.waiting import until
 from tests.unit.cloud_tasks.conftest import Cloud
-from tests.unit.cloud_tasks.test_queues import MADE, make, queues
+from tests.unit.cloud_tasks.test_queues import MADE, make, queues, update
 from tests.unit.cloud_tasks.test_tasks import code_of
 
 pytestmark = pytest.mark.asyncio
@@ -117,6 +117,30 @@ async def test_an_update_holds_for_tasks_that_wait(cloud: Cloud, version: str) -
     assert await client.update_queue(queue=made, update_mask=mask) == made
     await cloud.runner.advance(60)
     assert cloud.app.executions[0].target == "http://b.localhost:8080/"
+
+
+async def test_an_update_clears_what_it_leaves_out(cloud: Cloud) -> None:
+    """Also the parts of a message that it leaves out; a list is replaced."""
+    names = ("X-A", "X-B")
+    first, second = ([{"header": {"key": name, "value": "1"}}] for name in names)
+    token = {"service_account_email": "a@b", "audience": "c"}
+    target = {"uri_override": EVERY, "header_overrides": first, "oidc_token": token}
+    await make(cloud, http_target=target, retry_config={"max_attempts": 7})
+    changed = await update(
+        cloud,
+        MADE,
+        "http_target.uri_override",
+        "http_target.header_overrides",
+        "retry_config.max_attempts",
+        http_target={"header_overrides": second},
+    )
+    assert changed.http_target == tasks_v2.HttpTarget(
+        header_overrides=second, oidc_token=token
+    )
+    assert changed.retry_config.max_attempts == 100
+    token_fields = (f"http_target.oidc_token.{field}" for field in token)
+    changed = await update(cloud, MADE, "http_target.header_overrides", *token_fields)
+    assert "http_target" not in changed
 
 
 async def test_tasks_for_the_app_stay_as_they_are(cloud: Cloud) -> None:

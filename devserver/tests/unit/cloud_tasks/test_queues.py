@@ -40,7 +40,7 @@ def seconds(value: float) -> duration_pb2.Duration:
 DEFAULTS: dict[str, Any] = {
     "rate_limits": {
         "max_dispatches_per_second": 500,
-        "max_burst_size": 500,
+        "max_burst_size": 100,
         "max_concurrent_dispatches": 1000,
     },
     "retry_config": {
@@ -107,7 +107,7 @@ async def test_a_queue_has_the_settings_that_it_got(cloud: Cloud) -> None:
     ignored = {"state": State.PAUSED, "purge_time": cloud.at(-5)}
     created = await make(cloud, **(SETTINGS | ignored))
     expected = tasks_v2.Queue(name=MADE, state=State.RUNNING, **SETTINGS)
-    expected.rate_limits.max_burst_size = 3
+    expected.rate_limits.max_burst_size = 10
     assert created == expected
 
 
@@ -295,25 +295,30 @@ async def test_an_update_releases_no_queue_that_is_held(make_cloud: MakeCloud) -
 
 
 async def test_rates_of_a_queue(cloud: Cloud) -> None:
-    """An update of the rate and the concurrency holds for the tasks that wait."""
+    """An update of the rate and the concurrency holds for the tasks that wait.
+
+    Even a slow queue sends ten tasks at once, as in production.
+    """
     await make(cloud)
     await cloud.v2.pause_queue(name=MADE)
-    for name in "abcd":
+    for name in "abc":
         await cloud.create(name, MADE)
-    limits = {"max_dispatches_per_second": 0.5}
-    await update(cloud, MADE, "rate_limits", rate_limits=limits)
-    await cloud.v2.resume_queue(name=MADE)
-    await cloud.runner.advance(60)
-    assert cloud.app.times == [0, 2, 4, 6]
     limits = {"max_concurrent_dispatches": 2}
     await update(cloud, MADE, "rate_limits", rate_limits=limits)
     release = cloud.hold(200, 200)
-    for name in "efg":
-        await cloud.create(name, MADE)
+    await cloud.v2.resume_queue(name=MADE)
     await until(lambda: cloud.app.running == 2)
     release.set()
-    await until(lambda: cloud.runner.finished == 7)
+    await until(lambda: cloud.runner.finished == 3)
     assert cloud.app.peak == 2
+    await cloud.v2.pause_queue(name=MADE)
+    for name in "defghijklmnop":
+        await cloud.create(name, MADE)
+    rate = {"max_dispatches_per_second": 0.5}
+    await update(cloud, MADE, "rate_limits", rate_limits=rate)
+    await cloud.v2.resume_queue(name=MADE)
+    await cloud.runner.advance(60)
+    assert cloud.app.times[3:] == [*[0] * 10, 2, 4, 6]
 
 
 # --- pause, resume, purge, delete ----------------------------------------------------
@@ -395,6 +400,18 @@ async def test_queues_that_queue_yaml_does_not_have_are_kept(cloud: Cloud) -> No
     await make(cloud)
     cloud.configure(QueueConfig("new"))
     assert await queues(cloud) == [QUEUE, MADE, queue_name("new")]
+
+
+async def test_a_queue_that_queue_yaml_takes_over(cloud: Cloud) -> None:
+    """It has the settings of queue.yaml, and keeps names for nine days."""
+    await make(cloud)
+    await cloud.create("a", MADE)
+    await until(lambda: cloud.app.names == ["a"])
+    cloud.configure(QueueConfig("made", rate=2))
+    queue = await cloud.v2.get_queue(name=MADE)
+    assert queue.rate_limits.max_dispatches_per_second == 2
+    await cloud.runner.advance(9 * DAY - 1)
+    assert await code_of(cloud.create("a", MADE)) == code_pb2.ALREADY_EXISTS
 
 
 async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:

@@ -121,23 +121,32 @@ async def test_a_request_to_an_http_target(queue: Queue) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_executions_of_an_http_target(make_bench: MakeBench) -> None:
-    """They leave out attempts without an answer, and with a status of 5XX."""
+async def test_the_attempts_of_an_http_target(make_bench: MakeBench) -> None:
+    """Executions leave out those with a status of 5XX, also the 504 of a deadline."""
     bench = make_bench(
         make_request=functools.partial(make_request, Identity(), ROUTING)
     )
-    counts: list[str] = []
+    attempts: list[tuple[str, str | None]] = []
 
     def answer(execution: Execution) -> Outcome:
-        counts.append(execution.headers["x-cloudtasks-taskexecutioncount"])
-        return outcomes[len(counts) - 1]
+        headers = execution.headers
+        previous = headers.get("x-cloudtasks-taskpreviousresponse")
+        attempts.append((headers["x-cloudtasks-taskexecutioncount"], previous))
+        return outcomes[len(attempts) - 1]
 
     outcomes: list[Outcome] = [503, TimeoutError(), 404, 500, 302, 200]
     bench.app.answer = answer
     queue, task = bench.queue(), sent(http_request={"url": "http://localhost/x"})
     queue.add(stub_task(task, "a", bench.clock.now(), 0, queue))
     await bench.runner.advance(60)
-    assert counts == ["0", "0", "0", "1", "1", "2"]
+    assert attempts == [
+        ("0", None),
+        ("0", "503"),
+        ("0", "504"),
+        ("1", "404"),
+        ("1", "500"),
+        ("2", "302"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 import gae_devserver
+from gae_devserver.cloud_tasks.api import rpcs_of
+from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.rpc.errors import UnavailableError
+from gae_devserver.rpc.port import GrpcPort
+from gae_devserver.storage.storage import StorageError
 from tests.helpers.calls import PROJECT, PULL
-from tests.helpers.cloud_tasks import QUEUE, queue_name
+from tests.helpers.cloud_tasks import QUEUE, ROUTING, queue_name
 from tests.unit.cloud_tasks.conftest import Cloud, MakeCloud
 from tests.unit.cloud_tasks.test_tasks import ids
 
@@ -33,11 +38,11 @@ print(json.dumps([outcome(expression) for expression in sys.argv[1:]]))
 """
 
 
-async def in_an_app(cloud: Cloud, *expressions: str) -> list[Any]:
+async def in_an_app(host: str, *expressions: str) -> list[Any]:
     """Evaluate expressions with the SDK; return the values, or the errors' names."""
     variables = {
         "APPENGINE_USE_CLOUDTASK_PUSH_QUEUE": "true",
-        "CLOUD_TASKS_EMULATOR_HOST": cloud.host,
+        "CLOUD_TASKS_EMULATOR_HOST": host,
         "GAE_SERVICE": "default",
         "GAE_VERSION": "1",
         "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -95,10 +100,38 @@ async def test_what_the_sdk_returns_and_raises(make_cloud: MakeCloud) -> None:
     for number in range(100, 1000):
         await cloud.add(f"n{number}", queue="many")
 
-    found = dict(zip(expected, await in_an_app(cloud, *expected), strict=True))
+    found = dict(zip(expected, await in_an_app(cloud.host, *expected), strict=True))
     assert found == expected
     named = [name for name in ids(await cloud.listed()) if not name.isdigit()]
     assert named == ["b1", "b2", "new"]
     task = await cloud.get("new")
     assert task.app_engine_http_request.relative_uri == "/x"
     assert 60 <= task.schedule_time.timestamp() - cloud.clock.start < 120
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        # the answer is lost, as with --faults
+        (UnavailableError("lost"), "TransientError"),
+        # the disk is full
+        (StorageError("full"), "InternalError"),
+    ],
+)
+async def test_an_answer_that_fails(
+    cloud: Cloud, error: Exception, raised: str
+) -> None:
+    """The app learns whether it can try an add, a batch or a delete again."""
+
+    def fail(rpc: str) -> None:
+        raise error
+
+    service = CloudTasks(
+        cloud.server.services.taskqueue, cloud.clock, ROUTING, cloud.runner.run_now
+    )
+    port = GrpcPort(rpcs_of(service, fail))
+    host = f"127.0.0.1:{await port.start()}"
+    add_two = "Queue().add([Task(), Task()])"
+    calls = ("add()", add_two, "Queue().delete_tasks_by_name('a')")
+    assert await in_an_app(host, *calls) == [raised] * 3
+    await port.stop()

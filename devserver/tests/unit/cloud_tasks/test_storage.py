@@ -140,14 +140,18 @@ async def test_a_queue_that_was_deleted_and_made_again(start: Starts) -> None:
     await cloud.create("a", MADE)
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
 @pytest.mark.parametrize("ending", ["ran", "deleted", "purged"])
 @pytest.mark.parametrize(
     ("queue", "days"), [("default", 9), ("updated", 9), ("made", 1)]
 )
-async def test_names_are_refused_after_a_restart(
-    start: Starts, ending: str, queue: str, days: int
+async def test_names_are_refused_after_use(
+    start: Starts, restarts: int, ending: str, queue: str, days: int
 ) -> None:
-    """As long as without a restart, by the clock of the server."""
+    """For nine days in a queue of queue.yaml, for one in a queue of the API.
+
+    The clock of the server decides, also after a restart.
+    """
     parent, updated = queue_name(queue), QueueConfig("updated")
     cloud = await start(updated)
     if queue != "default":
@@ -164,9 +168,10 @@ async def test_names_are_refused_after_a_restart(
         await cloud.v2.purge_queue(name=parent)
     await cloud.runner.advance(days * DAY - 1)
     cloud.server.services.flush()  # as after an advance by the State API
-    for _ in range(2):
-        assert await code_of(cloud.create("a", parent)) == code_pb2.ALREADY_EXISTS
+    assert await code_of(cloud.create("a", parent)) == code_pb2.ALREADY_EXISTS
+    for _ in range(restarts):
         cloud = await start(updated)
+        assert await code_of(cloud.create("a", parent)) == code_pb2.ALREADY_EXISTS
     await cloud.runner.advance(1)
     await cloud.create("a", parent)
 
@@ -193,6 +198,18 @@ async def test_queue_yaml_decides_on_its_own_queues(start: Starts) -> None:
     # and without queue.yaml it is disabled, as any queue that queue.yaml had
     cloud = await start()
     assert (await cloud.v2.get_queue(name=MADE)).state.name == "DISABLED"
+
+
+async def test_a_disabled_queue_stays_disabled(start: Starts) -> None:
+    """Whatever the API has changed, before or after it left queue.yaml."""
+    name = queue_name("work")
+    cloud = await start(QueueConfig("work"))
+    await update(cloud, name, **SETTINGS)
+    await cloud.v2.pause_queue(name=name)
+    for _ in range(2):
+        cloud = await start()
+        assert (await cloud.v2.get_queue(name=name)).state.name == "DISABLED"
+        await update(cloud, name, **SETTINGS)
 
 
 async def test_a_storage_of_an_earlier_version(start: Starts) -> None:

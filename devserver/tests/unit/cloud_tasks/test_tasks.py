@@ -152,7 +152,7 @@ async def test_attempts_are_counted(cloud: Cloud) -> None:
         response_time=cloud.at(0),
         response_status={
             "code": code_pb2.UNAVAILABLE,
-            "message": "HTTP status code 503",
+            "message": "UNAVAILABLE(14): HTTP status code 503",
         },
     )
     assert task.schedule_time == cloud.at(2)
@@ -163,6 +163,23 @@ async def test_attempts_are_counted(cloud: Cloud) -> None:
     assert task.last_attempt == tasks_v2.Attempt(
         schedule_time=cloud.at(0), dispatch_time=cloud.at(0)
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (302, code_pb2.UNKNOWN),
+        (404, code_pb2.NOT_FOUND),
+        (405, code_pb2.FAILED_PRECONDITION),
+        (500, code_pb2.INTERNAL),
+    ],
+)
+async def test_the_code_of_an_answer(cloud: Cloud, status: int, code: int) -> None:
+    """It is Google's code for the HTTP status of the last attempt."""
+    cloud.app.answers(status)
+    await cloud.create("a", retry_config=retries(min_backoff=2))
+    await cloud.runner.advance(0)
+    assert (await cloud.get("a")).last_attempt.response_status.code == code
 
 
 async def test_lists_have_pages(cloud: Cloud) -> None:
@@ -210,30 +227,6 @@ async def test_the_deletion_of_a_task_that_runs(cloud: Cloud) -> None:
     await cloud.runner.advance(DAY)
     assert cloud.app.names == ["a"]
     assert await cloud.count() == 0
-
-
-@pytest.mark.parametrize("ending", ["ran", "deleted", "purged"])
-@pytest.mark.parametrize(("queue", "days"), [("default", 9), ("made", 1)])
-async def test_names_are_refused_after_use(
-    cloud: Cloud, ending: str, queue: str, days: int
-) -> None:
-    """For nine days in a queue of queue.yaml, for one in a queue of the API."""
-    parent = queue_name(queue)
-    if queue == "made":
-        await cloud.v2.create_queue(
-            parent=parent.rpartition("/queues/")[0], queue={"name": parent}
-        )
-    await cloud.create("a", parent, schedule_time=cloud.at(60))
-    if ending == "ran":
-        await cloud.runner.advance(60)
-    elif ending == "deleted":
-        await cloud.v2.delete_task(name=task_name("a", parent))
-    else:
-        await cloud.v2.purge_queue(name=parent)
-    await cloud.runner.advance(days * DAY - 1)
-    assert await code_of(cloud.create("a", parent)) == code_pb2.ALREADY_EXISTS
-    await cloud.runner.advance(1)
-    await cloud.create("a", parent)
 
 
 # --- what is refused -----------------------------------------------------------------
@@ -412,7 +405,10 @@ async def test_a_forced_run_happens_once(cloud: Cloud) -> None:
     task = await cloud.v2.run_task(request={"name": name, "response_view": FULL})
     assert (task.name, task.view) == (name, FULL)
     assert (task.dispatch_count, task.response_count) == (1, 0)
-    assert task.first_attempt.dispatch_time == task.schedule_time == cloud.at(0)
+    assert (task.schedule_time, task.first_attempt.dispatch_time) == (
+        cloud.at(3600),
+        cloud.at(0),
+    )
     again = await cloud.v2.run_task(name=name)
     assert again.dispatch_count == 1
     release.set()

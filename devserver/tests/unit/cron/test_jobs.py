@@ -162,6 +162,21 @@ async def test_cron_yaml_is_read_again(make_bench: MakeBench, tmp_path: Path) ->
     assert [run.target for run in bench.app.executions] == ["/new", "/kept"]
 
 
+async def test_a_job_that_disappears_while_the_app_starts(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    """A request to run it is refused, and the app does not get it."""
+    bench = make_bench(jobs=jobs(tmp_path, "url: /gone, schedule: every 1 hours"))
+    bench.app.started.clear()
+    run = asyncio.create_task(bench.cron.run_now(bench.cron.jobs[0]))
+    await until(lambda: bench.app.waiting)
+    bench.cron.apply(app_config(cron_jobs=()))
+    bench.app.started.set()
+    with pytest.raises(JobRefusedError):
+        await run
+    assert await bench.runner.advance(3600) == 0
+
+
 async def test_a_reset(make_bench: MakeBench, tmp_path: Path) -> None:
     """The jobs are scheduled by the clock as it was, and their last runs forgotten."""
     bench = make_bench(jobs=jobs(tmp_path, "url: /a, schedule: every day 09:00"))

@@ -153,10 +153,17 @@ async def test_only_a_2xx_status_ends_a_task(
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionResetError("it has died"), TimeoutError(), KeyError("x")]
+    ("error", "previous"),
+    [
+        (ConnectionResetError("it has died"), (None, None)),
+        (TimeoutError(), ("0", "Instance Unavailable")),
+        (KeyError("x"), (None, None)),
+    ],
 )
-async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> None:
-    """The retry waits for its backoff, and names no earlier answer."""
+async def test_an_error_counts_as_an_attempt(
+    bench: Bench, error: Exception, previous: tuple[str | None, str | None]
+) -> None:
+    """The retry waits for its backoff, and names nothing but a missed deadline."""
     bench.app.answers(500, error)
     await bench.add("a")
     async with asyncio.timeout(10):
@@ -164,7 +171,8 @@ async def test_an_error_counts_as_an_attempt(bench: Bench, error: Exception) -> 
     assert bench.app.times == [0, 0.1, 0.3]
     last = bench.app.executions[-1].headers
     assert last["x-appengine-taskretrycount"] == "2"
-    assert "x-appengine-taskpreviousresponse" not in last
+    response = last.get("x-appengine-taskpreviousresponse")
+    assert (response, last.get("x-appengine-taskretryreason")) == previous
     await bench.add("b")
     await bench.runner.advance(0)
     assert bench.app.names[-1] == "b"

@@ -1,0 +1,79 @@
+"""Reads the bodies of requests to the State API."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from gae_devserver.clock import MAX_ADVANCE_SECONDS
+from gae_devserver.cron.jobs import Job
+
+_ADVANCES = (
+    'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
+    f"to {MAX_ADVANCE_SECONDS}."
+)
+_JOBS = (
+    'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
+)
+
+
+def seconds_in(body: bytes) -> float | None:
+    """Return how far a request advances the clock; None: to the next task.
+
+    Raises:
+        web.HTTPBadRequest: the body asks for neither.
+    """
+    wanted = _json_in(body, _ADVANCES)
+    if wanted == {"to": "next_task"}:
+        return None
+    match wanted:
+        # The comparison excludes NaN too.
+        case {"seconds": int() | float() as seconds} if (
+            not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
+        ):
+            return seconds
+    raise web.HTTPBadRequest(text=_ADVANCES)
+
+
+def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
+    """Return the job that a request names by its URL or its place in cron.yaml.
+
+    Raises:
+        web.HTTPBadRequest: the body names none.
+        web.HTTPConflict: several jobs have the URL.
+        web.HTTPNotFound: there is no such job.
+    """
+    urls = [job.config.url for job in jobs]
+    match _json_in(body, _JOBS):
+        case {"url": str() as url} if urls.count(url) == 1:
+            return jobs[urls.index(url)]
+        case {"url": str() as url} if url in urls:
+            places = [place for place, job_url in enumerate(urls) if job_url == url]
+            raise web.HTTPConflict(
+                text=f"{len(places)} jobs have the URL {url!r}. Name one by its "
+                f'place instead: {{"index": {places[0]}}}.'
+            )
+        case {"url": str() as url}:
+            known = ", ".join(urls) or "none"
+            raise web.HTTPNotFound(
+                text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
+            )
+        case {"index": int() as index} if not isinstance(index, bool):
+            if not 0 <= index < len(jobs):
+                raise web.HTTPNotFound(
+                    text=f"cron.yaml has {len(jobs)} jobs, so there is no job "
+                    f"{index}; the first one is 0."
+                )
+            return jobs[index]
+    raise web.HTTPBadRequest(text=_JOBS)
+
+
+def _json_in(body: bytes, expected: str) -> Any:
+    """Return what a body holds, or answer with what is expected."""
+    try:
+        return json.loads(body or b"null")
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(
+            text=f"The body is not valid JSON ({error}). {expected}"
+        ) from None

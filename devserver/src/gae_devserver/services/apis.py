@@ -1,0 +1,121 @@
+"""The APIs that the app's process calls, and the two ports that serve them."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gae_devserver.app.process import LaunchSettings
+from gae_devserver.clock import Clock
+from gae_devserver.cloud_tasks.api import rpcs_of
+from gae_devserver.cloud_tasks.identity import Identity
+from gae_devserver.cloud_tasks.rest import Rest
+from gae_devserver.cloud_tasks.routing import Routing
+from gae_devserver.cloud_tasks.service import CloudTasks
+from gae_devserver.cloud_tasks.task_rpcs import RunNow
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.rpc.method import BeforeAnswer
+from gae_devserver.rpc.port import GrpcPort
+from gae_devserver.services.api_server import ApiCall, ApiServer
+from gae_devserver.services.metadata import Metadata
+from gae_devserver.services.services import Services
+from gae_devserver.storage.storage import Storage
+
+
+class Apis:
+    """API calls, the Datastore and Cloud Tasks, on the same entities and queues."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        launch: LaunchSettings,
+        clock: Clock,
+        requests: RunningRequests,
+        *,
+        token: str,
+        default_hostname: str,
+        run_now: RunNow,
+        storage: Storage | None,
+        cloud_tasks: bool = True,
+        around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
+        after_rpc: BeforeAnswer = lambda name: None,
+    ) -> None:
+        """Make the APIs of one app.
+
+        Args:
+            config: the app.
+            launch: what its process is told, such as the gRPC port.
+            clock: the time of the services.
+            requests: the requests that may make API calls.
+            token: what allows other programs to make API calls.
+            default_hostname: "host:port" of the app.
+            run_now: starts a task at once.
+            storage: where entities and tasks are kept; None: nowhere.
+            cloud_tasks: whether to serve Cloud Tasks.
+            around_call: returns what carries out API calls instead.
+            after_rpc: called with the name of an RPC whose changes are stored; the
+                client gets its RpcError.
+        """
+        self.services = Services(
+            config,
+            launch.project,
+            requests,
+            clock,
+            default_hostname=default_hostname,
+            version=launch.version,
+            storage=storage,
+            when_cleared=self._when_cleared,
+        )
+        self.routing = Routing(launch.project, config.service, launch.version)
+        self.identity = Identity()
+        self._after_rpc = after_rpc
+        self._datastore_v1 = DatastoreV1(
+            self.services.datastore,
+            self.services.app_id,
+            storage=storage,
+            before_answer=self._before_answer,
+        )
+        self._cloud_tasks = CloudTasks(
+            self.services.taskqueue, clock, self.routing, run_now
+        )
+        rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
+        self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
+        self._grpc_port = launch.grpc_port
+        self._server = ApiServer(
+            around_call(self.services.call),
+            requests,
+            config.app_engine_apis,
+            token,
+            Metadata(launch.project),
+            self.identity,
+            Rest(rpcs),
+        )
+
+    def apply(self, config: AppConfig) -> None:
+        """Use a changed configuration."""
+        self._server.apply(config)
+        self.services.apply(config)
+
+    async def start(self, api_socket: socket.socket) -> None:
+        """Serve API calls on a socket, and RPCs on the gRPC port.
+
+        Raises:
+            OSError: the gRPC port is taken.
+        """
+        await self._grpc.start(self._grpc_port, reserved=True)
+        await self._server.start(api_socket)
+
+    async def stop(self) -> None:
+        """Close both ports; the services stay until their `close`."""
+        await asyncio.gather(self._server.stop(), self._grpc.stop())
+
+    def _when_cleared(self) -> None:
+        """Clear what only clients of gRPC have, such as transactions."""
+        self._datastore_v1.clear()
+        self._cloud_tasks.clear()
+
+    def _before_answer(self, rpc: str) -> None:
+        """Store what an RPC has changed; then its answer may get lost."""
+        self.services.flush()
+        self._after_rpc(rpc)

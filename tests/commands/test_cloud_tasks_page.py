@@ -1,0 +1,125 @@
+"""docs/cloud-tasks.md: the move, the way back, and the app without bundled services."""
+
+import itertools
+import json
+import pathlib
+import shlex
+
+import grpc
+import pytest
+from gae_devserver.testing import DevServer
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
+
+from tests.commands.pages import blocks, commands, files, page, section
+from tests.commands.running import nox
+from tests.servers.differences import NEEDS_CALLS
+from tests.servers.embedded import Embedded
+from tests.servers.staging import REPOSITORY
+
+PAGE = page("docs/cloud-tasks.md")
+TRY = section(PAGE, "Try it")
+
+
+@pytest.fixture
+def copy(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The copy that the page makes."""
+    copy, serve = (shlex.split(command) for command in commands(TRY))
+    assert copy[5:] == ["flask", serve[-1], "--tasks", "cloud"]
+    copied = nox(*copy[2:6], tmp_path / "copy", *copy[7:])
+    assert copied.returncode == 0, copied.stderr
+    return tmp_path / "copy"
+
+
+def test_copy_has_the_settings_of_the_page(copy: pathlib.Path) -> None:
+    """The page shows what the copy has and the sample does not."""
+    variable, cron = blocks(TRY, "yaml")
+    (pin,) = blocks(TRY, "text")
+    sample = REPOSITORY / "flask_app"
+
+    assert (copy / "cron.yaml").read_text().endswith(f"\n{cron}")
+    runtime, _, added = variable.partition("env_variables:\n")
+    _, _, rest = (sample / "app.yaml").read_text().partition("\n")
+    assert (copy / "app.yaml").read_text() == runtime + rest + added
+    pins = (sample / "requirements.txt").read_text()
+    assert (copy / "requirements.txt").read_text() == pins + pin
+    assert (copy / "main.py").read_bytes() == (sample / "main.py").read_bytes()
+
+
+@NEEDS_CALLS
+def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Tasks that wait when the variable is set or deleted run, and count once each."""
+    storage = f"--storage={tmp_path / 'storage'}"
+    bundled = REPOSITORY / "flask_app"
+
+    # each increment defers tasks that add 10 now, after 60 s and after 120 s
+    for number, app in enumerate((bundled, copy, bundled)):
+        with Embedded(app, tmp_path, storage) as server:
+            assert len(server.tasks()) == 2 * number
+            assert server.get("/counter/increment").status == 200
+            server.run_due()
+            assert server.get("/counter/get").text == str(10 * (number + 1))
+            if number == 2:
+                server.advance(130)
+                assert server.get("/counter/get").text == "90"
+                assert server.tasks() == []
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> DevServer:
+    """The app that uses no bundled service, in an environment with what it lists."""
+    folder = tmp_path / "my_app"
+    folder.mkdir()
+    for name, content in files(section(PAGE, "Without the bundled services")).items():
+        (folder / name).write_text(content)
+    return DevServer(folder, log_file=tmp_path / "server.log")
+
+
+FORGED = {
+    "X-CloudTasks-TaskName": "forged",
+    "X-CloudTasks-QueueName": "default",
+    "X-AppEngine-TaskName": "forged",
+    "X-AppEngine-User-IP": "0.1.0.2",
+}
+
+
+def body(function: str) -> bytes:
+    """Return what the app's own `defer` sends."""
+    return json.dumps({"function": function, "args": ["/"], "kwargs": {}}).encode()
+
+
+def add(server: DevServer, payload: bytes) -> None:
+    """Add a task as another program with the role could."""
+    channel = grpc.insecure_channel(server.cloud_tasks_host)
+    client = tasks_v2.CloudTasksClient(
+        transport=CloudTasksGrpcTransport(channel=channel)
+    )
+    queue = client.queue_path("sample-project", "us-central1", "default")
+    target = tasks_v2.AppEngineHttpRequest(
+        relative_uri="/deferred",
+        headers={"Content-Type": "application/json"},
+        body=payload,
+    )
+    task = tasks_v2.Task(app_engine_http_request=target)
+    client.create_task(parent=queue, task=task)
+
+
+def test_app_without_bundled_services(server: DevServer) -> None:
+    """It counts visits in tasks, refuses visitors, and drops what is not registered."""
+    with server:
+        assert server.get("/").text == "0 visits\n"
+        server.advance(0)
+        assert server.get("/").text == "1 visits\n"
+        server.advance(0)
+
+        for number in range(len(FORGED) + 1):
+            for headers in itertools.combinations(FORGED.items(), number):
+                sent = [("Content-Type", "application/json"), *headers]
+                answer = server.request("POST", "/deferred", sent, body("record_visit"))
+                assert answer.status == 403
+        add(server, body("abort"))
+        server.advance(0)
+        server.wait_for_log("dropped task .*: no function abort")
+        assert server.get("/").text == "2 visits\n"
