@@ -78,7 +78,7 @@ class Reloader:
             # with edits that came while one of the files had an error
             self._unread |= settings
             try:
-                self._apply(load(self._config.path))
+                self._apply(self._load())
             except ConfigError as error:
                 logger.error("the previous settings stay in effect: %s", error)
             else:
@@ -109,6 +109,23 @@ class Reloader:
             # it may be an included file that was missing
             settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
         return settings
+
+    def _load(self) -> AppConfig:
+        """Return the settings in the files.
+
+        Raises:
+            ConfigError: they cannot be used, or not before the server restarts.
+        """
+        now, config = self._config, load(self._config.path)
+        for name in ("service", "version"):
+            # tasks, cron jobs and the app's clients have the one from the start
+            before, after = getattr(now, name), getattr(config, name)
+            if before != after:
+                raise ConfigError(
+                    f"{config.path}: the {name} is now {after!r}, but this server "
+                    f"began with {before!r}. Restart the server."
+                )
+        return config
 
     def _apply(self, config: AppConfig) -> None:
         self._config = config

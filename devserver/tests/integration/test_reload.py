@@ -65,15 +65,25 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     server.answers("repaired")
 
 
+@pytest.mark.parametrize(
+    ("added", "reason"),
+    [
+        ("color: [", r", line \d: "),
+        ("service: other", ".*'other'.* Restart the server"),
+    ],
+)
 def test_a_broken_app_yaml_changes_nothing(
-    telling: Path, start: Callable[..., Running]
+    telling: Path, start: Callable[..., Running], added: str, reason: str
 ) -> None:
-    """The log has the line, and the app keeps the previous settings until the fix."""
+    """The app keeps the previous settings until the fix, and the log has the reason.
+
+    Another service needs another server: tasks would not be for this one.
+    """
     server = start()
     version = fetch(server.url)[1].partition("|")[0]
     good = (telling / "app.yaml").read_text()
-    (telling / "app.yaml").write_text(good + "color: [\n")
-    server.log(r"error: .*app\.yaml, line \d: ")
+    (telling / "app.yaml").write_text(f"{good}{added}\n")
+    server.log(rf"error: .*app\.yaml{reason}")
     assert fetch(server.url) == (200, f"{version}|blue|one")
     (telling / "app.yaml").write_text(good.replace("blue", "green"))
     server.answers(f"{version}|green|one")

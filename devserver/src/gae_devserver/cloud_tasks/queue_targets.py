@@ -47,7 +47,11 @@ def check_target(target: Any) -> None:
 
 
 def apply_target(settings: bytes, request: Any) -> None:
-    """Change an HttpRequest as the settings of its queue say."""
+    """Change an HttpRequest as the settings of its queue say.
+
+    Raises:
+        ConnectionError: its URL has no parts that they could replace.
+    """
     target = Queue.FromString(settings).http_target
     request.url = _overridden(request.url, target.uri_override)
     request.http_method = target.http_method or request.http_method
@@ -65,7 +69,10 @@ def _overridden(url: str, override: Any) -> str:
 
     With IF_NOT_EXISTS it replaces only those that the URL lacks.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConnectionError(f"cannot send to {url!r}: {error}") from error
     always = override.uri_override_enforce_mode != override.IF_NOT_EXISTS
     user, at, address = parts.netloc.rpartition("@")
     host, colon, port = address.rpartition(":")

@@ -27,7 +27,7 @@ def make_request(
     server is `offset` seconds ahead of the app's.
 
     Raises:
-        ConnectionError: the task is for another service.
+        ConnectionError: the task is for another service, or its URL is invalid.
     """
     if not task.HasField("description"):
         return headers.task_request(queue, task, offset)

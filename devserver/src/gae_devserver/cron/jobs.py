@@ -13,8 +13,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.tasks.execution import Run
-from gae_devserver.tasks.headers import CRON_QUEUE
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.queues import CRON_QUEUE, Queue
 from gae_devserver.tasks.runner import Ready
 
 

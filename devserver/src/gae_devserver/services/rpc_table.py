@@ -53,12 +53,9 @@ _SERVICES = {
     "capability_service": _Service(_API + "capabilities.capability_stub", "IsEnabled"),
     "datastore_v3": _Service(
         _DATASTORE + "datastore_pb",
-        "AddActions AllocateIds BeginTransaction Commit CreateIndex Delete DeleteIndex"
+        "AllocateIds BeginTransaction Commit CreateIndex Delete DeleteIndex"
         " Get GetIndices Next Put Rollback RunQuery Touch UpdateIndex",
         exceptions={
-            # The task queue's stub sends this for a transactional task.
-            "AddActions": f"{_API}taskqueue.taskqueue_service_bytes_pb2:"
-            f"TaskQueueBulkAddRequest {_VOID}",
             "BeginTransaction": "BeginTransactionRequest Transaction",
             "Commit": "Transaction CommitResponse",
             "CreateIndex": f"{_ENTITY}CompositeIndex {_BASE}Integer64Proto",

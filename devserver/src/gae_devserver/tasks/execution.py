@@ -14,6 +14,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.task")
 
@@ -118,7 +119,8 @@ class TaskExecutor:
             return 0, f"exceeded its deadline of {deadline:g} s"
         except ConnectionError as error:
             lose_answer(task, late=False)
-            return 0, f"failed ({error})"
+            # it can name a host, or have a part of the answer
+            return 0, f"failed ({printable(str(error))})"
         except Exception:
             # this counts as an attempt, or the task would be sent again at once
             logger.exception("task %s: the dev server failed", task.task_name.decode())

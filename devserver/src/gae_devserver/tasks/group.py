@@ -8,7 +8,7 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.queues import Queue, random_task_name
+from gae_devserver.tasks.queues import CRON_QUEUE, Queue, random_task_name
 
 _ERRORS = pb.TaskQueueServiceError
 
@@ -25,6 +25,12 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
 
     def _ConstructQueue(self, queue_name: str, *_: Any) -> None:
         self._queues[queue_name] = self._make_queue(queue_name)
+
+    def _ValidateQueueName(self, queue_name: bytes | str) -> Any:
+        # the SDK makes this queue for anyone, but apps believe its tasks
+        if queue_name in (CRON_QUEUE, CRON_QUEUE.encode()):
+            return _ERRORS.UNKNOWN_QUEUE
+        return super()._ValidateQueueName(queue_name)
 
     def _ChooseTaskName(self) -> str:
         # the SDK counts from task1 after every start, but repeated names would look

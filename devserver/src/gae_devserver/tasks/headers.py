@@ -7,12 +7,10 @@ from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
 from gae_devserver.http.forwarding import NOT_FORWARDED
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.queues import CRON_QUEUE, Queue
 
 Headers = list[tuple[str, str]]
 
-CRON_QUEUE = "__cron"
-"""The queue of cron jobs; an app's queue cannot have this name."""
 _NAMESPACE_HEADER = "x-appengine-current-namespace"
 _NOT_OWN = NOT_FORWARDED | {"host"}
 _USER_AGENT = "AppEngine-Google; (+http://code.google.com/appengine)"

@@ -27,6 +27,9 @@ logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 
+CRON_QUEUE = "__cron"
+"""The queue of cron jobs; an app's queue cannot have this name."""
+
 
 class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
     """One queue: its tasks ordered by ETA, and its settings in queue.yaml.

@@ -84,19 +84,23 @@ class TaskRunner:
 
     async def stop(self) -> None:
         """Stop, and cancel the tasks that run."""
-        doomed = [*self._running]
-        if self._loop_task is not None:
-            doomed.append(self._loop_task)
-        for task in doomed:
-            task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
+        loop_tasks = [] if self._loop_task is None else [self._loop_task]
+        await _cancel([*self._running, *loop_tasks])
 
     async def quiet(self, seconds: float) -> None:
-        """Wait until no task runs, but at most `seconds`."""
+        """Wait until no task runs; cancel those that run for more than `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._running:
                     await asyncio.wait(self._running)
+        if self._running:
+            # they would hold up others, and what they write would outlive a reset
+            logger.warning(
+                "no longer waiting for %d tasks, which did not end within %g s",
+                len(self._running),
+                seconds,
+            )
+            await _cancel([*self._running])
 
     def reset(self) -> None:
         """End an advance that is under way: the clock was reset."""
@@ -311,3 +315,9 @@ class TaskRunner:
             if not self._running:
                 return
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -187,7 +187,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
 
         Raises:
             ApplicationError: the request names another app, another
-                service or an unknown queue, or a name that no task may have.
+                service or an unknown queue, or a name or URL that no task may have.
         """
         adds = _adds(method, request)
         # the stub, too, looks only at the first one
@@ -199,6 +199,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             self._check_app(part)
         for add in adds:
             _check_name(add, in_transaction)
+            _check_url(add)
             self._check_queue(add)
             self._check_target(add)
             # the app computed the ETA with the real time
@@ -298,6 +299,16 @@ def _check_name(add: Any, in_transaction: bool) -> None:
         raise ApplicationError(
             _ERRORS.INVALID_TASK_NAME,
             "a task name must have 1 to 500 letters, digits, hyphens and underscores",
+        )
+
+
+def _check_url(add: Any) -> None:
+    if add.mode == pb.TaskQueueMode.PUSH and not add.url.startswith(b"/"):
+        # only Cloud Tasks has tasks for another server; the client refuses it too
+        raise ApplicationError(
+            _ERRORS.INVALID_URL,
+            f"the task's URL is {add.url.decode(errors='replace')!r}, but it must "
+            "start with /",
         )
 
 

@@ -47,7 +47,8 @@ class Target:
             return response
         if request.path == "/redirect":
             return web.Response(status=307, headers={"Location": "/elsewhere"})
-        return web.Response(status=204)
+        # a Content-Security-Policy can be longer than aiohttp allows by default
+        return web.Response(status=204, headers={"X-Long": "x" * 60_000})
 
 
 @pytest_asyncio.fixture

@@ -70,6 +70,18 @@ async def test_parts_of_the_url(
     assert (await sent(cloud, url=url)).target == expected
 
 
+async def test_a_url_without_parts(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the client's mistake: the log has the reason, and no traceback."""
+    await make(cloud, retry_config={"max_attempts": 1})
+    task = {"http_request": {"url": "http://[::1"}}
+    await cloud.v2.create_task(parent=MADE, task=task)
+    await until(lambda: cloud.runner.finished)
+    assert "Invalid IPv6 URL" in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_method_headers_and_token(cloud: Cloud) -> None:
     """Those of the queue replace those of the task; a GET has no body."""
     target = {

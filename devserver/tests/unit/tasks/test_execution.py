@@ -265,3 +265,13 @@ async def test_the_log_tells_what_becomes_of_a_task(
     ]
     for line, record in zip(lines, caplog.records, strict=True):
         assert re.match(line, record.getMessage())
+
+
+async def test_the_log_has_no_control_characters(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason of a failure can have them, from the URL of an HTTP target."""
+    bench.app.answers(ConnectionError("\x1bc"))
+    await bench.add("a")
+    await bench.runner.advance(0)
+    assert r"(\x1bc)" in caplog.records[0].getMessage()
