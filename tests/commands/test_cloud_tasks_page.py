@@ -3,15 +3,13 @@
 import itertools
 import json
 import pathlib
+import re
 import shlex
+from typing import Any
 
-import grpc
 import pytest
 from gae_devserver.testing import DevServer
 from google.cloud import tasks_v2
-from google.cloud.tasks_v2.services.cloud_tasks.transports import (
-    CloudTasksGrpcTransport,
-)
 
 from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import nox
@@ -50,15 +48,18 @@ def test_copy_has_the_settings_of_the_page(copy: pathlib.Path) -> None:
 
 @NEEDS_CALLS
 def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Tasks that wait when the variable is set or deleted run, and count once each."""
-    storage = f"--storage={tmp_path / 'storage'}"
+    """Tasks that wait run after the move and count once; the log names the service."""
+    options = (f"--storage={tmp_path / 'storage'}", "--log-level", "debug")
+    calls = re.findall(r"`(API call [^`]+)`", TRY)
     bundled = REPOSITORY / "flask_app"
 
     # each increment defers tasks that add 10 now, after 60 s and after 120 s
     for number, app in enumerate((bundled, copy, bundled)):
-        with Embedded(app, tmp_path, storage) as server:
+        with Embedded(app, tmp_path, *options) as server:
             assert len(server.tasks()) == 2 * number
             assert server.get("/counter/increment").status == 200
+            called = [call for call in calls if call in server.log()]
+            assert called == [calls[app is bundled]]
             server.run_due()
             assert server.get("/counter/get").text == str(10 * (number + 1))
             if number == 2:
@@ -91,11 +92,14 @@ def body(function: str) -> bytes:
 
 
 def add(server: DevServer, payload: bytes) -> None:
-    """Add a task as another program with the role could."""
-    channel = grpc.insecure_channel(server.cloud_tasks_host)
-    client = tasks_v2.CloudTasksClient(
-        transport=CloudTasksGrpcTransport(channel=channel)
-    )
+    """Add a task as another program with the role could, connected as documented."""
+    connecting = section(page("devserver/README.md"), "How the app reaches it")
+    (example,) = blocks(connecting, "python")
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOUD_TASKS_EMULATOR_HOST", server.cloud_tasks_host)
+        exec(example, names)
+    client: tasks_v2.CloudTasksClient = names["client"]
     queue = client.queue_path("sample-project", "us-central1", "default")
     target = tasks_v2.AppEngineHttpRequest(
         relative_uri="/deferred",

@@ -43,6 +43,10 @@ FILES = {
     "dispatch.yaml": "all requests go to this service",
     "dos.yaml": "no address is blocked",
 }
+_EMULATORS = {
+    "CLOUD_TASKS_EMULATOR_HOST": "Cloud Tasks",
+    "DATASTORE_EMULATOR_HOST": "the Datastore",
+}
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
@@ -119,7 +123,7 @@ def _about_settings(
             )
     if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
         yield f"these settings of {name} have no effect here: {', '.join(asked)}."
-    for variable in info.env_variables or {}:
+    for variable, value in (info.env_variables or {}).items():
         place = where("env_variables", variable)
         if isinstance(file.node("env_variables", variable), SequenceNode):
             yield (
@@ -128,6 +132,11 @@ def _about_settings(
             )
         if is_reserved(variable):
             yield f"{place}: {variable} is not set: the server reserves this name."
+        if service := _EMULATORS.get(variable):
+            yield (
+                f"{place}: the app's clients of {service} connect to {value}, and not "
+                "to this server."
+            )
     for service in info.inbound_services or []:
         if service != "warmup":
             place = where("inbound_services")

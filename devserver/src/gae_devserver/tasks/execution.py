@@ -99,7 +99,7 @@ class TaskExecutor:
         else:
             queue.Delete(name)
             logger.error(
-                "task %s %s; dropped after %d attempts", name, outcome, attempts
+                "task %s %s; dropped after attempt %d", name, outcome, attempts
             )
 
     async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:

@@ -254,6 +254,22 @@ def test_credentials(app: AppConfig) -> None:
     assert "gcloud auth application-default login" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "certificate"),
+    [
+        ("MalformedError: Certificate for key id 1 not found.", True),
+        ("TransportError: www.googleapis.com does not answer", True),
+        ("MalformedError: Wrong number of segments in token: b'x'", False),
+    ],
+)
+def test_a_token(app: AppConfig, error: str, certificate: bool) -> None:
+    """It needs this server's certificates, or is bad; no credentials help."""
+    verify = '  File "/lib/google/oauth2/id_token.py", line 8, in verify_token\n'
+    said = say(app, verify + traceback(app, f"google.auth.exceptions.{error}"))
+    assert ("certs_url" in said) is certificate
+    assert "gcloud auth" not in said
+
+
 def test_a_missing_module(app: AppConfig) -> None:
     """The advice about modules, with the hints, comes first."""
     printed = traceback(app, "ModuleNotFoundError: No module named 'common'")

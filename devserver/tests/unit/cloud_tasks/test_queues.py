@@ -1,6 +1,7 @@
 """The RPCs of queues: what they answer, and how their tasks run."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -180,7 +181,7 @@ async def test_lists_have_pages_and_filters(make_cloud: MakeCloud) -> None:
     ],
 )
 async def test_names_that_have_no_queue(cloud: Cloud, name: str, code: int) -> None:
-    """Each RPC refuses them, also a list of the tasks of a queue that was deleted."""
+    """Each RPC refuses them, and names what was sent."""
     v2 = cloud.v2
     for call in (
         v2.get_queue,
@@ -191,7 +192,10 @@ async def test_names_that_have_no_queue(cloud: Cloud, name: str, code: int) -> N
     ):
         assert await code_of(call(name=name)) == code
     assert await code_of(v2.list_tasks(parent=name)) == code
-    assert await code_of(v2.create_task(parent=name, task=app_task())) == code
+    with pytest.raises(exceptions.GoogleAPICallError, match=re.escape(name)) as error:
+        await v2.create_task(parent=name, task=app_task())
+    assert error.value.grpc_status_code is not None
+    assert error.value.grpc_status_code.value[0] == code
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
 # pickle finds no function, or another one, under the name of a function
 _OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
 _DEFERRED = "/google/appengine/ext/deferred/"
+_ID_TOKEN = "/google/oauth2/id_token.py"
+# what its functions say without the certificate that a token needs
+_NO_CERTIFICATE = ("Certificate for key id", ".TransportError: ")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
             "requirements.txt, or use a newer release of that package: protobuf<3.21",
         )
     if error.startswith("google.auth.exceptions."):
+        if any(
+            frame.is_in(_ID_TOKEN) and frame.function.startswith("verify_")
+            for frame in traceback.frames
+        ):
+            return _token(error)
         return _credentials(traceback, folder)
     if text := releases.mismatch(traceback):
         return Meaning("releases", text)
@@ -94,6 +102,18 @@ def _credentials(traceback: Traceback, folder: Path) -> Meaning:
         "of the service, start it, and set its variable, such as PUBSUB_EMULATOR_HOST, "
         "for the server. To run the rest of the app without the service, create the "
         "client in the function that uses it.",
+    )
+
+
+def _token(error: str) -> Meaning | None:
+    if not any(sign in error for sign in _NO_CERTIFICATE):
+        return None  # the token is bad, which the app is right to refuse
+    return Meaning(
+        "token of this server",
+        "If a task of Cloud Tasks brought this token, this server has signed it, and "
+        "Google does not know its key. Pass the URL of this server's certificates to "
+        "google.oauth2.id_token.verify_token as certs_url: the README of gae-devserver "
+        "has an example, in 'Verify the token'.",
     )
 
 
