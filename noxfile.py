@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 OLDEST_PYTHON: tuple[int, int] = (3, 11)  # SyntaxError? Use Python 3.11 or newer.
 NEWEST_PYTHON = (3, 14)  # the newest that the tests run on
@@ -45,6 +44,7 @@ from tools import copy_app, environments
 from tools import deploy as deploying
 from tools.arguments import APPS, Options, app_folder, app_name
 from tools.cloud_sdk import need_dev_appserver
+from tools.contract import EMBEDDED, VARIANTS, Variant, run_contract, test_contract
 from tools.environments import DEVSERVER, install
 from tools.processes import INSTALL_ONLY, run, run_pytest, run_server
 
@@ -67,25 +67,6 @@ nox.options.error_on_missing_interpreters = False
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 SERVERS = {"embedded": "tools.serve", "dev_appserver": "tools.dev_appserver"}
-
-
-class Variant(NamedTuple):
-    """What the contract runs on: a dev server, an NDB library, a service for tasks."""
-
-    server: str
-    ndb: str = "bundled"
-    tasks: str = "bundled"
-
-
-EMBEDDED = {
-    "embedded": Variant("embedded"),
-    "embedded_cloud": Variant("embedded", ndb="cloud"),
-    "embedded_tasks": Variant("embedded", tasks="cloud"),
-}
-VARIANTS = EMBEDDED | {
-    "dev_appserver": Variant("dev_appserver"),
-    "dev_appserver_cloud": Variant("dev_appserver", ndb="cloud"),
-}
 in_each_variant = nox.parametrize(
     "variant", [nox.param(variant, id=name) for name, variant in VARIANTS.items()]
 )
@@ -315,18 +296,3 @@ def bench(session: nox.Session) -> None:
     run(session, "python", "-m", "tests.bench", *session.posargs)
     if not session.posargs:
         run(session, "python", "-m", "tests.bench.storage", folder=DEVSERVER)
-
-
-def test_contract(session: nox.Session, variant: Variant, *apps: str) -> None:
-    """Install what the contract needs, and run it on apps."""
-    if variant.server == "dev_appserver":
-        need_dev_appserver(session.skip, emulator=variant.ndb == "cloud")
-    install(session, "test", apps=apps, devserver=True)
-    run_contract(session, variant, *apps)
-
-
-def run_contract(session: nox.Session, variant: Variant, *apps: str) -> None:
-    """Run the contract on apps, with the packages that are installed."""
-    options = [f"--{name}={value}" for name, value in variant._asdict().items()]
-    for app in apps:
-        run_pytest(session, "tests/contract", f"--app={app}", *options)

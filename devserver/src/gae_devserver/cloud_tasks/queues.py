@@ -144,7 +144,7 @@ def merge(current: Any, asked: Any, mask: field_mask_pb2.FieldMask) -> Any:
 def describe(
     queue: Queue, into: Any, *, name: str, is_disabled: bool, offset: float
 ) -> None:
-    """Fill a Queue of Cloud Tasks from a queue, whoever made it.
+    """Fill a Queue of Cloud Tasks from a queue of either API.
 
     `name` is its name in the request, and `offset` the seconds that the server's clock
     is ahead of the app's.

@@ -165,7 +165,7 @@ async def test_another_host_gets_nothing(
     ],
 )
 async def test_a_url_that_leads_nowhere(targets: HttpTargets, url: str) -> None:
-    """The attempt fails, as with a port on which nobody listens."""
+    """The attempt fails, as with a closed port."""
     with pytest.raises(ConnectionError):
         await send(targets, url)
 
@@ -192,7 +192,7 @@ async def test_an_answer_that_takes_too_long(
 
 
 async def test_a_certificate_is_verified(targets: HttpTargets, tmp_path: Path) -> None:
-    """A target whose certificate nobody has signed gets nothing."""
+    """A target with a self-signed certificate gets nothing."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     begin = datetime.now(UTC)

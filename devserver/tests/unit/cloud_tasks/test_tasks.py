@@ -201,7 +201,7 @@ async def test_lists_have_pages(cloud: Cloud) -> None:
     "fields", [{"page_size": -1}, {"page_token": "é"}, {"page_token": "x"}]
 )
 async def test_pages_that_do_not_exist(cloud: Cloud, fields: dict[str, Any]) -> None:
-    """A negative size and a token of nobody are refused."""
+    """A negative size is refused, and a token that no page had."""
     assert await code_of(cloud.listed(**fields)) == code_pb2.INVALID_ARGUMENT
 
 

@@ -4,7 +4,7 @@ Python imports this file when it starts, because its folder is first on PYTHONPA
 runs on the app's Python, 3.7 or later, and imports nothing else of the package.
 
 The library knows no emulator. Without this file its clients call Google, with the
-credentials of whoever runs the app. So a client that cannot be connected fails.
+credentials of the user. So a client that cannot be connected fails.
 """
 
 from __future__ import annotations
