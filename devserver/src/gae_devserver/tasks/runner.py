@@ -53,6 +53,8 @@ class TaskRunner:
     ) -> None:
         """Prepare to run tasks, at most `max_running` at once over all queues.
 
+        As many tasks with an HTTP target may run beside those for the app.
+
         A task may take `deadline` seconds. While the app does not run, `ready` is asked
         again every `app_retry_seconds`. `make_request` makes the request of a task.
         `other_queues` are hidden from the app. `on_run` is called after each execution,
@@ -66,7 +68,8 @@ class TaskRunner:
         self._app_retry_seconds = app_retry_seconds
         self._other_queues = other_queues
         self._on_run = on_run
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], bool] = {}
+        """The executions, and whether each is one for the app."""
         # for run_next; without a limit, it would grow if that is never called
         self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
@@ -162,7 +165,9 @@ class TaskRunner:
             return False, due
         # the end of a running task wakes the loop
         limit = queue.config.max_concurrent_requests or self._max_running
-        if len(queue.running) >= limit or len(self._running) >= self._max_running:
+        # a slow HTTP target holds up no task for the app, and the other way round
+        at_once = list(self._running.values()).count(_is_for_app(task))
+        if len(queue.running) >= limit or at_once >= self._max_running:
             return False, None
         if queue.bucket is not None and not queue.bucket.take(now):
             return False, queue.bucket.next_token(now)
@@ -172,7 +177,7 @@ class TaskRunner:
     def _launch(self, queue: Queue, task: Any) -> None:
         queue.running.add(task.task_name.decode())
         run = asyncio.create_task(self._run(queue, task))
-        self._running.add(run)
+        self._running[run] = _is_for_app(task)
         run.add_done_callback(self._ended)
 
     async def run_now(self, queue: Queue, name: str) -> Any:
@@ -195,7 +200,7 @@ class TaskRunner:
         return task
 
     def _ended(self, run: asyncio.Task[None]) -> None:
-        self._running.discard(run)
+        del self._running[run]
         self.wake()
 
     async def _run(self, queue: Queue, task: Any) -> None:
@@ -321,3 +326,8 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_for_app(task: Any) -> bool:
+    """Return whether the app gets a task, and not an HTTP target."""
+    return bool(task.url.startswith(b"/"))

@@ -13,7 +13,14 @@ from google.rpc import code_pb2
 
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.calls import PULL
-from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, queue_name, task_name
+from tests.helpers.cloud_tasks import (
+    FULL,
+    LOCATION,
+    QUEUE,
+    app_task,
+    queue_name,
+    task_name,
+)
 from tests.helpers.waiting import settled, until
 from tests.unit.cloud_tasks.conftest import Cloud, MakeCloud
 
@@ -445,6 +452,24 @@ async def test_a_forced_run_ignores_rates_and_limits(make_cloud: MakeCloud) -> N
     await until(lambda: cloud.app.running == 3)
     release.set()
     await until(lambda: cloud.runner.finished == 3)
+
+
+async def test_a_slow_http_target_holds_up_no_task_of_the_app(
+    make_cloud: MakeCloud,
+) -> None:
+    """Tasks for the app and those for HTTP targets have a limit each."""
+    cloud = await make_cloud(max_running=1)
+    release = cloud.hold(200, 200)
+    slow = {"http_request": {"url": "http://localhost/slow"}}
+    for task in (slow, slow, app_task(), app_task()):
+        await cloud.v2.create_task(parent=QUEUE, task=task)
+    await cloud.v2.create_queue(parent=LOCATION, queue={"name": queue_name("mine")})
+    await cloud.v2.create_task(parent=queue_name("mine"), task=app_task())
+    await until(lambda: cloud.app.running == 2)
+    await settled()
+    assert cloud.app.running == 2
+    release.set()
+    await until(lambda: cloud.runner.finished == 5)
 
 
 async def test_a_forced_run_while_the_app_does_not_run(cloud: Cloud) -> None:
