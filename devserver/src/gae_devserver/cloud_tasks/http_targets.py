@@ -11,7 +11,7 @@ from yarl import URL
 
 from gae_devserver.app.client import Request, session_with
 from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
-from gae_devserver.http.forwarding import reason_of
+from gae_devserver.http.forwarding import status_of
 
 _MAX_CONNECTIONS = 512
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
@@ -55,8 +55,8 @@ class HttpTargets:
                     limit=_MAX_CONNECTIONS, force_close=True, resolver=_Resolver()
                 )
             )
-        try:
-            async with self._session.request(
+        return await status_of(
+            self._session.request(
                 task.method,
                 # connect to what was checked: with a final dot, aiohttp and the
                 # resolver may see another name
@@ -65,15 +65,8 @@ class HttpTargets:
                 data=task.body,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=deadline),
-            ) as answer:
-                # the target may still be working while it sends the body
-                async for _ in answer.content.iter_any():
-                    pass
-                return answer.status
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ConnectionError(reason_of(error)) from error
+            )
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -94,7 +94,7 @@ def stub_task(task: Any, name: str, now: float, offset: float, queue: Queue) -> 
     if deadline or task.HasField("http_request"):
         stored.dispatch_deadline_usec = int((deadline or _HTTP_SECONDS) * 1e6)
     if task.HasField("retry_config"):
-        set_retry_parameters(stored.retry_parameters, task.retry_config, queue)
+        _set_retry_parameters(stored.retry_parameters, task.retry_config, queue)
     as_sent = messages.Task.FromString(task.SerializeToString())
     for field in ("name", "schedule_time", *_OUTPUT_ONLY):
         as_sent.ClearField(field)
@@ -107,7 +107,7 @@ def stub_task(task: Any, name: str, now: float, offset: float, queue: Queue) -> 
     return stored
 
 
-def set_retry_parameters(parameters: Any, config: Any, queue: Queue) -> None:
+def _set_retry_parameters(parameters: Any, config: Any, queue: Queue) -> None:
     """Fill the SDK's parameters from a task's RetryConfig.
 
     What the task leaves out is that of its queue.

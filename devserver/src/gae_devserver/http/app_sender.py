@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
-from gae_devserver.http.forwarding import reason_of
+from gae_devserver.http.forwarding import reason_of, status_of
 from gae_devserver.http.running_requests import RunningRequests
 
 logger = logging.getLogger("gae_devserver.request")
@@ -96,16 +96,7 @@ class AppSender:
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
-        try:
-            async with self.send(find, request, ip=ip, deadline=deadline) as answer:
-                # the app may still be working while it sends the body
-                async for _ in answer.content.iter_any():
-                    pass
-                return answer.status
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ConnectionError(reason_of(error)) from error
+        return await status_of(self.send(find, request, ip=ip, deadline=deadline))
 
     async def warm_up(self, process: AppProcess) -> None:
         """Send the warm-up request to a process before it gets other requests."""

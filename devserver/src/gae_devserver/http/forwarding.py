@@ -1,6 +1,7 @@
 """Selects and formats what is forwarded of requests and answers."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import re
@@ -179,6 +180,27 @@ def headers_from_outside(
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
             headers.add(spelled, value.decode("utf-8"))
     return headers
+
+
+async def status_of(
+    sending: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
+) -> int:
+    """Send a request of the server's own; return the status after the whole answer.
+
+    Raises:
+        ConnectionError: the connection broke.
+        TimeoutError: the answer was late.
+    """
+    try:
+        async with sending as answer:
+            # who answers may still be working while the body is sent
+            async for _ in answer.content.iter_any():
+                pass
+            return answer.status
+    except TimeoutError:
+        raise
+    except (aiohttp.ClientError, ValueError) as error:
+        raise ConnectionError(reason_of(error)) from error
 
 
 def reason_of(error: Exception) -> str:

@@ -1,6 +1,11 @@
-"""What a task (a QueryTasksResponse.Task) notes of its attempts."""
+"""Where a task (a QueryTasksResponse.Task) is sent, and what it notes of attempts."""
 
 from typing import Any
+
+
+def is_for_app(task: Any) -> bool:
+    """Return whether the app gets a task, and not an HTTP target."""
+    return bool(task.url.startswith(b"/"))
 
 
 def begin_attempt(task: Any, now: float) -> None:
@@ -32,7 +37,7 @@ def lose_answer(task: Any, *, late: bool) -> None:
     # the next attempt must not name the answer to an earlier one
     task.runlog.ClearField("response_code")
     if late:
-        task.runlog.response_code = 0 if task.url.startswith(b"/") else 504
+        task.runlog.response_code = 0 if is_for_app(task) else 504
 
 
 def server_errors(task: Any) -> int:

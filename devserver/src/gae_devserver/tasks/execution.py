@@ -11,7 +11,12 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
+from gae_devserver.tasks.attempts import (
+    begin_attempt,
+    end_attempt,
+    is_for_app,
+    lose_answer,
+)
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.terminal import printable
@@ -108,7 +113,7 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             own = task.dispatch_deadline_usec / 1e6
             # the server's deadline is that of the app, not of HTTP targets
-            deadline = min(deadline, own) if task.url.startswith(b"/") else own
+            deadline = min(deadline, own) if is_for_app(task) else own
         try:
             request = self._make_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)

@@ -1,4 +1,4 @@
-"""Decides which task runs when."""
+"""Runs the tasks of the queues, by the clock or by an advance of it."""
 
 import asyncio
 import collections
@@ -10,6 +10,7 @@ from typing import Any
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.storage.storage import StorageError
+from gae_devserver.tasks.attempts import is_for_app
 from gae_devserver.tasks.execution import (
     DEADLINE,
     Dispatch,
@@ -19,16 +20,10 @@ from gae_devserver.tasks.execution import (
 )
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.schedule import MAX_RUNNING, Schedule
 from gae_devserver.tasks.stub import TaskQueue
 
 logger = logging.getLogger("gae_devserver.task")
-
-MAX_RUNNING = 16
-"""Tasks that run at once over all queues.
-
-A worker with twice as many threads always has some that no task holds, for visitors and
-for tasks that fetch a page of their own app.
-"""
 
 Ready = Callable[[], Awaitable[object]]
 """Waits while the app starts; raises AppUnavailable if it has died."""
@@ -64,9 +59,8 @@ class TaskRunner:
         self._clock = clock
         self._ready = ready
         self._executor = TaskExecutor(clock, dispatch, deadline, make_request)
-        self._max_running = max_running
+        self._schedule = Schedule(taskqueue, other_queues, max_running)
         self._app_retry_seconds = app_retry_seconds
-        self._other_queues = other_queues
         self._on_run = on_run
         self._running: dict[asyncio.Task[None], bool] = {}
         """The executions, and whether each is one for the app."""
@@ -143,41 +137,16 @@ class TaskRunner:
 
     def _start_due(self, now: float) -> float | None:
         """Start what may start now; return when to look again, unless woken before."""
-        queues = self._active_queues()
-        moments = []
-        while queues:
-            # the queue that runs the fewest tasks, so that a long queue does not hold
-            # up the others
-            queue = min(queues, key=lambda queue: len(queue.running))
-            started, moment = self._start_first(queue, now)
-            if not started:
-                queues.remove(queue)
-                moments.append(moment)
-        return min((m for m in moments if m is not None), default=None)
-
-    def _start_first(self, queue: Queue, now: float) -> tuple[bool, float | None]:
-        """Start the first task of a queue; or return when it may be started."""
-        task = queue.next_task()
-        if task is None:
-            return False, None
-        due = task.eta_usec / 1e6
-        if due > now:
-            return False, due
-        # the end of a running task wakes the loop
-        limit = queue.config.max_concurrent_requests or self._max_running
-        # a slow HTTP target holds up no task for the app, and the other way round
-        at_once = list(self._running.values()).count(_is_for_app(task))
-        if len(queue.running) >= limit or at_once >= self._max_running:
-            return False, None
-        if queue.bucket is not None and not queue.bucket.take(now):
-            return False, queue.bucket.next_token(now)
-        self._launch(queue, task)
-        return True, None
+        while True:
+            chosen, moment = self._schedule.choose(now, list(self._running.values()))
+            if chosen is None:
+                return moment
+            self._launch(*chosen)
 
     def _launch(self, queue: Queue, task: Any) -> None:
         queue.running.add(task.task_name.decode())
         run = asyncio.create_task(self._run(queue, task))
-        self._running[run] = _is_for_app(task)
+        self._running[run] = is_for_app(task)
         run.add_done_callback(self._ended)
 
     async def run_now(self, queue: Queue, name: str) -> Any:
@@ -233,22 +202,9 @@ class TaskRunner:
         except Exception:
             logger.exception("task %s: the dev server failed to store the result", name)
 
-    def _active_queues(self) -> list[Queue]:
-        queues = [*self._taskqueue.queues().values(), *self._other_queues]
-        return [queue for queue in queues if queue.is_push and not queue.held]
-
     def next_due(self) -> float | None:
-        """Return when the next task may start (seconds since the epoch), or None.
-
-        A held queue does not count: time alone does not start its tasks.
-        """
-        now = self._clock.now()
-        moments = []
-        for queue in self._active_queues():
-            if (task := queue.next_task()) is not None:
-                token = queue.bucket.next_token(now) if queue.bucket else now
-                moments.append(max(task.eta_usec / 1e6, token))
-        return min(moments, default=None)
+        """Return when the next task may start (seconds since the epoch), or None."""
+        return self._schedule.next_due(self._clock.now())
 
     async def advance(self, seconds: float) -> int:
         """Advance the clock, and run all tasks that become due, in their order.
@@ -326,8 +282,3 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _is_for_app(task: Any) -> bool:
-    """Return whether the app gets a task, and not an HTTP target."""
-    return bool(task.url.startswith(b"/"))
