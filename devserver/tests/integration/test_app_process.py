@@ -26,9 +26,10 @@ SCRIPT = """\
 import os, signal, subprocess, sys
 
 def write(name, text):
-    with open(name + ".new", "w") as file:
+    new = name + "." + str(os.getpid())  # two apps may write a file at the same time
+    with open(new, "w") as file:
         file.write(str(text))
-    os.rename(name + ".new", name)
+    os.rename(new, name)
 
 {}
 write("started", os.getpid())
@@ -147,8 +148,9 @@ write(sys.argv[1], tempfile.gettempdir())
 """
     imports = "import shutil, tempfile"
     first = start(script(imports, clear), f"{PYTHON} one")
+    one = Path(read(folder / "one"))
     start(script(imports, clear), f"{PYTHON} two")
-    one, two = (Path(read(folder / name)) for name in ("one", "two"))
+    two = Path(read(folder / "two"))
     assert one != two
     assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
     assert (one / "full").exists()
