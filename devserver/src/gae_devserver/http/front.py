@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -29,6 +30,13 @@ logger = logging.getLogger("gae_devserver.request")
 _TASK_IP = "0.1.0.2"  # by this address, the SDK recognizes the task queue
 
 
+Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Request | None]]
+"""Answers a request itself, or returns the one that the app gets in its place.
+
+With None, the app gets the request itself.
+"""
+
+
 class Front(HttpServer):
     """Answers requests from outside, and sends tasks to the app."""
 
@@ -38,10 +46,16 @@ class Front(HttpServer):
         app: Supervisor,
         sender: AppSender,
         *,
+        pages: Mapping[str, Page] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Serve one app, and its static files."""
+        """Serve one app, and its static files.
+
+        `pages` are the server's own, each by the beginning of its paths, which has the
+        form "/_ah/NAME".
+        """
         super().__init__(self._handle, limits)
+        self._pages = pages or {}
         self._config = config
         self._app = app
         self._sender = sender
@@ -97,23 +111,24 @@ class Front(HttpServer):
         target = request.raw_path
         try:
             check_host(request)
-            match = static_files.find(
-                self._config.static_handlers, self._config.folder, target
-            )
-            if match is not None:
-                return static_files.response(match, request.method)
-            if request.method == hdrs.METH_CONNECT:
-                return web.Response(status=405, text="This server is not a proxy.\n")
-            headers = headers_from_outside(request.raw_headers)
-            body = None
-            if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
-                # the app gets a Content-Length, which the SDK's handler requires
-                body = await read_body(request)
-                headers[hdrs.CONTENT_LENGTH] = str(len(body))
+            forwarded = None
+            if (page := self._page(target)) is not None:
+                answered = await page(request)
+                if isinstance(answered, web.StreamResponse):
+                    return answered
+                forwarded = answered
+            if forwarded is None:
+                match = static_files.find(
+                    self._config.static_handlers, self._config.folder, target
+                )
+                if match is not None:
+                    return static_files.response(match, request.method)
+                if request.method == hdrs.METH_CONNECT:
+                    text = "This server is not a proxy.\n"
+                    return web.Response(status=405, text=text)
+                forwarded = await from_outside(request)
             sending = self._sender.send(
-                self._app.process,
-                Request(request.method, target, headers, body),
-                ip=request.remote or "",
+                self._app.process, forwarded, ip=request.remote or ""
             )
             answer = await at_end.enter_async_context(sending)
             return self._refused(answer) or Answer(answer, self._limits.answer)
@@ -132,6 +147,13 @@ class Front(HttpServer):
             text = f"The server cannot forward this request: {error}.\n"
             return web.Response(status=400, text=text)
 
+    def _page(self, target: str) -> Page | None:
+        """Return the server's own page for a request target."""
+        if not target.startswith("/_ah/"):
+            return None
+        name = target.partition("?")[0].split("/")[2]
+        return self._pages.get(f"/_ah/{name}")
+
     def _refused(self, answer: aiohttp.ClientResponse) -> web.Response | None:
         """Return what App Engine sends in place of an answer that is too large."""
         limits = self._limits
@@ -145,3 +167,19 @@ class Front(HttpServer):
             status, why = 502, too_large(what, limits.answer_head)
         logger.error("status %d: %s", status, why)
         return web.Response(status=status, text=f"{why[0].upper()}{why[1:]}.\n")
+
+
+async def from_outside(request: web.BaseRequest) -> Request:
+    """Return a request as the app gets it.
+
+    Raises:
+        web.HTTPException: the body is too large, or cannot be read.
+        ValueError: a header cannot be forwarded.
+    """
+    headers = headers_from_outside(request.raw_headers)
+    body = None
+    if request.body_exists or hdrs.CONTENT_LENGTH in request.headers:
+        # the app gets a Content-Length, which the SDK's handler requires
+        body = await read_body(request)
+        headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    return Request(request.method, request.raw_path, headers, body)

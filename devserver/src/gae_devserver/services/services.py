@@ -73,7 +73,9 @@ class Services:
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
-        self._stub_context = StubContext(self.app_id, default_hostname, clock, info)
+        self._stub_context = StubContext(
+            self.app_id, default_hostname, clock, info, storage
+        )
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)
         self._storage = storage

@@ -7,6 +7,7 @@ from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.services.request_info import AppRequestInfo
+from gae_devserver.storage.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class StubContext:
     """"host:port" of the app."""
     clock: Clock
     info: AppRequestInfo
+    storage: Storage | None = None
+    """Where stubs keep what survives a restart; None: nowhere."""
 
 
 MakeStub = Callable[[str, StubContext], Any]

@@ -28,14 +28,24 @@ CREATE TABLE tasks (
 ) WITHOUT ROWID;
 """
 
-# In a statement of its own: files that an earlier version made have no such table.
-_QUEUES = """
+# In statements of their own: files that an earlier version made have no such tables.
+_LATER = (
+    """
 CREATE TABLE IF NOT EXISTS queues (
     name TEXT PRIMARY KEY,
     settings BLOB,  -- NULL: those of queue.yaml
     paused INTEGER NOT NULL
 ) WITHOUT ROWID
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS records (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (kind, name)
+)
+""",
+)
 
 
 Connect = Callable[..., sqlite3.Connection]
@@ -100,7 +110,8 @@ class StorageFile:
                 db.execute(statement)
             about = [("format", _FORMAT), ("project", project)]
             db.executemany("INSERT INTO about VALUES (?, ?)", about)
-        db.execute(_QUEUES)
+        for statement in _LATER:
+            db.execute(statement)
         db.execute("COMMIT")
         # `_check` left it behind; with the exclusive lock SQLite does not use it.
         self._beside("-shm").unlink(missing_ok=True)

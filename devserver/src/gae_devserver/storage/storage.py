@@ -1,4 +1,4 @@
-"""Keeps entities and tasks in an SQLite file, for --storage.
+"""Keeps entities, tasks and records in an SQLite file, for --storage.
 
 The stubs work in memory. A call notes its changes here, and they are written in one
 SQLite transaction before the call is answered. So acknowledged changes survive SIGKILL
@@ -56,6 +56,7 @@ class Storage:
         self._tasks: dict[tuple[str, str], bytes | None] = {}
         self._counters: dict[str, int] = {}
         self._queues: dict[str, tuple[bytes | None, bool]] = {}
+        self._records: dict[tuple[str, str], bytes | None] = {}
         self._dropped: set[str] = set()
         self._cleared = False
 
@@ -127,6 +128,23 @@ class Storage:
             ).fetchone()
             return None if row is None else int(row[0])
 
+    def records(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Yield name and contents of every record of a kind, by name."""
+        with self.reading(f"a record of {kind}"):
+            yield from self._db.execute(
+                "SELECT name, record FROM records WHERE kind = ? ORDER BY name", (kind,)
+            )
+
+    def record(self, kind: str, name: str) -> bytes | None:
+        """Return the contents of a record, or None."""
+        if self._cleared or (kind, name) in self._records:
+            return self._records.get((kind, name))
+        with self.reading(f"the record {name!r} of {kind}"):
+            row = self._db.execute(
+                "SELECT record FROM records WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+            return None if row is None else bytes(row[0])
+
     # What changes; it is noted until `flush`.
 
     def put_entity(self, database: str, key: bytes, entity: bytes | None) -> None:
@@ -156,14 +174,19 @@ class Storage:
         """Note a counter's new value."""
         self._counters[name] = value
 
+    def put_record(self, kind: str, name: str, record: bytes | None) -> None:
+        """Note a record of another service, such as a mail; None: it was deleted."""
+        self._records[kind, name] = record
+
     def clear(self) -> None:
-        """Note that entities, queues, tasks and tombstones are deleted.
+        """Note that all is deleted: entities, queues, tasks, tombstones and records.
 
         Counters stay, so ids are not allocated again.
         """
         self._entities.clear()
         self._tasks.clear()
         self._queues.clear()
+        self._records.clear()
         self._dropped.clear()
         self._cleared = True
 
@@ -175,7 +198,8 @@ class Storage:
                 noted, so each later call tries again.
         """
         noted = (self._entities, self._tasks, self._counters)
-        if not (self._cleared or any((*noted, self._queues, self._dropped))):
+        others = (self._queues, self._dropped, self._records)
+        if not (self._cleared or any((*noted, *others))):
             return
         now = self._now()
         entities = [(*where, entity) for where, entity in self._entities.items()]
@@ -187,9 +211,8 @@ class Storage:
         many = self._db.executemany
         with self._transaction():
             if self._cleared:
-                self._db.execute("DELETE FROM entities")
-                self._db.execute("DELETE FROM tasks")
-                self._db.execute("DELETE FROM queues")
+                for table in ("entities", "tasks", "queues", "records"):
+                    self._db.execute(f"DELETE FROM {table}")
             dropped = [(name,) for name in self._dropped]
             many("DELETE FROM tasks WHERE queue = ?", dropped)
             many(
@@ -210,12 +233,25 @@ class Storage:
             )
             many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", tasks)
             many(
+                "DELETE FROM records WHERE kind = ? AND name = ?",
+                [where for where, record in self._records.items() if record is None],
+            )
+            many(
+                "INSERT OR REPLACE INTO records VALUES (?, ?, ?)",
+                [
+                    (*where, record)
+                    for where, record in self._records.items()
+                    if record is not None
+                ],
+            )
+            many(
                 "INSERT OR REPLACE INTO counters VALUES (?, ?)", self._counters.items()
             )
         self._entities.clear()
         self._tasks.clear()
         self._counters.clear()
         self._queues.clear()
+        self._records.clear()
         self._dropped.clear()
         self._cleared = False
 

@@ -289,3 +289,28 @@ async def test_an_api_error_is_not_stored(start: Starts) -> None:
 
     start()
     assert list(start.storage.tasks()) == []
+
+
+# --- records of other services -------------------------------------------------------
+
+
+async def test_records_come_back(start: Starts) -> None:
+    """Records are as they were last put; a deleted one, and all after a reset, go."""
+
+    def kept(kind: str) -> list[tuple[str, bytes]]:
+        start()
+        return list(start.storage.records(kind))
+
+    start()
+    for name, record in [("b", b"1"), ("a", b"\xff"), ("gone", b""), ("gone", None)]:
+        start.storage.put_record("mail", name, record)
+    start.storage.put_record("blob", "a", b"other")
+    start.storage.flush()
+    assert kept("mail") == [("a", b"\xff"), ("b", b"1")]
+    start.storage.put_record("mail", "b", None)
+    start.storage.clear()
+    assert start.storage.record("mail", "a") is None
+    start.storage.put_record("mail", "c", b"2")
+    start.storage.flush()
+    assert (kept("mail"), kept("blob")) == ([("c", b"2")], [])
+    assert start.storage.record("mail", "c") == b"2"
