@@ -21,6 +21,9 @@ from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
+from gae_devserver.blobs.images import ImagePage
+from gae_devserver.blobs.serving import BlobSender
+from gae_devserver.blobs.upload import UploadPage
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
@@ -96,7 +99,6 @@ class Server:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
-        self._front = Front(config, self._app, self._sender)
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
         injected: dict[str, Any] = {}
@@ -118,6 +120,18 @@ class Server:
             **injected,
         )
         services = self._apis.services
+        blobstore = functools.partial(services.stub, "blobstore")
+        blobs = BlobSender(blobstore)
+        self._front = Front(
+            config,
+            self._app,
+            self._sender,
+            pages={
+                "/_ah/img": ImagePage(blobstore, blobs),
+                "/_ah/upload": UploadPage(blobstore),
+            },
+            send_blob=blobs.replace,
+        )
         self._cron = CronJobs(
             config.cron_jobs,
             clock,

@@ -37,6 +37,11 @@ With None, the app gets the request itself.
 """
 
 
+BLOB_KEY_HEADER = "X-AppEngine-BlobKey"
+SendBlob = Callable[[web.BaseRequest, aiohttp.ClientResponse], web.StreamResponse]
+"""Returns the blob that an answer of the app names, in place of the answer."""
+
+
 class Front(HttpServer):
     """Answers requests from outside, and sends tasks to the app."""
 
@@ -47,15 +52,17 @@ class Front(HttpServer):
         sender: AppSender,
         *,
         pages: Mapping[str, Page] | None = None,
+        send_blob: SendBlob | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve one app, and its static files.
 
         `pages` are the server's own, each by the beginning of its paths, which has the
-        form "/_ah/NAME".
+        form "/_ah/NAME". `send_blob` gets the answers that have BLOB_KEY_HEADER.
         """
         super().__init__(self._handle, limits)
         self._pages = pages or {}
+        self._send_blob = send_blob
         self._config = config
         self._app = app
         self._sender = sender
@@ -131,7 +138,11 @@ class Front(HttpServer):
                 self._app.process, forwarded, ip=request.remote or ""
             )
             answer = await at_end.enter_async_context(sending)
-            return self._refused(answer) or Answer(answer, self._limits.answer)
+            if (refused := self._refused(answer)) is not None:
+                return refused
+            if self._send_blob is not None and BLOB_KEY_HEADER in answer.headers:
+                return self._send_blob(request, answer)
+            return Answer(answer, self._limits.answer)
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception
             refusal = web.Response(status=error.status, text=error.text)

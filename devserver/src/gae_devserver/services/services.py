@@ -73,11 +73,12 @@ class Services:
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
+        stub_map = StubMap(self.stub)
         self._stub_context = StubContext(
-            self.app_id, default_hostname, clock, info, storage
+            self.app_id, default_hostname, clock, info, stub_map.in_loop, storage
         )
         self._make_stub = make_stub
-        apiproxy_stub_map.apiproxy = StubMap(self.stub)
+        apiproxy_stub_map.apiproxy = stub_map
         self._storage = storage
         if storage is not None:
             clock.offset = (storage.counter(_OFFSET) or 0) / 1e6

@@ -20,6 +20,8 @@ class StubContext:
     """"host:port" of the app."""
     clock: Clock
     info: AppRequestInfo
+    in_loop: Callable[..., Any]
+    """Calls a function with its arguments in the event loop, from any thread."""
     storage: Storage | None = None
     """Where stubs keep what survives a restart; None: nowhere."""
 
@@ -30,7 +32,6 @@ MakeStub = Callable[[str, StubContext], Any]
 # service -> module and class in google.appengine
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
-    "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
     "images": "api.images.images_stub:ImagesServiceStub",
@@ -52,15 +53,13 @@ def make_stub(service: str, context: StubContext) -> Any:
     Raises:
         KeyError: there is no such service.
     """
+    if service == "blobstore":
+        from gae_devserver.blobs.stub import make_blobstore
+
+        return make_blobstore(context.storage, context.in_loop, context.info)
     module, _, name = _STUBS[service].partition(":")
     make = getattr(importlib.import_module(f"google.appengine.{module}"), name)
     match service:
-        case "blobstore":
-            from google.appengine.api.blobstore import dict_blob_storage
-
-            # Without a name, the stub makes a folder that it never uses or deletes.
-            blobs = dict_blob_storage.DictBlobStorage()
-            return make(blobs, request_data=context.info, storage_dir="unused")
         case "datastore_v4":
             return make(context.app_id)
         case "images":

@@ -1,0 +1,142 @@
+"""Answers with a blob, whole or in part, in place of an answer of the app."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+from aiohttp import hdrs, web
+from google.appengine.api import datastore, datastore_errors
+from google.appengine.api.blobstore.blobstore import (
+    BLOB_KEY_HEADER,
+    BLOB_RANGE_HEADER,
+)
+from multidict import CIMultiDict
+
+from gae_devserver.blobs.contents import PIECE, Contents
+from gae_devserver.blobs.stub import Blobstore
+from gae_devserver.http.forwarding import NOT_FORWARDED
+
+logger = logging.getLogger("gae_devserver")
+
+# App Engine guesses the type for this one too
+_AUTO = "application/vnd.google.appengine.auto"
+_NOT_SENT = NOT_FORWARDED | {BLOB_KEY_HEADER.lower(), BLOB_RANGE_HEADER.lower()}
+
+
+class BlobSender:
+    """Sends the blobs that answers of the app name in X-AppEngine-BlobKey."""
+
+    def __init__(self, stub: Callable[[], Blobstore]) -> None:
+        """Send blobs of the stub that `stub` returns."""
+        self._stub = stub
+
+    def replace(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        """Return the blob, with the answer's headers, in place of its body."""
+        # or the app would wait until its body is read
+        answer.release()
+        key = answer.headers[BLOB_KEY_HEADER]
+        if answer.status != 200:
+            return _failed(
+                f"status {answer.status} of an answer with a blob is not 200"
+            )
+        headers: CIMultiDict[str] = CIMultiDict()
+        for raw_name, raw_value in answer.raw_headers:
+            name = raw_name.decode("latin-1")
+            if name.lower().replace("_", "-") not in _NOT_SENT:
+                headers.add(name, raw_value.decode("utf-8", "replace"))
+        wanted = answer.headers.get(BLOB_RANGE_HEADER)
+        if wanted is None and _if_range(request, headers):
+            wanted = request.headers.get(hdrs.RANGE)
+        return self.send(request, key, headers, wanted)
+
+    def send(
+        self,
+        request: web.BaseRequest,
+        key: str,
+        headers: CIMultiDict[str],
+        wanted: str | None,
+    ) -> web.StreamResponse:
+        """Return a blob, or the range of it that is `wanted`."""
+        stub = self._stub()
+        size = stub.contents.size(key)
+        try:
+            info = datastore.Get(stub.ToDatastoreBlobKey(key))
+        except datastore_errors.Error:
+            info = None
+        if size is None or info is None:
+            return _failed(f"there is no blob with the key {key!r}")
+        if headers.get(hdrs.CONTENT_TYPE, "") in {"", _AUTO}:
+            content_type = info.get("content_type") or "application/octet-stream"
+            headers[hdrs.CONTENT_TYPE] = content_type
+        start, end, status = 0, size, 200
+        if wanted:
+            try:
+                start, end = _range(wanted, size)
+            except ValueError:
+                headers.popall(hdrs.CONTENT_TYPE)
+                headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
+                return web.Response(status=416, headers=headers)
+            headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end - 1}/{size}"
+            status = 206
+        headers[hdrs.CONTENT_LENGTH] = str(end - start)
+        has_body = request.method != hdrs.METH_HEAD and end > start
+        pieces = _pieces(request, stub.contents, key, start, end) if has_body else None
+        return web.Response(status=status, headers=headers, body=pieces)
+
+
+async def _pieces(
+    request: web.BaseRequest, contents: Contents, key: str, start: int, end: int
+) -> AsyncIterator[bytes]:
+    while start < end:
+        data = contents.read(key, start, min(PIECE, end - start))
+        if not data:
+            # deleted meanwhile; the normal end may look like a complete answer
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError(f"the blob {key!r} was deleted")
+        yield data
+        start += len(data)
+
+
+def _range(header: str, size: int) -> tuple[int, int]:
+    """Return the first byte of a range, and the one after its last.
+
+    Raises:
+        ValueError: the header has another form, or nothing of the range exists. Like
+            App Engine, this server sends only one range.
+    """
+    unit, _, numbers = header.partition("=")
+    first, dash, last = (text.strip() for text in numbers.partition("-"))
+    if unit.strip().lower() != "bytes" or not dash:
+        raise ValueError(header)
+    if not first:
+        length = _number(last)
+        start, end = max(0, size - length), size
+    else:
+        start, end = _number(first), min(size, _number(last) + 1 if last else size)
+    if start >= end:
+        raise ValueError(header)
+    return start, end
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ValueError(text)
+    return int(text)
+
+
+def _if_range(request: web.BaseRequest, headers: CIMultiDict[str]) -> bool:
+    """Return whether a range that the client wants applies to the app's answer."""
+    condition = request.headers.get(hdrs.IF_RANGE)
+    if condition is None:
+        return True
+    if condition.startswith("W/"):
+        return False
+    return condition in {headers.get(hdrs.ETAG), headers.get(hdrs.LAST_MODIFIED)}
+
+
+def _failed(why: str) -> web.Response:
+    logger.error("a blob was not sent: %s", why)
+    return web.Response(status=500, text=f"The blob cannot be sent: {why}.\n")
