@@ -16,16 +16,19 @@ class MultipartError(ValueError):
     """A body is not the form that its Content-Type announces; the text says why."""
 
 
-def boundary_of(content_type: str) -> str | None:
-    """Return the boundary of a form; None: the Content-Type is of something else.
+def boundary_of(content_type: str) -> str:
+    """Return the boundary of a form.
 
     Raises:
-        MultipartError: it has no boundary, or a wrong one.
+        MultipartError: the Content-Type has none, or is of something else.
     """
     message = Message()
     message["Content-Type"] = content_type
     if message.get_content_type() != "multipart/form-data":
-        return None
+        raise MultipartError(
+            "its Content-Type is not multipart/form-data; give the form "
+            'enctype="multipart/form-data"'
+        )
     boundary = message.get_boundary() or ""
     if not _BOUNDARY.fullmatch(boundary):
         raise MultipartError("its Content-Type has no valid boundary")

@@ -80,6 +80,7 @@ class StoredFile:
             "content_type": self.part.content_type,
             "creation": self.creation,
             "filename": self.part.filename,
+            "gs_object_name": self.gs_object_name,
             "md5_hash": self.md5_hash,
             "size": self.size,
         }

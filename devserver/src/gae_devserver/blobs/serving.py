@@ -18,7 +18,7 @@ from gae_devserver.http.forwarding import NOT_FORWARDED
 
 logger = logging.getLogger("gae_devserver")
 
-# App Engine guesses the type for this one too
+# it asks for the blob's type too
 _AUTO = "application/vnd.google.appengine.auto"
 _NOT_SENT = NOT_FORWARDED | {BLOB_KEY_HEADER.lower(), BLOB_RANGE_HEADER.lower()}
 
@@ -46,9 +46,11 @@ class BlobSender:
             name = raw_name.decode("latin-1")
             if name.lower().replace("_", "-") not in _NOT_SENT:
                 headers.add(name, raw_value.decode("utf-8", "replace"))
-        wanted = answer.headers.get(BLOB_RANGE_HEADER)
-        if wanted is None and _if_range(request, headers):
-            wanted = request.headers.get(hdrs.RANGE)
+        asked = request.headers.get(hdrs.RANGE)
+        wanted = answer.headers.get(BLOB_RANGE_HEADER, asked)
+        # the SDK's send_blob repeats the client's range
+        if wanted == asked and not _applies(request, headers):
+            wanted = None
         return self.send(request, key, headers, wanted)
 
     def send(
@@ -67,7 +69,9 @@ class BlobSender:
             info = None
         if size is None or info is None:
             return _failed(f"there is no blob with the key {key!r}")
-        if headers.get(hdrs.CONTENT_TYPE, "") in {"", _AUTO}:
+        # "None" is what Flask makes of the None that the SDK asks for
+        chosen = headers.get(hdrs.CONTENT_TYPE, "")
+        if "/" not in chosen or chosen == _AUTO:
             content_type = info.get("content_type") or "application/octet-stream"
             headers[hdrs.CONTENT_TYPE] = content_type
         start, end, status = 0, size, 200
@@ -127,7 +131,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _if_range(request: web.BaseRequest, headers: CIMultiDict[str]) -> bool:
+def _applies(request: web.BaseRequest, headers: CIMultiDict[str]) -> bool:
     """Return whether a range that the client wants applies to the app's answer."""
     condition = request.headers.get(hdrs.IF_RANGE)
     if condition is None:

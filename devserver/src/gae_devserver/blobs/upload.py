@@ -22,13 +22,15 @@ from gae_devserver.blobs.rewriting import Form, Part, StoredFile
 from gae_devserver.blobs.stub import Blobstore
 from gae_devserver.http.forwarding import headers_from_outside
 from gae_devserver.http.limits import DEFAULT_LIMITS
-from gae_devserver.http.server import body_chunks
+from gae_devserver.http.server import body_chunks, read_body
 from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
 
 _MAX_BODY = 2 * 2**30
 _MAX_PARTS = 1000
+# a form without enctype, which has the names of files at most
+_WITHOUT_FILES = "application/x-www-form-urlencoded"
 # the new form has its own
 _OF_THE_BODY = frozenset(
     ["content-length", "content-type", "content-md5", "content-encoding"]
@@ -73,32 +75,16 @@ class UploadPage:
         path, _, query = request.raw_path.partition("?")
         session = _session(path.rpartition("/")[2])
         headers = headers_from_outside(request.raw_headers)
+        content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         try:
-            boundary = multipart.boundary_of(request.headers.get("Content-Type", ""))
-            if boundary is None:
-                raise MultipartError(
-                    "its Content-Type is not multipart/form-data; give the form "
-                    'enctype="multipart/form-data"'
-                )
             with _Upload(session, self._stub()) as upload:
-                chunks = body_chunks(request, limit=self._max_body)
-                count = 0
-                async with contextlib.aclosing(chunks):
-                    async for part in multipart.parse(chunks, boundary):
-                        if isinstance(part, Message):
-                            count += 1
-                            if count > self._max_parts:
-                                raise MultipartError(
-                                    f"it has more than {self._max_parts} parts"
-                                )
-                            upload.begin(Part.of(part))
-                        else:
-                            upload.add(part)
-                        if upload.form.size > self._max_form:
-                            raise _too_large(
-                                f"fields of more than {self._max_form} bytes"
-                            )
-                form = upload.complete()
+                if request.content_type == _WITHOUT_FILES:
+                    body = await read_body(request)
+                else:
+                    boundary = multipart.boundary_of(content_type)
+                    await self._receive(upload, request, boundary)
+                    content_type, body = upload.form.content_type, upload.form.body()
+                upload.complete()
         except MultipartError as error:
             text = f"The form cannot be read: {error}.\n"
             raise web.HTTPBadRequest(text=text) from None
@@ -108,12 +94,32 @@ class UploadPage:
             raise web.HTTPInternalServerError(text=text) from None
         for name in [name for name in headers if name.lower() in _OF_THE_BODY]:
             headers.popall(name, None)
-        body = form.body()
-        headers[hdrs.CONTENT_TYPE] = form.content_type
+        headers[hdrs.CONTENT_TYPE] = content_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
         headers["X-Appengine-Blobupload"] = "true"
         target = _target(session["success_path"], query)
         return Request(hdrs.METH_POST, target, headers, body)
+
+    async def _receive(
+        self, upload: "_Upload", request: web.BaseRequest, boundary: str
+    ) -> None:
+        """Read the form, and write its files."""
+        count = 0
+        chunks = body_chunks(request, limit=self._max_body)
+        async with contextlib.aclosing(chunks):
+            async for part in multipart.parse(chunks, boundary):
+                if isinstance(part, Message):
+                    count += 1
+                    if count > self._max_parts:
+                        raise MultipartError(
+                            f"it has more than {self._max_parts} parts"
+                        )
+                    upload.begin(Part.of(part))
+                else:
+                    upload.add(part)
+                if upload.form.size > self._max_form:
+                    raise _too_large(f"fields of more than {self._max_form} bytes")
+        upload.end()
 
 
 class _Upload(contextlib.AbstractContextManager["_Upload"]):
@@ -134,8 +140,7 @@ class _Upload(contextlib.AbstractContextManager["_Upload"]):
 
     def begin(self, part: Part) -> None:
         """End the part before, and begin another."""
-        self._end()
-        self._end = lambda: None
+        self.end()
         if part.filename is None:
             self.form.begin_field(part)
             self._add = self.form.add
@@ -148,6 +153,11 @@ class _Upload(contextlib.AbstractContextManager["_Upload"]):
     def add(self, data: bytes) -> None:
         """Add content to the part."""
         self._add(data)
+
+    def end(self) -> None:
+        """End the last part."""
+        self._end()
+        self._end = lambda: None
 
     def _begin_file(self, part: Part) -> None:
         key, gs_object_name = secrets.token_urlsafe(24), None
@@ -185,31 +195,36 @@ class _Upload(contextlib.AbstractContextManager["_Upload"]):
 
         self._add, self._end = add, end
 
-    def complete(self) -> Form:
+    def _kinds(self, file: StoredFile) -> set[str]:
+        """Return the kinds of a file's entities: the stub finds objects by another."""
+        by_key = self._stub.ToDatastoreBlobKey(file.key)
+        return {blobstore.BLOB_INFO_KIND, by_key.kind()}
+
+    def complete(self) -> None:
         """Store all, so that the URL cannot be used again.
 
         Raises:
             web.HTTPNotFound: another upload was faster, or a reset.
         """
-        self._end()
         session_key = self._session.key()
         _session(str(session_key))
         for file in self._files:
-            info_key = self._stub.ToDatastoreBlobKey(file.key)
-            info = datastore.Entity(info_key.kind(), name=file.key, namespace="")
-            info.update(file.properties)
-            datastore.Put(info)
+            for kind in self._kinds(file):
+                info = datastore.Entity(kind, name=file.key, namespace="")
+                info.update(file.properties)
+                datastore.Put(info)
             self._stub.contents.complete(file.key, file.size)
         datastore.Delete(session_key)
         self._stub.contents.flush()
         self._completed = True
-        return self.form
 
     def __exit__(self, *_: object) -> None:
         if self._completed:
             return
         for file in self._files:
-            datastore.Delete(self._stub.ToDatastoreBlobKey(file.key))
+            for kind in self._kinds(file):
+                key = datastore.Key.from_path(kind, file.key, namespace="")
+                datastore.Delete(key)
         with contextlib.suppress(StorageError):  # it was reported
             for writing in self._written:
                 writing.discard()

@@ -96,6 +96,13 @@ def describe_entity(entity: Any) -> dict[str, Any]:
     }
 
 
+def describe_blob(info: Any) -> dict[str, Any]:
+    """Return the entity of a blob; what an app has written itself may lack values."""
+    names = ("filename", "content_type", "size", "md5_hash", "gs_object_name")
+    values = {name: info.get(name) for name in names}
+    return {"key": info.key().name(), **values}
+
+
 def dumps(value: Any) -> str:
     """Return JSON, with the values that JSON lacks as text: dates, keys, NaN."""
     try:

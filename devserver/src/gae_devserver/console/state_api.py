@@ -5,12 +5,14 @@ Tests use it. The distribution's README documents it.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.console.blobs import BlobRoutes
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
@@ -55,6 +57,7 @@ class StateApi(HttpServer):
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
             EntityRoutes(),
+            BlobRoutes(partial(services.stub, "blobstore")),
             ResetRoute(services, runner, cron, clock, quiet_seconds),
         )
         for subject in subjects:

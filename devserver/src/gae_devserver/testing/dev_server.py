@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
-from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
+from gae_devserver.testing.state import Blob, Entity, StateApiError, Task, TaskRun
 
 # pytest shows the line of a test that fails, and none of this module.
 __tracebackhide__ = True
@@ -259,6 +259,10 @@ class DevServer:
         query = urlencode({"kind": kind, "namespace": namespace})
         shown = self.state("GET", f"/entities?{query}")["entities"]
         return [Entity.from_json(entity) for entity in shown]
+
+    def blobs(self) -> list[Blob]:
+        """Return the uploaded files, in the order of their keys."""
+        return [Blob.from_json(blob) for blob in self.state("GET", "/blobs")["blobs"]]
 
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""
