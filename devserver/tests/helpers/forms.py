@@ -1,6 +1,10 @@
-"""Forms as browsers send them."""
+"""Forms as browsers send them, and what is read of them."""
 
 import dataclasses
+from collections.abc import AsyncIterator
+from email.message import Message
+
+from gae_devserver.blobs.multipart import parse
 
 BOUNDARY = "----boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -28,3 +32,20 @@ def form(*parts: Part) -> bytes:
     """Return a form."""
     encoded = b"".join(part.encoded() for part in parts)
     return encoded + f"--{BOUNDARY}--\r\n".encode()
+
+
+async def pieces_of(body: bytes, size: int) -> AsyncIterator[bytes]:
+    """Yield a body in pieces of `size` bytes."""
+    for at in range(0, len(body), size):
+        yield body[at : at + size]
+
+
+async def contents(body: bytes, size: int = 2**16) -> list[bytes]:
+    """Return the content of each part of a form that arrives in pieces."""
+    found: list[bytes] = []
+    async for part in parse(pieces_of(body, size), BOUNDARY):
+        if isinstance(part, Message):
+            found.append(b"")
+        else:
+            found[-1] += part
+    return found
