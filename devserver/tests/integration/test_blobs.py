@@ -181,6 +181,15 @@ def test_limits(
     assert server.post(url, form(), FORM).status == (200 if status == 413 else 404)
 
 
+def test_the_size_of_an_upload_is_limited(server: DevServer) -> None:
+    """Files may have 2 GiB, which is clear from the head, and fields 32 MiB."""
+    url = upload_url(server)
+    huge = {**FORM, "Content-Length": str(2**31 + 1)}
+    assert send(server.url, "POST", url, huge).status == 413
+    fields = form(*[Part(bytes(2**25), None)] * 2)
+    assert server.post(url, fields, FORM).status == 413
+
+
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [

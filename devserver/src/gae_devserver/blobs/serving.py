@@ -1,5 +1,6 @@
 """Answers with a blob, whole or in part, in place of an answer of the app."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -15,6 +16,7 @@ from multidict import CIMultiDict
 from gae_devserver.blobs.contents import PIECE, Contents
 from gae_devserver.blobs.stub import Blobstore
 from gae_devserver.http.forwarding import NOT_FORWARDED
+from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
 
@@ -62,12 +64,14 @@ class BlobSender:
     ) -> web.StreamResponse:
         """Return a blob, or the range of it that is `wanted`."""
         stub = self._stub()
-        size = stub.contents.size(key)
         try:
+            size = stub.contents.size(key)
             info = datastore.Get(stub.ToDatastoreBlobKey(key))
         except datastore_errors.Error:
-            info = None
-        if size is None or info is None:
+            size = None
+        except StorageError as error:
+            return _failed(str(error))
+        if size is None:
             return _failed(f"there is no blob with the key {key!r}")
         # "None" is what Flask makes of the None that the SDK asks for
         chosen = headers.get(hdrs.CONTENT_TYPE, "")
@@ -94,12 +98,15 @@ async def _pieces(
     request: web.BaseRequest, contents: Contents, key: str, start: int, end: int
 ) -> AsyncIterator[bytes]:
     while start < end:
-        data = contents.read(key, start, min(PIECE, end - start))
+        data = b""
+        with contextlib.suppress(StorageError):
+            data = contents.read(key, start, min(PIECE, end - start))
         if not data:
             # deleted meanwhile; the normal end may look like a complete answer
+            logger.error("the connection is cut: the blob %r was deleted", key)
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError(f"the blob {key!r} was deleted")
+            raise ConnectionResetError
         yield data
         start += len(data)
 
