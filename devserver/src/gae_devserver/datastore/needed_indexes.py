@@ -112,6 +112,8 @@ class NeededIndexes:
             for shape, key in self._missing.items()
             if not self._serves(shape, shape.query())
         }
+        # one that an edit takes away later is worth a line again
+        self._reported = set(self._missing.values())
 
     def _report(self, key: Key) -> None:
         """Log a missing index once, and write it if the server does."""

@@ -168,6 +168,7 @@ def equal(name: str) -> dict[str, Any]:
     return where(name, EQUAL, 1)
 
 
+COUNT: dict[str, Any] = {"count": {}}
 SUM: dict[str, Any] = {"sum": {"property": {"name": "y"}}}
 
 
@@ -209,7 +210,7 @@ def test_aggregations_and_named_databases(
 ) -> None:
     """A sum needs the property in the index; every database needs the indexes."""
     query = query_fields("A", filter=equal("x"))["query"]
-    for aggregation in ({"count": {}}, SUM):
+    for aggregation in (COUNT, SUM):
         nested = {"nested_query": query, "aggregations": [aggregation]}
         raw.call("RunAggregationQuery", aggregation_query=nested)
     assert brief(indexes) == ["A: x y"]
