@@ -1,6 +1,7 @@
 """Notices the queries that need a composite index which index.yaml lacks."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("gae_devserver")
 
 WhenMissing = Literal["report", "refuse", "write"]
 """What to do about a query whose index is missing, besides listing the index."""
-_MOST_SHAPES = 2000
+_MOST_SHAPES = 500
 """How many shapes of queries are kept, for an app that makes up property names."""
 
 
@@ -49,7 +50,7 @@ class NeededIndexes:
         return self._file
 
     def missing(self) -> list[Key]:
-        """Return the indexes to add to index.yaml, as few as serve all queries."""
+        """Return the indexes to add to index.yaml, without duplicates."""
         indexes: dict[Key, int] = {}
         for key in self._missing.values():
             datastore_stub_index._UpdateGeneratedIndexes(key, 0, indexes)
@@ -91,7 +92,7 @@ class NeededIndexes:
             len(self.missing()),
         )
         if self._missing and self._when_missing == "write":
-            self._write()
+            self._write(self.missing())
 
     def clear(self) -> None:
         """Forget the queries."""
@@ -121,7 +122,7 @@ class NeededIndexes:
             return
         self._reported.add(key)
         if self._when_missing == "write":
-            self._write()
+            self._write([key])
             return
         refused = self._when_missing == "refuse"
         logger.warning(
@@ -132,25 +133,24 @@ class NeededIndexes:
             "is refused, as" if refused else "fails",
         )
 
-    def _write(self) -> None:
-        """Add the missing indexes to index.yaml, or log why that is not possible."""
-        missing = ", ".join(map(_in_words, self.missing()))
+    def _write(self, new: Iterable[Key]) -> None:
+        """Add the missing indexes to index.yaml, and log what became of `new`."""
+        names = ", ".join(map(_in_words, new))
         try:
-            self._use(add_generated(self._folder, self._missing.values()))
+            if not self._file.is_manual:
+                self._use(add_generated(self._folder, self._missing.values()))
         except (ConfigError, OSError) as error:
-            logger.error(
-                "index.yaml lacks %s, and cannot be changed: %s", missing, error
-            )
+            logger.error("index.yaml lacks %s, and cannot be changed: %s", names, error)
             return
         if self._file.is_manual:
             logger.warning(
                 "index.yaml lacks %s. The server does not change a file without the "
                 "line '%s'. Add that line at the end of it",
-                missing,
+                names,
                 MARKER,
             )
         else:
-            logger.info("index.yaml now has %s", missing)
+            logger.info("index.yaml now has %s", names)
 
 
 def _in_words(key: Key) -> str:
