@@ -79,10 +79,12 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def connected(
-        self, host: str = "127.0.0.1"
+        self, host: str = "127.0.0.1", source: str | None = None
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Give a connection to the front, for as long as a test may take."""
-        reader, writer = await asyncio.open_connection(host, self.port)
+        reader, writer = await asyncio.open_connection(
+            host, self.port, local_addr=(source, 0) if source else None
+        )
         try:
             async with asyncio.timeout(PATIENCE):
                 yield reader, writer

@@ -2,7 +2,7 @@
 
 import re
 import string
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -10,27 +10,20 @@ from gae_devserver.http.server import own_names
 
 # browsers drop tabs and newlines in a URL, and read \ as /
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\\\x7f]")
+# "//" would begin a host
+_OWN_URL = re.compile(r"(?:(?i:https?)://(?P<host>[^/?#]+))?(?P<path>|[?#].*|/(?!/).*)")
 
 
 def destination(url: str, request: web.BaseRequest) -> str | None:
     """Return the path of a page of this server; None: the URL leads elsewhere.
 
-    The path keeps the browser on the host that has its cookie, which is localhost or
-    127.0.0.1.
+    A path keeps the browser on the host that has its cookie, localhost or 127.0.0.1.
     """
-    if _NOT_IN_A_URL.search(url):
+    match = _OWN_URL.fullmatch(url)
+    if match is None or _NOT_IN_A_URL.search(url):
         return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    sockname = request.get_extra_info("sockname") or ("", 0)
+    host, path = match["host"], match["path"]
+    if host is not None and host.lower() not in own_names(*sockname[:2]):
         return None
-    if parts.scheme or parts.netloc:
-        sockname = request.get_extra_info("sockname") or ("", 0)
-        own = own_names(*sockname[:2])
-        if parts.scheme not in ("http", "https") or parts.netloc.lower() not in own:
-            return None
-    path = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
-    # "//" would begin a host
-    if not path.startswith("/") or path.startswith("//"):
-        return None
-    return quote(path, safe=string.punctuation)
+    return quote(path if path.startswith("/") else f"/{path}", safe=string.punctuation)

@@ -92,8 +92,10 @@ def _refusal(
     """Return the answer to a client that may not use a handler's URLs."""
     if handler.login == LOGIN_OPTIONAL:
         return None
-    url = f"http://{request.headers.get(hdrs.HOST, '')}"
-    login = f"{LOGIN}?continue={quote(url + static_files.origin_form(target), safe='')}"
+    url = static_files.origin_form(target)
+    if host := request.headers.get(hdrs.HOST):
+        url = f"http://{host}{url}"
+    login = f"{LOGIN}?continue={quote(url, safe='')}"
     if user is None:
         if handler.redirects:
             headers = {"Location": login, "Cache-Control": "no-cache"}
