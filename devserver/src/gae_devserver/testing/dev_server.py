@@ -292,8 +292,8 @@ class DevServer:
     def reset(self) -> None:
         """Return to the state after the start, without restarting the app.
 
-        This deletes entities, tasks, task names and memcache, resumes queues, resets
-        the clock, and begins a new `log`.
+        This deletes entities, tasks, task names and memcache, signs users out, resumes
+        queues, resets the clock, and begins a new `log`.
         """
         self.state("POST", "/reset")
         self._process.begin_section()
