@@ -42,7 +42,7 @@ class NeededIndexes:
         self._when_missing = when_missing
         self._served: set[QueryShape] = set()
         self._missing: dict[QueryShape, Key] = {}
-        self._reported: set[Key] = set()
+        self._reported: set[str] = set()
 
     @property
     def file(self) -> IndexYaml:
@@ -114,13 +114,15 @@ class NeededIndexes:
             if not self._serves(shape, shape.query())
         }
         # one that an edit takes away later is worth a line again
-        self._reported = set(self._missing.values())
+        self._reported = set(map(_in_words, self._missing.values()))
 
     def _report(self, key: Key) -> None:
         """Log a missing index once, and write it if the server does."""
-        if key in self._reported:
+        # not the key, which can differ only in a direction that no query needs
+        words = _in_words(key)
+        if words in self._reported:
             return
-        self._reported.add(key)
+        self._reported.add(words)
         if self._when_missing == "write":
             self._write([key])
             return
@@ -129,7 +131,7 @@ class NeededIndexes:
             "a query needs the index %s, which index.yaml lacks: it %s in production. "
             "Add the entry that GET /indexes of the State API shows, or let "
             "--write-indexes add it",
-            _in_words(key),
+            words,
             "is refused, as" if refused else "fails",
         )
 
