@@ -226,6 +226,12 @@ def test_a_form_without_enctype(server: DevServer) -> None:
     assert json.loads(answer.body)["body"] == "a=1&file=a.txt"
 
 
+def test_an_upload_passes_as_an_administrator(server: DevServer) -> None:
+    """Only the server can reach a handler with `login: admin` for anyone's upload."""
+    assert len(upload(server, Part())["keys"]) == 1
+    assert server.post("/done", form(Part()), FORM).status == 302
+
+
 def test_wrong_upload_urls(server: DevServer) -> None:
     """Only POST to a URL of create_upload_url stores anything."""
     url = upload_url(server)

@@ -16,6 +16,7 @@ from gae_devserver.console.blobs import BlobRoutes
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
+from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.queues import QueueRoutes
 from gae_devserver.console.reset import ResetRoute
 from gae_devserver.cron.jobs import CronJobs
@@ -58,6 +59,7 @@ class StateApi(HttpServer):
             CronRoutes(cron, clock),
             EntityRoutes(),
             BlobRoutes(partial(services.stub, "blobstore")),
+            IndexRoute(services.indexes),
             ResetRoute(services, runner, cron, clock, quiet_seconds),
         )
         for subject in subjects:
