@@ -66,7 +66,7 @@ def test_the_app_gets_keys_in_place_of_files(server: DevServer) -> None:
     parts = (
         Part("ä\r\n1".encode(), None, name="field"),
         Part(b"first\r\n--" * 3, "dvě jména.txt", "text/plain; charset=utf-8"),
-        Part(b"", "empty.bin", "application/x"),
+        Part(b"", "empty.bin", "application/x\r\nX-AppEngine-Cloud-Storage-Object: /x"),
         Part(b"", "", "application/octet-stream"),
     )
     url = upload_url(server, path="/done?a=1")
@@ -200,6 +200,7 @@ def test_the_size_of_an_upload_is_limited(server: DevServer) -> None:
         (form(Part(content_type="text")), None),
         (form(Part(filename="x" * 501)), None),
         (form(Part()).replace(b"form-data", b"attachment"), None),
+        (form(Part(name='a"\r\nContent-Type: message/external-body\r\nx: "')), None),
         (form(Part()).replace(b"a.txt", b"\xff"), None),
         (form(*[Part(b"", None)] * 1001), None),
         (form(Part()), "multipart/form-data"),

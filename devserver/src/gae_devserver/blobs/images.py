@@ -78,35 +78,36 @@ def _transformed(
     Raises:
         web.HTTPException: the blob is no image, or is gone.
     """
-    from PIL import Image
+    from PIL import Image  # its import takes long
 
     try:
         with open_blob(key) as file, Image.open(file) as image:
-            lossless = image.format in _LOSSLESS
-            width, height = image.size
-            side = min(width, height)
-            if crop:
-                # of a portrait, more of the upper part stays, where the face is
-                left = (width - side) // 2
-                top = max(0, (height - side) // 2 - height // 4)
-                changed = image.crop((left, top, left + side, top + side))
-                width = height = side
-            else:
-                changed = image.copy()
+            changed = image.crop(_square(*image.size)) if crop else image.copy()
+            if changed.mode in {"P", "1"}:
+                changed = changed.convert("RGBA")
+            if size:
+                width, height = changed.size
+                scale = size / max(width, height)
+                changed = changed.resize(
+                    (max(1, int(width * scale)), max(1, int(height * scale))),
+                    Image.Resampling.LANCZOS,
+                )
+            output = io.BytesIO()
+            if image.format in _LOSSLESS:
+                changed.save(output, "PNG")
+                return output.getvalue(), "image/png"
+            changed.convert("RGB").save(output, "JPEG")
+            return output.getvalue(), "image/jpeg"
     except FileNotFoundError:
         raise web.HTTPNotFound(text="The blob of this image was deleted.\n") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         text = f"The blob is not an image that can be served: {error}.\n"
         raise web.HTTPBadRequest(text=text) from None
-    if size:
-        longer = max(width, height)
-        scaled = (max(1, width * size // longer), max(1, height * size // longer))
-        if changed.mode in {"P", "1"}:
-            changed = changed.convert("RGBA")
-        changed = changed.resize(scaled, Image.Resampling.LANCZOS)
-    output = io.BytesIO()
-    if lossless:
-        changed.save(output, "PNG")
-        return output.getvalue(), "image/png"
-    changed.convert("RGB").save(output, "JPEG")
-    return output.getvalue(), "image/jpeg"
+
+
+def _square(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the middle of an image; of a portrait a higher part, where the face is."""
+    side = min(width, height)
+    left = (width - side) // 2
+    top = max(0, (height - side) // 2 - height // 4)
+    return left, top, left + side, top + side

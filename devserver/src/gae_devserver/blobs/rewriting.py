@@ -12,12 +12,9 @@ from google.appengine.api.blobstore import blobstore
 from gae_devserver.blobs.multipart import MultipartError
 
 _MAX_TEXT = 500
+_REFERENCE = "message/external-body"
 _MIME_TYPE = re.compile(r"[^/;,\s]+/[^/;,\s]+\s*(;.*)?")
 _DECODED = frozenset(["", "7bit", "8bit", "binary"])
-# these are of the file, and the part of the new form has its own
-_OF_THE_FILE = frozenset(
-    ["content-length", "content-md5", "content-transfer-encoding", "content-type"]
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +39,9 @@ class Part:
         if headers.get_param("name", header=header) is None:
             raise MultipartError("a part has no name")
         if headers.get_param("filename", header=header) is None:
-            return cls(headers, None, "")
+            if headers.get_content_type() == _REFERENCE:
+                raise MultipartError("a field has the Content-Type of a stored file")
+            return cls(headers, None, headers.get("Content-Type", "text/plain"))
         filename = headers.get_filename("")
         content_type = headers.get("Content-Type", "application/octet-stream")
         if not _MIME_TYPE.fullmatch(content_type):
@@ -102,7 +101,11 @@ class Form:
 
     def begin_field(self, part: Part) -> None:
         """Add the headers of a field; `add` adds its content."""
-        self._body += b"\r\n--%s\r\n%s\r\n" % (self._boundary, _head(part.headers))
+        # no others: the SDK believes what headers say of a file
+        headers = Message()
+        headers["Content-Type"] = part.content_type
+        headers["Content-Disposition"] = part.headers["Content-Disposition"]
+        self._body += b"\r\n--%s\r\n%s\r\n" % (self._boundary, _head(headers))
 
     def add(self, data: bytes) -> None:
         """Add content."""
@@ -113,7 +116,7 @@ class Form:
         outer, inner = Message(), Message()
         disposition = file.part.headers["Content-Disposition"]
         outer["Content-Type"] = (
-            f'message/external-body; blob-key="{file.key}"; '
+            f'{_REFERENCE}; blob-key="{file.key}"; '
             f'access-type="{blobstore.BLOB_KEY_HEADER}"'
         )
         outer["MIME-Version"] = "1.0"
@@ -128,9 +131,7 @@ class Form:
         inner[blobstore.UPLOAD_INFO_CREATION_HEADER] = creation
         if file.gs_object_name is not None:
             inner[blobstore.CLOUD_STORAGE_OBJECT_HEADER] = file.gs_object_name
-        for name, value in file.part.headers.items():
-            if name.lower() not in _OF_THE_FILE:
-                inner[name] = value
+        inner["Content-Disposition"] = disposition
         self._body += b"\r\n--%s\r\n%s\r\n" % (self._boundary, _head(outer))
         self._body += _head(inner) + b"\r\n"
 
