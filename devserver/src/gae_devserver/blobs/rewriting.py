@@ -11,7 +11,7 @@ from google.appengine.api.blobstore import blobstore
 
 from gae_devserver.blobs.multipart import MultipartError
 
-_MAX_TEXT = 500
+_MAX_TEXT = 1500  # bytes of a text with an index in the datastore
 _REFERENCE = "message/external-body"
 _MIME_TYPE = re.compile(r"[^/;,\s]+/[^/;,\s]+\s*(;.*)?")
 _DECODED = frozenset(["", "7bit", "8bit", "binary"])
@@ -47,9 +47,9 @@ class Part:
         if not _MIME_TYPE.fullmatch(content_type):
             raise MultipartError(f"the file {filename!r} has no valid Content-Type")
         for what, text in (("name", filename), ("Content-Type", content_type)):
-            if len(text) > _MAX_TEXT:
+            if len(text.encode()) > _MAX_TEXT:
                 raise MultipartError(
-                    f"the {what} of a file has more than {_MAX_TEXT} characters"
+                    f"the {what} of a file has more than {_MAX_TEXT} bytes"
                 )
         encoding = headers.get("Content-Transfer-Encoding", "").lower()
         if encoding not in _DECODED:

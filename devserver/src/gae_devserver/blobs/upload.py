@@ -92,8 +92,10 @@ class UploadPage:
             logger.error("an upload was not stored: %s", error)
             text = f"The upload was not stored. {error}\n"
             raise web.HTTPInternalServerError(text=text) from None
-        for name in [name for name in headers if name.lower() in _OF_THE_BODY]:
-            headers.popall(name, None)
+        for name in list(headers):
+            # WSGI reads _ as -
+            if name.lower().replace("_", "-") in _OF_THE_BODY:
+                headers.popall(name, None)
         headers[hdrs.CONTENT_TYPE] = content_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
         headers["X-Appengine-Blobupload"] = "true"

@@ -2,7 +2,8 @@
 
 GET /url?path=PATH returns an upload URL; other parameters are those of
 create_upload_url. POST /done returns what it got, in JSON. GET /send?key=KEY sends a
-blob; status=, type= and range= are those of the answer.
+blob; status=, type=, etag= and range= are those of the answer, and header= is in place
+of X-AppEngine-BlobKey.
 """
 
 import io
@@ -46,6 +47,8 @@ def sent(environ: WSGIEnvironment, query: Mapping[str, str]) -> list[tuple[str, 
     """Return the headers that send a blob."""
     handler = blobstore.BlobstoreDownloadHandler()
     headers = {**handler.send_blob(environ, query["key"]), "Set-Cookie": "seen=1"}
+    if "header" in query:
+        headers[query["header"]] = headers.pop("X-AppEngine-BlobKey")
     for name, header in (("type", "Content-Type"), ("etag", "ETag")):
         if name in query:
             headers[header] = query[name]
