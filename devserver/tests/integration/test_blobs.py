@@ -88,7 +88,7 @@ def test_the_app_gets_keys_in_place_of_files(server: DevServer) -> None:
 
 def test_a_large_blob_is_read_in_pieces(server: DevServer) -> None:
     """A file over the limit of other requests is stored; a range may cross pieces."""
-    content = os.urandom(PIECE) * 33 + b"end"
+    content = os.urandom(2**20) * 33 + b"end"
     (key,) = upload(server, Part(content))["keys"]
     assert download(server, key).body == content
     last = download(server, key, f"Range: bytes={PIECE - 2}-{PIECE + 1}")
@@ -258,7 +258,7 @@ def test_wrong_upload_urls(server: DevServer) -> None:
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: DevServer) -> None:
     """What had arrived is deleted, and the URL can be used again."""
-    url, parts = upload_url(server), form(Part(b"x" * 3 * PIECE))
+    url, parts = upload_url(server), form(Part(bytes(3 * PIECE)))
     address = urlsplit(server.url)
     head = f"POST {url} HTTP/1.1\r\nHost: localhost\r\n{FORM_LINE}Content-Length: "
     with socket.create_connection((address.hostname, address.port)) as connection:
@@ -325,15 +325,15 @@ def test_blobs_survive_a_kill_and_end_with_a_reset(
     content = os.urandom(PIECE) + b"end"
     with DevServer(folder, *options) as server:
         (key,) = upload(server, Part(content))["keys"]
-        url, parts = upload_url(server), form(Part(b"x" * 20 * PIECE))
+        url, parts = upload_url(server), form(Part(bytes(20 * 2**20)))
         stat = (tmp_path / "data" / "devserver.sqlite3").stat
         connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
         with contextlib.closing(connection):
             connection.putrequest("POST", url)
             for name, value in {**FORM, "Content-Length": str(len(parts))}.items():
                 connection.putheader(name, value)
-            connection.endheaders(parts[: 10 * PIECE])
-            wait_until(lambda: stat().st_size > 5 * PIECE, "pieces are stored", 20)
+            connection.endheaders(parts[: 10 * 2**20])
+            wait_until(lambda: stat().st_size > 4 * 2**20, "pieces are stored", 20)
             server.kill()
     with DevServer(folder, *options) as server:
         assert download(server, key).body == content

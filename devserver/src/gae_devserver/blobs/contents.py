@@ -8,8 +8,11 @@ from typing import Protocol
 
 from gae_devserver.storage.storage import StorageError
 
-PIECE = 2**20
-"""Bytes in each piece of a blob except the last."""
+PIECE = 128 * 2**10
+"""Bytes in each piece of a blob except the last.
+
+Each upload that waits for its client may hold as many.
+"""
 
 _BLOBS, _PIECES = "blob", "piece of a blob"
 _INCOMPLETE = b""

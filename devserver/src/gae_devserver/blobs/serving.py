@@ -102,7 +102,7 @@ async def _pieces(
         with contextlib.suppress(StorageError):
             data = contents.read(key, start, min(PIECE, end - start))
         if not data:
-            # deleted meanwhile; the normal end may look like a complete answer
+            # or the client would wait for the rest
             logger.error("the connection is cut: the blob %r was deleted", key)
             if request.transport is not None:
                 request.transport.abort()
