@@ -27,7 +27,7 @@ class StubContext:
 MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
-# service -> module and class in google.appengine
+# service -> module and class, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
     "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
@@ -39,7 +39,7 @@ _STUBS = {
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "api.search.simple_search_stub:SearchServiceStub",
     "system": "api.system.system_stub:SystemServiceStub",
-    "urlfetch": "api.urlfetch_stub:URLFetchServiceStub",
+    "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
 
@@ -53,7 +53,9 @@ def make_stub(service: str, context: StubContext) -> Any:
         KeyError: there is no such service.
     """
     module, _, name = _STUBS[service].partition(":")
-    make = getattr(importlib.import_module(f"google.appengine.{module}"), name)
+    if not module.startswith("gae_devserver."):
+        module = f"google.appengine.{module}"
+    make = getattr(importlib.import_module(module), name)
     match service:
         case "blobstore":
             from google.appengine.api.blobstore import dict_blob_storage
