@@ -38,7 +38,7 @@ class AppConfig:
     entrypoint: str | None
     env_variables: Mapping[str, str]
     app_engine_apis: bool
-    warmup: bool
+    inbound_services: frozenset[str]
     static_handlers: tuple[StaticHandler, ...]
     queues: tuple[QueueConfig, ...]
     warnings: tuple[str, ...]
@@ -115,7 +115,7 @@ def load_app_yaml(target: Path) -> AppConfig:
         entrypoint=re.sub(r"^exec\s+", "", info.entrypoint or "").strip() or None,
         env_variables=dict(info.env_variables or {}),
         app_engine_apis=bool(info.app_engine_apis),
-        warmup="warmup" in (info.inbound_services or ()),
+        inbound_services=frozenset(info.inbound_services or ()),
         static_handlers=static_handlers,
         queues=(DEFAULT_QUEUE,),
         warnings=(

@@ -47,6 +47,7 @@ _EMULATORS = {
     "CLOUD_TASKS_EMULATOR_HOST": "Cloud Tasks",
     "DATASTORE_EMULATOR_HOST": "the Datastore",
 }
+_INBOUND_SERVICES = frozenset({"mail", "mail_bounce", "warmup"})
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
@@ -138,7 +139,7 @@ def _about_settings(
                 "to this server."
             )
     for service in info.inbound_services or []:
-        if service != "warmup":
+        if service not in _INBOUND_SERVICES:
             place = where("inbound_services")
             yield f"{place}: inbound_services: {service} is not emulated."
 

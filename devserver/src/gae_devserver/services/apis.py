@@ -15,6 +15,7 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
@@ -38,6 +39,7 @@ class Apis:
         run_now: RunNow,
         storage: Storage | None,
         cloud_tasks: bool = True,
+        smtp: SmtpServer | None = None,
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
     ) -> None:
@@ -53,6 +55,7 @@ class Apis:
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
+            smtp: where mail is sent; None: nowhere.
             around_call: returns what carries out API calls instead.
             after_rpc: called with the name of an RPC whose changes are stored; the
                 client gets its RpcError.
@@ -65,6 +68,7 @@ class Apis:
             default_hostname=default_hostname,
             version=launch.version,
             storage=storage,
+            smtp=smtp,
             when_cleared=self._when_cleared,
         )
         self.routing = Routing(launch.project, config.service, launch.version)

@@ -16,6 +16,7 @@ from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.services.stub_map import StubMap
@@ -48,6 +49,7 @@ class Services:
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
+        smtp: SmtpServer | None = None,
         when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the services.
@@ -62,6 +64,7 @@ class Services:
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
+            smtp: where mail is sent; None: nowhere.
             when_cleared: called by `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
@@ -74,7 +77,7 @@ class Services:
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
         self._stub_context = StubContext(
-            self.app_id, default_hostname, clock, info, storage
+            self.app_id, default_hostname, clock, info, storage, smtp
         )
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
 
@@ -22,6 +23,8 @@ class StubContext:
     info: AppRequestInfo
     storage: Storage | None = None
     """Where stubs keep what survives a restart; None: nowhere."""
+    smtp: SmtpServer | None = None
+    """Where mail is sent; None: nowhere."""
 
 
 MakeStub = Callable[[str, StubContext], Any]
@@ -34,7 +37,7 @@ _STUBS = {
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
     "images": "api.images.images_stub:ImagesServiceStub",
-    "mail": "api.mail_stub:MailServiceStub",
+    "mail": "gae_devserver.mail.stub:Mail",
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "api.search.simple_search_stub:SearchServiceStub",
@@ -71,6 +74,8 @@ def make_stub(service: str, context: StubContext) -> Any:
             # The stub uses this name, which Pillow 10 removed.
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
+        case "mail":
+            return make(context.clock, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
         case "modules" | "system" | "user":

@@ -21,7 +21,7 @@ from tests.helpers.config_files import LEAST, loaded
         ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
         ("handlers:\n- url: /a\n  script: main.app", "'script: main.app'"),
         ("handlers:\n- url: /a\n  script: main.app", "'/a'"),
-        ("inbound_services: [warmup, mail]", "inbound_services: mail"),
+        ("inbound_services: [mail, rest]", "inbound_services: rest"),
         ('env_variables: {GAE_ENV: "x"}', "GAE_ENV"),
         ('env_variables: {PORT: "1"}', "PORT"),
         ('env_variables: {CLOUD_TASKS_EMULATOR_HOST: "a:1"}', "connect to a:1, "),
