@@ -134,7 +134,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         cloud_tasks=options.cloud_tasks,
         http_target_hosts=options.http_target_hosts,
         smtp=_smtp(options),
-        task_deadline=options.task_deadline or execution.DEADLINE,
+        task_deadline=options.task_deadline or execution.deadline(config.scaling),
         hints=hints,
     )
     loop = asyncio.new_event_loop()

@@ -35,6 +35,7 @@ from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import Instance
 from gae_devserver.mail import inbound
 from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -102,6 +103,7 @@ class Server:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
+        self._instance = Instance(config, self._sender, requests)
         self._front = Front(config, self._app, self._sender)
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
@@ -122,6 +124,7 @@ class Server:
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
+            start_thread=self._instance.start_background_thread,
             **injected,
         )
         services = self._apis.services
@@ -169,7 +172,9 @@ class Server:
         return failed_start.what_to_do(reason, config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
-        if "warmup" in self._reloader.config.inbound_services:
+        if self._reloader.config.scaling != "automatic":
+            await self._instance.start(process)
+        elif "warmup" in self._reloader.config.inbound_services:
             await self._sender.warm_up(process)
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
@@ -265,6 +270,7 @@ class Server:
             task.cancel()
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
+                await self._instance.stop()
                 await asyncio.gather(
                     self._app.stop(),
                     self._front.stop(),

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from google.appengine.api import appinfo
 
@@ -46,6 +47,8 @@ class AppConfig:
     version: str | None = None
     memory_mb: int = 384
     cron_jobs: tuple[CronJob, ...] = ()
+    scaling: str = "automatic"
+    """"automatic", "manual" or "basic"."""
 
 
 # memory of the instance classes:
@@ -124,4 +127,11 @@ def load_app_yaml(target: Path) -> AppConfig:
         ),
         version=info.version,
         memory_mb=_MEMORY_MB.get(instance_class, 384),
+        scaling=_scaling(info),
     )
+
+
+def _scaling(info: Any) -> str:
+    if info.manual_scaling:
+        return "manual"
+    return "basic" if info.basic_scaling else "automatic"

@@ -20,7 +20,6 @@ SETTINGS = (
     "api_config",
     "automatic_scaling",
     "backends",
-    "basic_scaling",
     "beta_settings",
     "build_env_variables",
     "endpoints_api_service",
@@ -28,7 +27,6 @@ SETTINGS = (
     "health_check",
     "liveness_check",
     "main",
-    "manual_scaling",
     "network",
     "readiness_check",
     "resources",
@@ -124,6 +122,16 @@ def _about_settings(
             )
     if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
         yield f"these settings of {name} have no effect here: {', '.join(asked)}."
+    for scaling, setting in (
+        ("manual_scaling", "instances"),
+        ("basic_scaling", "max_instances"),
+    ):
+        group = getattr(info, scaling)
+        if group and (count := int(getattr(group, setting))) > 1:
+            yield (
+                f"{where(scaling, setting)}: this server runs one instance instead of "
+                f"{count}."
+            )
     for variable, value in (info.env_variables or {}).items():
         place = where("env_variables", variable)
         if isinstance(file.node("env_variables", variable), SequenceNode):

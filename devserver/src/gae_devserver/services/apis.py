@@ -15,6 +15,8 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
@@ -40,6 +42,7 @@ class Apis:
         storage: Storage | None,
         cloud_tasks: bool = True,
         smtp: SmtpServer | None = None,
+        start_thread: StartThread = refuse_background_thread,
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
     ) -> None:
@@ -56,6 +59,7 @@ class Apis:
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
             smtp: where mail is sent; None: nowhere.
+            start_thread: starts a background thread of the app.
             around_call: returns what carries out API calls instead.
             after_rpc: called with the name of an RPC whose changes are stored; the
                 client gets its RpcError.
@@ -69,6 +73,7 @@ class Apis:
             version=launch.version,
             storage=storage,
             smtp=smtp,
+            start_thread=start_thread,
             when_cleared=self._when_cleared,
         )
         self.routing = Routing(launch.project, config.service, launch.version)

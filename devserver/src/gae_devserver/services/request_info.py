@@ -1,7 +1,5 @@
 """The app, and the request that makes a call, as the SDK's stubs see them."""
 
-from typing import Any
-
 from google.appengine.api import request_info
 
 from gae_devserver.http.running_requests import RunningRequests
@@ -17,10 +15,6 @@ class Dispatcher(request_info._LocalFakeDispatcher):  # type: ignore[misc]
             module_name_to_default_versions={service: version},
             module_name_to_version_to_hostname={service: {version: hostname}},
         )
-
-    def send_background_request(self, *_: Any) -> Any:
-        """Refuse: background threads need manual or basic scaling."""
-        raise request_info.NotSupportedWithAutoScalingError
 
 
 class AppRequestInfo(request_info.RequestInfo):  # type: ignore[misc]

@@ -16,6 +16,8 @@ from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
@@ -50,6 +52,7 @@ class Services:
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
         smtp: SmtpServer | None = None,
+        start_thread: StartThread = refuse_background_thread,
         when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the services.
@@ -65,6 +68,7 @@ class Services:
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
             smtp: where mail is sent; None: nowhere.
+            start_thread: starts a background thread of the app.
             when_cleared: called by `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
@@ -77,7 +81,7 @@ class Services:
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
         info = AppRequestInfo(config.service, version, default_hostname, requests)
         self._stub_context = StubContext(
-            self.app_id, default_hostname, clock, info, storage, smtp
+            self.app_id, default_hostname, clock, info, storage, smtp, start_thread
         )
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
@@ -25,6 +27,7 @@ class StubContext:
     """Where stubs keep what survives a restart; None: nowhere."""
     smtp: SmtpServer | None = None
     """Where mail is sent; None: nowhere."""
+    start_thread: StartThread = refuse_background_thread
 
 
 MakeStub = Callable[[str, StubContext], Any]
@@ -41,7 +44,7 @@ _STUBS = {
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "api.search.simple_search_stub:SearchServiceStub",
-    "system": "api.system.system_stub:SystemServiceStub",
+    "system": "gae_devserver.instances.system_stub:System",
     "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
@@ -78,7 +81,9 @@ def make_stub(service: str, context: StubContext) -> Any:
             return make(context.clock, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
-        case "modules" | "system" | "user":
+        case "system":
+            return make(context.start_thread, context.info)
+        case "modules" | "user":
             return make(request_data=context.info)
     # for app_identity_service, Create() would look for credentials on the network
     return make()

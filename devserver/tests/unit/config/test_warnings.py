@@ -16,6 +16,7 @@ from tests.helpers.config_files import LEAST, loaded
         ("application: x", "--project"),
         ("version: one", "--version"),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
+        ("manual_scaling:\n  instances: 3", "one instance instead of 3"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
         ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
         ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
