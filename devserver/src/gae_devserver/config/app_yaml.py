@@ -18,6 +18,7 @@ from gae_devserver.config import (
 )
 from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.handlers import StaticHandler
+from gae_devserver.config.index_yaml import IndexYaml, load_index_yaml
 from gae_devserver.config.parsing import parse_yaml, read
 from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
 
@@ -49,6 +50,7 @@ class AppConfig:
     cron_jobs: tuple[CronJob, ...] = ()
     scaling: str = "automatic"
     """"automatic", "manual" or "basic"."""
+    indexes: IndexYaml = dataclasses.field(default_factory=IndexYaml)
 
 
 # memory of the instance classes:
@@ -59,7 +61,7 @@ _FIRST_LINE = "runtime: python313"
 
 
 def load(target: Path) -> AppConfig:
-    """Read the YAML file of a service, and queue.yaml and cron.yaml beside it.
+    """Read the YAML file of a service, and the app's other files beside it.
 
     Raises:
         ConfigError: a file is missing, or this server cannot use it.
@@ -68,7 +70,7 @@ def load(target: Path) -> AppConfig:
 
 
 def with_other_files(app: AppConfig) -> AppConfig:
-    """Return the configuration with queue.yaml and cron.yaml, and their warnings.
+    """Return the configuration with queue.yaml, cron.yaml and index.yaml.
 
     Raises:
         ConfigError: this server cannot use one of them.
@@ -79,6 +81,7 @@ def with_other_files(app: AppConfig) -> AppConfig:
         app,
         queues=queues.queues,
         cron_jobs=cron.jobs,
+        indexes=load_index_yaml(app.folder),
         warnings=(*app.warnings, *queues.warnings, *cron.warnings),
     )
 

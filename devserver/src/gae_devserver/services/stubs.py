@@ -11,6 +11,7 @@ from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
+from gae_devserver.users.sign_in import LOGIN, LOGOUT
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,13 @@ def make_stub(service: str, context: StubContext) -> Any:
             return make(gettime=context.clock.now)
         case "system":
             return make(context.start_thread, context.info)
-        case "modules" | "user":
+        case "modules":
             return make(request_data=context.info)
+        case "user":
+            return make(
+                login_url=f"{LOGIN}?continue=%s",
+                logout_url=f"{LOGOUT}?continue=%s",
+                request_data=context.info,
+            )
     # for app_identity_service, Create() would look for credentials on the network
     return make()

@@ -6,6 +6,7 @@ from gae_devserver.testing.server_process import ServerEndedError
 from gae_devserver.testing.state import (
     Attachment,
     Entity,
+    Index,
     Mail,
     StateApiError,
     Task,
@@ -17,6 +18,7 @@ __all__ = [
     "Attachment",
     "DevServer",
     "Entity",
+    "Index",
     "Mail",
     "Response",
     "ServerEndedError",
