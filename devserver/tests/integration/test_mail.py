@@ -159,6 +159,15 @@ def test_a_request_that_describes_no_mail(
     assert "received" not in server.log()
 
 
+def test_mail_through_an_smtp_server(tmp_path: Path) -> None:
+    """The option names the server; the app gets its error."""
+    folder = make_app(tmp_path / "app", MAIN, APIS)
+    with DevServer(folder, OWN_PYTHON, "--smtp-host=127.0.0.1:1") as server:
+        assert server.get("/send").status == 500
+        server.wait_for_log(r"error: mail from .* 127\.0\.0\.1:1 ")
+        assert server.mails() == []
+
+
 def test_an_app_without_inbound_services(tmp_path: Path) -> None:
     """The answer says what to add to app.yaml."""
     folder = make_app(tmp_path / "app", MAIN, APIS)

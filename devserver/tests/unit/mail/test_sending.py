@@ -155,6 +155,15 @@ async def test_what_an_smtp_server_does_not_take(
     assert server.services.stub("mail").sent.after(0, 9) == []
 
 
+async def test_a_password_needs_tls(
+    make_server: Callable[..., Server], sink: SmtpSink
+) -> None:
+    """It is not sent to another machine without TLS, nor is the mail."""
+    smtp = SmtpServer("0.0.0.0", sink.port, user="ann", password="secret")
+    code = await code_of(send(make_server(smtp=smtp).request()))
+    assert (code, sink.messages) == (ERRORS.INTERNAL_ERROR, [])
+
+
 async def test_mail_to_admins_stays_here(
     make_server: Callable[..., Server], sink: SmtpSink
 ) -> None:
