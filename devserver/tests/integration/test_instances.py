@@ -50,7 +50,7 @@ app = wrap_wsgi_app(answer)
 APIS = "app_engine_apis: true\n"
 MANUAL = APIS + "manual_scaling:\n  instances: 1\n"
 BASIC = APIS + "basic_scaling:\n  max_instances: 1\n"
-AT_START = "env_variables: {AT_START: 'yes'}\n"
+AT_START = "env_variables: {AT_START: 'yes', WEB_CONCURRENCY: '3'}\n"
 
 
 def make(folder: Path, app_yaml: str, entrypoint: str | None = None) -> Path:
@@ -64,12 +64,17 @@ def make(folder: Path, app_yaml: str, entrypoint: str | None = None) -> Path:
     return made
 
 
-@pytest.fixture(scope="module", params=[MANUAL, BASIC], ids=["manual", "basic"])
+@pytest.fixture(scope="module", params=["manual", "basic"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DevServer]:
-    """A server whose app has no entrypoint."""
-    folder = make(tmp_path_factory.mktemp("work") / "app", request.param + AT_START)
+    """A server whose app has no entrypoint, or one that leaves the workers open."""
+    folder = tmp_path_factory.mktemp("work") / "app"
+    if request.param == "manual":
+        make(folder, MANUAL + AT_START)
+    else:
+        entrypoint = "gunicorn --no-control-socket --threads 20 main:app"
+        make(folder, BASIC + AT_START, entrypoint)
     with DevServer(folder, OWN_PYTHON) as server:
         yield server
 

@@ -83,7 +83,13 @@ class Services:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
-        info = AppRequestInfo(config.service, version, default_hostname, requests)
+        info = AppRequestInfo(
+            config.service,
+            version,
+            default_hostname,
+            requests,
+            scaling=config.scaling,
+        )
         self._stub_context = StubContext(
             self.app_id, default_hostname, clock, info, storage, smtp, start_thread
         )

@@ -207,7 +207,7 @@ async def test_an_upload_url_is_on_the_host_of_the_request(server: Server) -> No
     assert answer.url.startswith("http://127.0.0.1:9999/_ah/upload/")
 
 
-# --- modules, identity ---------------------------------------------------------
+# --- modules, identity ----------------------------------------------------------------
 
 
 async def test_the_modules_api_knows_the_one_service(
@@ -236,6 +236,8 @@ async def test_the_modules_api_knows_the_one_service(
         ("StopModule", {}, errors.INVALID_VERSION),
     ):
         assert await code_of(ask(method, **fields)) == code, (method, fields)
+    api = make_server(config=app_config(scaling="manual")).request()
+    assert (await ask("GetNumInstances")).instances == 1
 
 
 async def test_background_requests_are_refused(api: AppRequest) -> None:
