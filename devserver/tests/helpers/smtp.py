@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import ssl
 from collections.abc import AsyncIterator
 
 
@@ -10,9 +11,12 @@ from collections.abc import AsyncIterator
 class SmtpSink:
     """What the server has accepted."""
 
+    tls: ssl.SSLContext | None = None
+    """With these settings it offers TLS."""
     port: int = 0
     recipients: list[str] = dataclasses.field(default_factory=list)
     messages: list[bytes] = dataclasses.field(default_factory=list)
+    used_tls: bool = False
 
     async def talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -21,7 +25,15 @@ class SmtpSink:
         writer.write(b"220 sink\r\n")
         while line := await reader.readline():
             answer = b"250 ok\r\n"
-            if b"refused@example.com" in line:
+            if line.upper().startswith(b"EHLO") and self.tls is not None:
+                answer = b"250-sink\r\n250 STARTTLS\r\n"
+            elif line.upper().startswith(b"STARTTLS") and self.tls is not None:
+                writer.write(b"220 go on\r\n")
+                with contextlib.suppress(ssl.SSLError, ConnectionError):
+                    await writer.start_tls(self.tls)
+                self.used_tls = True
+                continue
+            elif b"refused@example.com" in line:
                 answer = b"550 not here\r\n"
             elif line.upper().startswith(b"RCPT"):
                 self.recipients.append(line.decode().strip())
@@ -33,9 +45,9 @@ class SmtpSink:
 
 
 @contextlib.asynccontextmanager
-async def smtp_sink() -> AsyncIterator[SmtpSink]:
+async def smtp_sink(tls: ssl.SSLContext | None = None) -> AsyncIterator[SmtpSink]:
     """Run the server."""
-    sink = SmtpSink()
+    sink = SmtpSink(tls)
     server = await asyncio.start_server(sink.talk, "127.0.0.1", 0)
     sink.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -1,9 +1,10 @@
 """The routes of the State API for mail."""
 
 import base64
-import binascii
+import contextlib
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -33,7 +34,7 @@ class MailRoutes:
         """Return the routes."""
         return [
             web.get("/mails", self._list),
-            web.get("/mails/{number:[0-9]+}", self._show),
+            web.get("/mails/{number:[0-9]{1,9}}", self._show),
             web.post("/mails/in", self._deliver),
             web.post("/mails/bounce", self._bounce),
         ]
@@ -60,9 +61,12 @@ class MailRoutes:
         if raw is None:
             if "from" not in fields:
                 raise _bad("'from' is missing")
-            message = _message(_content_in(fields)).as_bytes()
+            content = _content_in(fields)
+            with _as_refusal():
+                message = content.message(time.time()).as_bytes()
         elif isinstance(raw, str) and fields.keys() == {"to"}:
-            message = raw.encode("utf-8", "surrogateescape")
+            with _as_refusal():
+                message = raw.encode("utf-8", "surrogateescape")
         else:
             raise _bad("'raw' is the whole message, so only 'to' can be beside it")
         return await _status(self._inbound.deliver(to, message))
@@ -82,7 +86,8 @@ class MailRoutes:
                 raise _bad(
                     "a bounce needs the 'id' of a mail, or 'from' and 'to' of one"
                 )
-        message = _message(content)
+        with _as_refusal():
+            message = content.message(time.time()).as_string()
         return await _status(self._inbound.bounce(content, message, reason))
 
     def _find(self, number: int) -> SentMail:
@@ -92,9 +97,10 @@ class MailRoutes:
         return mail
 
 
-async def _status(sending: Any) -> web.Response:
+async def _status(sending: Awaitable[int]) -> web.Response:
     try:
-        return web.json_response({"status": await sending})
+        with _as_refusal():
+            return web.json_response({"status": await sending})
     except NotEnabledError as error:
         raise web.HTTPConflict(text=str(error)) from None
     except OSError:
@@ -161,21 +167,27 @@ def _attachment_in(value: Any) -> Attachment:
         case {"name": str() as name, "content": str() as content}:
             try:
                 return Attachment(name, base64.b64decode(content, validate=True))
-            except binascii.Error as error:
+            except ValueError as error:
                 raise _bad(f"the content of {name!r} is not Base64: {error}") from None
     raise _bad("an attachment needs 'name', and 'content' in Base64")
 
 
-def _message(content: Content) -> Any:
+@contextlib.contextmanager
+def _as_refusal() -> Iterator[None]:
+    """Refuse what cannot be in a mail, such as a line break in a header.
+
+    Raises:
+        web.HTTPBadRequest: there was a ValueError.
+    """
     try:
-        return content.message(time.time())
+        yield
     except ValueError as error:
         raise _bad(str(error)) from None
 
 
 def _number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise _bad(f"{name} must be a number, not {text!r}")
     return int(text)
 

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
-from email.message import EmailMessage
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -51,8 +50,8 @@ class InboundMail:
         target = f"/_ah/mail/{quote(address, safe='')}"
         return await self._post(target, "message/rfc822", message)
 
-    async def bounce(self, content: Content, message: EmailMessage, why: str) -> int:
-        """Tell the app that a mail of its own cannot be delivered.
+    async def bounce(self, content: Content, message: str, why: str) -> int:
+        """Tell the app that a mail of its own, a MIME message, cannot be delivered.
 
         Raises:
             NotEnabledError: app.yaml does not ask for bounces.
@@ -71,7 +70,7 @@ class InboundMail:
             "notification-to": content.sender,
             "notification-subject": _FAILURE,
             "notification-text": why,
-            "raw-message": message.as_string(),
+            "raw-message": message,
         }
         boundary = secrets.token_hex(16)
         lines: list[str] = []

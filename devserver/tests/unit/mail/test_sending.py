@@ -17,6 +17,7 @@ from gae_devserver.storage.storage import Storage
 from tests.helpers.calls import PROJECT, AppRequest, Server, code_of
 from tests.helpers.clock import StoppedClock
 from tests.helpers.smtp import SmtpSink, smtp_sink
+from tests.helpers.tls import Authority
 
 pytestmark = pytest.mark.asyncio
 
@@ -162,6 +163,22 @@ async def test_a_password_needs_tls(
     smtp = SmtpServer("0.0.0.0", sink.port, user="ann", password="secret")
     code = await code_of(send(make_server(smtp=smtp).request()))
     assert (code, sink.messages) == (ERRORS.INTERNAL_ERROR, [])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_tls_begins_if_it_is_offered(
+    make_server: Callable[..., Server], tmp_path: Path, host: str
+) -> None:
+    """The certificate must be valid, unless the server is on this machine."""
+    tls = Authority(tmp_path).server_context("127.0.0.1")
+    async with smtp_sink(tls) as sink:
+        api = make_server(smtp=SmtpServer(host, sink.port)).request()
+        if host == "127.0.0.1":
+            await send(api)
+        else:
+            assert await code_of(send(api)) == ERRORS.INTERNAL_ERROR
+        assert sink.used_tls
+        assert len(sink.messages) == (host == "127.0.0.1")
 
 
 async def test_mail_to_admins_stays_here(
