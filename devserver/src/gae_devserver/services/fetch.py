@@ -24,6 +24,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL = 10240
 _PORTS = frozenset([*range(80, 91), *range(440, 451), *range(1024, 65536)])
 _QUOTED = "!#$%&'()*+,/:;=?@[]~"  # stays in a URL as it is
+# OpenSSL's codes for certificates that no known authority has signed
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 _CA_HINT = "to trust a CA of your own, start the server with SSL_CERT_FILE=FILE"
 
 
@@ -205,7 +207,9 @@ def _code_and_reason(error: Exception) -> tuple[int, str]:
     reason = str(error) or type(error).__name__
     match error:
         case ssl.SSLCertVerificationError():
-            why = f"{error.verify_message}; {_CA_HINT}"
+            why = error.verify_message.rstrip(".")
+            if error.verify_code in _UNKNOWN_AUTHORITY:
+                why += f"; {_CA_HINT}"
             return ERRORS.SSL_CERTIFICATE_ERROR, why
         case TimeoutError():
             return ERRORS.DEADLINE_EXCEEDED, reason
