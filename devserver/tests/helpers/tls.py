@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import secrets
 import ssl
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Authority:
         """Make it; its certificate is `file`, in `folder`."""
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("test authority")
+        self._name = _name(f"test authority {secrets.token_hex(4)}")
         self._certificate = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
