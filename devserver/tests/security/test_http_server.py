@@ -291,7 +291,7 @@ async def test_a_body_that_breaks_later(
 ) -> None:
     """400 at once, even if the head, or a whole request, came before.
 
-    This must hold for each release of aiohttp: `broken_body` uses a private name of it.
+    This must hold for each release of aiohttp: `parsed` uses a private name of it.
     """
     reader, writer = await port.connect()
     writer.write(before + POST + CHUNKED)

@@ -50,6 +50,8 @@ class LaunchSettings:
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
     """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
+    open_files: int | None = None
+    """The app's soft limit on open files; None: that of this process."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -151,7 +153,7 @@ class AppProcess:
         self._notice = gunicorn_options.notice(addresses, private)
         variables = environment(config, launch, python, port=self.port)
         # also reaches a gunicorn that another program or a script starts
-        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_limits_and_bind(
             variables.get("GUNICORN_CMD_ARGS", ""), private
         )
         # An app may delete everything in its folder for temporary files, which is its
@@ -170,6 +172,7 @@ class AppProcess:
                 stop_seconds=stop_seconds,
                 output=subprocess.PIPE,
                 private_folder=self._folder,
+                open_files=launch.open_files,
             )
         except OSError:
             self._remove_folder()

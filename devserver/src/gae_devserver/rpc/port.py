@@ -5,24 +5,31 @@ from typing import Any
 
 import grpc.aio
 
+from gae_devserver.app import open_files
 from gae_devserver.rpc.method import Method
 
-_OPTIONS = (
-    # Cloud NDB sends up to 500 entities of 1 MiB in one commit
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-)
+# the answer to a lookup can have many entities of 1 MiB
+_UNLIMITED = -1
 
 
 class GrpcPort:
     """Serves RPCs without credentials, on the loopback interface only."""
 
-    def __init__(self, *apis: Mapping[str, Method]) -> None:
+    def __init__(
+        self,
+        *apis: Mapping[str, Method],
+        message: int = 32 * 2**20,
+        connections: int = 512,
+    ) -> None:
         """Prepare to serve RPCs by their full names.
 
         A full name is that of the service, a slash and that of the RPC, such as
-        "google.datastore.v1.Datastore/Lookup".
+        "google.datastore.v1.Datastore/Lookup". A request has at most `message` bytes,
+        also after decompression. The port holds `connections`, or fewer if this process
+        may have fewer.
         """
+        self._message = message
+        self._connections = connections
         self._handlers: dict[str, Any] = {
             f"/{name}": grpc.unary_unary_rpc_method_handler(method.handle)
             for api in apis
@@ -40,8 +47,14 @@ class GrpcPort:
         Raises:
             OSError: the port is taken.
         """
-        # With SO_REUSEPORT, two servers could share a port and split the calls.
-        options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
+        connections = open_files.connections_of_a_port(self._connections)
+        options = (
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_receive_message_length", self._message),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            # With SO_REUSEPORT, two servers could share a port and split the calls.
+            ("grpc.so_reuseport", int(reserved)),
+        )
         server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers([_Handlers(self._handlers)])
         try:
