@@ -1,11 +1,8 @@
 """The memory for the bodies of requests: one limit for all ports together."""
 
 import asyncio
-import contextlib
 
-# what is worth the few milliseconds of a trim, and time for handlers to drop the bodies
-_TRIM_BYTES = 2**24
-_TRIM_SECONDS = 0.1
+from gae_devserver.memory import FreeMemory
 
 
 class BodyMemory:
@@ -26,7 +23,7 @@ class BodyMemory:
         self._patience = patience
         self._taken = 0
         self._waiting: set[asyncio.Future[None]] = set()
-        self._given_back = 0
+        self._free = FreeMemory()
 
     async def take(self, size: int) -> None:
         """Take memory for a whole body before it is read.
@@ -50,22 +47,10 @@ class BodyMemory:
     def give_back(self, size: int) -> None:
         """Return memory; the bodies that wait look again."""
         self._taken -= size
-        before, self._given_back = self._given_back, self._given_back + size
-        if before < _TRIM_BYTES <= self._given_back:
-            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
+        self._free.add(size)
         for turn in self._waiting:
             if not turn.done():
                 turn.set_result(None)
-
-    def _trim(self) -> None:
-        """Have glibc return free memory to the system, which it keeps otherwise."""
-        # not needed by most apps
-        import ctypes
-
-        self._given_back = 0
-        # other libraries have no such function, and need none
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 OF_ALL_PORTS = BodyMemory()

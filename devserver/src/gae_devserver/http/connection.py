@@ -19,7 +19,8 @@ class Connection(web.RequestHandler):
     """aiohttp's connection with the limits that aiohttp does not have.
 
     They are on the number of connections, on the time for the head of a request, and on
-    the time without reading an answer. An error in a body reaches its reader at once.
+    the time without reading an answer. An error in a body reaches its reader at once. A
+    client that closes its half of the connection gets its answers.
     """
 
     def __init__(
