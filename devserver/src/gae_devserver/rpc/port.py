@@ -26,16 +26,18 @@ class GrpcPort:
         *apis: Mapping[str, Method],
         message: int = 32 * 2**20,
         connections: int = 512,
+        handshake_seconds: float = 20.0,
     ) -> None:
         """Prepare to serve RPCs by their full names.
 
         A full name is that of the service, a slash and that of the RPC, such as
         "google.datastore.v1.Datastore/Lookup". A request has at most `message` bytes,
         also after decompression. The port holds `connections`, or fewer if this process
-        may have fewer.
+        may have fewer, and closes one that sends nothing for `handshake_seconds`.
         """
         self._message = message
         self._connections = connections
+        self._handshake_ms = round(handshake_seconds * 1000)
         self._free_memory = FreeMemory()
         self._handlers = {
             f"/{name}": self._handler(method.handle)
@@ -59,6 +61,7 @@ class GrpcPort:
             ("grpc.max_allowed_incoming_connections", connections),
             ("grpc.max_receive_message_length", self._message),
             ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.server_handshake_timeout_ms", self._handshake_ms),
             # With SO_REUSEPORT, two servers could share a port and split the calls.
             ("grpc.so_reuseport", int(reserved)),
         )
