@@ -50,6 +50,8 @@ class LaunchSettings:
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
     """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
+    open_files: int | None = None
+    """The app's soft limit on open files; None: that of this process."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -140,7 +142,8 @@ class AppProcess:
         self._socket = self._folder / "app.sock"
         private = f"unix:{self._socket}"
         entrypoint = gunicorn_options.with_private_address(
-            config.entrypoint or gunicorn_options.DEFAULT_ENTRYPOINT, private
+            config.entrypoint or gunicorn_options.default_entrypoint(config.scaling),
+            private,
         )
         self.entrypoint = entrypoint
         """What the shell runs."""
@@ -151,8 +154,12 @@ class AppProcess:
         self._notice = gunicorn_options.notice(addresses, private)
         variables = environment(config, launch, python, port=self.port)
         # also reaches a gunicorn that another program or a script starts
-        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
-            variables.get("GUNICORN_CMD_ARGS", ""), private
+        arguments = variables.get("GUNICORN_CMD_ARGS", "")
+        if config.scaling != "automatic":
+            # a background thread must begin in the process that asked for it
+            arguments += " --workers 1"
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_limits_and_bind(
+            arguments, private
         )
         # An app may delete everything in its folder for temporary files, which is its
         # own on App Engine.
@@ -170,6 +177,7 @@ class AppProcess:
                 stop_seconds=stop_seconds,
                 output=subprocess.PIPE,
                 private_folder=self._folder,
+                open_files=launch.open_files,
             )
         except OSError:
             self._remove_folder()

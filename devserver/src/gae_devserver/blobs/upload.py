@@ -22,13 +22,14 @@ from gae_devserver.blobs.rewriting import Form, Part, StoredFile
 from gae_devserver.blobs.stub import Blobstore
 from gae_devserver.http.forwarding import headers_from_outside
 from gae_devserver.http.limits import DEFAULT_LIMITS
-from gae_devserver.http.server import body_chunks, read_body
+from gae_devserver.http.server import body_chunks, read_body, take_memory
 from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
 
 _MAX_BODY = 2 * 2**30
 _MAX_PARTS = 1000
+_SMALL_FORM = 64 * 2**10
 # a form without enctype, which has the names of files at most
 _WITHOUT_FILES = "application/x-www-form-urlencoded"
 # the new form has its own
@@ -119,6 +120,8 @@ class UploadPage:
                     upload.begin(Part.of(part))
                 else:
                     upload.add(part)
+                if upload.form.size > _SMALL_FORM:
+                    await take_memory(request, self._max_form)
                 if upload.form.size > self._max_form:
                     raise _too_large(f"fields of more than {self._max_form} bytes")
         upload.end()

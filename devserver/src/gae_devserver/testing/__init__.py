@@ -4,9 +4,11 @@ from gae_devserver.testing.dev_server import DevServer
 from gae_devserver.testing.requests import Response
 from gae_devserver.testing.server_process import ServerEndedError
 from gae_devserver.testing.state import (
+    Attachment,
     Blob,
     Entity,
     Index,
+    Mail,
     StateApiError,
     Task,
     TaskRun,
@@ -14,10 +16,12 @@ from gae_devserver.testing.state import (
 from gae_devserver.testing.waiting import wait_until
 
 __all__ = [
+    "Attachment",
     "Blob",
     "DevServer",
     "Entity",
     "Index",
+    "Mail",
     "Response",
     "ServerEndedError",
     "StateApiError",
