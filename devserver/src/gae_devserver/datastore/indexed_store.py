@@ -5,12 +5,16 @@ that the indexes find.
 """
 
 import weakref
-from collections import defaultdict
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
+from google.appengine.api.datastore_types import (
+    EncodeAppIdNamespace,
+    ReferenceToKeyValue,
+)
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
@@ -35,6 +39,9 @@ _OPERATORS = {
     _Filter.EQUAL: "=",
 }
 _DESCENDING = datastore_pb.Query.Order.DESCENDING
+
+_RECENT_GROUPS = 128
+"""Of so many entity groups, the entities are kept together for the next read."""
 
 
 class View(Protocol):
@@ -88,24 +95,49 @@ class Snapshot:
         return before[path] if path in before else self._store.row(namespace, path)
 
 
+class GroupRead:
+    """An entity group as a transaction has read it."""
+
+    def __init__(self, group: Any) -> None:
+        # This reference keeps the number: see IndexedStore._forget_unused_groups.
+        self._group = group
+        self._changes = group._log_pos
+
+    def is_unchanged(self) -> bool:
+        """Return whether nothing in the group has changed since."""
+        return bool(self._group._log_pos == self._changes)
+
+
 class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     """The SDK's datastore stub with an index of each kind."""
 
     def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
         """Make the stub; `sort_limit` is that of its indexes."""
-        self._kinds: dict[Kind, KindIndex] = defaultdict(lambda: KindIndex(sort_limit))
+        self._sort_limit = sort_limit
+        self._kinds: dict[Kind, KindIndex] = {}
+        """Only kinds that have entities."""
         self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
         self.changes = 0
         """Goes up with each change of any entity."""
         super().__init__(*args, **kwargs)
+        self._forget_unused_groups()
+
+    def _forget_unused_groups(self) -> None:
+        """Keep an entity group's number of changes only while something compares it.
+
+        The stub keeps one for each entity group that was ever used. It compares the
+        numbers that its transactions have seen, and those refer to the group.
+        """
+        self._meta_data = weakref.WeakValueDictionary()
+        self._recent_groups: deque[Any] = deque(maxlen=_RECENT_GROUPS)
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
-        return self._kinds[kind]
+        return self._kinds.get(kind) or KindIndex(self._sort_limit)
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that has entities."""
-        return (kind for kind, index in self._kinds.items() if index.rows)
+        return iter(self._kinds)
 
     def snapshot(self) -> Snapshot:
         """Return a view of the entities that later changes do not affect."""
@@ -126,7 +158,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """
         version: int = self._IncrementAndGetCommitTimestamp()
         for entity in entities:
-            self._add_change(entity.key)
+            self._add_change(entity.key, version)
             datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
             record = datastore_stub_util.EntityRecord(entity)
             record.metadata.updated_version = version
@@ -137,26 +169,35 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
                 record.metadata.updated_version = old.record.metadata.updated_version
             self._StoreRecord(record)
         for key in deleted:
-            self._add_change(key)
+            self._add_change(key, version)
             self._Delete(key)
         return version
 
-    def group_changes(self, key: Any) -> int:
-        """Return a number that goes up with each commit to the key's entity group."""
-        return self._group(key)._log_pos
+    def read_group(self, key: Any) -> GroupRead:
+        """Return the key's entity group as it is now."""
+        return GroupRead(self._group(key))
 
-    def _add_change(self, key: Any) -> None:
+    def _add_change(self, key: Any, version: int) -> None:
         group = self._group(key)
-        group._log_pos += 1
+        group._log_pos = version
         group._snapshot = None
 
     def _group(self, key: Any) -> Any:
         root = key.path.element[0]
         name = root.name if root.HasField("name") else root.id
-        # The result of datastore_types.ReferenceToKeyValue, without its cost.
+        # The result of ReferenceToKeyValue, without its cost.
         group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
         if group is None:
             group = self._GetMetaData(datastore_stub_util._GetEntityGroup(key))
+        return group
+
+    def _GetMetaData(self, entity_group: Any) -> Any:
+        group = super()._GetMetaData(entity_group)
+        if group._log_pos < 0:
+            # It is new. No number of the same group before was greater: the stub adds
+            # one with each commit, and each commit has a version of its own.
+            group._log_pos = self._GetReadTimestamp()
+        self._recent_groups.append(group)
         return group
 
     def _changed(self, key: Any, record: Any) -> None:
@@ -168,6 +209,10 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             return
         self.changes += 1
         old = index.replace(path, row)
+        index.changes = self.changes
+        self._kinds[kind] = index
+        if not index.rows:
+            del self._kinds[kind]
         for snapshot in self._snapshots:
             snapshot.remember(kind, path, old)
         if row is not None:
@@ -204,14 +249,32 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """Forget all entities."""
         super().Clear()
         self._kinds.clear()
+        self._forget_unused_groups()
         self.changes += 1
+
+    # The stub's own methods leave an empty dictionary for each kind or entity group
+    # that they do not find.
+
+    def _Get(self, key: Any) -> Any:
+        row = self.row(key.name_space, path_of(key.path.element))
+        return None if row is None else datastore_stub_util.LoadRecord(row.record)
+
+    def _GetEntitiesInEntityGroup(self, entity_group: Any) -> dict[Any, Any]:
+        groups = self._DatastoreFileStub__entities_by_group
+        stored = groups.get(ReferenceToKeyValue(entity_group), {})
+        return {key: entity.record for key, entity in stored.items()}
 
     def _GetQueryCursor(
         self, query: Any, filters: Any, orders: Any, index_list: Any
     ) -> Any:
         selected = self._select(query, filters, orders)
         if selected is None:
-            return super()._GetQueryCursor(query, filters, orders, index_list)
+            found = super()._GetQueryCursor(query, filters, orders, index_list)
+            stored = self._GetAllEntities()
+            kind = (EncodeAppIdNamespace(query.app, query.name_space), query.kind)
+            if not stored.get(kind, True):
+                del stored[kind]
+            return found
         records = [hit.row.record for hit in selected]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list

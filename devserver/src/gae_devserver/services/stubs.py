@@ -70,7 +70,9 @@ def make_stub(service: str, context: StubContext) -> Any:
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
         case "memcache":
-            return make(gettime=context.clock.now)
+            from gae_devserver.services.memcache import Memcache
+
+            return Memcache(gettime=context.clock.now)
         case "modules" | "system" | "user":
             return make(request_data=context.info)
     # for app_identity_service, Create() would look for credentials on the network
