@@ -128,7 +128,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         The stub keeps one for each entity group that was ever used. It compares the
         numbers that its transactions have seen, and those refer to the group.
         """
-        self._meta_data = weakref.WeakValueDictionary()
+        self._meta_data: Any = weakref.WeakValueDictionary()
         self._recent_groups: deque[Any] = deque(maxlen=_RECENT_GROUPS)
 
     def kind(self, kind: Kind) -> KindIndex:
