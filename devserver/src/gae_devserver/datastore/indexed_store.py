@@ -60,25 +60,44 @@ class View(Protocol):
 class Snapshot:
     """The entities at the time of its creation, for a read-only transaction.
 
-    The store passes on what each change replaces, so only that is kept.
+    The newest snapshot keeps what each change replaces. An older one refers to it, and
+    looks there for what has changed since: so the cost of a change does not depend on
+    how many snapshots there are.
     """
 
     def __init__(self, store: "IndexedStore") -> None:
         self._store = store
         self._before: dict[Kind, dict[Path, Row | None]] = {}
         self._rebuilt: dict[Kind, KindIndex] = {}
+        self._newer: Snapshot | None = None
 
     def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
         """Keep the row that a key had before its first change."""
         self._before.setdefault(kind, {}).setdefault(path, row)
 
+    def next(self) -> "Snapshot":
+        """Return a snapshot of the entities as they are now, if this is the newest."""
+        if not self._before:
+            return self
+        self._newer = Snapshot(self._store)
+        return self._newer
+
+    def _from_here(self) -> "Iterator[Snapshot]":
+        snapshot: Snapshot | None = self
+        while snapshot is not None:
+            yield snapshot
+            snapshot = snapshot._newer
+
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind at that time."""
         now = self._store.kind(kind)
-        if kind not in self._before:
+        found = [one._before[kind] for one in self._from_here() if kind in one._before]
+        if not found:
             return now
         if kind not in self._rebuilt:
-            rows = now.rows | self._before[kind]
+            rows: dict[Path, Row | None] = dict(now.rows)
+            for before in reversed(found):
+                rows |= before
             self._rebuilt[kind] = KindIndex.of(
                 (row for row in rows.values() if row is not None), now.sort_limit
             )
@@ -86,13 +105,19 @@ class Snapshot:
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities at that time."""
-        seen = dict.fromkeys((*self._store.kinds(), *self._before))
+        seen = dict.fromkeys(self._store.kinds())
+        for snapshot in self._from_here():
+            seen |= dict.fromkeys(snapshot._before)
         return (kind for kind in seen if self.kind(kind).rows)
 
     def row(self, namespace: str, path: Path) -> Row | None:
         """Return the entity that a key had at that time."""
-        before = self._before.get((namespace, str(path[-3])), {})
-        return before[path] if path in before else self._store.row(namespace, path)
+        kind = (namespace, str(path[-3]))
+        for snapshot in self._from_here():
+            before = snapshot._before.get(kind, {})
+            if path in before:
+                return before[path]
+        return self._store.row(namespace, path)
 
 
 class GroupRead:
@@ -116,7 +141,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self._sort_limit = sort_limit
         self._kinds: dict[Kind, KindIndex] = {}
         """Only kinds that have entities."""
-        self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
+        # Weak: a snapshot ends with its transaction, unless an older one needs it.
+        self._newest: weakref.ref[Snapshot] | None = None
         self.changes = 0
         """Goes up with each change of any entity."""
         super().__init__(*args, **kwargs)
@@ -141,8 +167,9 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def snapshot(self) -> Snapshot:
         """Return a view of the entities that later changes do not affect."""
-        snapshot = Snapshot(self)
-        self._snapshots.add(snapshot)
+        newest = self._newest() if self._newest else None
+        snapshot = newest.next() if newest else Snapshot(self)
+        self._newest = weakref.ref(snapshot)
         return snapshot
 
     def row(self, namespace: str, path: Path) -> Row | None:
@@ -213,8 +240,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self._kinds[kind] = index
         if not index.rows:
             del self._kinds[kind]
-        for snapshot in self._snapshots:
-            snapshot.remember(kind, path, old)
+        if self._newest and (newest := self._newest()):
+            newest.remember(kind, path, old)
         if row is not None:
             metadata = (old or row).record.metadata
             created = metadata.created_version or record.metadata.updated_version

@@ -248,7 +248,7 @@ def test_a_lookup_of_the_past_builds_no_index(raw: RawClient) -> None:
 def test_a_read_only_transaction_frees_its_snapshot_at_its_end(
     raw: RawClient, rpc: str
 ) -> None:
-    """Every write copies what it changes for each snapshot, so none may be left."""
+    """While there is one, every write keeps what it replaces."""
     before = count_of(Snapshot)
     transaction = begin(raw, read_only={})
     assert read(raw, transaction) == 1
