@@ -1,4 +1,4 @@
-"""Memcache: the SDK's stub, which keeps what has expired and never has enough."""
+"""Memcache: the SDK's stub, without what has expired, and with a limit."""
 
 from typing import Any
 
@@ -31,5 +31,5 @@ class Memcache(MemcacheServiceStub):  # type: ignore[misc]
                 self._GetKey(namespace, key, for_peek=True)
             if not entries:
                 del self._the_cache[namespace]
-        # So the cost of a call does not depend on how much there is.
-        self._writes_until_sweep = max(1000, sum(map(len, self._the_cache.values())))
+        # A sweep takes longer the more there is, and comes less often.
+        self._writes_until_sweep = max(100, sum(map(len, self._the_cache.values())))
