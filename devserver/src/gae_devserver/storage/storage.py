@@ -209,7 +209,10 @@ class Storage:
             for number, (where, task) in enumerate(self._tasks.items())
         ]
         records = [(*where, record) for where, record in self._records.items()]
-        queues = [(name, *row) for name, row in self._queues.items()]
+        queues = [
+            (name, settings, int(paused))
+            for name, (settings, paused) in self._queues.items()
+        ]
         dropped = [(name,) for name in self._dropped]
         many, replace = self._db.executemany, self._file.replace
         with self._file.transaction():

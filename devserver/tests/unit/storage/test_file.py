@@ -118,7 +118,8 @@ def stored_in(folder: Path) -> list[Any]:
     """Return the tasks in a storage, after a start and an end."""
     storage = Storage(folder, PROJECT)
     try:
-        return [(queue, name, task) for queue, name, task, _ in storage.tasks()]
+        with storage.reading("a task"):
+            return [(queue, name, task) for queue, name, task, _ in storage.tasks()]
     finally:
         storage.close()
 
