@@ -14,7 +14,8 @@ from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
-from gae_devserver.datastore.indexed_store import GroupRead, Kind, Snapshot, View
+from gae_devserver.datastore.indexed_store import GroupRead
+from gae_devserver.datastore.views import Kind, Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
 from gae_devserver.rpc.errors import (

@@ -16,9 +16,9 @@ from google.cloud.datastore_v1.types import TransactionOptions
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
-from gae_devserver.datastore.indexed_store import Snapshot
 from gae_devserver.datastore.property_index import KindIndex
 from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore.views import Snapshot
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
