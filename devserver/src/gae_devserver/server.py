@@ -26,6 +26,7 @@ from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
+from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.environments.environments import Environments
@@ -34,6 +35,7 @@ from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.task_sender import TaskSender
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.storage.storage import Storage
@@ -97,6 +99,9 @@ class Server:
             warm_up=self._warm_up,
         )
         self._front = Front(config, self._app, self._sender)
+        self._task_sender = TaskSender(
+            self._app, self._sender, deadline=settings.task_deadline
+        )
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
         injected: dict[str, Any] = {}
@@ -137,7 +142,17 @@ class Server:
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
-        self._state = StateApi(services, self._runner, self._cron, clock, self._token)
+        reset = Reset(
+            services,
+            self._runner,
+            self._cron,
+            clock,
+            requests,
+            self._app.restart_alone,
+        )
+        self._state = StateApi(
+            services, self._runner, self._cron, clock, self._token, reset
+        )
         self._reloader = Reloader(
             config,
             python,
@@ -164,7 +179,7 @@ class Server:
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to the app, or to its HTTP target."""
         if task.target.startswith("/"):
-            return await self._front.dispatch_task(task, deadline)
+            return await self._task_sender.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
     async def _run_now(self, queue: Queue, name: str) -> Any:

@@ -17,6 +17,7 @@ from gae_devserver.http.front import Front
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.sockets import listen
+from gae_devserver.http.task_sender import TaskSender
 from tests.helpers.app_folder import LAUNCH, make_app
 from tests.helpers.http_messages import Answer, Recorded
 from tests.helpers.waiting import PATIENCE, until
@@ -35,6 +36,7 @@ class Site:
         self._client = AppClient()
         hostname = f"localhost:{self.port}"
         self.sender = AppSender(self._client, self.requests, hostname=hostname)
+        self.task_sender = TaskSender(self.supervisor, self.sender, deadline=PATIENCE)
         self.front = Front(
             load_app_yaml(folder), self.supervisor, self.sender, limits=limits
         )
@@ -90,7 +92,7 @@ class Site:
     ) -> int:
         """Send a task to the app; return the status of the answer."""
         task = Request("POST", target, CIMultiDict(headers), body)
-        return await self.front.dispatch_task(task, deadline)
+        return await self.task_sender.send(task, deadline)
 
     def is_unasked(self) -> bool:
         """Return whether the recorder got no request since the last one was read."""

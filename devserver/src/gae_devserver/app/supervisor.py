@@ -103,6 +103,18 @@ class Supervisor:
         """Start a new process, and end the old one at the same time."""
         self._supervise(None)
 
+    def replace(self, process: AppProcess) -> bool:
+        """Restart the app if this is its process; return whether it is."""
+        if process is not self._process:
+            return False
+        self.restart()
+        return True
+
+    async def restart_alone(self) -> None:
+        """Start a new process; return when every older one is gone."""
+        self.restart()
+        await asyncio.gather(*map(_exit, self._ending))
+
     async def stop(self) -> None:
         """End the app's process; return when it is gone."""
         if self._task is not None:

@@ -15,11 +15,12 @@ from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.queues import QueueRoutes
-from gae_devserver.console.reset import ResetRoute
+from gae_devserver.console.reset import Reset
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.http.server import TOKEN_HEADER, HttpServer, check_host, has_token
 from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
+from gae_devserver.tasks.run_limit import EndlessTasksError
 from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
@@ -44,9 +45,9 @@ class StateApi(HttpServer):
         cron: CronJobs,
         clock: Clock,
         token: str,
-        quiet_seconds: float = 5.0,
+        reset: Reset,
     ) -> None:
-        """Make the server; a reset waits `quiet_seconds` for the tasks that run."""
+        """Make the server; programs that have the token may change the state."""
         self._token = token
         self._flush_changes = services.flush
         app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
@@ -55,7 +56,7 @@ class StateApi(HttpServer):
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
             EntityRoutes(),
-            ResetRoute(services, runner, cron, clock, quiet_seconds),
+            reset,
         )
         for subject in subjects:
             app.add_routes(subject.routes())
@@ -117,6 +118,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return response
     except AppUnavailable as error:
         return web.json_response({"error": str(error)}, status=503)
+    except EndlessTasksError as error:
+        content = {"error": str(error), "tasks_run": error.tasks_run}
+        return web.json_response(content, status=409)
     except StorageError as error:
         logger.error("the changes of a State API request were not stored: %s", error)
         return web.json_response({"error": str(error)}, status=500)

@@ -1,7 +1,10 @@
 """Decides which task may start next."""
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Any
+
+from sortedcontainers import SortedList
 
 from gae_devserver.tasks.attempts import is_for_app
 from gae_devserver.tasks.queues import Queue
@@ -14,9 +17,16 @@ A worker with twice as many threads always has some that no task holds, for visi
 for tasks that fetch a page of their own app.
 """
 
+_Entries = SortedList[tuple[float, int, Queue]]
+"""Queues in an order, those with the same place by a number, in order of arrival."""
+
 
 class Schedule:
-    """The order of the tasks of all push queues."""
+    """The order of the tasks of all push queues.
+
+    It looks only at the queues that have changed or have become due, so an app may have
+    any number of others.
+    """
 
     def __init__(
         self, taskqueue: TaskQueue, other_queues: Collection[Queue], max_running: int
@@ -29,22 +39,25 @@ class Schedule:
         self._taskqueue = taskqueue
         self._other_queues = other_queues
         self._max_running = max_running
-
-    def _queues(self) -> list[Queue]:
-        queues = [*self._taskqueue.queues().values(), *self._other_queues]
-        return [queue for queue in queues if queue.is_push and not queue.held]
+        self._waiting: _Entries = SortedList()
+        """By the moment from which their next task may start."""
+        # first the queue that runs the fewest tasks, so that a long queue does not hold
+        # up the others
+        self._due: dict[bool, _Entries] = {True: SortedList(), False: SortedList()}
+        """By how many tasks they run; for whether the next task is one for the app."""
+        self._places: dict[Queue, tuple[_Entries, tuple[float, int, Queue]]] = {}
+        self._numbers = itertools.count()
+        self._now = 0.0
 
     def next_due(self, now: float) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.
 
         A held queue does not count: time alone does not start its tasks.
         """
-        moments = []
-        for queue in self._queues():
-            if (task := queue.next_task()) is not None:
-                token = queue.bucket.next_token(now) if queue.bucket else now
-                moments.append(max(task.eta_usec / 1e6, token))
-        return min(moments, default=None)
+        self._look(now)
+        if any(self._due.values()):
+            return now
+        return self._waiting[0][0] if self._waiting else None
 
     def choose(
         self, now: float, running: Sequence[bool]
@@ -54,30 +67,53 @@ class Schedule:
         `running` says of each task that runs whether it is one for the app. The end of
         one is another reason to look again.
         """
-        moments = []
-        # first the queue that runs the fewest tasks, so that a long queue does not hold
-        # up the others
-        for queue in sorted(self._queues(), key=lambda queue: len(queue.running)):
-            task, moment = self._take_first(queue, now, running)
-            if task is not None:
-                return (queue, task), None
-            moments.append(moment)
-        return None, min((m for m in moments if m is not None), default=None)
+        self._look(now)
+        first = [
+            entries[0]
+            for for_app, entries in self._due.items()
+            if entries and running.count(for_app) < self._max_running
+        ]
+        if not first:
+            return None, self._waiting[0][0] if self._waiting else None
+        _, _, queue = min(first)
+        if queue.bucket is not None:
+            queue.bucket.take(now)
+        return (queue, queue.next_task()), None
 
-    def _take_first(
-        self, queue: Queue, now: float, running: Sequence[bool]
-    ) -> tuple[Any, float | None]:
-        """Take the first task of a queue; or return when it may start."""
-        task = queue.next_task()
+    def _look(self, now: float) -> None:
+        """Place the queues that have changed, or are due by now."""
+        changed = self._taskqueue.changed.take()
+        if now < self._now:
+            # the clock was reset
+            changed = [*self._places, *changed]
+        self._now = now
+        for queue in changed:
+            self._place(queue, now)
+        while self._waiting and self._waiting[0][0] <= now:
+            self._place(self._waiting[0][2], now)
+
+    def _place(self, queue: Queue, now: float) -> None:
+        if queue in self._places:
+            entries, entry = self._places.pop(queue)
+            entries.remove(entry)
+        task = queue.next_task() if self._runs(queue) else None
         if task is None:
-            return None, None
-        due = task.eta_usec / 1e6
-        if due > now:
-            return None, due
+            return
+        moment = task.eta_usec / 1e6
+        if queue.bucket is not None and not queue.bucket.is_ready(now):
+            moment = max(moment, queue.bucket.next_token(now))
+        if moment > now:
+            entries, place = self._waiting, moment
+        else:
+            entries, place = self._due[is_for_app(task)], len(queue.running)
+        entry = (place, next(self._numbers), queue)
+        entries.add(entry)
+        self._places[queue] = entries, entry
+
+    def _runs(self, queue: Queue) -> bool:
+        """Return whether a queue may start a task before another one of it ends."""
         limit = queue.config.max_concurrent_requests or self._max_running
-        beside = running.count(is_for_app(task))
-        if len(queue.running) >= limit or beside >= self._max_running:
-            return None, None
-        if queue.bucket is not None and not queue.bucket.take(now):
-            return None, queue.bucket.next_token(now)
-        return task, None
+        if not queue.is_push or queue.held or len(queue.running) >= limit:
+            return False
+        known = self._taskqueue.queues().get(queue.queue_name)
+        return known is queue or queue in self._other_queues

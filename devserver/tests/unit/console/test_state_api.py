@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from google.appengine.ext import deferred
 from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
-from tests.helpers.waiting import until
+from tests.helpers.waiting import settled, until
 from tests.unit.conftest import Bench, MakeBench
 
 pytestmark = pytest.mark.asyncio
@@ -104,11 +105,19 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
     """Start services, a task runner and a state API for given queues."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(*queues: QueueConfig) -> State:
+        async def make(
+            *queues: QueueConfig,
+            restart_app: Callable[[], Awaitable[object]] = settled,
+            **options: Any,
+        ) -> State:
             bench = make_bench(*queues)
             token = secrets.token_hex(16)
             services = bench.server.services
-            state_api = StateApi(services, bench.runner, bench.cron, bench.clock, token)
+            clock, requests = bench.clock, bench.server.requests
+            bench.server.end(bench.api)
+            parts = (services, bench.runner, bench.cron, clock)
+            reset = Reset(*parts, requests, restart_app, **options)
+            state_api = StateApi(*parts, token, reset)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
