@@ -174,6 +174,15 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         """Return up to `count` tasks in the order of their names, from a name on."""
         return self._IndexScan(self._sorted_by_name, (name,), max_rows=count)
 
+    def tasks_by_eta(self, count: int, after: tuple[int, int] = (0, 0)) -> list[Any]:
+        """Return up to `count` tasks in the order of their ETAs, behind a `place`."""
+        start = self._sorted_by_eta.bisect_key_right(after)
+        return [entry[-1] for entry in self._sorted_by_eta.islice(start, start + count)]
+
+    def place(self, task: Any) -> tuple[int, int]:
+        """Return the place of a task in the order of their ETAs."""
+        return task.eta_usec, self._arrivals[task.task_name.decode()]
+
     def find(self, name: str) -> Any:
         """Return the task of that name (a QueryTasksResponse.Task), or None."""
         position = self._LocateTaskByName(name)
