@@ -64,6 +64,7 @@ class Supervisor:
         self._process: AppProcess | None = None
         self._ending: set[AppProcess] = set()
         self._ready = False
+        self._stopped = False
         self._was_ready = False
         self._failure: str | None = None
         self._changed = asyncio.Event()
@@ -101,7 +102,8 @@ class Supervisor:
 
     def restart(self) -> None:
         """Start a new process, and end the old one at the same time."""
-        self._supervise(None)
+        if not self._stopped:
+            self._supervise(None)
 
     def replace(self, process: AppProcess) -> bool:
         """Restart the app if this is its process; return whether it is."""
@@ -116,7 +118,8 @@ class Supervisor:
         await asyncio.gather(*map(_exit, self._ending))
 
     async def stop(self) -> None:
-        """End the app's process; return when it is gone."""
+        """End the app's process for good; return when it is gone."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
         self._set(failure="The dev server is stopping.")

@@ -190,9 +190,10 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 
     def next_task(self) -> Any:
         """Return the task that is to start next, due or not, or None."""
-        passed_over = self.running | self._broken
-        tasks = (t for _, name, t in self._sorted_by_eta if name not in passed_over)
-        return next(tasks, None)
+        for _, name, task in self._sorted_by_eta:
+            if name not in self.running and name not in self._broken:
+                return task
+        return None
 
     def begin(self, name: str) -> None:
         """Note that a task runs; until its end, it does not start again."""

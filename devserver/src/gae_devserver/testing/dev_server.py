@@ -202,7 +202,7 @@ class DevServer:
 
         Raises:
             ValueError: the clock cannot be advanced by so many seconds.
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
             raise ValueError(
@@ -219,7 +219,7 @@ class DevServer:
         this call, which then returns it.
 
         Raises:
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         shown = self.state("POST", "/run_next_task")["task"]
         if shown is None:
@@ -265,10 +265,11 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Return to the state after the start, without restarting the app.
+        """Return to the state after the start.
 
         This deletes entities, tasks, task names and memcache, resumes queues, resets
-        the clock, and begins a new `log`.
+        the clock, and begins a new `log`. The app restarts only if a request does not
+        end within five seconds.
         """
         self.state("POST", "/reset")
         self._process.begin_section()
