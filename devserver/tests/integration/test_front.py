@@ -526,7 +526,9 @@ async def test_the_status_of_a_task(site: Site) -> None:
     assert await site.dispatch("/redirect") == 302
 
 
-async def test_a_task_over_the_servers_deadline(site: Site) -> None:
+async def test_a_task_over_the_servers_deadline(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     """The process is replaced, once for all tasks in it; no ticket is left."""
     before = site.supervisor.ready_process()
     sender = TaskSender(site.supervisor, site.sender, deadline=0.3)
@@ -536,6 +538,7 @@ async def test_a_task_over_the_servers_deadline(site: Site) -> None:
     )
     assert [type(error) for error in errors] == [TimeoutError] * 3
     assert len(site.requests) == 0
+    assert sum("/hang" in line for line in caplog.messages) == 1
     after = await site.supervisor.process()
     assert after is not before
     assert await site.dispatch("/plain") == 200

@@ -131,6 +131,7 @@ class Supervisor:
         if self._process is not None:
             self._ending.add(self._process)
             self._process.stop()
+            self._process = None
 
     def _supervise(self, process: AppProcess | None) -> None:
         if self._task is not None:

@@ -23,9 +23,9 @@ _LAST_SECONDS = 1.0
 class Reset:
     """Clears what the services keep, and sets the clock to the real time.
 
-    No request from before goes on afterwards, or it could write then. So new tasks and
-    requests wait, and the running ones get some time to end. If they take longer, the
-    app gets a new process: a call over gRPC does not say which request makes it.
+    No request from before goes on afterwards, or it could write then. So no task
+    starts, and running requests get some time to end. If they take longer, the app gets
+    a new process: a call over gRPC does not say which request makes it.
     """
 
     def __init__(
@@ -58,23 +58,33 @@ class Reset:
 
     async def _reset(self, request: web.Request) -> web.Response:
         async with self._one_at_a_time:
-            with self._requests.closed():
-                self._runner.hold()
-                try:
-                    self._cron.clear()
-                    await self._end_requests()
+            self._runner.hold()
+            try:
+                self._cron.clear()
+                with contextlib.ExitStack() as stack:
+                    if not await self._becomes_idle():
+                        stack.enter_context(self._requests.closed())
+                        await self._end_requests()
+                    # nothing runs at this moment, and nothing can start before the end
                     self._services.clear()
                     self._clock.reset()
                     self._cron.restart()
-                finally:
-                    self._runner.reset()
+            finally:
+                self._runner.reset()
         return web.json_response({})
 
-    async def _end_requests(self) -> None:
-        with contextlib.suppress(TimeoutError):
+    async def _becomes_idle(self) -> bool:
+        """Wait until no request and no task runs; return False if some go on."""
+        try:
             async with asyncio.timeout(self._quiet_seconds):
-                await self._requests.idle()
-                await self._runner.idle()
+                while self._requests or self._runner.is_busy:
+                    await self._requests.idle()
+                    await self._runner.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _end_requests(self) -> None:
         if urls := self._requests.urls():
             shown = ", ".join(map(printable, urls[:_SHOWN_URLS]))
             logger.warning(

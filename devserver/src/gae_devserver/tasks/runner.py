@@ -92,6 +92,11 @@ class TaskRunner:
         loop_tasks = [] if self._loop_task is None else [self._loop_task]
         await _cancel([*self._running, *loop_tasks])
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task runs."""
+        return bool(self._running)
+
     async def idle(self) -> None:
         """Wait until no task runs."""
         while self._running:
