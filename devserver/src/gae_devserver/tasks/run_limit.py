@@ -8,7 +8,7 @@ from gae_devserver.terminal import printable
 MAX_RUNS = 10_000
 """Executions that an advance may have besides those that `RunLimit` adds."""
 _RUNS_OF_A_TASK = 10
-_RUNS_PER_SECOND = 100.0
+_RUNS_PER_SECOND = 10.0
 
 
 class EndlessTasksError(Exception):
@@ -34,7 +34,7 @@ class RunLimit:
         """Begin an advance; so many executions have ended, and so many tasks wait."""
         self._clock = clock
         self._finished = finished
-        self._began = clock.now()
+        self._offset = clock.offset
         self._max_runs = max_runs + _RUNS_OF_A_TASK * waiting
 
     def runs(self, finished: int) -> int:
@@ -47,13 +47,13 @@ class RunLimit:
         Raises:
             EndlessTasksError: there were too many.
         """
-        runs, advanced = self.runs(finished), self._clock.now() - self._began
+        runs, advanced = self.runs(finished), self._clock.offset - self._offset
         if last is None or runs <= self._max_runs + _RUNS_PER_SECOND * advanced:
             return
         task = last.task
         what = function_name(task.body) or printable(task.url.decode(errors="replace"))
         raise EndlessTasksError(
-            f"The advance ended {advanced:.3f} s after its start, because {runs} tasks "
+            f"The clock was advanced by {advanced:.3f} s only, because {runs} tasks "
             f"have run and more are due, such as {what} in the queue "
             f"{last.queue.queue_name!r}. If a task adds itself again or is retried at "
             "once, give it a countdown or a longer backoff, or pause or purge its "
