@@ -29,6 +29,7 @@ from gae_devserver.config.handlers import is_static_site
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
@@ -42,6 +43,9 @@ from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
+from gae_devserver.users.login_rules import LoginRules
+from gae_devserver.users.sessions import Sessions
+from gae_devserver.users.sign_in import SignIn
 
 logger = logging.getLogger("gae_devserver")
 
@@ -67,6 +71,8 @@ class Settings:
     """Whether jobs of cron.yaml run when they are due."""
     storage: Storage | None = None
     faults: Faults | None = None
+    when_index_missing: WhenMissing = "report"
+    """What to do about a query that index.yaml does not serve."""
     cloud_tasks: bool = True
     """Whether to serve the API of Cloud Tasks."""
     http_target_hosts: Sequence[str] = ()
@@ -98,9 +104,20 @@ class Server:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
-        self._front = Front(config, self._app, self._sender)
+        sessions = Sessions(_port(settings.front_sockets[0]), settings.storage)
+        access = LoginRules(config, sessions)
+        self._front = Front(
+            config,
+            self._app,
+            self._sender,
+            pages=SignIn(sessions).pages(),
+            access=access,
+        )
         self._task_sender = TaskSender(
-            self._app, self._sender, deadline=settings.task_deadline
+            self._app,
+            self._sender,
+            deadline=settings.task_deadline,
+            refusal=access.refusal_of_task,
         )
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
@@ -120,6 +137,8 @@ class Server:
             run_now=self._run_now,
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
+            when_index_missing=settings.when_index_missing,
+            when_cleared=sessions.clear,
             **injected,
         )
         services = self._apis.services
@@ -157,7 +176,7 @@ class Server:
             config,
             python,
             settings.environments,
-            parts=(self._front, self._apis, self._cron),
+            parts=(self._front, self._apis, self._cron, access),
             restart=self._app.restart,
         )
 
@@ -293,7 +312,7 @@ async def run(
     """Serve an app whose first process was just started, on `python`.
 
     Raises:
-        ConfigError: queue.yaml or cron.yaml cannot be used.
+        ConfigError: queue.yaml, cron.yaml or index.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
     complete = with_other_files(config)

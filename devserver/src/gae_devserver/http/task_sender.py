@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import hdrs
@@ -35,16 +35,19 @@ class TaskSender:
         sender: AppSender,
         *,
         deadline: float,
+        refusal: Callable[[str], int | None] = lambda target: None,
         max_overdue: int = MAX_OVERDUE,
     ) -> None:
         """Replace a process in which a request runs for `deadline` seconds.
 
         A task may have an earlier deadline, after which the app can go on with it. But
-        the process is replaced when it goes on with `max_overdue` of them.
+        the process is replaced when it goes on with `max_overdue` of them. `refusal`
+        returns the status that a task for a path gets in place of the app's, or None.
         """
         self._app = app
         self._sender = sender
         self._deadline = deadline
+        self._refusal = refusal
         self._max_overdue = max_overdue
         self._overdue: dict[asyncio.Task[int], AppProcess] = {}
 
@@ -56,6 +59,8 @@ class TaskSender:
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
+        if refused := self._refusal(task.target):
+            return refused
         # a copy: each delivery has a ticket of its own
         headers = CIMultiDict(task.headers)
         headers[hdrs.CONTENT_LENGTH] = str(len(task.body or b""))

@@ -13,6 +13,7 @@ from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.rpc.method import BeforeAnswer
@@ -38,8 +39,10 @@ class Apis:
         run_now: RunNow,
         storage: Storage | None,
         cloud_tasks: bool = True,
+        when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
+        when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the APIs of one app.
 
@@ -53,10 +56,14 @@ class Apis:
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
+            when_index_missing: what to do about a query that index.yaml does not
+                serve.
             around_call: returns what carries out API calls instead.
             after_rpc: called with the name of an RPC whose changes are stored; the
                 client gets its RpcError.
+            when_cleared: called by a reset, for what other parts keep.
         """
+        self._others_cleared = when_cleared
         self.services = Services(
             config,
             launch.project,
@@ -65,6 +72,7 @@ class Apis:
             default_hostname=default_hostname,
             version=launch.version,
             storage=storage,
+            when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
         self.routing = Routing(launch.project, config.service, launch.version)
@@ -75,6 +83,7 @@ class Apis:
             self.services.app_id,
             storage=storage,
             before_answer=self._before_answer,
+            on_query=self.services.indexes.check,
         )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, self.routing, run_now
@@ -111,9 +120,10 @@ class Apis:
         await asyncio.gather(self._server.stop(), self._grpc.stop())
 
     def _when_cleared(self) -> None:
-        """Clear what only clients of gRPC have, such as transactions."""
+        """Clear what is not in the services, such as transactions over gRPC."""
         self._datastore_v1.clear()
         self._cloud_tasks.clear()
+        self._others_cleared()
 
     def _before_answer(self, rpc: str) -> None:
         """Store what an RPC has changed; then its answer may get lost."""

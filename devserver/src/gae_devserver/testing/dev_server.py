@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
-from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
+from gae_devserver.testing.state import Entity, Index, StateApiError, Task, TaskRun
 
 # pytest shows the line of a test that fails, and none of this module.
 __tracebackhide__ = True
@@ -138,6 +138,23 @@ class DevServer:
         """POST `body` to `target`."""
         return self.request("POST", target, headers, body)
 
+    def sign_in(self, email: str, *, admin: bool = False) -> dict[str, str]:
+        """Sign a user in; return the headers of requests that this user makes.
+
+        A reset signs every user out.
+
+        Raises:
+            ValueError: this is not an e-mail address.
+        """
+        form = urlencode({"email": email, "admin": admin}).encode()
+        content_type = "application/x-www-form-urlencoded"
+        headers = {"Origin": self.url, "Content-Type": content_type}
+        answer = self.post("/_ah/login", form, headers)
+        cookie: str | None = answer.headers["Set-Cookie"]
+        if cookie is None:
+            raise ValueError(f"{email!r} is not an e-mail address")
+        return {"Cookie": cookie.partition(";")[0]}
+
     def _send(
         self,
         url: str,
@@ -252,6 +269,11 @@ class DevServer:
         shown = self.state("GET", f"/entities?{query}")["entities"]
         return [Entity.from_json(entity) for entity in shown]
 
+    def missing_indexes(self) -> list[Index]:
+        """Return the indexes that queries have needed and index.yaml lacks."""
+        shown = self.state("GET", "/indexes")["missing"]
+        return [Index.from_json(index) for index in shown]
+
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""
         self.state("POST", f"/queues/{quote(queue)}/purge")
@@ -267,9 +289,9 @@ class DevServer:
     def reset(self) -> None:
         """Return to the state after the start.
 
-        This deletes entities, tasks, task names and memcache, resumes queues, resets
-        the clock, and begins a new `log`. The app restarts only if a request does not
-        end within five seconds.
+        This deletes entities, tasks, task names and memcache, signs users out, resumes
+        queues, resets the clock, forgets missing indexes, and begins a new `log`.
+        The app restarts only if a request does not end within five seconds.
         """
         self.state("POST", "/reset")
         self._process.begin_section()

@@ -17,7 +17,6 @@ from tests.helpers.config_files import LEAST, loaded
         ("version: one", "--version"),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
-        ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
         ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
         ("handlers:\n- url: /a\n  script: main.app", "'script: main.app'"),
         ("handlers:\n- url: /a\n  script: main.app", "'/a'"),
@@ -93,8 +92,8 @@ def test_files_without_effect(tmp_path: Path) -> None:
     (tmp_path / "backend" / "app.yaml").write_text("runtime: python313\n")
     (tmp_path / "worker.yaml").write_text("service: worker\nruntime: python313\n")
     (tmp_path / "unrelated.yaml").write_text("a: b\n")
-    for name in ("dispatch.yaml", "index.yaml"):
-        (tmp_path / name).write_text("")
+    (tmp_path / "dispatch.yaml").write_text("")
+    (tmp_path / "index.yaml").write_text("indexes:\n")
     warnings = loaded(tmp_path, LEAST).warnings
     assert [warning.split()[0] for warning in warnings] == [
         "dispatch.yaml",
