@@ -87,6 +87,19 @@ def page_in(query: Mapping[str, str], most: int) -> tuple[int, tuple[int, int]]:
     return int(limit), (int(place[1]), int(place[2]))
 
 
+def fields_in(body: bytes, example: str) -> dict[str, Any]:
+    """Return the fields of an object.
+
+    Raises:
+        web.HTTPBadRequest: the body is no JSON object.
+    """
+    expected = f"The body must be an object such as {example}."
+    fields = _json_in(body, expected)
+    if not isinstance(fields, dict):
+        raise web.HTTPBadRequest(text=expected)
+    return fields
+
+
 def _json_in(body: bytes, expected: str) -> Any:
     """Return what a body holds, or answer with what is expected."""
     try:

@@ -95,7 +95,8 @@ class Reset:
                 shown,
                 ", ..." if len(urls) > _SHOWN_URLS else "",
             )
-            await self._restart_app()
+            # first, as the new process may get a request to start
             self._requests.end_all()
+            await self._restart_app()
         # those with an HTTP target, which the server cannot end
         await self._runner.quiet(_LAST_SECONDS)

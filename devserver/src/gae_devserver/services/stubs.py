@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
 from gae_devserver.users.sign_in import LOGIN, LOGOUT
@@ -23,24 +26,27 @@ class StubContext:
     info: AppRequestInfo
     storage: Storage | None = None
     """Where stubs keep what survives a restart; None: nowhere."""
+    smtp: SmtpServer | None = None
+    """Where mail is sent; None: nowhere."""
+    start_thread: StartThread = refuse_background_thread
 
 
 MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
-# service -> module and class in google.appengine
+# service -> module and class, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
     "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
     "images": "api.images.images_stub:ImagesServiceStub",
-    "mail": "api.mail_stub:MailServiceStub",
+    "mail": "gae_devserver.mail.stub:Mail",
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "api.search.simple_search_stub:SearchServiceStub",
-    "system": "api.system.system_stub:SystemServiceStub",
-    "urlfetch": "api.urlfetch_stub:URLFetchServiceStub",
+    "system": "gae_devserver.instances.system_stub:System",
+    "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
 
@@ -54,7 +60,9 @@ def make_stub(service: str, context: StubContext) -> Any:
         KeyError: there is no such service.
     """
     module, _, name = _STUBS[service].partition(":")
-    make = getattr(importlib.import_module(f"google.appengine.{module}"), name)
+    if not module.startswith("gae_devserver."):
+        module = f"google.appengine.{module}"
+    make = getattr(importlib.import_module(module), name)
     match service:
         case "blobstore":
             from google.appengine.api.blobstore import dict_blob_storage
@@ -70,9 +78,13 @@ def make_stub(service: str, context: StubContext) -> Any:
             # The stub uses this name, which Pillow 10 removed.
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
+        case "mail":
+            return make(context.clock, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
-        case "modules" | "system":
+        case "system":
+            return make(context.start_thread, context.info)
+        case "modules":
             return make(request_data=context.info)
         case "user":
             return make(
