@@ -12,8 +12,8 @@ from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
 
 
-def describe_queue(queue: Queue, clock: Clock) -> dict[str, Any]:
-    """Return a queue with its tasks."""
+def describe_queue(queue: Queue, clock: Clock, shown: int) -> dict[str, Any]:
+    """Return a queue with its first tasks, `shown` at most."""
     return {
         "name": queue.queue_name,
         "mode": queue.config.mode,
@@ -22,7 +22,10 @@ def describe_queue(queue: Queue, clock: Clock) -> dict[str, Any]:
         "max_concurrent_requests": queue.config.max_concurrent_requests,
         "paused": bool(queue.paused),
         "executed_last_hour": queue.finished_since(clock.now() - 3600),
-        "tasks": [describe_task(queue, task, clock) for task in queue._GetTasks()],
+        "task_count": queue.Count(),
+        "tasks": [
+            describe_task(queue, task, clock) for task in queue.tasks_by_eta(shown)
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from google.appengine.datastore import datastore_pb
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.datastore.entity_locks import (
+    ClearedError,
     ContentionError,
     EntityGroupLocks,
     Owner,
@@ -98,6 +99,10 @@ class DatastoreCalls:
     async def _acquire(self, owner: Owner, groups: list[bytes]) -> None:
         try:
             await self.locks.acquire(owner, groups)
+        except ClearedError as error:
+            raise apiproxy_errors.ApplicationError(
+                datastore_pb.Error.BAD_REQUEST, str(error)
+            ) from None
         except ContentionError as error:
             raise apiproxy_errors.ApplicationError(
                 datastore_pb.Error.CONCURRENT_TRANSACTION,
@@ -138,6 +143,7 @@ class DatastoreCalls:
         """Delete all entities and roll back all transactions."""
         for handle in list(self._tickets):
             self.roll_back(handle)
+        self.locks.clear()
         self.stub.Clear()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
-from gae_devserver.datastore.entity_locks import ContentionError, Owner
+from gae_devserver.datastore.entity_locks import ClearedError, ContentionError, Owner
 from gae_devserver.datastore.indexed_store import GroupRead
 from gae_devserver.datastore.views import Kind, Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
@@ -124,6 +124,8 @@ async def wait_for_locks(
         # Wait twice the patience: earlier waiters need time too.
         async with asyncio.timeout(2 * database.limits.patience):
             await locks.acquire(owner, wanted)
+    except ClearedError as error:
+        raise InvalidArgumentError(f"{error}.") from None
     except (TimeoutError, ContentionError):
         pass  # the commit checks whether anything that was read has changed
 

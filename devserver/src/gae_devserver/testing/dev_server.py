@@ -212,29 +212,21 @@ class DevServer:
         Raises:
             StateApiError: there is no such queue.
         """
-        listed = self.state("GET", "/queues")["queues"]
-        found = next((entry for entry in listed if entry["name"] == queue), None)
-        if found is None:
-            raise StateApiError(404, f"There is no queue {queue!r}.")
-        tasks = [self._task(queue, entry["name"]) for entry in found["tasks"]]
-        return [task for task in tasks if task is not None]
-
-    def _task(self, queue: str, name: str) -> Task | None:
-        """Return a task, or None if it no longer exists."""
-        try:
-            shown = self.state("GET", f"/queues/{quote(queue)}/tasks/{quote(name)}")
-        except StateApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return Task.from_json(queue, shown)
+        path = f"/queues/{quote(queue, safe='')}/tasks"
+        tasks = []
+        cursor: str | None = "0-0"
+        while cursor is not None:
+            page = self.state("GET", f"{path}?cursor={cursor}")
+            tasks += [Task.from_json(queue, shown) for shown in page["tasks"]]
+            cursor = page["cursor"]
+        return tasks
 
     def advance(self, seconds: float) -> None:
         """Advance the clock; return when every task due by then has run.
 
         Raises:
             ValueError: the clock cannot be advanced by so many seconds.
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
             raise ValueError(
@@ -251,7 +243,7 @@ class DevServer:
         this call, which then returns it.
 
         Raises:
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         shown = self.state("POST", "/run_next_task")["task"]
         if shown is None:
@@ -346,10 +338,11 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Return to the state after the start, without restarting the app.
+        """Return to the state after the start.
 
         This deletes entities, tasks, task names and memcache, signs users out, resumes
         queues, resets the clock, forgets missing indexes, and begins a new `log`.
+        The app restarts only if a request does not end within five seconds.
         """
         self.state("POST", "/reset")
         self._process.begin_section()
