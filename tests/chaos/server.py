@@ -105,7 +105,7 @@ class ChaosServer:
     def waiting(self) -> int:
         """Return how many tasks wait in the default queue, at one moment."""
         queues = self._run.state("GET", "/queues")["queues"]
-        return sum(len(one["tasks"]) for one in queues if one["name"] == "default")
+        return sum(one["task_count"] for one in queues if one["name"] == "default")
 
     def count(self) -> int:
         """Return what /counter/get shows."""

@@ -134,7 +134,7 @@ def test_fields(counting: Embedded) -> None:
     A task has fewer in the list of its queue.
     """
     (queue,) = ask(counting, "GET /queues`")["queues"]
-    task = ask(counting, "GET /queues/")
+    task = ask(counting, "GET /queues/QUEUE/tasks/TASK")
     (entity,) = ask(counting, "GET /entities")["entities"]
 
     assert queue.keys() == fields("Fields of a queue")

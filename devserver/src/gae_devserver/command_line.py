@@ -94,8 +94,8 @@ def _serve_parser() -> argparse.ArgumentParser:
         "--task-deadline",
         type=_seconds,
         metavar="SECONDS",
-        help="the time limit of a task; the server retries a task that takes longer "
-        "(default: 600)",
+        help="the time limit of a task; the server retries a task that takes longer, "
+        "and restarts the app (default: 600)",
     )
     parser.add_argument(
         "--no-cloud-tasks",

@@ -30,6 +30,7 @@ from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.console.mails import MailRoutes
+from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
@@ -39,6 +40,7 @@ from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.task_sender import TaskSender
 from gae_devserver.instances.instance import Instance
 from gae_devserver.mail import inbound
 from gae_devserver.mail.inbound import InboundMail
@@ -115,6 +117,12 @@ class Server:
         self._instance = Instance(config, self._sender, requests)
         sessions = Sessions(_port(settings.front_sockets[0]), settings.storage)
         access = LoginRules(config, sessions)
+        self._task_sender = TaskSender(
+            self._app,
+            self._sender,
+            deadline=settings.task_deadline,
+            refusal=access.refusal_of_task,
+        )
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
         injected: dict[str, Any] = {}
@@ -173,10 +181,24 @@ class Server:
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
+        reset = Reset(
+            services,
+            self._runner,
+            self._cron,
+            clock,
+            requests,
+            self._app.restart_alone,
+        )
         self._inbound_mail = InboundMail(config, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, self._inbound_mail)
         self._state = StateApi(
-            services, self._runner, self._cron, clock, self._token, subjects=[mails]
+            services,
+            self._runner,
+            self._cron,
+            clock,
+            self._token,
+            reset,
+            subjects=[mails],
         )
         self._reloader = Reloader(
             config,
@@ -206,7 +228,7 @@ class Server:
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to the app, or to its HTTP target."""
         if task.target.startswith("/"):
-            return await self._front.dispatch_task(task, deadline)
+            return await self._task_sender.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
     async def _deliver_mail(self, request: Request) -> int:

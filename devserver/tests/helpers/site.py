@@ -17,6 +17,7 @@ from gae_devserver.http.front import Front
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.sockets import listen
+from gae_devserver.http.task_sender import TaskSender
 from gae_devserver.users.login_rules import LoginRules
 from gae_devserver.users.sessions import Sessions
 from gae_devserver.users.sign_in import SignIn
@@ -39,12 +40,19 @@ class Site:
         hostname = f"localhost:{self.port}"
         self.sender = AppSender(self._client, self.requests, hostname=hostname)
         config, self.sessions = load_app_yaml(folder), Sessions(self.port, None)
+        access = LoginRules(config, self.sessions)
+        self.task_sender = TaskSender(
+            self.supervisor,
+            self.sender,
+            deadline=PATIENCE,
+            refusal=access.refusal_of_task,
+        )
         self.front = Front(
             config,
             self.supervisor,
             self.sender,
             pages=SignIn(self.sessions).pages(),
-            access=LoginRules(config, self.sessions),
+            access=access,
             limits=limits,
         )
 
@@ -101,7 +109,7 @@ class Site:
     ) -> int:
         """Send a task to the app; return the status of the answer."""
         task = Request("POST", target, CIMultiDict(headers), body)
-        return await self.front.dispatch_task(task, deadline)
+        return await self.task_sender.send(task, deadline)
 
     def is_unasked(self) -> bool:
         """Return whether the recorder got no request since the last one was read."""

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
+from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.limits import DEFAULT_LIMITS
+from gae_devserver.http.task_sender import TaskSender
 from tests.helpers.app_folder import RECORDER
 from tests.helpers.http_messages import Answer
 from tests.helpers.site import Site, running
-from tests.helpers.waiting import until
+from tests.helpers.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -540,11 +543,36 @@ async def test_the_status_of_a_task(site: Site) -> None:
     assert await site.dispatch("/redirect") == 302
 
 
-async def test_a_task_over_its_deadline(site: Site) -> None:
-    """The request is cut off, and its ticket is no longer good."""
-    with pytest.raises(TimeoutError):
-        await site.dispatch("/hang", deadline=0.3)
+async def test_a_task_over_the_servers_deadline(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process is replaced, once for all tasks in it; no ticket is left."""
+    before = site.supervisor.ready_process()
+    sender = TaskSender(site.supervisor, site.sender, deadline=0.3)
+    task = Request("POST", "/hang", CIMultiDict())
+    errors = await asyncio.gather(
+        *(sender.send(task, 0.3) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(error) for error in errors] == [TimeoutError] * 3
     assert len(site.requests) == 0
+    assert sum("/hang" in line for line in caplog.messages) == 1
+    after = await site.supervisor.process()
+    assert after is not before
+    assert await site.dispatch("/plain") == 200
+    assert site.supervisor.ready_process() is after
+
+
+async def test_tasks_over_deadlines_of_their_own(site: Site) -> None:
+    """The app goes on with them, as in production, until they hold many threads."""
+    before = site.supervisor.ready_process()
+    sender = TaskSender(site.supervisor, site.sender, deadline=PATIENCE, max_overdue=3)
+    for count in (1, 2, 3):
+        assert site.supervisor.ready_process() is before
+        with pytest.raises(TimeoutError):
+            await sender.send(Request("POST", "/hang", CIMultiDict()), 0.1)
+        assert len(site.requests) == count
+    assert await site.supervisor.process() is not before
+    await until(lambda: len(site.requests) == 0)
 
 
 async def test_a_task_is_not_sent_while_the_app_restarts(site: Site) -> None:

@@ -64,6 +64,7 @@ class Supervisor:
         self._process: AppProcess | None = None
         self._ending: set[AppProcess] = set()
         self._ready = False
+        self._stopped = False
         self._was_ready = False
         self._failure: str | None = None
         self._changed = asyncio.Event()
@@ -101,10 +102,24 @@ class Supervisor:
 
     def restart(self) -> None:
         """Start a new process, and end the old one at the same time."""
-        self._supervise(None)
+        if not self._stopped:
+            self._supervise(None)
+
+    def replace(self, process: AppProcess) -> bool:
+        """Restart the app if this is its process; return whether it is."""
+        if process is not self._process:
+            return False
+        self.restart()
+        return True
+
+    async def restart_alone(self) -> None:
+        """Start a new process; return when every older one is gone."""
+        self.restart()
+        await asyncio.gather(*map(_exit, self._ending))
 
     async def stop(self) -> None:
-        """End the app's process; return when it is gone."""
+        """End the app's process for good; return when it is gone."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
         self._set(failure="The dev server is stopping.")
@@ -116,6 +131,7 @@ class Supervisor:
         if self._process is not None:
             self._ending.add(self._process)
             self._process.stop()
+            self._process = None
 
     def _supervise(self, process: AppProcess | None) -> None:
         if self._task is not None:

@@ -1,9 +1,7 @@
-"""How the State API shows queues, tasks and entities in JSON."""
+"""How the State API shows queues, tasks and cron jobs in JSON."""
 
 import base64
 import dataclasses
-import json
-import math
 from typing import Any
 
 from gae_devserver.clock import Clock
@@ -14,8 +12,8 @@ from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
 
 
-def describe_queue(queue: Queue, clock: Clock) -> dict[str, Any]:
-    """Return a queue with its tasks."""
+def describe_queue(queue: Queue, clock: Clock, shown: int) -> dict[str, Any]:
+    """Return a queue with its first tasks, `shown` at most."""
     return {
         "name": queue.queue_name,
         "mode": queue.config.mode,
@@ -24,7 +22,10 @@ def describe_queue(queue: Queue, clock: Clock) -> dict[str, Any]:
         "max_concurrent_requests": queue.config.max_concurrent_requests,
         "paused": bool(queue.paused),
         "executed_last_hour": queue.finished_since(clock.now() - 3600),
-        "tasks": [describe_task(queue, task, clock) for task in queue._GetTasks()],
+        "task_count": queue.Count(),
+        "tasks": [
+            describe_task(queue, task, clock) for task in queue.tasks_by_eta(shown)
+        ],
     }
 
 
@@ -83,40 +84,3 @@ def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
-
-
-def describe_entity(entity: Any) -> dict[str, Any]:
-    """Return an entity of the SDK's `datastore` module."""
-    key = entity.key()
-    path = key.to_path()
-    return {
-        "key": [list(pair) for pair in zip(path[::2], path[1::2], strict=True)],
-        "urlsafe": str(key),
-        "properties": dict(entity),
-    }
-
-
-def describe_blob(info: Any) -> dict[str, Any]:
-    """Return the entity of a blob; what an app has written itself may lack values."""
-    names = ("filename", "content_type", "size", "md5_hash", "gs_object_name")
-    values = {name: info.get(name) for name in names}
-    return {"key": info.key().name(), **values}
-
-
-def dumps(value: Any) -> str:
-    """Return JSON, with the values that JSON lacks as text: dates, keys, NaN."""
-    try:
-        return json.dumps(value, default=str, allow_nan=False)
-    except ValueError:
-        return json.dumps(_without_nan(value), default=str)
-
-
-def _without_nan(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _without_nan(item) for name, item in value.items()}
-        case list():
-            return [_without_nan(item) for item in value]
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value

@@ -1,7 +1,8 @@
-"""Reads the bodies of requests to the State API."""
+"""Reads the bodies and the query strings of requests to the State API."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -67,6 +68,23 @@ def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
                 )
             return jobs[index]
     raise web.HTTPBadRequest(text=_JOBS)
+
+
+def page_in(query: Mapping[str, str], most: int) -> tuple[int, tuple[int, int]]:
+    """Return how many tasks a request wants, and behind which place.
+
+    Raises:
+        web.HTTPBadRequest: the query string has another limit or cursor.
+    """
+    limit, cursor = query.get("limit", str(most)), query.get("cursor", "0-0")
+    if not re.fullmatch("[0-9]{1,4}", limit) or not 1 <= int(limit) <= most:
+        text = f"limit is {limit!r}, but it must be a number from 1 to {most}."
+        raise web.HTTPBadRequest(text=text)
+    place = re.fullmatch("([0-9]{1,20})-([0-9]{1,20})", cursor)
+    if place is None:
+        text = f"cursor is {cursor!r}. Send the one of the page before."
+        raise web.HTTPBadRequest(text=text)
+    return int(limit), (int(place[1]), int(place[2]))
 
 
 def fields_in(body: bytes, example: str) -> dict[str, Any]:

@@ -7,10 +7,15 @@ from aiohttp import web
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.clock import Clock
-from gae_devserver.console import as_json
+from gae_devserver.console import as_json, bodies
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.tasks.stub import TaskQueue
+
+MAX_TASKS = 1000
+"""Tasks in one answer: as many again would hold up the app's calls meanwhile."""
+_PAGE_BYTES = 2**20
+"""A page ends with the task whose payload reaches this size."""
 
 
 class QueueRoutes:
@@ -29,6 +34,7 @@ class QueueRoutes:
             web.post(queue + "/pause", partial(self._set_paused, paused=True)),
             web.post(queue + "/resume", partial(self._set_paused, paused=False)),
             web.post(queue + "/purge", self._purge),
+            web.get(queue + "/tasks", self._get_tasks),
             web.get(task, self._get_task),
             web.post(task + "/run", self._run_task),
             web.delete(task, self._delete_task),
@@ -53,8 +59,11 @@ class QueueRoutes:
         return queue, task
 
     async def _get_queues(self, request: web.Request) -> web.Response:
-        queues = self._taskqueue.queues().values()
-        described = [as_json.describe_queue(queue, self._clock) for queue in queues]
+        described = []
+        left = MAX_TASKS
+        for queue in self._taskqueue.queues().values():
+            described.append(as_json.describe_queue(queue, self._clock, left))
+            left -= len(described[-1]["tasks"])
         return web.json_response({"queues": described})
 
     async def _set_paused(self, request: web.Request, *, paused: bool) -> web.Response:
@@ -67,10 +76,29 @@ class QueueRoutes:
         queue.PurgeQueue()
         return web.json_response({"purged": purged})
 
+    async def _get_tasks(self, request: web.Request) -> web.Response:
+        queue = self._queue(request)
+        limit, after = bodies.page_in(request.query, MAX_TASKS)
+        found = queue.tasks_by_eta(limit + 1, after)
+        page: list[Any] = []
+        size = 0
+        while found[len(page) : limit] and size < _PAGE_BYTES:
+            page.append(found[len(page)])
+            size += len(page[-1].body)
+        cursor = None
+        if len(found) > len(page):
+            eta, arrival = queue.place(page[-1])
+            cursor = f"{eta}-{arrival}"
+        described = [self._describe(queue, task) for task in page]
+        return web.json_response({"tasks": described, "cursor": cursor})
+
+    def _describe(self, queue: Queue, task: Any) -> dict[str, Any]:
+        described = as_json.describe_task(queue, task, self._clock)
+        return described | as_json.describe_contents(task)
+
     async def _get_task(self, request: web.Request) -> web.Response:
         queue, task = self._queue_and_task(request)
-        described = as_json.describe_task(queue, task, self._clock)
-        return web.json_response(described | as_json.describe_contents(task))
+        return web.json_response(self._describe(queue, task))
 
     async def _run_task(self, request: web.Request) -> web.Response:
         queue, task = self._queue_and_task(request)

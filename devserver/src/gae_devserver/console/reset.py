@@ -1,15 +1,34 @@
-"""The route of the State API that resets everything."""
+"""Resets everything that the services keep, and the route of the State API for it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from gae_devserver.clock import Clock
 from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.memory import return_to_system
 from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
+from gae_devserver.terminal import printable
+
+logger = logging.getLogger("gae_devserver")
+
+_SHOWN_URLS = 3
+_LAST_SECONDS = 1.0
+_TRIM_SECONDS = 0.1
 
 
-class ResetRoute:
-    """Clears what the services keep, and sets the clock to the real time."""
+class Reset:
+    """Clears what the services keep, and sets the clock to the real time.
+
+    No request from before goes on afterwards, or it could write then. So no task
+    starts, and running requests get some time to end. If they take longer, the app gets
+    a new process: a call over gRPC does not say which request makes it.
+    """
 
     def __init__(
         self,
@@ -17,27 +36,71 @@ class ResetRoute:
         runner: TaskRunner,
         cron: CronJobs,
         clock: Clock,
-        quiet_seconds: float,
+        requests: RunningRequests,
+        restart_app: Callable[[], Awaitable[object]],
+        quiet_seconds: float = 5.0,
     ) -> None:
-        """Make the route; a reset waits `quiet_seconds` for the tasks that run."""
+        """Make it; it waits `quiet_seconds` for the requests that run.
+
+        `restart_app` starts a new process of the app, and returns when every older one
+        is gone.
+        """
         self._services = services
         self._runner = runner
         self._cron = cron
         self._clock = clock
+        self._requests = requests
+        self._restart_app = restart_app
         self._quiet_seconds = quiet_seconds
+        self._one_at_a_time = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route."""
         return [web.post("/reset", self._reset)]
 
     async def _reset(self, request: web.Request) -> web.Response:
-        # Cleared queues start no new tasks. Running tasks must end before the rest is
-        # cleared, or they would write after the reset.
-        self._services.taskqueue.clear()
-        self._cron.clear()
-        await self._runner.quiet(self._quiet_seconds)
-        self._services.clear()
-        self._clock.reset()
-        self._cron.restart()
-        self._runner.reset()
+        async with self._one_at_a_time:
+            self._runner.hold()
+            try:
+                self._cron.clear()
+                with contextlib.ExitStack() as stack:
+                    if not await self._becomes_idle():
+                        stack.enter_context(self._requests.closed())
+                        await self._end_requests()
+                    # nothing runs at this moment, and nothing can start before the end
+                    self._services.clear()
+                    self._clock.reset()
+                    self._cron.restart()
+            finally:
+                self._runner.reset()
+        # after the answer: tests reset before each of them
+        asyncio.get_running_loop().call_later(_TRIM_SECONDS, return_to_system)
         return web.json_response({})
+
+    async def _becomes_idle(self) -> bool:
+        """Wait until no request and no task runs; return False if some go on."""
+        try:
+            async with asyncio.timeout(self._quiet_seconds):
+                while self._requests or self._runner.is_busy:
+                    await self._requests.idle()
+                    await self._runner.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _end_requests(self) -> None:
+        if urls := self._requests.urls():
+            shown = ", ".join(map(printable, urls[:_SHOWN_URLS]))
+            logger.warning(
+                "the app restarts, because %d requests did not end within %g s of a "
+                "reset: %s%s",
+                len(urls),
+                self._quiet_seconds,
+                shown,
+                ", ..." if len(urls) > _SHOWN_URLS else "",
+            )
+            # first, as the new process may get a request to start
+            self._requests.end_all()
+            await self._restart_app()
+        # those with an HTTP target, which the server cannot end
+        await self._runner.quiet(_LAST_SECONDS)

@@ -18,11 +18,12 @@ from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.queues import QueueRoutes
-from gae_devserver.console.reset import ResetRoute
+from gae_devserver.console.reset import Reset
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.http.server import TOKEN_HEADER, HttpServer, check_host, has_token
 from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
+from gae_devserver.tasks.run_limit import EndlessTasksError
 from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
@@ -47,11 +48,11 @@ class StateApi(HttpServer):
         cron: CronJobs,
         clock: Clock,
         token: str,
-        quiet_seconds: float = 5.0,
+        reset: Reset,
         *,
         subjects: Sequence[Subject] = (),
     ) -> None:
-        """Make the server; a reset waits `quiet_seconds` for the tasks that run.
+        """Make the server; programs that have the token may change the state.
 
         `subjects` are others than those that each server has.
         """
@@ -62,10 +63,10 @@ class StateApi(HttpServer):
             QueueRoutes(services.taskqueue, runner, clock),
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
-            EntityRoutes(),
+            EntityRoutes(services.datastore, services.app_id),
             BlobRoutes(partial(services.stub, "blobstore")),
             IndexRoute(services.indexes),
-            ResetRoute(services, runner, cron, clock, quiet_seconds),
+            reset,
             *subjects,
         )
         for subject in all_subjects:
@@ -128,6 +129,16 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return response
     except AppUnavailable as error:
         return web.json_response({"error": str(error)}, status=503)
+    except EndlessTasksError as error:
+        content = {"error": str(error), "tasks_run": error.tasks_run}
+        return web.json_response(content, status=409)
     except StorageError as error:
         logger.error("the changes of a State API request were not stored: %s", error)
         return web.json_response({"error": str(error)}, status=500)
+    except Exception as error:
+        logger.exception("%s %s of the State API failed", request.method, request.path)
+        text = (
+            f"The dev server failed: {type(error).__name__}: {error}. Its output has "
+            "the details."
+        )
+        return web.json_response({"error": text}, status=500)

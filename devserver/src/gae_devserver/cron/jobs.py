@@ -12,6 +12,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.queues import CRON_QUEUE, Queue
 from gae_devserver.tasks.runner import Ready
@@ -54,12 +55,12 @@ class CronJobs:
         self,
         jobs: Sequence[CronJob],
         clock: Clock,
-        changed: asyncio.Event,
+        changed: Changes[Queue],
         ready: Ready,
         *,
         scheduled: bool,
     ) -> None:
-        """Make the queue, which sets `changed` when a task gets an ETA.
+        """Make the queue, whose changes are noted in `changed`.
 
         `ready` waits while the app starts.
         """

@@ -22,6 +22,10 @@ class ContentionError(Exception):
     """A lock is not available, because of a deadlock or an expired deadline."""
 
 
+class ClearedError(Exception):
+    """What a call wanted to lock was deleted by a reset of the server."""
+
+
 @dataclass(eq=False)
 class Owner:
     """A holder of locks: a transaction, or a single write outside transactions."""
@@ -51,6 +55,15 @@ class EntityGroupLocks:
     def __init__(self, deadline: float = LOCK_DEADLINE) -> None:
         self._deadline = deadline
         self._locks: dict[bytes, _Lock] = {}
+        self._clears = 0
+
+    def clear(self) -> None:
+        """Make all that wait fail: they belong to the time before a reset."""
+        self._clears += 1
+        for lock in self._locks.values():
+            for _, turn in lock.waiters:
+                if not turn.done():
+                    turn.set_exception(ClearedError("the server was reset"))
 
     def holder(self, group: bytes) -> Owner | None:
         """Return the owner of the lock of an entity group."""
@@ -72,7 +85,9 @@ class EntityGroupLocks:
         Raises:
             ContentionError: a deadlock, or the deadline passed. The owner keeps its
                 locks until the caller calls `release`.
+            ClearedError: `clear` was called meanwhile.
         """
+        clears = self._clears
         for group in groups:
             if group in owner.groups:
                 continue
@@ -82,6 +97,8 @@ class EntityGroupLocks:
                 owner.groups.add(group)
             elif lock.holder.ticket != owner.ticket:
                 await self._wait(owner, group, lock)
+                if clears != self._clears:
+                    raise ClearedError("the server was reset")
 
     async def _wait(self, owner: Owner, group: bytes, lock: _Lock | None) -> None:
         try:

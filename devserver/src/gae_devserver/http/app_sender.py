@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
+from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.forwarding import reason_of, status_of
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.static_files import origin_form
@@ -57,6 +58,10 @@ class AppSender:
             "X-Appengine-Server-Protocol": "HTTP/1.1",
         }
 
+    async def admitted(self) -> None:
+        """Wait until a request from outside may begin: during a reset, it may not."""
+        await self._requests.admitted()
+
     @contextlib.asynccontextmanager
     async def send(
         self,
@@ -72,6 +77,13 @@ class AppSender:
         `user` are those about the user. Its ticket ends with the context, in which the
         answer has to be read.
         """
+
+        async def find_process() -> AppProcess:
+            process = await find()
+            if ticket not in self._requests:
+                raise AppUnavailable("The server was reset while the app started.")
+            return process
+
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
         ticket = self._requests.begin(f"http://{host}{origin_form(request.target)}")
@@ -88,7 +100,7 @@ class AppSender:
         # made as in the SDK: google/appengine/runtime/middlewares.py
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
-            answer = await self._client.send(find, request, deadline=deadline)
+            answer = await self._client.send(find_process, request, deadline=deadline)
             async with answer:
                 yield answer
         finally:

@@ -1,4 +1,4 @@
-"""The public port: sends requests and tasks to the app, and serves static files."""
+"""The public port: sends requests to the app, and serves static files."""
 
 import contextlib
 import logging
@@ -8,10 +8,8 @@ from typing import Protocol
 
 import aiohttp
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
-from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http import static_files
@@ -27,9 +25,6 @@ from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.request")
-
-_TASK_IP = "0.1.0.2"  # by this address, the SDK recognizes the task queue
-
 
 Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Request | None]]
 """Answers a request itself, or returns the one that the app gets in its place.
@@ -55,15 +50,9 @@ class Access(Protocol):
         like App Engine's own, it passes as an administrator.
         """
 
-    def refusal_of_task(self, target: str) -> int | None:
-        """Return the status that a task gets in place of the app's; None: it may go on.
-
-        A request of App Engine's own passes as an administrator, but has no user.
-        """
-
 
 class Front(HttpServer):
-    """Answers requests from outside, and sends tasks to the app."""
+    """Answers requests from outside."""
 
     def __init__(
         self,
@@ -93,29 +82,6 @@ class Front(HttpServer):
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml from the next request on."""
         self._config = config
-
-    async def dispatch_task(self, task: Request, deadline: float) -> int:
-        """Send a task, as App Engine does; return the status of the answer.
-
-        Raises:
-            AppUnavailable: the app is not running; nothing was sent.
-            ConnectionError: the connection broke.
-            TimeoutError: there was no answer within `deadline` seconds.
-        """
-        refused = self._access and self._access.refusal_of_task(task.target)
-        if refused:
-            return refused
-        # a copy: each delivery has a ticket of its own
-        headers = CIMultiDict(task.headers)
-        headers[hdrs.CONTENT_LENGTH] = str(len(task.body or b""))
-        request = Request(task.method, task.target, headers, task.body)
-        return await self._sender.status_of(
-            self._ready_process, request, ip=_TASK_IP, deadline=deadline
-        )
-
-    async def _ready_process(self) -> AppProcess:
-        # a task that waited here could no longer be paused or deleted
-        return self._app.ready_process()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
@@ -167,6 +133,7 @@ class Front(HttpServer):
                     text = "This server is not a proxy.\n"
                     return web.Response(status=405, text=text)
                 forwarded = await from_outside(request)
+            await self._sender.admitted()
             sending = self._sender.send(
                 self._app.process, forwarded, ip=request.remote or "", user=user
             )
@@ -174,7 +141,10 @@ class Front(HttpServer):
             if (refused := self._refused(answer)) is not None:
                 return refused
             if self._send_blob is not None and BLOB_KEY_HEADER in answer.headers:
-                return self._send_blob(request, answer)
+                blob = self._send_blob(request, answer)
+                # the app's request has ended, however long the client takes
+                await at_end.aclose()
+                return blob
             return Answer(answer, self._limits.answer)
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception

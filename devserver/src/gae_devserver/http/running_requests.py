@@ -1,7 +1,9 @@
 """Tickets of the requests that the app is handling."""
 
+import asyncio
+import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class RunningRequests:
@@ -14,6 +16,9 @@ class RunningRequests:
     def __init__(self) -> None:
         self._urls: dict[str, str] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self._ended = asyncio.Event()
+        self._open = asyncio.Event()
+        self._open.set()
 
     def begin(self, url: str) -> str:
         """Return a new ticket, which cannot be guessed."""
@@ -27,6 +32,36 @@ class RunningRequests:
             return
         for listener in self._listeners:
             listener(ticket)
+        self._ended.set()
+
+    def end_all(self) -> None:
+        """End all tickets: the requests can make no more calls."""
+        for ticket in list(self._urls):
+            self.end(ticket)
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let requests wait in `admitted` meanwhile."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    async def admitted(self) -> None:
+        """Wait until a request from outside may begin."""
+        while not self._open.is_set():
+            await self._open.wait()
+
+    async def idle(self) -> None:
+        """Wait until no request is running."""
+        while self._urls:
+            self._ended.clear()
+            await self._ended.wait()
+
+    def urls(self) -> list[str]:
+        """Return the URL of each running request, the oldest first."""
+        return list(self._urls.values())
 
     def url(self, ticket: str | None) -> str | None:
         """Return the URL of a running request, or None."""

@@ -43,7 +43,7 @@ _STUBS = {
     "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
     "images": "api.images.images_stub:ImagesServiceStub",
     "mail": "gae_devserver.mail.stub:Mail",
-    "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
+    "memcache": "gae_devserver.services.memcache:Memcache",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "api.search.simple_search_stub:SearchServiceStub",
     "system": "gae_devserver.instances.system_stub:System",

@@ -37,6 +37,21 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
         # like second deliveries
         return random_task_name()
 
+    def BulkAdd_Rpc(self, request: Any, response: Any) -> None:
+        """Add tasks, and return the names of those that had none.
+
+        The SDK remembers by `id()` which tasks had none, but the objects of protocol
+        buffers are short-lived.
+        """
+        nameless = [add for add in request.add_request if not add.task_name]
+        for add in nameless:
+            add.task_name = self._ChooseTaskName().encode()
+        super().BulkAdd_Rpc(request, response)
+        names = {add.task_name for add in nameless}
+        for add, result in zip(request.add_request, response.taskresult, strict=True):
+            if result.result == _ERRORS.OK and add.task_name in names:
+                result.chosen_task_name = add.task_name
+
     def _TransactionalBulkAdd(self, request: Any) -> None:
         """Add tasks to a transaction, if their queues take them.
 

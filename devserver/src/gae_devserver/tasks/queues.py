@@ -1,6 +1,5 @@
 """One queue: the SDK's class with its bugs fixed."""
 
-import asyncio
 import datetime
 import itertools
 import logging
@@ -18,6 +17,7 @@ from sortedcontainers import SortedKeyList, SortedList
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
 from gae_devserver.tasks.attempts import has_answer
+from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.token_bucket import TokenBucket
 from gae_devserver.tasks.tombstones import Tombstones
@@ -44,22 +44,22 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         *,
         gettime: Callable[[], float],
         storage: Storage | None,
-        changed: asyncio.Event,
+        changed: "Changes[Queue]",
     ) -> None:
         """Make an empty queue with the default settings.
 
-        It stores its changes in `storage`, and sets `changed` when a task gets an ETA.
+        It stores its changes in `storage`, and notes in `changed` that its next task
+        may be another one.
         """
+        self._changed = changed
         super().__init__(name, gettime=gettime)
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
         self._storage = storage
-        self._changed = changed
         self.running: set[str] = set()
-        """The names of the tasks that run."""
-        self.broken: set[str] = set()
-        """The names of the tasks that start only after they get another ETA."""
+        """The names of the tasks that run; see `begin` and `end`."""
+        self._broken: set[str] = set()
         self._finished = Counter[int]()  # executions by the second of their end
         self._arrivals: dict[str, int] = {}
         self._next_arrival = itertools.count(1)
@@ -88,7 +88,8 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             if config.rate
             else None
         )
-        self.broken.clear()
+        self._broken.clear()
+        self._changed.add(self)
         self.queue_mode = modes.PULL if config.mode == "pull" else modes.PUSH
         self.bucket_capacity = config.bucket_size
         self.bucket_refill_per_second = config.rate or 0.0
@@ -134,17 +135,27 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         """Whether no task of this queue may start: it is paused, or its rate is 0."""
         return self.paused or self.config.rate == 0
 
+    @property
+    def paused(self) -> bool:
+        """Whether the queue is on hold."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        self._changed.add(self)
+
     def set_paused(self, paused: bool) -> None:
         """Hold the tasks of this queue, or release them."""
         self.paused = paused
         self.store_settings()
-        self._changed.set()
+        self._changed.wake()
 
     def store_settings(self) -> None:
         """Store the queue's state, and the settings of one that an API made."""
         if self._storage is not None:
             settings = self.config.settings if self.config.made_by_api else None
-            self._storage.put_queue(self.queue_name, settings, bool(self.paused))
+            self._storage.put_queue(self.queue_name, settings, self.paused)
 
     def add(self, task: Any) -> None:
         """Add a task, which is a QueryTasksResponse.Task.
@@ -163,6 +174,15 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         """Return up to `count` tasks in the order of their names, from a name on."""
         return self._IndexScan(self._sorted_by_name, (name,), max_rows=count)
 
+    def tasks_by_eta(self, count: int, after: tuple[int, int] = (0, 0)) -> list[Any]:
+        """Return up to `count` tasks in the order of their ETAs, behind a `place`."""
+        start = self._sorted_by_eta.bisect_key_right(after)
+        return [entry[-1] for entry in self._sorted_by_eta.islice(start, start + count)]
+
+    def place(self, task: Any) -> tuple[int, int]:
+        """Return the place of a task in the order of their ETAs."""
+        return task.eta_usec, self._arrivals[task.task_name.decode()]
+
     def find(self, name: str) -> Any:
         """Return the task of that name (a QueryTasksResponse.Task), or None."""
         position = self._LocateTaskByName(name)
@@ -170,9 +190,25 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
 
     def next_task(self) -> Any:
         """Return the task that is to start next, due or not, or None."""
-        passed_over = self.running | self.broken
-        tasks = (t for _, name, t in self._sorted_by_eta if name not in passed_over)
-        return next(tasks, None)
+        for _, name, task in self._sorted_by_eta:
+            if name not in self.running and name not in self._broken:
+                return task
+        return None
+
+    def begin(self, name: str) -> None:
+        """Note that a task runs; until its end, it does not start again."""
+        self.running.add(name)
+        self._changed.add(self)
+
+    def end(self, name: str) -> None:
+        """Note that a task no longer runs."""
+        self.running.discard(name)
+        self._changed.add(self)
+
+    def pass_over(self, name: str) -> None:
+        """Start a task only after it gets another ETA."""
+        self._broken.add(name)
+        self._changed.add(self)
 
     def count_finished(self, now: float) -> None:
         """Count one execution, for the queue's statistics."""
@@ -205,7 +241,8 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             self._sorted_by_eta.clear()
             self._sorted_by_tag.clear()
             self._arrivals.clear()
-            self.broken.clear()
+            self._broken.clear()
+            self._changed.add(self)
             self.task_add_request_pbs.clear()
 
     # called by the SDK's methods
@@ -241,7 +278,8 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         # the SDK keeps a copy of every request forever
         self.task_add_request_pbs.pop(text.encode(), None)
         self._arrivals.pop(text, None)
-        self.broken.discard(text)
+        self._broken.discard(text)
+        self._changed.add(self)
         if result == _ERRORS.OK:
             self.task_name_archive.add(text)
             self._store(text, None)
@@ -293,8 +331,9 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         self._sorted_by_eta.add((task.eta_usec, name, task))
         if task.HasField("tag"):
             self._sorted_by_tag.add((task.tag.decode(), task.eta_usec, name, task))
-        self.broken.discard(name)
-        self._changed.set()
+        self._broken.discard(name)
+        self._changed.add(self)
+        self._changed.wake()
 
     def _store(self, name: str, task: Any) -> None:
         if self._storage is not None:

@@ -20,6 +20,7 @@ from gae_devserver.tasks.execution import (
 )
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.run_limit import MAX_RUNS, RunLimit
 from gae_devserver.tasks.schedule import MAX_RUNNING, Schedule
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -45,6 +46,7 @@ class TaskRunner:
         make_request: MakeRequest = task_request,
         other_queues: Collection[Queue] = (),
         on_run: Callable[[Run], bool] = lambda run: False,
+        max_runs: int = MAX_RUNS,
     ) -> None:
         """Prepare to run tasks, at most `max_running` at once over all queues.
 
@@ -53,13 +55,16 @@ class TaskRunner:
         A task may take `deadline` seconds. While the app does not run, `ready` is asked
         again every `app_retry_seconds`. `make_request` makes the request of a task.
         `other_queues` are hidden from the app. `on_run` is called after each execution,
-        and says whether `run_next` is to leave it out.
+        and says whether `run_next` is to leave it out. `max_runs` limits an advance;
+        see `RunLimit`.
         """
         self._taskqueue = taskqueue
         self._clock = clock
         self._ready = ready
+        self._max_runs = max_runs
         self._executor = TaskExecutor(clock, dispatch, deadline, make_request)
         self._schedule = Schedule(taskqueue, other_queues, max_running)
+        self._other_queues = other_queues
         self._app_retry_seconds = app_retry_seconds
         self._on_run = on_run
         self._running: dict[asyncio.Task[None], bool] = {}
@@ -68,6 +73,9 @@ class TaskRunner:
         self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
         self._resets = 0
+        self._free = asyncio.Event()
+        self._free.set()
+        self._last_run: Run | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
     @property
@@ -84,12 +92,21 @@ class TaskRunner:
         loop_tasks = [] if self._loop_task is None else [self._loop_task]
         await _cancel([*self._running, *loop_tasks])
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task runs."""
+        return bool(self._running)
+
+    async def idle(self) -> None:
+        """Wait until no task runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     async def quiet(self, seconds: float) -> None:
         """Wait until no task runs; cancel those that run for more than `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._running:
-                    await asyncio.wait(self._running)
+                await self.idle()
         if self._running:
             # they would hold up others, and what they write would outlive a reset
             logger.warning(
@@ -99,19 +116,23 @@ class TaskRunner:
             )
             await _cancel([*self._running])
 
+    def hold(self) -> None:
+        """Start no task before `reset`."""
+        self._free.clear()
+
     def reset(self) -> None:
         """End an advance that is under way: the clock was reset."""
         self._resets += 1
         self._unreported.clear()
+        self._free.set()
         self.wake()
 
     def wake(self) -> None:
         """Look again: the clock moved, or a queue was paused or resumed."""
-        self._taskqueue.changed.set()
+        self._taskqueue.changed.wake()
 
     async def _run_forever(self) -> None:
         while True:
-            self._taskqueue.changed.clear()
             try:
                 following = await self._start()
             except AppUnavailable:
@@ -133,7 +154,12 @@ class TaskRunner:
         if due is not None and due <= self._clock.now():
             # wait before a task is chosen: meanwhile it can be held or deleted
             await self._ready()
+        await self._not_held()
         return self._start_due(self._clock.now())
+
+    async def _not_held(self) -> None:
+        while not self._free.is_set():
+            await self._free.wait()
 
     def _start_due(self, now: float) -> float | None:
         """Start what may start now; return when to look again, unless woken before."""
@@ -144,7 +170,7 @@ class TaskRunner:
             self._launch(*chosen)
 
     def _launch(self, queue: Queue, task: Any) -> None:
-        queue.running.add(task.task_name.decode())
+        queue.begin(task.task_name.decode())
         run = asyncio.create_task(self._run(queue, task))
         self._running[run] = is_for_app(task)
         run.add_done_callback(self._ended)
@@ -160,6 +186,7 @@ class TaskRunner:
             AppUnavailable: the app does not run, so the task was not started.
         """
         await self._ready()
+        await self._not_held()
         # meanwhile it may have been deleted
         task = queue.find(name)
         if task is not None and name not in queue.running:
@@ -178,7 +205,7 @@ class TaskRunner:
         try:
             if queue.find(name) is not task:
                 return  # it was deleted before it started
-            run = await self._executor.execute(queue, task)
+            run = self._last_run = await self._executor.execute(queue, task)
             if resets == self._resets and not self._on_run(run):
                 self._unreported.append(run)
         except AppUnavailable:
@@ -191,9 +218,9 @@ class TaskRunner:
             # without this the task would start and fail again at once, forever; after a
             # reset another task may have the name
             if queue.find(name) is task:
-                queue.broken.add(name)
+                queue.pass_over(name)
         finally:
-            queue.running.discard(name)
+            queue.end(name)
         try:
             self._taskqueue.flush()
         except StorageError as error:
@@ -214,23 +241,30 @@ class TaskRunner:
 
         Raises:
             AppUnavailable: the app does not run, so its tasks have to wait.
+            EndlessTasksError: tasks seem to add others forever.
         """
         try:
             return await self._advance(seconds)
         finally:
             self._unreported.clear()
 
-    async def _advance(self, seconds: float) -> int:
+    def _limit(self) -> RunLimit:
+        queues = [*self._taskqueue.queues().values(), *self._other_queues]
+        waiting = sum(queue.Count() for queue in queues)
+        return RunLimit(self._clock, self.finished, waiting, self._max_runs)
+
+    async def _advance(self, seconds: float, limit: RunLimit | None = None) -> int:
         async with self._advancing:
-            before, resets = self.finished, self._resets
+            limit = limit or self._limit()
+            resets = self._resets
             target = self._clock.now() + seconds
             while True:
                 # yield in every round, so that a broken queue does not block the loop
                 await asyncio.sleep(0)
-                await self._settle()
+                await self._settle(limit)
                 if self._resets != resets:
                     # the target belongs to the time before the reset
-                    return self.finished - before
+                    return limit.runs(self.finished)
                 due = self.next_due()
                 if due is not None and due <= max(target, self._clock.now()):
                     self._clock.move_to(due)
@@ -239,10 +273,15 @@ class TaskRunner:
                 else:
                     # the loop still waits by the old time
                     self.wake()
-                    return self.finished - before
+                    return limit.runs(self.finished)
 
     async def advance_to_next_task(self) -> int:
-        """Advance the clock to the next task that is due later, and run it."""
+        """Advance the clock to the next task that is due later, and run it.
+
+        Raises:
+            AppUnavailable: the app does not run, so its tasks have to wait.
+            EndlessTasksError: tasks seem to add others forever.
+        """
         try:
             return await self._advance_to_next_task()
         finally:
@@ -250,11 +289,11 @@ class TaskRunner:
 
     async def _advance_to_next_task(self) -> int:
         async with self._advancing:
-            before = self.finished
-            await self._settle()
-        if self.finished == before and (due := self.next_due()) is not None:
-            await self._advance(max(0.0, due - self._clock.now()))
-        return self.finished - before
+            limit = self._limit()
+            await self._settle(limit)
+        if not limit.runs(self.finished) and (due := self.next_due()) is not None:
+            await self._advance(max(0.0, due - self._clock.now()), limit)
+        return limit.runs(self.finished)
 
     async def run_next(self) -> Run | None:
         """Return the first execution since the last advance, reset or call of this.
@@ -264,18 +303,20 @@ class TaskRunner:
 
         Raises:
             AppUnavailable: the app does not run, so its tasks have to wait.
+            EndlessTasksError: tasks seem to add others forever.
         """
         if not self._unreported:
             await self._advance_to_next_task()
         return self._unreported.popleft() if self._unreported else None
 
-    async def _settle(self) -> None:
+    async def _settle(self, limit: RunLimit) -> None:
         """Wait until no task runs and no other may start at this moment."""
         while True:
             await self._start()
             if not self._running:
                 return
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            limit.check(self.finished, self._last_run)
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:

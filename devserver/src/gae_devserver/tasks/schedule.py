@@ -1,6 +1,8 @@
 """Decides which task may start next."""
 
-from collections.abc import Collection, Sequence
+import heapq
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from gae_devserver.tasks.attempts import is_for_app
@@ -15,8 +17,41 @@ for tasks that fetch a page of their own app.
 """
 
 
+class _Order:
+    """Queues in the order of a number, the least first; of equals, the first added."""
+
+    def __init__(self, serial: Iterator[int]) -> None:
+        """Make it empty; `serial` numbers the entries of all orders."""
+        self._serial = serial
+        self._entries: dict[Queue, tuple[float, int, Queue]] = {}
+        # an entry stays in the heap after its queue got another one, or none
+        self._heap: list[tuple[float, int, Queue]] = []
+
+    def put(self, queue: Queue, number: float) -> None:
+        """Add a queue, or give it another number."""
+        self._entries[queue] = entry = (number, next(self._serial), queue)
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) > 2 * len(self._entries) + 64:
+            self._heap = sorted(self._entries.values())
+
+    def discard(self, queue: Queue) -> None:
+        """Remove a queue, if it is there."""
+        self._entries.pop(queue, None)
+
+    def first(self) -> tuple[float, int, Queue] | None:
+        """Return the first number with its queue, or None."""
+        heap = self._heap
+        while heap and self._entries.get(heap[0][2]) is not heap[0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+
 class Schedule:
-    """The order of the tasks of all push queues."""
+    """The order of the tasks of all push queues.
+
+    It looks only at the queues that have changed or have become due, so an app may have
+    any number of others.
+    """
 
     def __init__(
         self, taskqueue: TaskQueue, other_queues: Collection[Queue], max_running: int
@@ -29,22 +64,26 @@ class Schedule:
         self._taskqueue = taskqueue
         self._other_queues = other_queues
         self._max_running = max_running
-
-    def _queues(self) -> list[Queue]:
-        queues = [*self._taskqueue.queues().values(), *self._other_queues]
-        return [queue for queue in queues if queue.is_push and not queue.held]
+        serial = itertools.count()
+        self._waiting = _Order(serial)
+        """By the moment from which their next task may start."""
+        # first the queue that runs the fewest tasks, so that a long queue does not hold
+        # up the others
+        self._due = {True: _Order(serial), False: _Order(serial)}
+        """By how many tasks they run; for whether the next task is one for the app."""
+        self._orders: dict[Queue, _Order] = {}
+        """In which of these three a queue is."""
+        self._now = 0.0
 
     def next_due(self, now: float) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.
 
         A held queue does not count: time alone does not start its tasks.
         """
-        moments = []
-        for queue in self._queues():
-            if (task := queue.next_task()) is not None:
-                token = queue.bucket.next_token(now) if queue.bucket else now
-                moments.append(max(task.eta_usec / 1e6, token))
-        return min(moments, default=None)
+        self._look(now)
+        if any(order.first() for order in self._due.values()):
+            return now
+        return self._next_moment()
 
     def choose(
         self, now: float, running: Sequence[bool]
@@ -54,30 +93,55 @@ class Schedule:
         `running` says of each task that runs whether it is one for the app. The end of
         one is another reason to look again.
         """
-        moments = []
-        # first the queue that runs the fewest tasks, so that a long queue does not hold
-        # up the others
-        for queue in sorted(self._queues(), key=lambda queue: len(queue.running)):
-            task, moment = self._take_first(queue, now, running)
-            if task is not None:
-                return (queue, task), None
-            moments.append(moment)
-        return None, min((m for m in moments if m is not None), default=None)
+        self._look(now)
+        first = [
+            entry
+            for for_app, order in self._due.items()
+            if (entry := order.first()) and running.count(for_app) < self._max_running
+        ]
+        if not first:
+            return None, self._next_moment()
+        queue = min(first)[-1]
+        if queue.bucket is not None:
+            queue.bucket.take(now)
+        return (queue, queue.next_task()), None
 
-    def _take_first(
-        self, queue: Queue, now: float, running: Sequence[bool]
-    ) -> tuple[Any, float | None]:
-        """Take the first task of a queue; or return when it may start."""
-        task = queue.next_task()
+    def _next_moment(self) -> float | None:
+        entry = self._waiting.first()
+        return None if entry is None else entry[0]
+
+    def _look(self, now: float) -> None:
+        """Place the queues that have changed, or are due by now."""
+        changed = self._taskqueue.changed.take()
+        if now < self._now:
+            # the clock was reset
+            changed = [*self._orders, *changed]
+        self._now = now
+        for queue in changed:
+            self._place(queue, now)
+        while (entry := self._waiting.first()) and entry[0] <= now:
+            self._place(entry[-1], now)
+
+    def _place(self, queue: Queue, now: float) -> None:
+        if queue in self._orders:
+            self._orders.pop(queue).discard(queue)
+        task = queue.next_task() if self._runs(queue) else None
         if task is None:
-            return None, None
-        due = task.eta_usec / 1e6
-        if due > now:
-            return None, due
+            return
+        moment = task.eta_usec / 1e6
+        if queue.bucket is not None and not queue.bucket.is_ready(now):
+            moment = max(moment, queue.bucket.next_token(now))
+        if moment > now:
+            order, number = self._waiting, moment
+        else:
+            order, number = self._due[is_for_app(task)], len(queue.running)
+        order.put(queue, number)
+        self._orders[queue] = order
+
+    def _runs(self, queue: Queue) -> bool:
+        """Return whether a queue may start a task before another one of it ends."""
         limit = queue.config.max_concurrent_requests or self._max_running
-        beside = running.count(is_for_app(task))
-        if len(queue.running) >= limit or beside >= self._max_running:
-            return None, None
-        if queue.bucket is not None and not queue.bucket.take(now):
-            return None, queue.bucket.next_token(now)
-        return task, None
+        if not queue.is_push or queue.held or len(queue.running) >= limit:
+            return False
+        known = self._taskqueue.queues().get(queue.queue_name)
+        return known is queue or queue in self._other_queues

@@ -4,7 +4,6 @@ The stub keeps queues, tasks, names and tombstones. `gae_devserver.tasks.runner`
 which task runs when; the stub's own scheduler thread is never started.
 """
 
-import asyncio
 import dataclasses
 import datetime
 import logging
@@ -19,6 +18,7 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.group import Group
 from gae_devserver.tasks.queues import Queue
 
@@ -68,8 +68,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._service = service
         self._version = version
         self._storage = storage
-        self.changed = asyncio.Event()
-        """Set when a task may start at another time; the runner clears it."""
+        self.changed = Changes[Queue]()
+        """Tells the runner when a task may start at another time."""
         self._group = Group(self._new_queue, clock)
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
@@ -105,6 +105,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         if name not in queues:
             if name in self._set_aside:
                 queues[name] = self._set_aside.pop(name)
+                self.changed.add(queues[name])
             else:
                 self._group._ConstructQueue(name)
         return queues[name]
@@ -134,7 +135,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         for name in set(self.queues()) - set(now):
             if not self.queues()[name].config.made_by_api:
                 self._put_aside(name)
-        self.changed.set()
+        self.changed.wake()
 
     def create(self, config: QueueConfig) -> Queue:
         """Make a queue that is not in queue.yaml."""
@@ -152,12 +153,12 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         made_by_api = queue.config.made_by_api
         queue.apply(dataclasses.replace(config, made_by_api=made_by_api))
         queue.store_settings()
-        self.changed.set()
+        self.changed.wake()
 
     def delete(self, name: str) -> None:
         """Delete a queue with its tasks; one of queue.yaml is back after a restart."""
         queue = self.queues().pop(name, None) or self._set_aside.pop(name)
-        queue.PurgeQueue()
+        queue.PurgeQueue()  # so the schedule has no task of it
         if self._storage is not None:
             self._storage.drop_queue(name)
 
@@ -169,6 +170,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
 
     def _put_aside(self, name: str) -> None:
         self._set_aside[name] = gone = self.queues().pop(name)
+        self.changed.add(gone)
         if gone.Count():
             logger.warning(
                 "queue.yaml no longer has the queue %s. Its %d tasks wait until you "

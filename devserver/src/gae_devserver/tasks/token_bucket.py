@@ -21,14 +21,15 @@ class TokenBucket:
         # empty until the old time is reached again
         self._filled = now
 
-    def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
+    def take(self, now: float) -> None:
+        """Take one token."""
         self._fill(now)
-        # rounding must not hide a token that is due in this microsecond
-        if self._tokens < 1.0 - 1e-6:
-            return False
         self._tokens -= 1.0
-        return True
+
+    def is_ready(self, now: float) -> bool:
+        """Return whether there is a token."""
+        # rounding must not hide a token that is due in this microsecond
+        return self.next_token(now) <= now + 1e-6
 
     def next_token(self, now: float) -> float:
         """Return when the next token is available, in seconds since the epoch."""

@@ -213,29 +213,21 @@ class DevServer:
         Raises:
             StateApiError: there is no such queue.
         """
-        listed = self.state("GET", "/queues")["queues"]
-        found = next((entry for entry in listed if entry["name"] == queue), None)
-        if found is None:
-            raise StateApiError(404, f"There is no queue {queue!r}.")
-        tasks = [self._task(queue, entry["name"]) for entry in found["tasks"]]
-        return [task for task in tasks if task is not None]
-
-    def _task(self, queue: str, name: str) -> Task | None:
-        """Return a task, or None if it no longer exists."""
-        try:
-            shown = self.state("GET", f"/queues/{quote(queue)}/tasks/{quote(name)}")
-        except StateApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return Task.from_json(queue, shown)
+        path = f"/queues/{quote(queue, safe='')}/tasks"
+        tasks = []
+        cursor: str | None = "0-0"
+        while cursor is not None:
+            page = self.state("GET", f"{path}?cursor={cursor}")
+            tasks += [Task.from_json(queue, shown) for shown in page["tasks"]]
+            cursor = page["cursor"]
+        return tasks
 
     def advance(self, seconds: float) -> None:
         """Advance the clock; return when every task due by then has run.
 
         Raises:
             ValueError: the clock cannot be advanced by so many seconds.
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
             raise ValueError(
@@ -252,7 +244,7 @@ class DevServer:
         this call, which then returns it.
 
         Raises:
-            StateApiError: the app does not run.
+            StateApiError: the app does not run, or its tasks add others forever.
         """
         shown = self.state("POST", "/run_next_task")["task"]
         if shown is None:
@@ -281,9 +273,14 @@ class DevServer:
         Raises:
             StateApiError: no entity can have this kind or namespace.
         """
-        query = urlencode({"kind": kind, "namespace": namespace})
-        shown = self.state("GET", f"/entities?{query}")["entities"]
-        return [Entity.from_json(entity) for entity in shown]
+        query = {"kind": kind, "namespace": namespace}
+        found: list[Entity] = []
+        while True:
+            page = self.state("GET", f"/entities?{urlencode(query)}")
+            found += map(Entity.from_json, page["entities"])
+            if page["cursor"] is None:
+                return found
+            query["cursor"] = page["cursor"]
 
     def blobs(self) -> list[Blob]:
         """Return the uploaded files, in the order of their keys."""
@@ -346,11 +343,11 @@ class DevServer:
         self.state("POST", f"/queues/{quote(queue)}/resume")
 
     def reset(self) -> None:
-        """Return to the state after the start, without restarting the app.
+        """Return to the state after the start.
 
-        This deletes entities, tasks, task names, blobs and memcache, signs users out,
-        resumes queues, resets the clock, forgets missing indexes, and begins a new
-        `log`.
+        This deletes entities, tasks, task names, blobs, mails and memcache, signs users
+        out, resumes queues, resets the clock, forgets missing indexes, and begins a new
+        `log`. The app restarts only if a request does not end within five seconds.
         """
         self.state("POST", "/reset")
         self._process.begin_section()

@@ -4,35 +4,35 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
-import datetime
 import json
-import math
 import pickle
 import secrets
 import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from google.appengine.api import datastore, queueinfo
+from google.appengine.api import datastore, datastore_types, queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
+from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.index_yaml import load_index_yaml
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
-from tests.helpers.waiting import until
+from tests.helpers.waiting import settled, until
 from tests.unit.conftest import Bench, MakeBench
 
 pytestmark = pytest.mark.asyncio
@@ -105,11 +105,20 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
     """Start services, a task runner and a state API for given queues."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(*queues: QueueConfig) -> State:
-            bench = make_bench(*queues)
+        async def make(
+            *queues: QueueConfig,
+            restart_app: Callable[[], Awaitable[object]] = settled,
+            runner: Mapping[str, Any] | None = None,
+            **options: Any,
+        ) -> State:
+            bench = make_bench(*queues, **(runner or {}))
             token = secrets.token_hex(16)
             services = bench.server.services
-            state_api = StateApi(services, bench.runner, bench.cron, bench.clock, token)
+            clock, requests = bench.clock, bench.server.requests
+            bench.server.end(bench.api)
+            parts = (services, bench.runner, bench.cron, clock)
+            reset = Reset(*parts, requests, restart_app, **options)
+            state_api = StateApi(*parts, token, reset)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
@@ -185,6 +194,7 @@ EMPTY_QUEUE: dict[str, Any] = {
     "max_concurrent_requests": None,
     "paused": False,
     "executed_last_hour": 0,
+    "task_count": 0,
     "tasks": [],
 }
 NEW_TASK = {
@@ -276,6 +286,41 @@ async def test_a_payload_is_never_unpickled(state: State, tmp_path: Path) -> Non
     assert made.exists(), "the payload was not hostile"
 
 
+async def test_a_page_of_tasks(state: State) -> None:
+    """Tasks come in the order of their ETAs, with payloads, a page at a time."""
+    for due_in in (30, 10, 20):
+        await state.add(f"at-{due_in}", due_in, body=b"x")
+    path = "/queues/default/tasks?limit=2"
+    first = await state.get(path)
+    assert [task["name"] for task in first["tasks"]] == ["at-10", "at-20"]
+    assert base64.b64decode(first["tasks"][0]["payload"]) == b"x"
+    await state.ask("DELETE", "/queues/default/tasks/at-20")
+    last = await state.get(f"{path}&cursor={first['cursor']}")
+    assert [task["name"] for task in last["tasks"]] == ["at-30"]
+    assert last["cursor"] is None
+    for wrong in ("limit=0", "limit=1001", "limit=x", "cursor=x"):
+        error = await state.get(f"/queues/default/tasks?{wrong}", status=400)
+        assert wrong.partition("=")[0] in error["error"]
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+async def test_an_answer_has_a_limited_number_of_tasks(
+    make_state: Callable[..., Any], size: int
+) -> None:
+    """However many tasks there are, and however large they are."""
+    state = await make_state(QueueConfig("other"))
+    for queue in ("default", "other"):
+        await state.api.bulk_add(
+            add_request(f"{queue}-{number}", queue=queue, due_in=60, body=b"x" * size)
+            for number in range(600)
+        )
+    default, other = (await state.get("/queues"))["queues"]
+    assert [len(queue["tasks"]) for queue in (default, other)] == [600, 400]
+    assert [queue["task_count"] for queue in (default, other)] == [600, 600]
+    page = await state.get("/queues/default/tasks")
+    assert len(page["tasks"]) == (600 if size == 1 else 53)
+
+
 # --- changes to queues ---------------------------------------------------------------
 
 
@@ -320,6 +365,36 @@ async def test_the_clock_is_advanced_to_the_next_task(state: State) -> None:
     steps = [await state.advance() for _ in range(3)]
     found = [(step["offset"], step["tasks_run"]) for step in steps]
     assert found == [(60, 1), (90, 1), (90, 0)]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/clock/advance", 200), ("/clock/advance", 500), ("/run_next_task", 200)],
+)
+async def test_tasks_that_never_end(
+    make_state: Callable[..., Any], path: str, status: int
+) -> None:
+    """The advance ends with an error that counts and names them.
+
+    Whether each adds another one, or it fails and is retried at once.
+    """
+    state = await make_state(runner={"max_runs": 30})
+
+    async def answer() -> int:
+        if status == 200:
+            await state.add(url=b"/again")
+        return status
+
+    state.app.answer = lambda execution: answer()
+    retries = {"min_backoff_sec": 0, "max_backoff_sec": 0}
+    await state.add(due_in=10, url=b"/again", retry_parameters=retries)
+    body = {"seconds": 60} if path == "/clock/advance" else {}
+    error = await state.ask("POST", path, json.dumps(body).encode(), status=409)
+    assert error["tasks_run"] > 30
+    assert "/again" in error["error"]
+    state.app.answers()
+    await state.advance(60)
+    assert state.clock.elapsed() >= 60
 
 
 async def test_tasks_run_one_by_one(state: State) -> None:
@@ -421,28 +496,56 @@ async def test_entities_are_listed(state: State) -> None:
     assert await state.properties("kind=NoSuch") == []
 
 
-async def test_all_entities_are_listed(state: State) -> None:
-    """The list goes on after the first batch of the query."""
+@pytest.mark.parametrize("limit", ["", "&limit=40"])
+async def test_entities_are_listed_in_pages(state: State, limit: str) -> None:
+    """A page has at most a thousand entities, `limit` of them, or about 2 MiB."""
     for number in range(1, 151):
         await state.api.put(reference("Counter", number), number)
-    expected = [{"count": number} for number in range(1, 151)]
-    assert await state.properties("kind=Counter") == expected
+    big = datastore.Entity("Counter", name="big")
+    big["text"] = datastore_types.Text("x" * 900_000)
+    datastore.Put([big, *(copy_of(big, f"big-{number}") for number in range(5))])
+    pages: list[Any] = []
+    cursor = ""
+    while not pages or pages[-1]["cursor"]:
+        pages.append(await state.get(f"/entities?kind=Counter{limit}{cursor}"))
+        cursor = f"&cursor={pages[-1]['cursor']}"
+    found = [entity["key"][0][1] for page in pages for entity in page["entities"]]
+    assert found == [*range(1, 151), "big", *(f"big-{number}" for number in range(5))]
+    sizes = [len(page["entities"]) for page in pages]
+    assert sizes == ([40, 40, 40, 33, 3] if limit else [153, 3])
 
 
-async def test_properties_that_json_lacks_are_shown_as_text(state: State) -> None:
-    """Dates, keys and NaN do not make the list fail."""
-    entity = datastore.Entity("Odd", name="x")
-    key = datastore.Key.from_path("Counter", "x")
-    plain = {"many": ["a", "b"], "nothing": None, "ratio": 0.5}
-    when = datetime.datetime(2026, 1, 2, 3, 4, 5)
-    entity.update(plain | {"number": [1.5, math.nan], "when": when, "key": key})
-    datastore.Put(entity)
-    text = {"number": [1.5, "nan"], "when": "2026-01-02 03:04:05", "key": str(key)}
-    assert await state.properties("kind=Odd") == [plain | text]
+def copy_of(entity: datastore.Entity, name: str) -> datastore.Entity:
+    """Return an entity with the same properties and another name."""
+    copy = datastore.Entity(entity.kind(), name=name)
+    copy.update(entity)
+    return copy
+
+
+async def test_an_unexpected_error_is_json(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    """500 with the type of the error, whose traceback is logged."""
+    del state.server.services.taskqueue.queues()["default"].config  # as a fault would
+    answer = await state.get("/queues", status=500)
+    assert "AttributeError" in answer["error"]
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?kind=", "?namespace=x", "?kind=X&namespace=not%20valid"]
+    "query",
+    [
+        "",
+        "?kind=",
+        "?namespace=x",
+        "?kind=X&namespace=not%20valid",
+        "?kind=X&limit=0",
+        "?kind=X&limit=1001",
+        "?kind=X&limit=%C2%B2",
+        "?kind=X&cursor=a",
+        "?kind=X&cursor=%FF",
+        "?kind=X&cursor=aaaa",
+    ],
 )
 async def test_a_bad_question_for_entities_is_refused(state: State, query: str) -> None:
     """400 with the reason."""
@@ -456,22 +559,48 @@ async def test_a_bad_question_for_entities_is_refused(state: State, query: str) 
 async def test_what_a_running_task_writes_does_not_outlive_a_reset(
     state: State,
 ) -> None:
-    """The reset waits for the task, or its entity would be found afterwards."""
+    """The reset waits for the task, whose tasks do not start meanwhile."""
     gate = asyncio.Event()
 
     async def write_late() -> int:
         await gate.wait()
         await state.api.put(reference("Counter", "late"), 10)
+        await state.add("again")
         return 200
 
     state.app.answers(write_late())
     await state.add("a")
     await until(lambda: state.app.running)
     reset = asyncio.create_task(state.post("/reset"))
-    await until(lambda: not state.server.services.taskqueue.queues()["default"].Count())
+    await state.get("/clock")
+    assert not reset.done()
     gate.set()
     await reset
+    assert (await state.advance(60))["tasks_run"] == 0
     assert await state.properties("kind=Counter") == []
+
+
+async def test_a_request_that_does_not_end_before_a_reset(
+    make_state: Callable[..., Any],
+) -> None:
+    """The app gets a new process; a call that waits for a lock fails."""
+    restarts: list[None] = []
+
+    async def restart_app() -> None:
+        restarts.append(None)
+
+    state = await make_state(restart_app=restart_app, quiet_seconds=0.05)
+    key = reference("Counter", "x")
+    holder, other = state.server.request(), state.server.request()
+    await holder.put(key, 1, await holder.begin())
+    late = asyncio.create_task(other.put(key, 2))
+    await settled()
+    await state.post("/reset")
+    assert restarts == [None]
+    with pytest.raises(apiproxy_errors.ApplicationError, match="reset"):
+        await late
+    assert await state.properties("kind=Counter") == []
+    assert len(state.server.requests) == 0
 
 
 async def test_a_reset_is_like_a_new_start(make_state: Callable[..., Any]) -> None:

@@ -1,6 +1,5 @@
 """The order of a queue's tasks, compared with that of a plain list."""
 
-import asyncio
 import datetime
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.queues import Queue
 from tests.helpers.calls import add_request
 
@@ -28,7 +28,7 @@ def test_tasks_are_ordered_by_eta_and_then_by_arrival(
 ) -> None:
     """Adds, postponements and deletions keep the order for queries and leases."""
     queue = Queue(
-        "q", gettime=lambda: now_usec / 1e6, storage=None, changed=asyncio.Event()
+        "q", gettime=lambda: now_usec / 1e6, storage=None, changed=Changes[Queue]()
     )
     queue.apply(QueueConfig("q", mode="pull"))
     model: dict[str, tuple[int, str]] = {}

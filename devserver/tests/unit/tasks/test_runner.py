@@ -1,6 +1,7 @@
 """Which task runs when: ETA, rate, concurrency, and the virtual clock."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -295,6 +296,27 @@ async def test_a_long_queue_does_not_hold_up_another(make_bench: MakeBench) -> N
     places = [bench.app.names.index(f"short-{number}") for number in range(5)]
     assert len(bench.app.names) == len(set(bench.app.names)) == 105
     assert max(places) < 50
+
+
+async def test_an_add_takes_the_same_time_with_any_number_of_queues(
+    make_bench: MakeBench,
+) -> None:
+    """Other queues, and the tasks that wait in them, are not looked at."""
+
+    async def seconds(*others: str) -> float:
+        bench = make_bench(*map(QueueConfig, others))
+        for queue in others:
+            await bench.add(due_in=60, queue=queue)
+        await settled()
+        began = time.perf_counter()
+        for _ in range(200):
+            await bench.add()
+            await settled(2)
+        return time.perf_counter() - began
+
+    # it was 50 times as long; 10 leaves room for a busy machine
+    few = await seconds()
+    assert await seconds(*(f"q{number}" for number in range(1000))) < 10 * few
 
 
 # --- what may happen while a task runs -----------------------------------------------

@@ -88,6 +88,22 @@ async def test_a_delete_has_a_result_for_each_task(api: AppRequest) -> None:
     ]
 
 
+@pytest.mark.parametrize("ends", ["deleted", "purged"])
+async def test_a_name_is_free_again(
+    server: Server, clock: StoppedClock, ends: str
+) -> None:
+    """After about nine days by the server's clock, also if queue.yaml was reloaded."""
+    api = server.request()
+    await api.add("a")
+    await (delete(api, "a") if ends == "deleted" else call(api, "PurgeQueue"))
+    clock.offset = 8 * 86400.0
+    assert await code_of(api.add("a")) == TASK_ERRORS.TOMBSTONED_TASK
+    server.services.apply(app_config(OTHER))
+    clock.offset = 12 * 86400.0
+    await api.add("a")
+    assert await api.names() == ["a"]
+
+
 @pytest.mark.parametrize("name", ["a b", "a\n", "\x1b[31m", "é", "a/b", "x" * 501])
 async def test_an_invalid_name_is_refused(api: AppRequest, name: str) -> None:
     """The server refuses it too, as production does: not every client is the SDK's."""
