@@ -19,12 +19,14 @@ class Difference:
 
     The tests that it marks must fail on dev_appserver.py. If they are `skipped` there,
     tests/servers/test_dev_appserver.py shows what the row says. `library` is the NDB
-    library with which the servers differ; None means both.
+    library with which the servers differ; None means both. `probe` has patterns of the
+    cases of tests/probe that must differ; no other test needs such a row.
     """
 
     case: str
     skipped: bool = False
     library: str | None = None
+    probe: tuple[str, ...] = ()
 
     def expectation(self) -> pytest.MarkDecorator:
         """Return the mark for dev_appserver.py of a test that this row marks."""
@@ -77,6 +79,8 @@ DEV_APPSERVER = {
     # skipped: they start their own servers
     "restart": Difference("entities and tasks after a restart", skipped=True),
     "two stores": Difference("an entity of Cloud NDB", library="cloud"),
+    "errors": Difference("a call that fails with an error", probe=("refused: *",)),
+    "pictures": Difference("`images`", probe=("images: *",)),
 }
 """The key that a test's `differs` marker names -> the row."""
 

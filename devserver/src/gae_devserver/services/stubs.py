@@ -71,6 +71,12 @@ def make_stub(service: str, context: StubContext) -> Any:
             return make(host_prefix=f"http://{context.hostname}")
         case "memcache":
             return make(gettime=context.clock.now)
+        case "search":
+            from google.appengine.datastore import document_pb2
+
+            # The stub uses this name, which protobuf 4 removed, to refuse a vector.
+            kinds = document_pb2.FieldValue
+            kinds.ContentType_Name = kinds.ContentType.Name
         case "modules" | "system" | "user":
             return make(request_data=context.info)
     # for app_identity_service, Create() would look for credentials on the network
