@@ -3,7 +3,6 @@
 import fnmatch
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ def run_cases(name: str, work: pathlib.Path) -> Outcomes:
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """The outcomes on the embedded server."""
     return run_cases("embedded", tmp_path_factory.mktemp("embedded"))
 

@@ -1,34 +1,19 @@
 """The app with two more routes: /probe/cases lists cases, /probe/call runs one."""
 
+import importlib
 import json
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import main
-import probe_blobs_mail
-import probe_datastore
-import probe_images
-import probe_memcache
-import probe_refused
-import probe_search
-import probe_small
-import probe_taskqueue
-import probe_urlfetch
 from google.appengine.api import wrap_wsgi_app
 
-GROUPS = {
-    **probe_small.GROUPS,
-    "blobstore": probe_blobs_mail.BLOBSTORE,
-    "datastore": probe_datastore.CASES,
-    "images": probe_images.CASES,
-    "mail": probe_blobs_mail.MAIL,
-    "memcache": probe_memcache.CASES,
-    "refused": probe_refused.CASES,
-    "search": probe_search.CASES,
-    "taskqueue": probe_taskqueue.CASES,
-    "urlfetch": probe_urlfetch.CASES,
-}
+HERE = pathlib.Path(__file__).parent
+GROUPS: dict[str, dict[str, Any]] = {}
+for file in sorted(HERE.glob("cases_*.py")):
+    GROUPS |= importlib.import_module(file.stem).GROUPS
 
 
 def described(value: Any) -> Any:

@@ -164,6 +164,7 @@ class ApiServer(HttpServer):
         ):
             text = f"the dev server does not support this call of {what}: {reason}"
             self._warn(what, text)
+            logger.debug("%s", printable(text), exc_info=error)
         else:
             text = (
                 f"{what} failed inside the dev server: {type(error).__name__}: {reason}"

@@ -27,17 +27,17 @@ class StubContext:
 MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
-# service -> module and class in google.appengine
+# service -> module and class, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
     "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
-    "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
+    "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "api.images.images_stub:ImagesServiceStub",
     "mail": "api.mail_stub:MailServiceStub",
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
-    "search": "api.search.simple_search_stub:SearchServiceStub",
+    "search": "gae_devserver.services.search:Search",
     "system": "api.system.system_stub:SystemServiceStub",
     "urlfetch": "api.urlfetch_stub:URLFetchServiceStub",
     "user": "api.user_service_stub:UserServiceStub",
@@ -53,7 +53,9 @@ def make_stub(service: str, context: StubContext) -> Any:
         KeyError: there is no such service.
     """
     module, _, name = _STUBS[service].partition(":")
-    make = getattr(importlib.import_module(f"google.appengine.{module}"), name)
+    if not module.startswith("gae_devserver."):
+        module = f"google.appengine.{module}"
+    make = getattr(importlib.import_module(module), name)
     match service:
         case "blobstore":
             from google.appengine.api.blobstore import dict_blob_storage
@@ -71,12 +73,6 @@ def make_stub(service: str, context: StubContext) -> Any:
             return make(host_prefix=f"http://{context.hostname}")
         case "memcache":
             return make(gettime=context.clock.now)
-        case "search":
-            from google.appengine.datastore import document_pb2
-
-            # The stub uses this name, which protobuf 4 removed, to refuse a vector.
-            kinds = document_pb2.FieldValue
-            kinds.ContentType_Name = kinds.ContentType.Name
         case "modules" | "system" | "user":
             return make(request_data=context.info)
     # for app_identity_service, Create() would look for credentials on the network

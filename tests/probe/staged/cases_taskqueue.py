@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from functools import partial
 from typing import Any
 
 from google.appengine.api import taskqueue
@@ -149,8 +150,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deadline": {"dispatch_deadline_usec": 60_000_000},
 }
 
-CASES = {
-    **{f"add {name}": lambda o=o: added(**o) for name, o in OPTIONS.items()},
+CASES: dict[str, Any] = {
+    **{f"add {name}": partial(added, **o) for name, o in OPTIONS.items()},
     "add to unknown queue": lambda: taskqueue.add(queue_name="nothing"),
     "add push to pull queue": lambda: task().add("pull"),
     "add twice": lambda: [one := task(), one.add(), one.add()],
@@ -214,3 +215,5 @@ CASES = {
     "statistics of none": statistics,
     "statistics of unknown": lambda: statistics("nothing"),
 }
+
+GROUPS = {"taskqueue": CASES}

@@ -1,14 +1,19 @@
-"""Calls of blobstore and mail."""
+"""Calls of blobstore, mail and users."""
 
+import re
 from typing import Any
 
-from google.appengine.api import images, mail
+from google.appengine.api import images, mail, users
 from google.appengine.api.blobstore import blobstore as api
 from google.appengine.ext import blobstore
-from probe_small import path_of
 
 NOTHING = "nothing"
 FROM, TO = "me@example.com", "you@example.com"
+
+
+def path_of(url: str) -> str:
+    """Return a URL without its host."""
+    return re.sub("^https?://[^/]*", "", url)
 
 
 def upload(*args: Any, **options: Any) -> str:
@@ -80,3 +85,14 @@ MAIL: dict[str, Any] = {
     "sender bad": lambda: sent(sender="nobody"),
     "subject with line end": lambda: sent(subject="a\nb"),
 }
+
+USERS: dict[str, Any] = {
+    "create_login_url": lambda: path_of(users.create_login_url("/"))[:13],
+    "create_login_url unicode": lambda: len(users.create_login_url("/grün?a=b")) > 9,
+    "create_login_url long": lambda: path_of(users.create_login_url("/" + "x" * 3000))[
+        :13
+    ],
+    "create_logout_url": lambda: path_of(users.create_logout_url("/"))[:14],
+}
+
+GROUPS = {"blobstore": BLOBSTORE, "mail": MAIL, "users": USERS}

@@ -55,7 +55,7 @@ def statistics() -> Any:
     return sorted(stats), stats["hits"], stats["misses"], stats["items"]
 
 
-CASES = {
+CASES: dict[str, Any] = {
     "set int": lambda: stored("i", 7),
     "set big int": lambda: stored("big", 2**70),
     "set text": lambda: stored("t", "grün ☃"),
@@ -136,3 +136,5 @@ CASES = {
     ],
     "stats": statistics,
 }
+
+GROUPS = {"memcache": CASES}

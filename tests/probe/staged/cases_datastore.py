@@ -274,3 +274,5 @@ CASES: dict[str, Any] = {
         type(datastore_admin.GetIndices(ndb.Key("A", 1).app())).__name__
     ),
 }
+
+GROUPS = {"datastore": CASES}

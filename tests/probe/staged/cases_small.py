@@ -1,6 +1,5 @@
 """Calls of the small services."""
 
-import re
 from typing import Any
 
 from google.appengine.api import (
@@ -9,7 +8,6 @@ from google.appengine.api import (
     modules,
     oauth,
     runtime,
-    users,
 )
 from google.appengine.api.background_thread import start_new_background_thread
 
@@ -33,11 +31,6 @@ def same_host(**options: Any) -> bool:
     return (
         modules.get_hostname(**options) == app_identity.get_default_version_hostname()
     )
-
-
-def path_of(url: str) -> str:
-    """Return a URL without its host."""
-    return re.sub("^https?://[^/]*", "", url)
 
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -102,15 +95,5 @@ GROUPS: dict[str, dict[str, Any]] = {
         "cpu_usage": lambda: usage(runtime.cpu_usage()),
         "background thread": lambda: start_new_background_thread(print, []),
         "memory_usage": lambda: usage(runtime.memory_usage()),
-    },
-    "users": {
-        "create_login_url": lambda: path_of(users.create_login_url("/"))[:13],
-        "create_login_url unicode": lambda: (
-            len(users.create_login_url("/grün?a=b")) > 9
-        ),
-        "create_login_url long": lambda: path_of(
-            users.create_login_url("/" + "x" * 3000)
-        )[:13],
-        "create_logout_url": lambda: path_of(users.create_logout_url("/"))[:14],
     },
 }

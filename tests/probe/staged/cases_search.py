@@ -1,6 +1,7 @@
 """Calls of search: each index holds the same four documents."""
 
 import datetime
+from functools import partial
 from typing import Any
 
 from google.appengine.api import search
@@ -47,6 +48,12 @@ def found(query: Any, name: str = "main", **options: Any) -> Any:
     return results.number_found, [result.doc_id for result in results]
 
 
+def computed(expression: str) -> Any:
+    """Return an expression of the first result."""
+    named = search.FieldExpression("it", expression)
+    return fields(returned_expressions=[named])[1]
+
+
 def fields(**options: Any) -> Any:
     """Return the fields and expressions of the first result."""
     query = search.Query("fox", search.QueryOptions(limit=1, **options))
@@ -57,10 +64,18 @@ def fields(**options: Any) -> Any:
     )
 
 
-def ordered(expression: str, default: Any, **options: Any) -> Any:
+def by(expression: str, default: Any) -> search.SortExpression:
+    """Return an expression to sort by."""
+    return search.SortExpression(expression, default_value=default)
+
+
+SORTED = search.SortOptions([by("embedding", 0)])
+
+
+def ordered(expression: str, default: Any) -> Any:
     """Return the documents in the order of an expression."""
-    by = search.SortExpression(expression, default_value=default, **options)
-    return found("fox", sort_options=search.SortOptions(expressions=[by]))
+    options = search.SortOptions([by(expression, default)])
+    return found("fox", sort_options=options)
 
 
 def faceted(**options: Any) -> Any:
@@ -74,7 +89,8 @@ def faceted(**options: Any) -> Any:
 
 def paged(**options: Any) -> Any:
     """Read page after page with a cursor."""
-    cursor, pages, index = search.Cursor(**options), [], filled()
+    cursor, index = search.Cursor(**options), filled()
+    pages: list[Any] = []
     while cursor is not None and len(pages) < 5:
         chosen = search.QueryOptions(limit=3, cursor=cursor)
         results = index.search(search.Query("fox", chosen))
@@ -101,10 +117,10 @@ def one(field: Any, doc_id: str = "one") -> Any:
     return stored(search.Document(doc_id=doc_id, fields=[field]))
 
 
-def with_vector(query: str) -> Any:
+def with_vector(query: Any) -> Any:
     """Search an index in which one document has a vector."""
     index = search.Index("vectors")
-    vector = search.VectorField("vector", VECTOR)
+    vector = search.VectorField("embedding", VECTOR)
     index.put(search.Document("v", [vector, search.TextField("text", "fox")]))
     return [result.doc_id for result in index.search(query)]
 
@@ -148,23 +164,28 @@ QUERIES = {
     "bad operator": "AND",
 }
 
-CASES = {
-    **{
-        f"query {name}": lambda text=text: found(text) for name, text in QUERIES.items()
-    },
+CASES: dict[str, Any] = {
+    **{f"query {name}": partial(found, text) for name, text in QUERIES.items()},
     "query none": lambda: filled().search(None),
     "query number": lambda: filled().search(5),
     "returned_fields": lambda: fields(returned_fields=["text", "nothing"]),
     "snippets": lambda: fields(snippeted_fields=["text"]),
-    "snippet expression": lambda: fields(
-        returned_expressions=[search.FieldExpression("s", 'snippet("fox", text)')]
-    ),
-    "expression": lambda: fields(
-        returned_expressions=[search.FieldExpression("twice", "number * 2 + 1")]
-    ),
-    "expression switch": lambda: fields(
-        returned_expressions=[search.FieldExpression("u", "switch(1, 2, 3)")]
-    ),
+    **{
+        f"expression {text}": partial(computed, text)
+        for text in (
+            'snippet("fox", text)',
+            "number * 2 + 1",
+            "max(number, 5)",
+            "distance(place, geopoint(14, 20))",
+            "count(text)",
+            "nothing + 1",
+            "switch(1, 2, 3)",
+            "1 / 0",
+            "log(0)",
+            "pow(10, 1000)",
+            "abs(text)",
+        )
+    },
     "sort number": lambda: ordered("number", 0),
     "sort date": lambda: ordered("date", datetime.date(2000, 1, 1)),
     "sort distance": lambda: ordered("distance(place, geopoint(12, 20))", 0),
@@ -219,11 +240,17 @@ CASES = {
     "vector and text": lambda: with_vector("fox"),
     "vector and field": lambda: with_vector("text:fox"),
     "vector and all": lambda: with_vector(""),
-    "vector field": lambda: with_vector("vector:1"),
-    "vector compared": lambda: with_vector("vector > 1"),
+    "vector field": lambda: with_vector("embedding:1"),
+    "vector compared": lambda: with_vector("embedding > 1"),
     "get": lambda: filled().get("d1").doc_id,
     "get missing": lambda: filled().get("nothing"),
-    "get vector": lambda: [with_vector(""), search.Index("vectors").get("v").doc_id],
+    "vector sorted": lambda: with_vector(
+        search.Query("", search.QueryOptions(sort_options=SORTED))
+    ),
+    "get vector": lambda: [
+        with_vector(""),
+        search.Index("vectors").get("v").field("embedding").value,
+    ],
     "range": ranged,
     "range after": lambda: ranged(start_id="d2", include_start_object=False),
     "delete": lambda: deleted("d1", "d2"),
@@ -251,3 +278,5 @@ CASES = {
     "storage": lambda: [filled().storage_limit, filled().storage_usage is not None],
     "index missing": lambda: search.Index("never").search("fox").number_found,
 }
+
+GROUPS = {"search": CASES}

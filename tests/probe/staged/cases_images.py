@@ -1,6 +1,7 @@
 """Calls of images, on small pictures that the case makes."""
 
 import base64
+from functools import partial
 from typing import Any
 
 from google.appengine.api import images
@@ -54,7 +55,7 @@ FORMATS = {
     "webp": images.WEBP,
 }
 
-CASES = {
+CASES: dict[str, Any] = {
     "Image broken": lambda: transformed(("rotate", 90), data=PNG[:40]),
     "Image garbage transformed": lambda: transformed(("rotate", 90), data=b"garbage"),
     "Image gif transformed": lambda: transformed(("rotate", 90), data=GIF),
@@ -70,9 +71,7 @@ CASES = {
         ("set_correct_orientation", images.CORRECT_ORIENTATION), ("rotate", 90)
     ),
     **{
-        f"encode {name}": lambda code=code: transformed(
-            ("rotate", 90), output_encoding=code
-        )
+        f"encode {name}": partial(transformed, ("rotate", 90), output_encoding=code)
         for name, code in FORMATS.items()
     },
     "quality": lambda: transformed(
@@ -106,3 +105,5 @@ CASES = {
     "composite garbage": lambda: composed((b"garbage", 0, 0, 1.0, A)),
     "large": lambda: transformed(("resize", 5), data=b"x" * (32 << 20)),
 }
+
+GROUPS = {"images": CASES}

@@ -1,5 +1,6 @@
 """Calls of urlfetch, to the app itself and to addresses where nothing answers."""
 
+from functools import partial
 from typing import Any
 
 from google.appengine.api import app_identity, urlfetch
@@ -36,12 +37,12 @@ def called_back() -> Any:
     return len(called)
 
 
-CASES = {
+CASES: dict[str, Any] = {
     "get": fetch,
     "headers of the answer": lambda: urlfetch.fetch(own()).headers["content-type"],
     "final_url": lambda: urlfetch.fetch(own()).final_url,
     **{
-        f"method {method}": lambda method=method: fetch(method=method, payload=b"a=b")
+        f"method {method}": partial(fetch, method=method, payload=b"a=b")
         for method in ("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "post")
     },
     "missing page": lambda: fetch(own("/nothing")),
@@ -74,3 +75,5 @@ CASES = {
         urlfetch.make_fetch_call(call, own()),
     ],
 }
+
+GROUPS = {"urlfetch": CASES}

@@ -68,3 +68,5 @@ CASES: dict[str, Any] = {
     "user.CheckOAuthSignature": lambda: call("user", "CheckOAuthSignature"),
     "xmpp.SendMessage": lambda: call("xmpp", "SendMessage"),
 }
+
+GROUPS = {"refused": CASES}
