@@ -100,6 +100,7 @@ DEV_APPSERVER = {
         ),
     ),
     "unsupported": Difference("`switch()` in", probe=("search: expression switch*",)),
+    "usage": Difference("`runtime.cpu_usage()`", probe=("system: memory_usage",)),
     "pictures": Difference("`images`", probe=("images: *",)),
 }
 """The key that a test's `differs` marker names -> the row."""

@@ -38,7 +38,7 @@ _STUBS = {
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "gae_devserver.services.search:Search",
-    "system": "api.system.system_stub:SystemServiceStub",
+    "system": "gae_devserver.services.system_stats:SystemStats",
     "urlfetch": "api.urlfetch_stub:URLFetchServiceStub",
     "user": "api.user_service_stub:UserServiceStub",
 }
