@@ -33,7 +33,7 @@ _STUBS = {
     "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
-    "images": "api.images.images_stub:ImagesServiceStub",
+    "images": "gae_devserver.services.images:Images",
     "mail": "api.mail_stub:MailServiceStub",
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
