@@ -40,6 +40,9 @@ from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
+from gae_devserver.users.login_rules import LoginRules
+from gae_devserver.users.sessions import Sessions
+from gae_devserver.users.sign_in import SignIn
 
 logger = logging.getLogger("gae_devserver")
 
@@ -96,7 +99,15 @@ class Server:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
-        self._front = Front(config, self._app, self._sender)
+        sessions = Sessions(_port(settings.front_sockets[0]), settings.storage)
+        access = LoginRules(config, sessions)
+        self._front = Front(
+            config,
+            self._app,
+            self._sender,
+            pages=SignIn(sessions).pages(),
+            access=access,
+        )
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
         injected: dict[str, Any] = {}
@@ -115,6 +126,7 @@ class Server:
             run_now=self._run_now,
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
+            when_cleared=sessions.clear,
             **injected,
         )
         services = self._apis.services
@@ -142,7 +154,7 @@ class Server:
             config,
             python,
             settings.environments,
-            parts=(self._front, self._apis, self._cron),
+            parts=(self._front, self._apis, self._cron, access),
             restart=self._app.restart,
         )
 

@@ -17,6 +17,9 @@ from gae_devserver.http.front import Front
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.sockets import listen
+from gae_devserver.users.login_rules import LoginRules
+from gae_devserver.users.sessions import Sessions
+from gae_devserver.users.sign_in import SignIn
 from tests.helpers.app_folder import LAUNCH, make_app
 from tests.helpers.http_messages import Answer, Recorded
 from tests.helpers.waiting import PATIENCE, until
@@ -35,8 +38,14 @@ class Site:
         self._client = AppClient()
         hostname = f"localhost:{self.port}"
         self.sender = AppSender(self._client, self.requests, hostname=hostname)
+        config, self.sessions = load_app_yaml(folder), Sessions(self.port, None)
         self.front = Front(
-            load_app_yaml(folder), self.supervisor, self.sender, limits=limits
+            config,
+            self.supervisor,
+            self.sender,
+            pages=SignIn(self.sessions).pages(),
+            access=LoginRules(config, self.sessions),
+            limits=limits,
         )
 
     def _start(self) -> AppProcess:
@@ -70,10 +79,12 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def connected(
-        self, host: str = "127.0.0.1"
+        self, host: str = "127.0.0.1", source: str | None = None
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Give a connection to the front, for as long as a test may take."""
-        reader, writer = await asyncio.open_connection(host, self.port)
+        reader, writer = await asyncio.open_connection(
+            host, self.port, local_addr=(source, 0) if source else None
+        )
         try:
             async with asyncio.timeout(PATIENCE):
                 yield reader, writer

@@ -32,6 +32,10 @@ class StaticHandler:
     """Seconds that a browser may cache the file; None: not configured."""
     http_headers: tuple[tuple[str, str], ...] = ()
     require_matching_file: bool = False
+    login: str = appinfo.LOGIN_OPTIONAL
+    """Who may use the URLs: "optional" (everyone), "required" or "admin"."""
+    redirects: bool = True
+    """Whether clients that are not signed in are sent to the login page."""
 
 
 def static_handlers(app: Merged) -> Iterator[StaticHandler]:
@@ -55,7 +59,9 @@ def static_handlers(app: Merged) -> Iterator[StaticHandler]:
             )
         expiration = handler.expiration or app.info.default_expiration
         try:
-            pattern = re.compile(url)
+            # "." is any character, as in the POSIX expressions of App Engine; otherwise
+            # a newline in a path would evade `login`
+            pattern = re.compile(url, re.DOTALL)
             groups = [int(n) for n in re.findall(r"\\(\d+)", template or "")]
             if max(groups, default=0) > pattern.groups:
                 raise re.error(f"{template} refers to a group that url does not have")
@@ -68,6 +74,10 @@ def static_handlers(app: Merged) -> Iterator[StaticHandler]:
                 max_age=appinfo.ParseExpiration(expiration) if expiration else None,
                 http_headers=tuple((handler.http_headers or {}).items()),
                 require_matching_file=bool(handler.require_matching_file),
+                login=handler.login or appinfo.LOGIN_OPTIONAL,
+                redirects=(
+                    handler.auth_fail_action != appinfo.AUTH_FAIL_ACTION_UNAUTHORIZED
+                ),
             )
         except re.error as error:
             raise ConfigError(

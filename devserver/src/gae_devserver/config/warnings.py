@@ -56,11 +56,6 @@ def about(
     """Yield a warning for each setting and file that fails or has no effect."""
     yield from _about_settings(app.info, file, instance_classes)
     for handler, place in zip(app.info.handlers or (), app.places, strict=True):
-        if handler.login in (appinfo.LOGIN_REQUIRED, appinfo.LOGIN_ADMIN):
-            yield (
-                f"{place}: login: {handler.login} is not emulated: {handler.url} is "
-                "public."
-            )
         if handler.secure == appinfo.SECURE_HTTPS:
             yield (
                 f"{place}: secure: always is not emulated: {handler.url} is served "

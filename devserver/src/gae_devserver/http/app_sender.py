@@ -4,7 +4,7 @@ import contextlib
 import logging
 import secrets
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from aiohttp import hdrs
@@ -14,8 +14,18 @@ from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.http.forwarding import reason_of, status_of
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.static_files import origin_form
 
 logger = logging.getLogger("gae_devserver.request")
+
+NO_USER: Mapping[str, str] = {
+    "X-Appengine-User-Email": "",
+    "X-Appengine-User-Id": "",
+    "X-Appengine-User-Is-Admin": "0",
+    "X-Appengine-User-Nickname": "",
+    "X-Appengine-User-Organization": "",
+}
+"""The headers about the user of a request whose client is not signed in."""
 
 # how App Engine's own proxy is named in X-Forwarded-For
 _PROXY_IP = "169.254.1.1"
@@ -45,11 +55,6 @@ class AppSender:
             "X-Appengine-Server-Name": name,
             "X-Appengine-Server-Port": port,
             "X-Appengine-Server-Protocol": "HTTP/1.1",
-            "X-Appengine-User-Email": "",
-            "X-Appengine-User-Id": "",
-            "X-Appengine-User-Is-Admin": "0",
-            "X-Appengine-User-Nickname": "",
-            "X-Appengine-User-Organization": "",
         }
 
     @contextlib.asynccontextmanager
@@ -60,16 +65,19 @@ class AppSender:
         *,
         ip: str,
         deadline: float | None = None,
+        user: Mapping[str, str] = NO_USER,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
-        Its ticket ends with the context, in which the answer has to be read.
+        `user` are those about the user. Its ticket ends with the context, in which the
+        answer has to be read.
         """
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
-        ticket = self._requests.begin(f"http://{host}{request.target}")
+        ticket = self._requests.begin(f"http://{host}{origin_form(request.target)}")
         log_id = secrets.token_hex(16)
         headers.update(self._constant_headers)
+        headers.update(user)
         span = secrets.randbits(63)
         headers["X-Cloud-Trace-Context"] = f"{secrets.token_hex(16)}/{span}"
         headers["X-Forwarded-For"] = f"{ip}, {_PROXY_IP}"

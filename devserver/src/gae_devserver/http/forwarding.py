@@ -40,6 +40,12 @@ _NOT_FROM_OUTSIDE = frozenset(
     ["forwarded", "x-cloud-trace-context", "x-real-ip", "x-scheme"]
 )
 _PREFIXES_NOT_FROM_OUTSIDE = ("x-appengine-", "x-google-", "x-forwarded-")
+SESSION_COOKIE = "gae_devserver_user_"
+"""How the cookies of this server begin; the port follows.
+
+A browser sends a cookie to all ports of a host, so an app would get those of other
+servers too, and could act as their users.
+"""
 # what HTTP allows; the parser may allow more
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -178,8 +184,23 @@ def headers_from_outside(
         if folded not in dropped and not folded.startswith(_PREFIXES_NOT_FROM_OUTSIDE):
             # aiohttp drops one of two names that differ only in case
             spelled = spelling.setdefault(name.lower(), name.decode("ascii"))
-            headers.add(spelled, value.decode("utf-8"))
+            text = value.decode("utf-8")
+            if folded == "cookie" and SESSION_COOKIE in text:
+                text = _without_sessions(text)
+                if not text:
+                    continue
+            headers.add(spelled, text)
     return headers
+
+
+def _without_sessions(cookies: str) -> str:
+    """Return the value of a Cookie header without this server's cookies."""
+    kept = (
+        cookie
+        for cookie in cookies.split(";")
+        if not cookie.strip().startswith(SESSION_COOKIE)
+    )
+    return ";".join(kept).strip()
 
 
 async def status_of(

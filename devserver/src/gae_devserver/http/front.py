@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -14,7 +15,7 @@ from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http import static_files
-from gae_devserver.http.app_sender import AppSender
+from gae_devserver.http.app_sender import NO_USER, AppSender
 from gae_devserver.http.forwarding import (
     Answer,
     headers_from_outside,
@@ -37,6 +38,24 @@ With None, the app gets the request itself.
 """
 
 
+class Access(Protocol):
+    """Knows who makes a request, and who may use a URL."""
+
+    def check(
+        self, request: web.BaseRequest, target: str
+    ) -> Mapping[str, str] | web.Response:
+        """Return the headers about the user; or the answer to one who may not go on.
+
+        `target` is what the app gets, which may be another one than the client sent.
+        """
+
+    def refusal_of_task(self, target: str) -> int | None:
+        """Return the status that a task gets in place of the app's; None: it may go on.
+
+        A request of App Engine's own passes as an administrator, but has no user.
+        """
+
+
 class Front(HttpServer):
     """Answers requests from outside, and sends tasks to the app."""
 
@@ -47,15 +66,17 @@ class Front(HttpServer):
         sender: AppSender,
         *,
         pages: Mapping[str, Page] | None = None,
+        access: Access | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve one app, and its static files.
 
         `pages` are the server's own, each by the beginning of its paths, which has the
-        form "/_ah/NAME".
+        form "/_ah/NAME". Without `access`, everyone may use every URL.
         """
         super().__init__(self._handle, limits)
         self._pages = pages or {}
+        self._access = access
         self._config = config
         self._app = app
         self._sender = sender
@@ -72,6 +93,9 @@ class Front(HttpServer):
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
+        refused = self._access and self._access.refusal_of_task(task.target)
+        if refused:
+            return refused
         # a copy: each delivery has a ticket of its own
         headers = CIMultiDict(task.headers)
         headers[hdrs.CONTENT_LENGTH] = str(len(task.body or b""))
@@ -117,18 +141,25 @@ class Front(HttpServer):
                 if isinstance(answered, web.StreamResponse):
                     return answered
                 forwarded = answered
+            user = NO_USER
+            if self._access is not None:
+                used = target if forwarded is None else forwarded.target
+                checked = self._access.check(request, used)
+                if isinstance(checked, web.Response):
+                    return checked
+                user = checked
             if forwarded is None:
                 match = static_files.find(
                     self._config.static_handlers, self._config.folder, target
                 )
-                if match is not None:
+                if match is not None and match.is_static:
                     return static_files.response(match, request.method)
                 if request.method == hdrs.METH_CONNECT:
                     text = "This server is not a proxy.\n"
                     return web.Response(status=405, text=text)
                 forwarded = await from_outside(request)
             sending = self._sender.send(
-                self._app.process, forwarded, ip=request.remote or ""
+                self._app.process, forwarded, ip=request.remote or "", user=user
             )
             answer = await at_end.enter_async_context(sending)
             return self._refused(answer) or Answer(answer, self._limits.answer)

@@ -108,7 +108,7 @@ def check_host(request: web.BaseRequest) -> None:
         hosts = [*hosts, urlsplit(target).netloc]
     sockname = request.get_extra_info("sockname")
     for host in hosts:
-        if host.lower() not in _own_names(*sockname[:2]):
+        if host.lower() not in own_names(*sockname[:2]):
             text = (
                 f"This server does not serve the host {printable(host)}. "
                 "Use localhost instead.\n"
@@ -117,7 +117,8 @@ def check_host(request: web.BaseRequest) -> None:
 
 
 @functools.lru_cache
-def _own_names(address: str, port: int) -> frozenset[str]:
+def own_names(address: str, port: int) -> frozenset[str]:
+    """Return the hosts in URLs of a server that a client reached at an address."""
     reached = f"[{address}]" if ":" in address else address
     names = ("localhost", "127.0.0.1", "[::1]", reached)
     return frozenset(f"{name}{end}" for name in names for end in ("", f":{port}"))

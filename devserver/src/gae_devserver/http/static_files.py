@@ -28,32 +28,57 @@ _CONDITIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """The static handler for a URL, and its file; None: there is no such file."""
+    """The handler for a URL, and its static file; None: there is no such file."""
 
     handler: StaticHandler
-    file: Path | None
+    file: Path | None = None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the server answers, and not the app."""
+        return self.handler.file_template is not None
 
 
 def find(handlers: Sequence[StaticHandler], folder: Path, target: str) -> Match | None:
-    """Return the static handler of a request target; None: the app answers."""
-    path = target.partition("?")[0]
-    if "://" in path and not path.startswith("/"):
-        # a target may include the host, as for a proxy: http://HOST/path
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    path = unquote(path)
+    """Return the handler of a request target; None: no pattern matches its path."""
+    return find_by_path(handlers, folder, path_of(target))
+
+
+def find_by_path(
+    handlers: Sequence[StaticHandler], folder: Path, path: str
+) -> Match | None:
+    """Return the handler of a path."""
     for handler in handlers:
         match = handler.url.fullmatch(path)
         if match is None:
             continue
         if handler.file_template is None:
-            return None
-        file = _path_of(handler, folder, match)
+            return Match(handler)
+        file = _file_of(handler, folder, match)
         if file is not None or not handler.require_matching_file:
             return Match(handler, file)
     return None
 
 
-def _path_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path | None:
+def origin_form(target: str) -> str:
+    """Return a request target without its scheme and host.
+
+    They are there if a client takes this server for a proxy: GET http://HOST/path.
+    """
+    if target.startswith("/") or "://" not in target:
+        return target
+    host_and_path = re.split(r"(?=[/?#])", target.partition("://")[2], maxsplit=1)
+    path = "".join(host_and_path[1:])
+    return path if path.startswith("/") else f"/{path}"
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request target, decoded as the app sees it."""
+    # servers cut off a fragment too
+    return unquote(re.split("[?#]", origin_form(target), maxsplit=1)[0])
+
+
+def _file_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path | None:
     assert handler.file_template is not None
     try:
         name = match.expand(handler.file_template)

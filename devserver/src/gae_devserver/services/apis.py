@@ -40,6 +40,7 @@ class Apis:
         cloud_tasks: bool = True,
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
+        when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the APIs of one app.
 
@@ -56,7 +57,9 @@ class Apis:
             around_call: returns what carries out API calls instead.
             after_rpc: called with the name of an RPC whose changes are stored; the
                 client gets its RpcError.
+            when_cleared: called by a reset, for what other parts keep.
         """
+        self._others_cleared = when_cleared
         self.services = Services(
             config,
             launch.project,
@@ -111,9 +114,10 @@ class Apis:
         await asyncio.gather(self._server.stop(), self._grpc.stop())
 
     def _when_cleared(self) -> None:
-        """Clear what only clients of gRPC have, such as transactions."""
+        """Clear what is not in the services, such as transactions over gRPC."""
         self._datastore_v1.clear()
         self._cloud_tasks.clear()
+        self._others_cleared()
 
     def _before_answer(self, rpc: str) -> None:
         """Store what an RPC has changed; then its answer may get lost."""

@@ -8,6 +8,7 @@ from typing import Any
 from gae_devserver.clock import Clock
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
+from gae_devserver.users.sign_in import LOGIN, LOGOUT
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,13 @@ def make_stub(service: str, context: StubContext) -> Any:
             return make(host_prefix=f"http://{context.hostname}")
         case "memcache":
             return make(gettime=context.clock.now)
-        case "modules" | "system" | "user":
+        case "modules" | "system":
             return make(request_data=context.info)
+        case "user":
+            return make(
+                login_url=f"{LOGIN}?continue=%s",
+                logout_url=f"{LOGOUT}?continue=%s",
+                request_data=context.info,
+            )
     # for app_identity_service, Create() would look for credentials on the network
     return make()

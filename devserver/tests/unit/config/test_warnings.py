@@ -17,7 +17,6 @@ from tests.helpers.config_files import LEAST, loaded
         ("version: one", "--version"),
         ("automatic_scaling:\n  max_instances: 3", "automatic_scaling"),
         ("vpc_access_connector:\n  name: x", "vpc_access_connector"),
-        ("handlers:\n- url: /a\n  script: auto\n  login: admin", "login: admin"),
         ("handlers:\n- url: /a\n  script: auto\n  secure: always", "secure: always"),
         ("handlers:\n- url: /a\n  script: main.app", "'script: main.app'"),
         ("handlers:\n- url: /a\n  script: main.app", "'/a'"),
