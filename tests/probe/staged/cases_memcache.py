@@ -14,12 +14,12 @@ def stored(key: str, value: Any, **options: Any) -> Any:
     return memcache.set(key, value, **options), memcache.get(key)
 
 
-def compare_and_set(between: Any = lambda: None, **options: Any) -> Any:
+def compare_and_set(between: Any = lambda: None) -> Any:
     """Read a value, do what comes `between`, and try to replace the value."""
     memcache.set("cas", 1)
     read = client.gets("cas")
     between()
-    return read, client.cas("cas", 2, **options), memcache.get("cas")
+    return read, client.cas("cas", 2), memcache.get("cas")
 
 
 def in_namespace(name: str) -> Any:

@@ -19,11 +19,11 @@ def fetch(url: str = "", **options: Any) -> Any:
     return answer.status_code, len(answer.content), answer.content_was_truncated
 
 
-def fetch_async(**options: Any) -> Any:
+def fetch_async() -> Any:
     """Fetch two URLs at once."""
     calls = [urlfetch.create_rpc(deadline=5) for _ in range(2)]
     for call in calls:
-        urlfetch.make_fetch_call(call, own(), **options)
+        urlfetch.make_fetch_call(call, own())
     return [call.get_result().status_code for call in calls]
 
 
