@@ -76,10 +76,12 @@ TABLE = {request: answer for request, _, answer in rows(section(PAGE, "The State
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """The Flask app on the dev server, with a cron job."""
+    """The Flask app on the dev server, with a cron job and an index."""
     work = tmp_path_factory.mktemp("answers")
     app = shutil.copytree(REPOSITORY / "flask_app", work / "app")
     (app / "cron.yaml").write_text("cron: [{url: /daily, schedule: every day 9:00}]\n")
+    index = "{kind: A, properties: [{name: a}, {name: b}]}"
+    (app / "index.yaml").write_text(f"indexes: [{index}]\n")
     with Embedded(app, work) as server:
         yield server
 
@@ -127,7 +129,7 @@ def test_answer(cell: str, counting: Embedded) -> None:
 
 
 def test_fields(counting: Embedded) -> None:
-    """A queue, a task, an entity and a cron job have the fields of the tables.
+    """Queues, tasks, entities, cron jobs and indexes have the fields of the tables.
 
     A task has fewer in the list of its queue.
     """
@@ -143,6 +145,8 @@ def test_fields(counting: Embedded) -> None:
     assert entity.keys() == set(shown)
     (job,) = ask(counting, "GET /cron")["jobs"]
     assert job.keys() == fields("Fields of a cron job")
+    (index,) = ask(counting, "GET /indexes")["existing"]
+    assert index.keys() == fields("Fields of an index")
 
 
 # --- ASGI apps ------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     launch = _launch_settings(options, config, api_socket, grpc_socket)
     environments = Environments(options.python)
     try:
-        # a mistake in queue.yaml or cron.yaml would otherwise appear only after the
-        # installation
+        # a mistake in queue.yaml, cron.yaml or index.yaml would otherwise appear only
+        # after the installation
         python = environments.python(config, lambda: with_other_files(config))
         process = AppProcess(config, launch, python)
     except ConfigError as error:
@@ -130,6 +130,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         clock=clock,
         storage=storage,
         faults=options.faults,
+        when_index_missing=options.when_index_missing,
         cloud_tasks=options.cloud_tasks,
         http_target_hosts=options.http_target_hosts,
         task_deadline=options.task_deadline or execution.DEADLINE,
@@ -188,6 +189,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
         api_socket=api_socket,
         clock=clock,
         storage=storage,
+        when_index_missing=options.when_index_missing,
     )
     loop = asyncio.new_event_loop()
     try:

@@ -194,6 +194,24 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="keep entities and tasks in this folder for the next run (default: keep "
         "them in memory)",
     )
+    indexes = parser.add_mutually_exclusive_group()
+    indexes.add_argument(
+        "--require-indexes",
+        dest="when_index_missing",
+        action="store_const",
+        const="refuse",
+        default="report",
+        help="refuse a query whose composite index is missing in index.yaml, as in "
+        "production (default: answer it, and log the index)",
+    )
+    indexes.add_argument(
+        "--write-indexes",
+        dest="when_index_missing",
+        action="store_const",
+        const="write",
+        help="add the composite indexes that queries need to the generated part of "
+        "index.yaml",
+    )
 
 
 def _path(text: str) -> Path:

@@ -99,7 +99,7 @@ class Reloader:
     def _other_files(self) -> set[Path]:
         """The settings that need no restart of the app."""
         folder = self._config.folder.resolve()
-        return {folder / "queue.yaml", folder / "cron.yaml"}
+        return {folder / name for name in ("queue.yaml", "cron.yaml", "index.yaml")}
 
     def _settings_in(self, paths: set[Path]) -> set[Path]:
         """Return the files with settings among the files that changed."""
@@ -140,6 +140,8 @@ class Reloader:
             "cron.yaml": ("jobs", [job.url for job in self._config.cron_jobs]),
         }
         for file in sorted(self._other_files & files):
+            if file.name not in names:  # the part that uses it logs what changed
+                continue
             event = "read again" if file.exists() else "removed"
             what, listed = names[file.name]
             logger.info(

@@ -28,6 +28,7 @@ from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http import sockets
@@ -68,6 +69,8 @@ class Settings:
     """Whether jobs of cron.yaml run when they are due."""
     storage: Storage | None = None
     faults: Faults | None = None
+    when_index_missing: WhenMissing = "report"
+    """What to do about a query that index.yaml does not serve."""
     cloud_tasks: bool = True
     """Whether to serve the API of Cloud Tasks."""
     http_target_hosts: Sequence[str] = ()
@@ -126,6 +129,7 @@ class Server:
             run_now=self._run_now,
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
+            when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
         )
@@ -290,7 +294,7 @@ async def run(
     """Serve an app whose first process was just started, on `python`.
 
     Raises:
-        ConfigError: queue.yaml or cron.yaml cannot be used.
+        ConfigError: queue.yaml, cron.yaml or index.yaml cannot be used.
         AppUnavailable: the app died while it started.
     """
     complete = with_other_files(config)

@@ -1,4 +1,4 @@
-"""app.yaml, included files, queue.yaml, cron.yaml: mistakes are a ConfigError."""
+"""app.yaml, included files and those beside it: mistakes are a ConfigError."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tests.fuzz.conftest import Reached
 from tests.fuzz.yaml_files import (
     APP_YAMLS,
     CRON_YAMLS,
+    INDEX_YAMLS,
     ODD_LINES,
     QUEUE_YAMLS,
     as_yaml,
@@ -27,6 +28,7 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
         "included.yaml": "handlers: []\n",
         "queue.yaml": "queue: []\n",
         "cron.yaml": "cron: []\n",
+        "index.yaml": "indexes: []\n",
         name: text,
     }
     for file, content in files.items():
@@ -43,7 +45,8 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
     handlers = {"handlers"} if read.static_handlers else set()
     queues = {"queues"} if len(names) > 1 else set()
     jobs = {"jobs"} if read.cron_jobs else set()
-    return {"loaded", *handlers, *queues, *jobs}
+    indexes = {"indexes"} if read.indexes.keys else set()
+    return {"loaded", *handlers, *queues, *jobs, *indexes}
 
 
 def test_examples_are_read(tmp_path: Path) -> None:
@@ -57,11 +60,14 @@ def test_examples_are_read(tmp_path: Path) -> None:
     for cron_yaml in CRON_YAMLS:
         read = outcome(tmp_path, "cron.yaml", as_yaml(cron_yaml))
         assert read == {"loaded", "jobs"}
+    for index_yaml in INDEX_YAMLS:
+        read = outcome(tmp_path, "index.yaml", as_yaml(index_yaml))
+        assert read == {"loaded", "indexes"}
 
 
 @pytest.mark.reaches(refused=0.2)
 @pytest.mark.parametrize(
-    "name", ["app.yaml", "included.yaml", "queue.yaml", "cron.yaml"]
+    "name", ["app.yaml", "included.yaml", "queue.yaml", "cron.yaml", "index.yaml"]
 )
 @given(text=st.one_of(ODD_LINES, st.text(max_size=40)))
 def test_any_text(tmp_path: Path, reached: Reached, name: str, text: str) -> None:
@@ -89,3 +95,10 @@ def test_an_odd_queue_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
 def test_an_odd_cron_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
     """The server reads or refuses one that App Engine accepts but for one thing."""
     reached(*outcome(tmp_path, "cron.yaml", text))
+
+
+@pytest.mark.reaches(loaded=0.02, indexes=0.02, refused=0.05)
+@given(text=variants(INDEX_YAMLS))
+def test_an_odd_index_yaml(tmp_path: Path, reached: Reached, text: str) -> None:
+    """The server reads or refuses one that App Engine accepts but for one thing."""
+    reached(*outcome(tmp_path, "index.yaml", text))

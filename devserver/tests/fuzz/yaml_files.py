@@ -1,4 +1,4 @@
-"""Contents of app.yaml, queue.yaml and cron.yaml: right, or with one odd thing."""
+"""Contents of app.yaml and the files beside it: right, or with one odd thing."""
 
 import copy
 import json
@@ -97,6 +97,19 @@ cron:
 """
 )
 """Contents of cron.yaml that App Engine accepts."""
+INDEX_YAMLS: list[File] = _read(
+    """
+indexes:
+- kind: A
+  ancestor: true
+  properties:
+  - name: b
+  - {name: c, direction: desc}
+- {kind: a-1, properties: [{name: __key__, direction: desc}]}
+- {kind: B, properties: [{name: x}, {name: y, mode: geospatial}]}
+"""
+)
+"""Contents of index.yaml that App Engine accepts."""
 
 
 def _places(value: object) -> Iterator[tuple[Any, Any]]:

@@ -233,7 +233,12 @@ def test_a_mistake_on_the_command_line(
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [("app.yaml", "runtime: python313\nfoo: 1"), ("queue.yaml", "x:")]
+    ("file", "text"),
+    [
+        ("app.yaml", "runtime: python313\nfoo: 1"),
+        ("queue.yaml", "x:"),
+        ("index.yaml", "x:"),
+    ],
 )
 def test_a_broken_file(folder: Path, file: str, text: str) -> None:
     """Status 2, with the file and the line, also when the app runs already."""

@@ -210,6 +210,19 @@ def test_what_the_app_cannot_run(app: Path) -> None:
         assert error.startswith(f"PicklingError {name} ")
 
 
+def test_a_query_without_its_index(app: Path) -> None:
+    """A script is refused it with --require-indexes; the error has the entry."""
+    (app / "query.py").write_text(
+        "import main\n"
+        "main.Counter.query().order(main.Counter.count, -main.Counter._key).fetch()\n"
+    )
+    assert run("run", app, "query.py").returncode == 0
+    result = run("run", "--require-indexes", app, "query.py")
+    assert result.returncode == 1
+    assert "NeedIndexError: no matching index found" in result.stderr
+    assert "- kind: Counter\n" in result.stderr
+
+
 def test_what_is_piped_into_a_shell(app: Path) -> None:
     """It runs in the app's folder, with names that are ready; nothing else is printed.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.testing import DevServer, ServerEndedError, StateApiError
+from gae_devserver.testing import DevServer, Index, ServerEndedError, StateApiError
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import make_app
 from tests.helpers.command import OWN_PYTHON
-from tests.helpers.datastore_v1 import RawClient
+from tests.helpers.datastore_v1 import RawClient, query_fields
 
 SECONDS = 20.0
 
@@ -104,6 +104,21 @@ def test_entities_are_listed(devserver: DevServer, namespace: str) -> None:
     assert (entity.key, entity.id) == ((("Shop", "a"), ("Order", 7)), 7)
     assert entity.properties == {"n": 3, "when": "2026-01-02 00:00:00"}
     assert devserver.entities("Order", "another") == []
+
+
+def test_missing_indexes_are_listed(devserver: DevServer) -> None:
+    """A reset forgets what earlier tests needed."""
+    fields = query_fields("Order", order=("day", "-total"))
+    fields["partition_id"]["project_id"] = "sample-project"
+    with closing(RawClient(devserver.datastore_host)) as client:
+        client.call("RunQuery", project_id="sample-project", **fields)
+
+    index = Index("Order", False, (("day", "asc"), ("total", "desc")))
+    assert devserver.missing_indexes() == [index]
+    devserver.wait_for_log(r"Order \(day, total desc\)")
+
+    devserver.reset()
+    assert devserver.missing_indexes() == []
 
 
 def test_tasks_run_one_by_one(devserver: DevServer) -> None:

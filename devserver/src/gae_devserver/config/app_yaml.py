@@ -17,6 +17,7 @@ from gae_devserver.config import (
 )
 from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.handlers import StaticHandler
+from gae_devserver.config.index_yaml import IndexYaml, load_index_yaml
 from gae_devserver.config.parsing import parse_yaml, read
 from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
 
@@ -46,6 +47,7 @@ class AppConfig:
     version: str | None = None
     memory_mb: int = 384
     cron_jobs: tuple[CronJob, ...] = ()
+    indexes: IndexYaml = dataclasses.field(default_factory=IndexYaml)
 
 
 # memory of the instance classes:
@@ -56,7 +58,7 @@ _FIRST_LINE = "runtime: python313"
 
 
 def load(target: Path) -> AppConfig:
-    """Read the YAML file of a service, and queue.yaml and cron.yaml beside it.
+    """Read the YAML file of a service, and the app's other files beside it.
 
     Raises:
         ConfigError: a file is missing, or this server cannot use it.
@@ -65,7 +67,7 @@ def load(target: Path) -> AppConfig:
 
 
 def with_other_files(app: AppConfig) -> AppConfig:
-    """Return the configuration with queue.yaml and cron.yaml, and their warnings.
+    """Return the configuration with queue.yaml, cron.yaml and index.yaml.
 
     Raises:
         ConfigError: this server cannot use one of them.
@@ -76,6 +78,7 @@ def with_other_files(app: AppConfig) -> AppConfig:
         app,
         queues=queues.queues,
         cron_jobs=cron.jobs,
+        indexes=load_index_yaml(app.folder),
         warnings=(*app.warnings, *queues.warnings, *cron.warnings),
     )
 

@@ -1,4 +1,4 @@
-"""What each setting of app.yaml, queue.yaml and cron.yaml takes, in words."""
+"""What each setting of app.yaml and the files beside it takes, in words."""
 
 import dataclasses
 import difflib
@@ -79,7 +79,12 @@ _EXPECTED: Mapping[str, Expected] = {
         Expected("a whole number", "10", _number),
     ),
 }
-_TYPES = {bool: "true or false", int: "a whole number", float: "a number"}
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
 _REFERENCE = "https://cloud.google.com/appengine/docs/standard/reference/app-yaml"
 
 
@@ -103,7 +108,7 @@ def about_value(
     elif inner.expected_type in _TYPES:
         what = _TYPES[inner.expected_type]
         example = "true" if inner.expected_type is bool else "10"
-        fixed = _number(value)
+        fixed = f'"{value}"' if inner.expected_type is str else _number(value)
     else:
         return (
             f"{shown(value)} is not a valid value of '{key}'. Fix it: see {_REFERENCE}."

@@ -14,6 +14,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
+from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.queues import QueueRoutes
 from gae_devserver.console.reset import ResetRoute
 from gae_devserver.cron.jobs import CronJobs
@@ -55,6 +56,7 @@ class StateApi(HttpServer):
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
             EntityRoutes(),
+            IndexRoute(services.indexes),
             ResetRoute(services, runner, cron, clock, quiet_seconds),
         )
         for subject in subjects:

@@ -2,20 +2,26 @@
 
 import itertools
 import secrets
+from collections.abc import Callable
 from typing import Any
 
-from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import datastore_pb, datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.datastore.encoding import add_path, path_of
 from gae_devserver.datastore.indexed_store import IndexedStore
+from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.property_index import SORT_LIMIT
+from gae_devserver.datastore.query_shape import QueryShape, of_v3
 from gae_devserver.storage.storage import Storage
 
 _COUNTER_ENDS = {
     datastore_stub_util.SEQUENTIAL: datastore_stub_util._MAX_SEQUENTIAL_COUNTER,
     datastore_stub_util.SCATTERED: datastore_stub_util._MAX_SCATTERED_COUNTER,
 }
+OnQuery = Callable[[QueryShape], None]
+"""Called with each query before it runs; may raise NeedIndexError."""
 _NEVER_REACHED = 2**40
 """The ids that always stay free at the end of a counter's range."""
 
@@ -48,8 +54,10 @@ class Datastore(IndexedStore):
         database: str = "",
         *,
         sort_limit: int = SORT_LIMIT,
+        on_query: OnQuery = lambda shape: None,
     ) -> None:
         """Make the datastore, with what `storage` has of this database."""
+        self._on_query = on_query
         self._storage = storage
         self._database = database
         self._handles = itertools.count(secrets.randbelow(2**32) + 1)
@@ -58,6 +66,8 @@ class Datastore(IndexedStore):
         super().__init__(
             app_id,
             datastore_file=None,
+            # so that the stub calls _CheckHasIndex
+            require_indexes=True,
             consistency_policy=_ImmediateConsistency(),
             save_changes=False,
             # With a folder the stub would rewrite the app's index.yaml.
@@ -159,6 +169,18 @@ class Datastore(IndexedStore):
     def _RemoveTxn(self, txn: Any) -> None:
         # Transactions that the stub makes for itself have no handle.
         self._txn_map.pop(getattr(txn, "handle", None), None)
+
+    def _CheckHasIndex(self, query: Any, *args: Any) -> None:
+        """Pass on a valid query before it runs."""
+        shape = of_v3(query)
+        if shape is None:
+            return
+        try:
+            self._on_query(shape)
+        except NeedIndexError as error:
+            raise apiproxy_errors.ApplicationError(
+                datastore_pb.Error.NEED_INDEX, str(error)
+            ) from None
 
     def _DatastoreStub__UpdateQueryHistory(self, query: Any) -> None:
         """Keep no history of queries: it grows forever and only feeds index.yaml."""

@@ -7,19 +7,27 @@ from typing import Any
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.indexed_store import View
+from gae_devserver.datastore.needed_indexes import NeedIndexError
+from gae_devserver.datastore.stub import OnQuery
 from gae_devserver.datastore_v1 import messages, queries, results
 from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.query_shapes import shapes_of
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
     Transactions,
     check_read_time,
 )
-from gae_devserver.rpc.errors import AbortedError, check, refuse_if
+from gae_devserver.rpc.errors import (
+    AbortedError,
+    FailedPreconditionError,
+    check,
+    refuse_if,
+)
 from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 from gae_devserver.storage.storage import Storage
 
@@ -38,6 +46,7 @@ class DatastoreV1:
         limits: Limits = DEFAULT_LIMITS,
         storage: Storage | None = None,
         before_answer: BeforeAnswer = lambda name: None,
+        on_query: OnQuery = lambda shape: None,
     ) -> None:
         """Prepare to serve the datastore of the bundled API.
 
@@ -47,10 +56,12 @@ class DatastoreV1:
             limits: limits of transactions and of answers.
             storage: keeps named databases.
             before_answer: called with the name of each RPC that succeeded.
+            on_query: called with each query of any database before it runs.
         """
         self._app_id = app_id
         self._databases = Databases(calls, app_id, limits, storage)
         self._before_answer = before_answer
+        self._on_query = on_query
         self._transactions = Transactions()
 
     @property
@@ -159,6 +170,11 @@ class DatastoreV1:
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
         parsed = queries.parse(query, namespace, database.partition, aggregated)
+        try:
+            for shape in shapes_of(query, parsed):
+                self._on_query(shape)
+        except NeedIndexError as error:
+            raise FailedPreconditionError(str(error)) from None
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None and transaction.snapshot is None:
             with self._ended_if_aborted(transaction):

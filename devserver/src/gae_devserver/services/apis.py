@@ -13,6 +13,7 @@ from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.rpc.method import BeforeAnswer
@@ -38,6 +39,7 @@ class Apis:
         run_now: RunNow,
         storage: Storage | None,
         cloud_tasks: bool = True,
+        when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
         when_cleared: Callable[[], None] = lambda: None,
@@ -54,6 +56,8 @@ class Apis:
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
+            when_index_missing: what to do about a query that index.yaml does not
+                serve.
             around_call: returns what carries out API calls instead.
             after_rpc: called with the name of an RPC whose changes are stored; the
                 client gets its RpcError.
@@ -68,6 +72,7 @@ class Apis:
             default_hostname=default_hostname,
             version=launch.version,
             storage=storage,
+            when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
         self.routing = Routing(launch.project, config.service, launch.version)
@@ -78,6 +83,7 @@ class Apis:
             self.services.app_id,
             storage=storage,
             before_answer=self._before_answer,
+            on_query=self.services.indexes.check,
         )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, self.routing, run_now

@@ -14,6 +14,7 @@ from gae_devserver.cloud_tasks.queues import config_of
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
+from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
@@ -48,12 +49,13 @@ class Services:
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
+        when_index_missing: WhenMissing = "report",
         when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the services.
 
         Args:
-            config: the app's app.yaml and queue.yaml.
+            config: the app's app.yaml, queue.yaml and index.yaml.
             project: the app id is "dev~" and the project.
             requests: the running requests.
             clock: the time of tasks and memcache.
@@ -62,6 +64,8 @@ class Services:
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
+            when_index_missing: what to do about a query that index.yaml does not
+                serve.
             when_cleared: called by `clear`, for what is kept elsewhere.
         """
         self.app_id = f"dev~{project}"
@@ -82,7 +86,9 @@ class Services:
         if storage is not None:
             clock.offset = (storage.counter(_OFFSET) or 0) / 1e6
         self._stored_offset = clock.offset
-        datastore = Datastore(self.app_id, storage)
+        self.indexes = NeededIndexes(config.folder, config.indexes, when_index_missing)
+        on_query = self.indexes.check
+        datastore = Datastore(self.app_id, storage, on_query=on_query)
         self.taskqueue = TaskQueue(
             config.queues,
             clock,
@@ -164,12 +170,14 @@ class Services:
             self._storage.flush()
 
     def apply(self, config: AppConfig) -> None:
-        """Use a changed queue.yaml."""
+        """Use a changed queue.yaml and index.yaml."""
         self.taskqueue.update(config.queues)
+        self.indexes.apply(config.indexes)
 
     def clear(self) -> None:
         """Delete entities, tasks and what every other service keeps."""
         self.datastore.clear()
+        self.indexes.clear()
         self.taskqueue.clear()
         self._when_cleared()
         if self._storage is not None:

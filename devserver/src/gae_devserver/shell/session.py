@@ -13,6 +13,7 @@ from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.services import Services
@@ -38,6 +39,8 @@ class Settings:
     clock: Clock
     """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
+    when_index_missing: WhenMissing = "report"
+    """What to do about a query that index.yaml does not serve."""
     stop_seconds: float = STOP_SECONDS
     """How long the program may take to end after SIGTERM; then it gets SIGKILL."""
 
@@ -65,6 +68,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
         default_hostname=_HOSTNAME,
         run_now=_run_now,
         storage=storage,
+        when_index_missing=settings.when_index_missing,
     )
     ticket = requests.begin(url="")
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from gae_devserver.datastore.entity_locks import EntityGroupLocks
+    from gae_devserver.datastore.stub import OnQuery
 
 T = TypeVar("T")
 
@@ -19,15 +20,21 @@ class DatastoreThread:
     """
 
     def __init__(
-        self, project: str, *, locks: "EntityGroupLocks | None" = None, **options: Any
+        self,
+        project: str,
+        *,
+        locks: "EntityGroupLocks | None" = None,
+        on_query: "OnQuery" = lambda shape: None,
+        **options: Any,
     ) -> None:
         """Serve an empty datastore on a free port.
 
-        The locks are those of the default database, and the options those of
-        `gae_devserver.datastore_v1.server.DatastoreV1`.
+        The locks are those of the default database; `on_query` gets the queries of both
+        APIs; the options are those of `gae_devserver.datastore_v1.server.DatastoreV1`.
         """
         self.app_id = f"dev~{project}"
         self._locks = locks
+        self._on_query = on_query
         self._options = options
         started: Future[int] = Future()
         self._thread = threading.Thread(target=asyncio.run, args=[self._run(started)])
@@ -54,8 +61,12 @@ class DatastoreThread:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         locks = self._locks or EntityGroupLocks()
-        self.calls = DatastoreCalls(Datastore(self.app_id), locks)
-        self.server = DatastoreV1(self.calls, self.app_id, **self._options)
+        on_query = self._on_query
+        store = Datastore(self.app_id, on_query=on_query)
+        self.calls = DatastoreCalls(store, locks)
+        self.server = DatastoreV1(
+            self.calls, self.app_id, on_query=on_query, **self._options
+        )
         self._grpc = GrpcPort(self.server.rpcs)
         return await self._grpc.start()
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
-from gae_devserver.testing.state import Entity, StateApiError, Task, TaskRun
+from gae_devserver.testing.state import Entity, Index, StateApiError, Task, TaskRun
 
 # pytest shows the line of a test that fails, and none of this module.
 __tracebackhide__ = True
@@ -277,6 +277,11 @@ class DevServer:
         shown = self.state("GET", f"/entities?{query}")["entities"]
         return [Entity.from_json(entity) for entity in shown]
 
+    def missing_indexes(self) -> list[Index]:
+        """Return the indexes that queries have needed and index.yaml lacks."""
+        shown = self.state("GET", "/indexes")["missing"]
+        return [Index.from_json(index) for index in shown]
+
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""
         self.state("POST", f"/queues/{quote(queue)}/purge")
@@ -293,7 +298,7 @@ class DevServer:
         """Return to the state after the start, without restarting the app.
 
         This deletes entities, tasks, task names and memcache, signs users out, resumes
-        queues, resets the clock, and begins a new `log`.
+        queues, resets the clock, forgets missing indexes, and begins a new `log`.
         """
         self.state("POST", "/reset")
         self._process.begin_section()

@@ -73,6 +73,22 @@ class Entity:
         return cls(key, shown["properties"], shown["urlsafe"])
 
 
+@dataclass(frozen=True)
+class Index:
+    """A composite index of the datastore."""
+
+    kind: str
+    ancestor: bool
+    properties: tuple[tuple[str, str], ...]
+    """Pairs of a property's name and "asc" or "desc"."""
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return an index of the State API."""
+        properties = ((item["name"], item["direction"]) for item in shown["properties"])
+        return cls(shown["kind"], shown["ancestor"], tuple(properties))
+
+
 class StateApiError(RuntimeError):
     """The State API refused a call. The text gives the reason."""
 

@@ -92,8 +92,8 @@ def test_files_without_effect(tmp_path: Path) -> None:
     (tmp_path / "backend" / "app.yaml").write_text("runtime: python313\n")
     (tmp_path / "worker.yaml").write_text("service: worker\nruntime: python313\n")
     (tmp_path / "unrelated.yaml").write_text("a: b\n")
-    for name in ("dispatch.yaml", "index.yaml"):
-        (tmp_path / name).write_text("")
+    (tmp_path / "dispatch.yaml").write_text("")
+    (tmp_path / "index.yaml").write_text("indexes:\n")
     warnings = loaded(tmp_path, LEAST).warnings
     assert [warning.split()[0] for warning in warnings] == [
         "dispatch.yaml",

@@ -25,6 +25,7 @@ from google.appengine.ext import deferred
 
 from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.config.index_yaml import load_index_yaml
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
@@ -379,6 +380,27 @@ async def test_an_advance_says_why_tasks_cannot_run(state: State) -> None:
     answer = await state.advance(60, status=503)
     assert "syntax error" in answer["error"]
     assert await state.names() == ["a"]
+
+
+# --- indexes -------------------------------------------------------------------------
+
+
+async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
+    """The text has the missing ones, and is a whole file if there is none."""
+    assert await state.get("/indexes") == {"existing": [], "missing": [], "yaml": ""}
+    query = datastore.Query("A")
+    query.Order("x", ("y", datastore.Query.DESCENDING))
+    query.Get(1)
+    listed = await state.get("/indexes")
+    properties = [("x", "asc"), ("y", "desc")]
+    shown = [{"name": name, "direction": way} for name, way in properties]
+    index = {"kind": "A", "ancestor": False, "properties": shown}
+    assert (listed["existing"], listed["missing"]) == ([], [index])
+    (tmp_path / "index.yaml").write_text(listed["yaml"])
+    indexes = load_index_yaml(tmp_path)
+    state.server.services.apply(app_config(indexes=indexes))
+    expected = {"existing": [index], "missing": [], "yaml": ""}
+    assert await state.get("/indexes") == expected
 
 
 # --- entities ------------------------------------------------------------------------

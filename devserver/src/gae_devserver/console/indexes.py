@@ -1,0 +1,50 @@
+"""The route of the State API for the indexes of queries."""
+
+from typing import Any
+
+from aiohttp import web
+from google.appengine.datastore import datastore_index
+
+from gae_devserver.config.index_yaml import Key, yaml_of
+from gae_devserver.datastore.needed_indexes import NeededIndexes
+
+
+class IndexRoute:
+    """Shows the indexes of index.yaml, and those that it lacks."""
+
+    def __init__(self, indexes: NeededIndexes) -> None:
+        self._indexes = indexes
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the route."""
+        return [web.get("/indexes", self._get_indexes)]
+
+    async def _get_indexes(self, request: web.Request) -> web.Response:
+        file, missing = self._indexes.file, self._indexes.missing()
+        entries = [yaml_of(key) for key in missing]
+        if entries and not file.exists:
+            entries.insert(0, "indexes:")
+        return web.json_response(
+            {
+                "existing": [_describe(key) for key in sorted(file.keys)],
+                "missing": [_describe(key) for key in missing],
+                "yaml": "".join(f"{entry}\n\n" for entry in entries).rstrip("\n"),
+            }
+        )
+
+
+def _describe(key: Key) -> dict[str, Any]:
+    kind, ancestor, properties = key
+    return {
+        "kind": kind,
+        "ancestor": ancestor,
+        "properties": [
+            {
+                "name": spec.name,
+                "direction": "desc"
+                if spec.direction == datastore_index.DESCENDING
+                else "asc",
+            }
+            for spec in properties
+        ],
+    }
