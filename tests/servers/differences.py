@@ -99,6 +99,14 @@ DEV_APPSERVER = {
             "urlfetch: url with *port",
         ),
     ),
+    "fetching": Difference(
+        "`urlfetch` of a host",
+        probe=(
+            "urlfetch: deadline 0",
+            "urlfetch: host unknown",
+            "urlfetch: url with space",
+        ),
+    ),
     "unsupported": Difference("`switch()` in", probe=("search: expression switch*",)),
     "usage": Difference("`runtime.cpu_usage()`", probe=("system: memory_usage",)),
     "pictures": Difference("`images`", probe=("images: *",)),
