@@ -144,7 +144,7 @@ class ApiServer(HttpServer):
                     call.service_name, call.method, call.request, ticket
                 )
             except apiproxy_errors.CallNotFoundError as error:
-                self._warn(what, f"{error}")
+                self._warn(str(error))
                 raise
             except (apiproxy_errors.Error, StorageError):
                 raise
@@ -163,7 +163,7 @@ class ApiServer(HttpServer):
             "UnsupportedOnDevError"
         ):
             text = f"the dev server does not support this call of {what}: {reason}"
-            self._warn(what, text)
+            self._warn(text)
             logger.debug("%s", printable(text), exc_info=error)
         else:
             text = (
@@ -172,10 +172,10 @@ class ApiServer(HttpServer):
             logger.error("%s", printable(text), exc_info=error)
         return apiproxy_errors.RPCFailedError(text)
 
-    def _warn(self, what: str, text: str) -> None:
-        """Log a refusal, the first one of each call."""
-        if what not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(what)
+    def _warn(self, text: str) -> None:
+        """Log a refusal once."""
+        if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(text)
             logger.warning(
                 "%s; skip the call where GAE_ENV is localdev, or mock it in tests",
                 printable(text),
