@@ -3,11 +3,16 @@
 import re
 from typing import Any
 
-from google.appengine.api import images, mail, users
+from google.appengine.api import images, mail, urlfetch, users
 from google.appengine.api.blobstore import blobstore as api
 from google.appengine.ext import blobstore
 
 NOTHING = "nothing"
+FORM = (
+    b"--edge\r\nContent-Type: text/plain\r\n"
+    b'Content-Disposition: form-data; name="file"; filename="a b.txt"\r\n\r\n'
+    b"one\ntwo\n\r\n--edge--\r\n"
+)
 FROM, TO = "me@example.com", "you@example.com"
 
 
@@ -20,6 +25,37 @@ def upload(*args: Any, **options: Any) -> str:
     """Make an upload URL; return its path, with a digit for the session."""
     path = path_of(blobstore.create_upload_url(*args, **options))
     return path.rpartition("/")[0]
+
+
+def uploaded() -> blobstore.BlobInfo:
+    """Upload a file; return what is stored of it."""
+    url = blobstore.create_upload_url("/probe/cases")
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    answer = urlfetch.fetch(url, FORM, "POST", headers, deadline=30)
+    assert answer.status_code == 200, answer.status_code
+    return blobstore.BlobInfo.all().order("-creation").get()
+
+
+def read() -> Any:
+    """Read a blob in each way."""
+    info = uploaded()
+    reader = info.open()
+    return (
+        blobstore.fetch_data(info, 1, 3),
+        blobstore.fetch_data(info.key(), 5, 99),
+        blobstore.fetch_data(info, 50, 60),
+        reader.readline(),
+        reader.read(2),
+        reader.seek(-1, 2),
+        reader.read(),
+    )
+
+
+def deleted() -> Any:
+    """Delete a blob; return what is then there."""
+    info = uploaded()
+    info.delete()
+    return blobstore.get(info.key()), blobstore.fetch_data(info.key(), 0, 1)
 
 
 def sent(**options: Any) -> Any:
@@ -44,6 +80,14 @@ BLOBSTORE: dict[str, Any] = {
     "create_upload_url async": lambda: (
         len(blobstore.create_upload_url_async("/done").get_result()) > 9
     ),
+    "upload": lambda: [
+        info := uploaded(),
+        (info.filename, info.content_type, info.size, info.md5_hash),
+    ],
+    "read": read,
+    "delete": deleted,
+    "serving url": lambda: path_of(images.get_serving_url(uploaded(), size=32))[:9],
+    "fetch_data long key": lambda: blobstore.fetch_data("x" * 2000, 0, 1),
     "delete missing": lambda: blobstore.delete(NOTHING),
     "delete async": lambda: blobstore.delete_async(NOTHING).get_result(),
     "fetch_data missing": lambda: blobstore.fetch_data(NOTHING, 0, 10),
