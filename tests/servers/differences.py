@@ -82,6 +82,9 @@ DEV_APPSERVER = {
     "errors": Difference(
         "a call that fails with an error",
         probe=(
+            "blobstore: delete empty",
+            "blobstore: fetch_data empty",
+            "blobstore: fetch_data long key",
             "datastore: put over 1 MiB",
             "modules: get_default_version",
             "modules: get_hostname of *",
