@@ -8,7 +8,7 @@ import shlex
 import sys
 
 import pytest
-from gae_devserver.testing import DevServer, Entity, Index, Response, TaskRun
+from gae_devserver.testing import DevServer, Entity, Index, Mail, Response, TaskRun
 
 from tests.commands.pages import blocks, code, commands, first_cells, page, section
 from tests.commands.running import nox, run
@@ -98,7 +98,13 @@ def test_every_name_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("title", "kind"),
-    [("response", Response), ("task", TaskRun), ("entity", Entity), ("index", Index)],
+    [
+        ("response", Response),
+        ("task", TaskRun),
+        ("entity", Entity),
+        ("mail", Mail),
+        ("index", Index),
+    ],
 )
 def test_every_field_is_documented(title: str, kind: type) -> None:
     """The table has the fields and the properties, and nothing else."""

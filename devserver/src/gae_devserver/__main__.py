@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
     from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import AppConfig
+    from gae_devserver.mail.smtp_server import SmtpServer
     from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
@@ -133,7 +134,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         when_index_missing=options.when_index_missing,
         cloud_tasks=options.cloud_tasks,
         http_target_hosts=options.http_target_hosts,
-        task_deadline=options.task_deadline or execution.DEADLINE,
+        smtp=_smtp(options),
+        task_deadline=options.task_deadline or execution.deadline(config.scaling),
         hints=hints,
     )
     loop = asyncio.new_event_loop()
@@ -207,6 +209,16 @@ def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
     if options.storage is None:
         return None
     return Storage(options.storage, options.project, now=clock.now)
+
+
+def _smtp(options: argparse.Namespace) -> "SmtpServer | None":
+    from gae_devserver.mail.smtp_server import PASSWORD, PORT, USER, SmtpServer
+
+    if options.smtp is None:
+        return None
+    host, port = options.smtp
+    account = (os.environ.get(name, "") for name in (USER, PASSWORD))
+    return SmtpServer(host, port or PORT, *account)
 
 
 def _launch_settings(

@@ -114,6 +114,14 @@ def _serve_parser() -> argparse.ArgumentParser:
         "(default: this machine only)",
     )
     parser.add_argument(
+        "--smtp-host",
+        type=_smtp_server,
+        metavar="HOST[:PORT]",
+        dest="smtp",
+        help="send the app's mail through this SMTP server (default: mail is only "
+        "logged and kept for the State API)",
+    )
+    parser.add_argument(
         "--faults",
         type=_faults,
         metavar="SPEC",
@@ -265,6 +273,16 @@ def _seconds(text: str) -> float:
         f"{text!r} is not a number of seconds above 0 and below 1000000. Write for "
         "example --task-deadline 60"
     )
+
+
+def _smtp_server(text: str) -> tuple[str, int | None]:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::([0-9]{1,5}))?", text)
+    if not match or not 0 < int(match[2] or 25) < 65536:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a host with or without a port. Write for example "
+            "--smtp-host localhost:1025"
+        )
+    return match[1].strip("[]"), int(match[2]) if match[2] else None
 
 
 def _faults(text: str) -> "Faults":

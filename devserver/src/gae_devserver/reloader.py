@@ -117,7 +117,7 @@ class Reloader:
             ConfigError: they cannot be used, or not before the server restarts.
         """
         now, config = self._config, load(self._config.path)
-        for name in ("service", "version"):
+        for name in ("service", "version", "scaling"):
             # tasks, cron jobs and the app's clients have the one from the start
             before, after = getattr(now, name), getattr(config, name)
             if before != after:

@@ -26,6 +26,7 @@ from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.app_yaml import AppConfig, with_other_files
 from gae_devserver.config.handlers import is_static_site
+from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
@@ -35,6 +36,10 @@ from gae_devserver.http import sockets
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import Instance
+from gae_devserver.mail import inbound
+from gae_devserver.mail.inbound import InboundMail
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.storage.storage import Storage
@@ -73,6 +78,8 @@ class Settings:
     """What to do about a query that index.yaml does not serve."""
     cloud_tasks: bool = True
     """Whether to serve the API of Cloud Tasks."""
+    smtp: SmtpServer | None = None
+    """Where the app's mail is sent; None: nowhere."""
     http_target_hosts: Sequence[str] = ()
     """Where HTTP targets may be besides this machine."""
     task_deadline: float = DEADLINE
@@ -102,6 +109,7 @@ class Server:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
         )
+        self._instance = Instance(config, self._sender, requests)
         sessions = Sessions(_port(settings.front_sockets[0]), settings.storage)
         access = LoginRules(config, sessions)
         self._front = Front(
@@ -129,6 +137,8 @@ class Server:
             run_now=self._run_now,
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
+            smtp=settings.smtp,
+            start_thread=self._instance.start_background_thread,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
@@ -153,12 +163,16 @@ class Server:
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
-        self._state = StateApi(services, self._runner, self._cron, clock, self._token)
+        self._inbound_mail = InboundMail(config, self._deliver_mail)
+        mails = MailRoutes(lambda: services.stub("mail").sent, self._inbound_mail)
+        self._state = StateApi(
+            services, self._runner, self._cron, clock, self._token, subjects=[mails]
+        )
         self._reloader = Reloader(
             config,
             python,
             settings.environments,
-            parts=(self._front, self._apis, self._cron, access),
+            parts=(self._front, self._apis, self._cron, self._inbound_mail, access),
             restart=self._app.restart,
         )
 
@@ -174,7 +188,9 @@ class Server:
         return failed_start.what_to_do(reason, config, installation, hints)
 
     async def _warm_up(self, process: AppProcess) -> None:
-        if self._reloader.config.warmup:
+        if self._reloader.config.scaling != "automatic":
+            await self._instance.start(process)
+        elif "warmup" in self._reloader.config.inbound_services:
             await self._sender.warm_up(process)
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
@@ -182,6 +198,11 @@ class Server:
         if task.target.startswith("/"):
             return await self._front.dispatch_task(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
+
+    async def _deliver_mail(self, request: Request) -> int:
+        return await self._sender.status_of(
+            self._app.process, request, ip=inbound.IP, deadline=inbound.DEADLINE
+        )
 
     async def _run_now(self, queue: Queue, name: str) -> Any:
         # the runner needs the queues, so it is made after the APIs
@@ -265,6 +286,7 @@ class Server:
             task.cancel()
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
+                await self._instance.stop()
                 await asyncio.gather(
                     self._app.stop(),
                     self._front.stop(),

@@ -63,7 +63,7 @@ def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
         entrypoint=None,
         env_variables={},
         app_engine_apis=True,
-        warmup=False,
+        inbound_services=frozenset(),
         static_handlers=(),
         queues=(QueueConfig("default"), *queues),
         warnings=(),

@@ -213,6 +213,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--project", "dev~app"], ["--project: 'dev~app'"]),
         (["app", "--task-deadline", "0"], ["--task-deadline: '0'"]),
         (["app", "--task-deadline", "long"], ["--task-deadline: 'long'"]),
+        (["app", "--smtp-host", "a:b"], ["--smtp-host: 'a:b'"]),
         (
             ["app", "--http-target-host", "https://a.test"],
             ["--http-target-host: 'https://a.test'"],

@@ -11,6 +11,7 @@ from tests.helpers.app_folder import copy_app, make_app
 # Does what a client of Google Cloud does on import, and in a call.
 CLIENT = """\
 import google.auth
+from google.appengine.api import app_identity
 from google.auth.transport.requests import Request
 
 credentials, project = google.auth.default()
@@ -18,8 +19,10 @@ credentials, project = google.auth.default()
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     try:
+        if environ["PATH_INFO"] == "/sdk":
+            app_identity.get_access_token("https://www.googleapis.com/auth/pubsub")
         credentials.refresh(Request())
-    except google.auth.exceptions.RefreshError as error:
+    except Exception as error:
         return [f"{project}: {error}".encode()]
 """
 
@@ -46,6 +49,7 @@ def test_a_client_without_credentials(
     app = make_app(tmp_path / "app", CLIENT)
     options = (f"--python={sys.executable}", "--project=my-project")
     with DevServer(app, *options, log_file=tmp_path / "log") as server:
-        answer = server.get("/").text
+        answer, of_sdk = server.get("/").text, server.get("/sdk").text
     assert answer.startswith("my-project: ")
     assert "gcloud auth application-default login" in answer
+    assert "google.auth.default()" in of_sdk

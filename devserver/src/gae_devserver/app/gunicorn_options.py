@@ -9,8 +9,11 @@ from pathlib import Path
 # guide recommends two workers for F1. The task runner sends 16 requests at a time.
 # https://cloud.google.com/appengine/docs/standard/python3/runtime#application_startup
 DEFAULT_ENTRYPOINT = "gunicorn --workers 2 --threads 8 --timeout 0 main:app"
+# With manual or basic scaling, up to 10 threads are those of /_ah/background.
+_ONE_WORKER = "gunicorn --workers 1 --threads 20 --timeout 0 main:app"
 # another program may start it: "env A=b gunicorn …", "sh -c 'gunicorn …'"
 _GUNICORN = re.compile(r"""(?:^|[\s/"'])gunicorn(?=\s)""")
+_WORKERS = re.compile(r"\s(?:-w|--workers)[=\s]*(\d+)")
 # --bind in one word of the options, with the address if it is in the same word. Short
 # options can be joined ("-Rb"), and long ones can be abbreviated ("--bi").
 _BIND = re.compile(r"(?:(-[DR]*)b|--bi(?:nd?)?(?=$|=))=?(.*)", re.DOTALL)
@@ -30,6 +33,17 @@ _ALL_ADDRESSES = re.compile(rf"""{_BIND_TO}["']*{_EVERY}(?=["']*:["']*[$\d])""")
 _ANY_HOST = re.compile(r"(?<![\w.])0\.0\.0\.0(?![\w.])")
 _ANY_8080 = re.compile(r"""(?<=[\s:=])8080(?=[\s"]|$)""")
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
+
+
+def default_entrypoint(scaling: str) -> str:
+    """Return what runs an app whose app.yaml has no entrypoint."""
+    return DEFAULT_ENTRYPOINT if scaling == "automatic" else _ONE_WORKER
+
+
+def workers(entrypoint: str) -> int:
+    """Return how many worker processes the options of an entrypoint ask for."""
+    found = _WORKERS.findall(entrypoint) if _GUNICORN.search(entrypoint) else ()
+    return int(found[-1]) if found else 1
 
 
 def addresses(entrypoint: str) -> list[str] | None:

@@ -140,7 +140,8 @@ class AppProcess:
         self._socket = self._folder / "app.sock"
         private = f"unix:{self._socket}"
         entrypoint = gunicorn_options.with_private_address(
-            config.entrypoint or gunicorn_options.DEFAULT_ENTRYPOINT, private
+            config.entrypoint or gunicorn_options.default_entrypoint(config.scaling),
+            private,
         )
         self.entrypoint = entrypoint
         """What the shell runs."""
@@ -151,9 +152,11 @@ class AppProcess:
         self._notice = gunicorn_options.notice(addresses, private)
         variables = environment(config, launch, python, port=self.port)
         # also reaches a gunicorn that another program or a script starts
-        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(
-            variables.get("GUNICORN_CMD_ARGS", ""), private
-        )
+        arguments = variables.get("GUNICORN_CMD_ARGS", "")
+        if config.scaling != "automatic":
+            # a background thread must begin in the process that asked for it
+            arguments += " --workers 1"
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(arguments, private)
         # An app may delete everything in its folder for temporary files, which is its
         # own on App Engine.
         temporary = self._folder / "tmp"

@@ -191,10 +191,10 @@ class Supervisor:
             # poll: an open port causes no event
             while not await self._answers(process):  # noqa: ASYNC110
                 await asyncio.sleep(self._limits.probe)
-            if self._warm_up is not None:
-                await self._warm_up(process)
         finally:
             slow.cancel()
+        if self._warm_up is not None:
+            await self._warm_up(process)
 
     async def _answers(self, process: AppProcess) -> bool:
         """Return whether a worker of the app takes connections.

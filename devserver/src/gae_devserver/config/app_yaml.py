@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from google.appengine.api import appinfo
 
@@ -39,7 +40,7 @@ class AppConfig:
     entrypoint: str | None
     env_variables: Mapping[str, str]
     app_engine_apis: bool
-    warmup: bool
+    inbound_services: frozenset[str]
     static_handlers: tuple[StaticHandler, ...]
     queues: tuple[QueueConfig, ...]
     warnings: tuple[str, ...]
@@ -47,6 +48,8 @@ class AppConfig:
     version: str | None = None
     memory_mb: int = 384
     cron_jobs: tuple[CronJob, ...] = ()
+    scaling: str = "automatic"
+    """"automatic", "manual" or "basic"."""
     indexes: IndexYaml = dataclasses.field(default_factory=IndexYaml)
 
 
@@ -118,7 +121,7 @@ def load_app_yaml(target: Path) -> AppConfig:
         entrypoint=re.sub(r"^exec\s+", "", info.entrypoint or "").strip() or None,
         env_variables=dict(info.env_variables or {}),
         app_engine_apis=bool(info.app_engine_apis),
-        warmup="warmup" in (info.inbound_services or ()),
+        inbound_services=frozenset(info.inbound_services or ()),
         static_handlers=static_handlers,
         queues=(DEFAULT_QUEUE,),
         warnings=(
@@ -127,4 +130,11 @@ def load_app_yaml(target: Path) -> AppConfig:
         ),
         version=info.version,
         memory_mb=_MEMORY_MB.get(instance_class, 384),
+        scaling=_scaling(info),
     )
+
+
+def _scaling(info: Any) -> str:
+    if info.manual_scaling:
+        return "manual"
+    return "basic" if info.basic_scaling else "automatic"

@@ -8,6 +8,8 @@ _NAMES = frozenset(
         "APPLICATION_ID",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",
+        "DEVSERVER_SMTP_PASSWORD",
+        "DEVSERVER_SMTP_USER",
         "GAE_APPLICATION",
         "GAE_DEPLOYMENT_ID",
         "GAE_ENV",

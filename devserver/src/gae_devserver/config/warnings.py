@@ -20,7 +20,6 @@ SETTINGS = (
     "api_config",
     "automatic_scaling",
     "backends",
-    "basic_scaling",
     "beta_settings",
     "build_env_variables",
     "endpoints_api_service",
@@ -28,7 +27,6 @@ SETTINGS = (
     "health_check",
     "liveness_check",
     "main",
-    "manual_scaling",
     "network",
     "readiness_check",
     "resources",
@@ -47,6 +45,7 @@ _EMULATORS = {
     "CLOUD_TASKS_EMULATOR_HOST": "Cloud Tasks",
     "DATASTORE_EMULATOR_HOST": "the Datastore",
 }
+_INBOUND_SERVICES = frozenset({"mail", "mail_bounce", "warmup"})
 _OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
@@ -118,6 +117,16 @@ def _about_settings(
             )
     if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
         yield f"these settings of {name} have no effect here: {', '.join(asked)}."
+    for scaling, setting in (
+        ("manual_scaling", "instances"),
+        ("basic_scaling", "max_instances"),
+    ):
+        group = getattr(info, scaling)
+        if group and (count := int(getattr(group, setting))) > 1:
+            yield (
+                f"{where(scaling, setting)}: this server runs one instance instead of "
+                f"{count}."
+            )
     for variable, value in (info.env_variables or {}).items():
         place = where("env_variables", variable)
         if isinstance(file.node("env_variables", variable), SequenceNode):
@@ -133,7 +142,7 @@ def _about_settings(
                 "to this server."
             )
     for service in info.inbound_services or []:
-        if service != "warmup":
+        if service not in _INBOUND_SERVICES:
             place = where("inbound_services")
             yield f"{place}: inbound_services: {service} is not emulated."
 

@@ -69,6 +69,19 @@ def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
     raise web.HTTPBadRequest(text=_JOBS)
 
 
+def fields_in(body: bytes, example: str) -> dict[str, Any]:
+    """Return the fields of an object.
+
+    Raises:
+        web.HTTPBadRequest: the body is no JSON object.
+    """
+    expected = f"The body must be an object such as {example}."
+    fields = _json_in(body, expected)
+    if not isinstance(fields, dict):
+        raise web.HTTPBadRequest(text=expected)
+    return fields
+
+
 def _json_in(body: bytes, expected: str) -> Any:
     """Return what a body holds, or answer with what is expected."""
     try:

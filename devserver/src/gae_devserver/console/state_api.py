@@ -4,7 +4,7 @@ Tests use it. The distribution's README documents it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -46,20 +46,26 @@ class StateApi(HttpServer):
         clock: Clock,
         token: str,
         quiet_seconds: float = 5.0,
+        *,
+        subjects: Sequence[Subject] = (),
     ) -> None:
-        """Make the server; a reset waits `quiet_seconds` for the tasks that run."""
+        """Make the server; a reset waits `quiet_seconds` for the tasks that run.
+
+        `subjects` are others than those that each server has.
+        """
         self._token = token
         self._flush_changes = services.flush
         app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
-        subjects: tuple[Subject, ...] = (
+        all_subjects: tuple[Subject, ...] = (
             QueueRoutes(services.taskqueue, runner, clock),
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
             EntityRoutes(),
             IndexRoute(services.indexes),
             ResetRoute(services, runner, cron, clock, quiet_seconds),
+            *subjects,
         )
-        for subject in subjects:
+        for subject in all_subjects:
             app.add_routes(subject.routes())
         super().__init__(app)
 

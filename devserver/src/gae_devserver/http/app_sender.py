@@ -95,14 +95,20 @@ class AppSender:
             self._requests.end(ticket)
 
     async def status_of(
-        self, find: FindProcess, request: Request, *, ip: str, deadline: float
+        self,
+        find: FindProcess,
+        request: Request,
+        *,
+        ip: str,
+        deadline: float | None,
     ) -> int:
         """Send a request of App Engine's; return the status after the whole answer.
 
         Raises:
             AppUnavailable: the app is not running; nothing was sent.
             ConnectionError: the connection broke.
-            TimeoutError: there was no answer within `deadline` seconds.
+            TimeoutError: there was no answer within `deadline` seconds, if it is not
+                None.
         """
         return await status_of(self.send(find, request, ip=ip, deadline=deadline))
 

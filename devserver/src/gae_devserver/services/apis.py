@@ -16,6 +16,9 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
@@ -39,6 +42,8 @@ class Apis:
         run_now: RunNow,
         storage: Storage | None,
         cloud_tasks: bool = True,
+        smtp: SmtpServer | None = None,
+        start_thread: StartThread = refuse_background_thread,
         when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
@@ -56,6 +61,8 @@ class Apis:
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
+            smtp: where mail is sent; None: nowhere.
+            start_thread: starts a background thread of the app.
             when_index_missing: what to do about a query that index.yaml does not
                 serve.
             around_call: returns what carries out API calls instead.
@@ -72,6 +79,8 @@ class Apis:
             default_hostname=default_hostname,
             version=launch.version,
             storage=storage,
+            smtp=smtp,
+            start_thread=start_thread,
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )

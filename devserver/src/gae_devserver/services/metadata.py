@@ -16,7 +16,8 @@ _NUMBER = "1"
 _NO_CREDENTIALS = (
     "this dev server has no credentials for Google Cloud's APIs. To call them, run: "
     "gcloud auth application-default login. To use an emulator, set its variable, such "
-    "as FIRESTORE_EMULATOR_HOST."
+    "as FIRESTORE_EMULATOR_HOST. app_identity.get_access_token always fails on a dev "
+    "server: refresh the credentials of google.auth.default() instead."
 )
 
 

@@ -17,6 +17,9 @@ from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.services.stub_map import StubMap
@@ -49,6 +52,8 @@ class Services:
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
+        smtp: SmtpServer | None = None,
+        start_thread: StartThread = refuse_background_thread,
         when_index_missing: WhenMissing = "report",
         when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
@@ -64,6 +69,8 @@ class Services:
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
+            smtp: where mail is sent; None: nowhere.
+            start_thread: starts a background thread of the app.
             when_index_missing: what to do about a query that index.yaml does not
                 serve.
             when_cleared: called by `clear`, for what is kept elsewhere.
@@ -76,9 +83,15 @@ class Services:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
-        info = AppRequestInfo(config.service, version, default_hostname, requests)
+        info = AppRequestInfo(
+            config.service,
+            version,
+            default_hostname,
+            requests,
+            scaling=config.scaling,
+        )
         self._stub_context = StubContext(
-            self.app_id, default_hostname, clock, info, storage
+            self.app_id, default_hostname, clock, info, storage, smtp, start_thread
         )
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = StubMap(self.stub)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.instances.instance import refuse_background_thread
+from gae_devserver.instances.system_stub import StartThread
+from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
 from gae_devserver.users.sign_in import LOGIN, LOGOUT
@@ -23,6 +26,9 @@ class StubContext:
     info: AppRequestInfo
     storage: Storage | None = None
     """Where stubs keep what survives a restart; None: nowhere."""
+    smtp: SmtpServer | None = None
+    """Where mail is sent; None: nowhere."""
+    start_thread: StartThread = refuse_background_thread
 
 
 MakeStub = Callable[[str, StubContext], Any]
@@ -35,12 +41,12 @@ _STUBS = {
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "gae_devserver.services.images:Images",
-    "mail": "api.mail_stub:MailServiceStub",
+    "mail": "gae_devserver.mail.stub:Mail",
     "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "gae_devserver.services.search:Search",
     "system": "gae_devserver.services.system_stats:SystemStats",
-    "urlfetch": "api.urlfetch_stub:URLFetchServiceStub",
+    "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
 
@@ -72,9 +78,13 @@ def make_stub(service: str, context: StubContext) -> Any:
             # The stub uses this name, which Pillow 10 removed.
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
+        case "mail":
+            return make(context.clock, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
-        case "modules" | "system":
+        case "system":
+            return make(context.start_thread, context.info)
+        case "modules":
             return make(request_data=context.info)
         case "user":
             return make(

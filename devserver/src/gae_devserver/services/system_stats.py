@@ -1,17 +1,16 @@
-"""The SDK's stub of `system`, with the memory and the CPU time of the app."""
+"""The stub of `system`, with the memory and the CPU time of the app."""
 
 import os
 import subprocess
 from typing import Any
 
-from google.appengine.api.system.system_stub import SystemServiceStub
-
 from gae_devserver.app import processes
+from gae_devserver.instances.system_stub import System
 
 _MEGACYCLES_PER_SECOND = 600  # of an F1 instance
 
 
-class SystemStats(SystemServiceStub):  # type: ignore[misc]
+class SystemStats(System):
     """Measures the processes of the app with `ps`, where the SDK's stub says 0."""
 
     def _Dynamic_GetSystemStats(

@@ -25,6 +25,7 @@ logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
 """Seconds that a task may take: App Engine's limit with automatic scaling."""
+_LONG_DEADLINE = 86400.0
 
 
 MakeRequest = Callable[[Queue, Any, float], Request]
@@ -43,6 +44,11 @@ class Run:
     """A copy of the task (a QueryTasksResponse.Task) from before its execution."""
     status: int
     """The status of the app's answer, or 0 if there was none."""
+
+
+def deadline(scaling: str) -> float:
+    """Return how many seconds App Engine gives to a task with this scaling."""
+    return DEADLINE if scaling == "automatic" else _LONG_DEADLINE
 
 
 class TaskExecutor:

@@ -3,13 +3,23 @@
 from gae_devserver.testing.dev_server import DevServer
 from gae_devserver.testing.requests import Response
 from gae_devserver.testing.server_process import ServerEndedError
-from gae_devserver.testing.state import Entity, Index, StateApiError, Task, TaskRun
+from gae_devserver.testing.state import (
+    Attachment,
+    Entity,
+    Index,
+    Mail,
+    StateApiError,
+    Task,
+    TaskRun,
+)
 from gae_devserver.testing.waiting import wait_until
 
 __all__ = [
+    "Attachment",
     "DevServer",
     "Entity",
     "Index",
+    "Mail",
     "Response",
     "ServerEndedError",
     "StateApiError",

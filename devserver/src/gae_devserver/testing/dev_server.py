@@ -11,7 +11,14 @@ from urllib.parse import quote, urlencode
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
-from gae_devserver.testing.state import Entity, Index, StateApiError, Task, TaskRun
+from gae_devserver.testing.state import (
+    Entity,
+    Index,
+    Mail,
+    StateApiError,
+    Task,
+    TaskRun,
+)
 
 # pytest shows the line of a test that fails, and none of this module.
 __tracebackhide__ = True
@@ -276,6 +283,45 @@ class DevServer:
         query = urlencode({"kind": kind, "namespace": namespace})
         shown = self.state("GET", f"/entities?{query}")["entities"]
         return [Entity.from_json(entity) for entity in shown]
+
+    def mails(self) -> list[Mail]:
+        """Return the mails that the app has sent, the first one first."""
+        mails: list[Mail] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.state("GET", f"/mails?after={after}")
+            for listed in page["mails"]:
+                shown = self.state("GET", f"/mails/{listed['id']}")
+                mails.append(Mail.from_json(shown))
+            after = page["next"]
+        return mails
+
+    def receive_mail(
+        self,
+        to: str,
+        sender: str = "",
+        subject: str = "",
+        body: str = "",
+        message: bytes | None = None,
+    ) -> int:
+        """Send a mail to the app; return the status of its answer, or 0.
+
+        Args:
+            to: the address, which the app finds in the path.
+            sender: the sender of a mail that is only a text.
+            subject: its subject.
+            body: its text.
+            message: instead of these, the whole message, such as `bytes(EmailMessage)`.
+
+        Raises:
+            StateApiError: app.yaml has no `inbound_services: [mail]`, or the app does
+                not run.
+        """
+        mail = {"to": to, "from": sender, "subject": subject, "body": body}
+        if message is not None:
+            mail = {"to": to, "raw": message.decode("utf-8", "surrogateescape")}
+        status: int = self.state("POST", "/mails/in", mail)["status"]
+        return status
 
     def missing_indexes(self) -> list[Index]:
         """Return the indexes that queries have needed and index.yaml lacks."""

@@ -74,6 +74,44 @@ class Entity:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file of a mail."""
+
+    name: str
+    type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail that the app has sent."""
+
+    sender: str
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
+    reply_to: str | None
+    subject: str
+    body: str | None
+    """The text; None: there is only HTML."""
+    html: str | None
+    attachments: list[Attachment]
+    to_admins: bool
+    """Whether it is for the project's administrators; then there is no `to`."""
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return a mail of the State API, shown with the content of its files."""
+        same = ("to", "cc", "bcc", "reply_to", "subject", "body", "html", "to_admins")
+        attachments = [
+            Attachment(file["name"], file["type"], base64.b64decode(file["content"]))
+            for file in shown["attachments"]
+        ]
+        fields = {name: shown[name] for name in same}
+        return cls(sender=shown["from"], attachments=attachments, **fields)
+
+
+@dataclass(frozen=True)
 class Index:
     """A composite index of the datastore."""
 

@@ -41,7 +41,7 @@ env_variables:
         service="worker",
         memory_mb=1536,
         entrypoint="gunicorn -w 2 'main:create_app()'",
-        warmup=True,
+        inbound_services=frozenset({"warmup"}),
         env_variables={"NUMBER": "1", "TEXT": "False"},
     )
 

@@ -10,10 +10,7 @@ from typing import Any
 
 import google.auth
 import pytest
-from google.appengine.api import (
-    apiproxy_stub_map,
-    mail_service_pb2,
-)
+from google.appengine.api import apiproxy_stub_map
 from google.appengine.api.app_identity import app_identity_service_pb2
 from google.appengine.api.blobstore import blobstore_service_pb2
 from google.appengine.api.images import images_service_pb2
@@ -227,7 +224,7 @@ async def test_an_upload_url_is_on_the_host_of_the_request(server: Server) -> No
     assert answer.url.startswith("http://127.0.0.1:9999/_ah/upload/")
 
 
-# --- modules, identity, mail ---------------------------------------------------------
+# --- modules, identity ----------------------------------------------------------------
 
 
 async def test_the_modules_api_knows_the_one_service(
@@ -256,6 +253,8 @@ async def test_the_modules_api_knows_the_one_service(
         ("StopModule", {}, errors.INVALID_VERSION),
     ):
         assert await code_of(ask(method, **fields)) == code, (method, fields)
+    api = make_server(config=app_config(scaling="manual")).request()
+    assert (await ask("GetNumInstances")).instances == 1
 
 
 async def test_background_requests_are_refused(api: AppRequest) -> None:
@@ -280,16 +279,3 @@ async def test_app_identity_looks_for_no_credentials(
     answer = await api.call("app_identity_service", "SignForApp", message)
     assert answer.signature_bytes
     assert asked == []
-
-
-async def test_mail_is_logged_and_not_sent(
-    api: AppRequest, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A developer sees what would be sent."""
-    caplog.set_level("INFO")
-    message = mail_service_pb2.MailMessage(
-        Sender="a@example.com", To=["b@example.com"], Subject="Hello", TextBody="x"
-    )
-    await api.call("mail", "Send", message)
-    assert "b@example.com" in caplog.text
-    assert "Hello" in caplog.text

@@ -1,0 +1,197 @@
+"""The routes of the State API for mail."""
+
+import base64
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gae_devserver.console import bodies
+from gae_devserver.http.server import read_body
+from gae_devserver.mail.inbound import InboundMail, NotEnabledError
+from gae_devserver.mail.mime import Attachment, Content, content_of
+from gae_devserver.mail.sent import SentMail, SentMails
+
+_PAGE = 100
+_TEXTS = frozenset({"from", "subject", "body", "html", "reply_to"})
+_LISTS = frozenset({"to", "cc", "bcc"})
+_EXAMPLE = '{"to": "in@example.com", "from": "ann@example.com", "body": "Hello"}'
+_REASON = "550 5.1.1 The email account that you tried to reach does not exist."
+
+
+class MailRoutes:
+    """Shows what the app has sent, and delivers mail to it."""
+
+    def __init__(self, sent: Callable[[], SentMails], inbound: InboundMail) -> None:
+        """`sent` returns the mails that are kept now."""
+        self._sent = sent
+        self._inbound = inbound
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/mails", self._list),
+            web.get("/mails/{number:[0-9]{1,9}}", self._show),
+            web.post("/mails/in", self._deliver),
+            web.post("/mails/bounce", self._bounce),
+        ]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        after = _number(request, "after", 0)
+        limit = max(1, min(_number(request, "limit", _PAGE), _PAGE))
+        mails = self._sent().after(after, limit + 1)
+        page = mails[:limit]
+        more = page[-1].number if len(mails) > limit else None
+        listed = [_describe(mail) for mail in page]
+        return web.json_response({"mails": listed, "next": more})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        mail = self._find(int(request.match_info["number"]))
+        return web.json_response(_describe(mail, with_content=True))
+
+    async def _deliver(self, request: web.Request) -> web.Response:
+        fields = bodies.fields_in(await read_body(request), _EXAMPLE)
+        raw = fields.pop("raw", None)
+        to = fields.get("to")
+        if not isinstance(to, str) or not to:
+            raise _bad("'to' must be the address that receives the mail")
+        if raw is None:
+            if "from" not in fields:
+                raise _bad("'from' is missing")
+            content = _content_in(fields)
+            with _as_refusal():
+                message = content.message(time.time()).as_bytes()
+        elif isinstance(raw, str) and fields.keys() == {"to"}:
+            with _as_refusal():
+                message = raw.encode("utf-8", "surrogateescape")
+        else:
+            raise _bad("'raw' is the whole message, so only 'to' can be beside it")
+        return await _status(self._inbound.deliver(to, message))
+
+    async def _bounce(self, request: web.Request) -> web.Response:
+        fields = bodies.fields_in(await read_body(request), '{"id": 1}')
+        reason = fields.pop("reason", _REASON)
+        if not isinstance(reason, str):
+            raise _bad("'reason' must be a text")
+        match fields:
+            case {"id": int() as number} if len(fields) == 1:
+                mail = self._find(number)
+                content = content_of(mail.message)
+            case {"from": str(), "to": _}:
+                content = _content_in(fields)
+            case _:
+                raise _bad(
+                    "a bounce needs the 'id' of a mail, or 'from' and 'to' of one"
+                )
+        with _as_refusal():
+            message = content.message(time.time()).as_string()
+        return await _status(self._inbound.bounce(content, message, reason))
+
+    def _find(self, number: int) -> SentMail:
+        mail = self._sent().find(number)
+        if mail is None:
+            raise web.HTTPNotFound(text=f"There is no mail {number}.")
+        return mail
+
+
+async def _status(sending: Awaitable[int]) -> web.Response:
+    try:
+        with _as_refusal():
+            return web.json_response({"status": await sending})
+    except NotEnabledError as error:
+        raise web.HTTPConflict(text=str(error)) from None
+    except OSError:
+        return web.json_response({"status": 0})
+
+
+def _describe(mail: SentMail, *, with_content: bool = False) -> dict[str, Any]:
+    content = content_of(mail.message)
+    return {
+        "id": mail.number,
+        "sent": mail.sent,
+        "to_admins": mail.to_admins,
+        "from": content.sender,
+        "to": content.to,
+        "cc": content.cc,
+        "bcc": content.bcc,
+        "reply_to": content.reply_to or None,
+        "subject": content.subject,
+        "body": content.body,
+        "html": content.html,
+        "amp_html": content.amp_html,
+        "headers": content.headers,
+        "attachments": [
+            {
+                "name": file.name,
+                "type": file.type,
+                "size": len(file.content),
+                "content_id": file.content_id,
+            }
+            | (
+                {"content": base64.b64encode(file.content).decode()}
+                if with_content
+                else {}
+            )
+            for file in content.attachments
+        ],
+    }
+
+
+def _content_in(fields: Mapping[str, Any]) -> Content:
+    """Return the mail that a request describes.
+
+    Raises:
+        web.HTTPBadRequest: a field has no name or value of a mail.
+    """
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        field = "sender" if name == "from" else name
+        if name in _TEXTS and isinstance(value, str):
+            values[field] = value
+        elif name in _LISTS and isinstance(value, str):
+            values[field] = (value,)
+        elif name in _LISTS and isinstance(value, list):
+            values[field] = tuple(map(str, value))
+        elif name == "attachments" and isinstance(value, list):
+            values[field] = tuple(map(_attachment_in, value))
+        else:
+            raise _bad(f"a mail cannot have {name!r} with the value {value!r}")
+    return Content(**values)
+
+
+def _attachment_in(value: Any) -> Attachment:
+    match value:
+        case {"name": str() as name, "content": str() as content}:
+            try:
+                return Attachment(name, base64.b64decode(content, validate=True))
+            except ValueError as error:
+                raise _bad(f"the content of {name!r} is not Base64: {error}") from None
+    raise _bad("an attachment needs 'name', and 'content' in Base64")
+
+
+@contextlib.contextmanager
+def _as_refusal() -> Iterator[None]:
+    """Refuse what cannot be in a mail, such as a line break in a header.
+
+    Raises:
+        web.HTTPBadRequest: there was a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise _bad(str(error)) from None
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise _bad(f"{name} must be a number, not {text!r}")
+    return int(text)
+
+
+def _bad(what: str) -> web.HTTPBadRequest:
+    text = f"The request cannot be used: {what}. Send for example {_EXAMPLE}."
+    return web.HTTPBadRequest(text=text)

@@ -1,0 +1,1 @@
+"""Mail that the app sends and receives. Imports storage, app, config, clock."""
