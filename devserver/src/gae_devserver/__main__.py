@@ -68,6 +68,7 @@ def _open_standard_streams() -> None:
 def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
+    from gae_devserver.app.open_files import raise_soft_limit
     from gae_devserver.app.process import AppProcess
     from gae_devserver.clock import Clock
     from gae_devserver.config.app_yaml import load_app_yaml, with_other_files
@@ -92,7 +93,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     state_socket = sockets.listen_on("127.0.0.1", 0)
     # holds the gRPC port, whose server listens later
     grpc_socket = sockets.reserve_port()
-    launch = _launch_settings(options, config, api_socket, grpc_socket)
+    launch = _launch_settings(
+        options, config, api_socket, grpc_socket, open_files=raise_soft_limit()
+    )
     environments = Environments(options.python)
     try:
         # a mistake in queue.yaml, cron.yaml or index.yaml would otherwise appear only
@@ -226,6 +229,7 @@ def _launch_settings(
     config: "AppConfig",
     api_socket: socket,
     grpc_socket: socket,
+    open_files: int | None = None,
 ) -> "LaunchSettings":
     from gae_devserver.app.process import LaunchSettings
 
@@ -234,6 +238,7 @@ def _launch_settings(
         version=config.version or time.strftime("%Y%m%dt%H%M%S"),
         api_port=api_socket.getsockname()[1],
         grpc_port=grpc_socket.getsockname()[1],
+        open_files=open_files,
     )
 
 

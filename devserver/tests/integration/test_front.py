@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.http.limits import DEFAULT_LIMITS
 from tests.helpers.app_folder import RECORDER
 from tests.helpers.http_messages import Answer
 from tests.helpers.site import Site, running
@@ -46,6 +47,7 @@ ANSWERS = {
     "/empty": ("204 No Content", [], []),
     "/unchanged": ("304 Not Modified", [("ETag", '"x"')], []),
     "/large": ("200 OK", [], [b"x" * 2**20] * 33),
+    "/many-headers": ("200 OK", [(f"X-{i}", "x") for i in range(300)], [b"x"]),
     "/large-head": ("200 OK", [("X-Large", "x" * 9000)], [b"x"]),
     "/error": ("500 Internal Server Error", [], [b"sorry"]),
 }
@@ -120,6 +122,16 @@ async def test_the_target_arrives_byte_for_byte(recorder: Site, target: str) -> 
     assert (await recorder.get(target)).status == 200
     request = await recorder.recorded()
     assert request.request_line == f"GET {target} HTTP/1.1".encode()
+
+
+async def test_gunicorn_takes_what_the_front_takes(site: Site) -> None:
+    """The largest request reaches the app; App Engine's own headers come on top."""
+    limits = DEFAULT_LIMITS
+    target = "/plain?".ljust(limits.target, "x")
+    # with Host and Connection
+    headers = [f"X-{i}: a" for i in range(limits.headers - 3)]
+    answer = await site.get(target, "X-Long: ".ljust(limits.header, "x"), *headers)
+    assert (answer.status, answer.body) == (200, b"hello")
 
 
 async def test_headers_arrive_as_they_were(recorder: Site) -> None:
@@ -401,6 +413,11 @@ async def test_an_answer_that_app_engine_would_not_send(
     """An answer of over 32 MiB is 500, and one with over 8 KiB of headers is 502."""
     assert (await site.get(target)).status == status
     assert str(limit) in caplog.text
+
+
+async def test_an_answer_with_many_headers(site: Site) -> None:
+    """Only their size is limited."""
+    assert len((await site.get("/many-headers")).all("X-299")) == 1
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

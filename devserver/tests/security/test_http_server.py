@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from gae_devserver.http.body_memory import BodyMemory
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.http.sockets import listen
@@ -28,13 +32,13 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 class Port:
     """A server that answers with the length of a request's body."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, memory: BodyMemory) -> None:
         self.asked = self.answered = self.handled = 0
         self.answer = "{}"
         self.released = asyncio.Event()
         self.transport: asyncio.Transport | None = None
         """The connection of the latest request."""
-        self._server = HttpServer(self._handle, limits)
+        self._server = HttpServer(self._handle, limits, memory)
         self._clients = contextlib.ExitStack()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
@@ -110,7 +114,7 @@ async def ask(connection: Connection) -> int:
     return Answer(head).status
 
 
-MakePort = Callable[[Limits], Awaitable[Port]]
+MakePort = Callable[..., Awaitable[Port]]
 
 
 @pytest_asyncio.fixture
@@ -118,8 +122,10 @@ async def make_port() -> AsyncIterator[MakePort]:
     """Start a port with these limits."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(limits: Limits) -> Port:
-            port = Port(limits)
+        async def make(
+            limits: Limits = DEFAULT_LIMITS, memory: BodyMemory | None = None
+        ) -> Port:
+            port = Port(limits, memory or BodyMemory())
             stack.push_async_callback(port.stop)
             await port.start()
             return port
@@ -291,7 +297,7 @@ async def test_a_body_that_breaks_later(
 ) -> None:
     """400 at once, even if the head, or a whole request, came before.
 
-    This must hold for each release of aiohttp: `broken_body` uses a private name of it.
+    This must hold for each release of aiohttp: `parsed` uses a private name of it.
     """
     reader, writer = await port.connect()
     writer.write(before + POST + CHUNKED)
@@ -326,6 +332,95 @@ async def test_a_client_that_disconnects_in_a_body(
     await settled()
     assert port.answered == 0
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+# --- memory --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from freeing what nothing else frees."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_without_collector")
+@pytest.mark.parametrize("end", [None, b"XX\r\n", b"1\r\nx\r\n"])
+async def test_a_refused_body_is_given_back(
+    make_port: MakePort, end: bytes | None
+) -> None:
+    """The system has the memory again at once: broken off, malformed or too large."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("only Linux has /proc, which says how much memory a process has")
+    mebibytes = 12
+    port = await make_port(Limits(body=mebibytes * 2**20))
+    before = resident()
+    uploads = [await port.connect() for _ in range(10)]
+    for _, writer in uploads:
+        writer.write(POST + CHUNKED)
+        for _ in range(mebibytes):
+            writer.write(b"%x\r\n%s\r\n" % (2**20, bytes(2**20)))
+            await writer.drain()
+    await until(lambda: resident() - before > 2**26)
+    for _, writer in uploads:
+        if end is None:
+            writer.close()
+        else:
+            writer.write(end)
+    await until(lambda: port.handled == len(uploads))
+    await until(lambda: resident() - before < 2**25)
+    assert port.answered == 0
+
+
+def resident() -> int:
+    """Return how many bytes of memory this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def upload(size: int, *, is_chunked: bool = False) -> bytes:
+    """Return the bytes of an upload of `size` bytes."""
+    if is_chunked:
+        return POST + CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (size, bytes(size))
+    return POST + b"Content-Length: %d\r\n\r\n%s" % (size, bytes(size))
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+async def test_large_bodies_wait_for_each_other(
+    make_port: MakePort, is_chunked: bool
+) -> None:
+    """They share one memory, also those of two ports; a small body need not wait."""
+    memory = BodyMemory(350_000)
+    limits = Limits(body=200_000)
+    port, other = await make_port(limits, memory), await make_port(limits, memory)
+    data = upload(200_000, is_chunked=is_chunked)
+    reader, writer = await port.connect()
+    writer.write(data[:-1])
+    await until(lambda: port.asked == 1)
+    waiting = asyncio.create_task(other.send(data))
+    await until(lambda: other.asked == 1)
+    assert (await other.send(upload(1_000, is_chunked=is_chunked))).body == b"1000"
+    assert not waiting.done()
+    writer.write(data[-1:])
+    for answer in (Answer(await rest_of(reader)), await waiting):
+        assert (answer.status, answer.body) == (200, b"200000")
+
+
+async def test_a_body_that_gets_no_memory(make_port: MakePort) -> None:
+    """After a while it gets 503 with the limit; when another one ends there is room."""
+    port = await make_port(memory=BodyMemory(350_000, patience=0.1))
+    data = upload(200_000)
+    _, writer = await port.connect()
+    writer.write(data[:-1])
+    await until(lambda: port.asked == 1)
+    answer = await port.send(data)
+    assert answer.status == 503
+    assert b"350000" in answer.body
+    writer.close()
+    await until(lambda: port.handled == 2)
+    assert (await port.send(data)).status == 200
 
 
 # --- time ----------------------------------------------------------------------------
@@ -473,3 +568,56 @@ async def test_too_many_connections(make_port: MakePort) -> None:
         while 200 not in statuses:
             statuses.append(await ask(await port.connect()))
     assert set(statuses) <= {429, 200}
+
+
+async def test_far_too_many_connections(make_port: MakePort) -> None:
+    """A silent connection gets 429 at once if others are already waiting for theirs."""
+    port = await make_port(Limits(connections=1, refused=1, refused_seconds=PATIENCE))
+    held = [await port.connect() for _ in range(2)]
+    reader, _ = await port.connect()
+    assert Answer(await rest_of(reader)).status == 429
+    assert await ask(held[0]) == 200
+
+
+# --- half-closed connections ---------------------------------------------------------
+
+
+HELD = b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "bodies"),
+    [
+        (GET, [b"0"]),
+        (POST + b"Content-Length: 3\r\n\r\nabc", [b"3"]),
+        (upload(200_000, is_chunked=True), [b"200000"]),
+        (
+            b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET * 3,
+            [b""] + 3 * [b"0"],
+        ),
+    ],
+)
+async def test_a_client_that_closes_its_half(
+    port: Port, data: bytes, bodies: list[bytes]
+) -> None:
+    """It gets the answers to all requests that are complete, and then the end."""
+    reader, writer = await port.connect()
+    writer.write(data)
+    writer.write_eof()
+    await until(lambda: port.asked)
+    await settled()
+    port.released.set()
+    answers = (await rest_of(reader)).split(b"HTTP/1.1 ")[1:]
+    assert len(answers) == len(bodies)
+    for answer, body in zip(answers, bodies, strict=True):
+        assert answer.startswith(b"200 ")
+        assert answer.endswith(b"\r\n\r\n" + body)
+
+
+async def test_a_client_that_closes_its_half_too_early(port: Port) -> None:
+    """Without a complete request the connection ends at once."""
+    reader, writer = await port.connect()
+    writer.write(GET[:-2])
+    writer.write_eof()
+    assert await rest_of(reader) == b""
+    assert port.asked == 0

@@ -20,8 +20,9 @@ FindProcess = Callable[[], Awaitable[AppProcess]]
 # moment is lost
 _KEEP_ALIVE_SECONDS = 1.0
 _MAX_CONNECTIONS = 512
-# bytes in a line of an answer's head
+# bytes in a line of an answer's head, and its headers: more than App Engine sends on
 _MAX_HEADER_LINE = 64 * 2**10
+_MAX_HEADERS = 4096
 # a process that refuses connections for longer than this has not just ended
 _REFUSED_SECONDS = 5.0
 
@@ -120,6 +121,7 @@ def session_with(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         max_field_size=_MAX_HEADER_LINE,
+        max_headers=_MAX_HEADERS,
         max_line_size=_MAX_HEADER_LINE,
         middlewares=(_send_once,),
         skip_auto_headers=(

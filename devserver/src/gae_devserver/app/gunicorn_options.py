@@ -32,6 +32,13 @@ _ALL_ADDRESSES = re.compile(rf"""{_BIND_TO}["']*{_EVERY}(?=["']*:["']*[$\d])""")
 # not expand $PORT
 _ANY_HOST = re.compile(r"(?<![\w.])0\.0\.0\.0(?![\w.])")
 _ANY_8080 = re.compile(r"""(?<=[\s:=])8080(?=[\s"]|$)""")
+# The front takes a URL of 8,170 bytes, and 128 headers, to which it adds App Engine's.
+# By default, gunicorn takes a request line of 4,094 bytes and 100 headers.
+_LIMITS = (
+    *("--limit-request-line", "8190"),
+    *("--limit-request-fields", "256"),
+    *("--limit-request-field_size", "16384"),
+)
 _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 
 
@@ -112,18 +119,19 @@ def with_private_address(entrypoint: str, private: str) -> str:
     return entrypoint[: program.end()] + options
 
 
-def with_bind(arguments: str, address: str) -> str:
+def with_limits_and_bind(arguments: str, address: str) -> str:
     """Return GUNICORN_CMD_ARGS with this address in place of all others.
 
     gunicorn listens on every address in GUNICORN_CMD_ARGS, and ignores those of its
-    configuration file.
+    configuration file. It takes every request that the front forwards, unless these
+    arguments or the entrypoint have a lower limit.
     """
     try:
         others, _ = _take_bind(shlex.split(arguments))
     except ValueError:
         # gunicorn reports that it cannot read them
         return arguments
-    return shlex.join([*others, "--bind", address])
+    return shlex.join([*_LIMITS, *others, "--bind", address])
 
 
 def _take_bind(options: list[str]) -> tuple[list[str], list[str]]:

@@ -50,6 +50,8 @@ class LaunchSettings:
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
     """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
+    open_files: int | None = None
+    """The app's soft limit on open files; None: that of this process."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -156,7 +158,9 @@ class AppProcess:
         if config.scaling != "automatic":
             # a background thread must begin in the process that asked for it
             arguments += " --workers 1"
-        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_bind(arguments, private)
+        variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_limits_and_bind(
+            arguments, private
+        )
         # An app may delete everything in its folder for temporary files, which is its
         # own on App Engine.
         temporary = self._folder / "tmp"
@@ -173,6 +177,7 @@ class AppProcess:
                 stop_seconds=stop_seconds,
                 output=subprocess.PIPE,
                 private_folder=self._folder,
+                open_files=launch.open_files,
             )
         except OSError:
             self._remove_folder()

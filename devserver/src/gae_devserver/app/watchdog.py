@@ -1,46 +1,54 @@
 """Runs the app, and stops it when the dev server ends, even by SIGKILL.
 
 The dev server starts this script, which imports nothing else of the package, with
-`python -I -S watchdog.py PIPE SECONDS FOLDER ENTRYPOINT`. PIPE is the number of a
+`python -I -S watchdog.py PIPE SECONDS FOLDER FILES ENTRYPOINT`. PIPE is the number of a
 socket whose other end the server keeps open: it ends when the server ends. The server
 gets the number of the app's process group from it, in case this script is killed.
 The app has SECONDS to end; then it gets SIGKILL. FOLDER, with the app's socket and its
-temporary files, is removed at the end; it may be empty. This works on Linux and macOS.
+temporary files, is removed at the end; it may be empty. FILES is the app's soft limit
+on open files; it may be empty. This works on Linux and macOS.
 """
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import sys
 import time
 
 
-def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
+def main(
+    pipe: int, seconds: float, folder: str, files: str, entrypoint: str
+) -> int | None:
     """Run the app; return its exit status as a shell does: 128 + N for signal N."""
     os.set_inheritable(pipe, False)
     wakeup, wakeup_write = os.pipe()
     for end in (wakeup, wakeup_write):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
-    # The handlers do nothing but wake up select: a signal must not end this process
+    # The handlers do nothing but wake up poll: a signal must not end this process
     # before the app. The app would inherit an ignored signal, but not a handler.
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
     app = os.fork()
     if app == 0:
-        _become_app(entrypoint)
+        _become_app(files, entrypoint)
     with contextlib.suppress(OSError):
         # the app does this too: either process may run first
         os.setpgid(app, app)
     with contextlib.suppress(OSError):  # the server may have ended
         os.write(pipe, b"%d" % app)
+    # select() fails if the server had over a thousand connections
+    poll = select.poll()
+    for end in (pipe, wakeup):
+        poll.register(end, select.POLLIN)
     status = None
     while status is None:
-        readable, _, _ = select.select([pipe, wakeup], [], [])
+        ready = [number for number, _ in poll.poll()]
         status = _exit_status(app)
-        if pipe in readable:
+        if pipe in ready:
             break
         with contextlib.suppress(BlockingIOError):
             os.read(wakeup, 512)
@@ -53,8 +61,11 @@ def main(pipe: int, seconds: float, folder: str, entrypoint: str) -> int | None:
     return status
 
 
-def _become_app(entrypoint: str) -> None:
+def _become_app(files: str, entrypoint: str) -> None:
     try:
+        if files:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), most))
         # a signal to the group reaches the app and everything that it starts
         os.setpgid(0, 0)
         # Python ignores it, and the app would inherit this
@@ -97,4 +108,4 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4]))
+    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]))

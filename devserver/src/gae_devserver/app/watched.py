@@ -28,10 +28,12 @@ class Watched:
         stop_seconds: float,
         output: int | IO[bytes],
         private_folder: Path | None = None,
+        open_files: int | None = None,
     ) -> None:
         """Start the command in a folder; stdout and stderr go to `output`.
 
-        When the command has ended, the watchdog removes `private_folder`.
+        When the command has ended, the watchdog removes `private_folder`. `open_files`
+        is the command's soft limit, if it is not the one of this process.
 
         Raises:
             OSError: the process cannot be started.
@@ -41,7 +43,13 @@ class Watched:
         watchdog = [sys.executable, "-I", "-S", str(_WATCHDOG), number]
         try:
             self.process = subprocess.Popen(
-                [*watchdog, str(stop_seconds), str(private_folder or ""), command],
+                [
+                    *watchdog,
+                    str(stop_seconds),
+                    str(private_folder or ""),
+                    "" if open_files is None else str(open_files),
+                    command,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -5,9 +5,10 @@ import asyncio
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 
-from gae_devserver.http.broken_body import take_error
+from gae_devserver.http.body_memory import BodyMemory
 from gae_devserver.http.limits import Limits
 from gae_devserver.http.log import http_logger
+from gae_devserver.http.parsed import last_body, take_error
 from gae_devserver.http.unread_answers import UnreadAnswer
 
 _FULL = b"429 Too Many Requests", b"This port has too many connections.\n"
@@ -18,10 +19,13 @@ class Connection(web.RequestHandler):
     """aiohttp's connection with the limits that aiohttp does not have.
 
     They are on the number of connections, on the time for the head of a request, and on
-    the time without reading an answer. An error in a body reaches its reader at once.
+    the time without reading an answer. An error in a body reaches its reader at once. A
+    client that closes its half of the connection gets its answers.
     """
 
-    def __init__(self, server: web.Server, limits: Limits) -> None:
+    def __init__(
+        self, server: web.Server, limits: Limits, body_memory: BodyMemory
+    ) -> None:
         """Make a connection of `server`."""
         super().__init__(
             server,
@@ -32,17 +36,22 @@ class Connection(web.RequestHandler):
             keepalive_timeout=limits.idle_seconds,
             lingering_time=limits.lingering_seconds,
             logger=http_logger(),
-            max_field_size=limits.line,
+            max_field_size=limits.header,
             max_headers=limits.headers,
-            max_line_size=limits.line,
+            max_line_size=limits.target,
         )
         self.limits = limits
+        self.body_memory = body_memory
+        self._memory_taken = 0
         self._server = server
+        self._first_byte: asyncio.TimerHandle | None = None
         # answers 408 if the head is not complete in time
         self._head_timer: asyncio.TimerHandle | None = None
         # the body of the latest request, and whether it was answered
         self._body: StreamReader = EMPTY_PAYLOAD
         self._answered = True
+        # the client has closed its half, and waits for answers
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the timers; mark the connection as refused if the port is full."""
@@ -50,7 +59,12 @@ class Connection(web.RequestHandler):
         self._unread = UnreadAnswer(transport, self.limits.stalled_seconds)
         super().connection_made(transport)
         limits = self.limits
-        self._refused = len(self._server.connections) > limits.connections
+        beyond = len(self._server.connections) - limits.connections
+        self._refused = beyond > 0
+        if beyond > limits.refused:
+            # each of them is an open file
+            self._end(*_FULL)
+            return
         seconds = limits.refused_seconds if self._refused else limits.idle_seconds
         # aiohttp before 3.14 waits for the first byte without a limit
         loop = asyncio.get_running_loop()
@@ -58,7 +72,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Limit the time for a head from its first byte on."""
-        self._first_byte.cancel()
+        if self._first_byte is not None:
+            self._first_byte.cancel()
         if self._refused:
             # a client that is still sending might never see an earlier answer
             self._end(*_FULL)
@@ -90,6 +105,35 @@ class Connection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             self._answered = True
+            if self._is_last and last_body(self) is None:
+                self.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's may return it
+        """Stay open for the answer if the client closed its half after a request.
+
+        A client that is gone looks the same until it gets the answer.
+        """
+        body = last_body(self)
+        if body is None and not self._answered:
+            body = self._body
+        self._is_last = body is not None and body.is_eof()
+        return self._is_last
+
+    async def take_memory(self, size: int) -> None:
+        """Take memory for the body of the request, unless it is small or has it.
+
+        Raises:
+            TimeoutError: the bodies of other requests have too much of it.
+        """
+        if size > max(self.body_memory.small, self._memory_taken):
+            await self.body_memory.take(size)
+            self._memory_taken = size
+
+    def give_back_memory(self, keep: int = 0) -> None:
+        """Return the memory of the request's body, or what is more than `keep`."""
+        if self._memory_taken > keep:
+            self.body_memory.give_back(self._memory_taken - keep)
+            self._memory_taken = keep
 
     def _fail_broken_body(self) -> None:
         """Pass an error in the body to the handler that reads it."""
@@ -125,7 +169,8 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop all timers."""
-        self._first_byte.cancel()
+        if self._first_byte is not None:
+            self._first_byte.cancel()
         self._stop_head_timer()
         self._unread.stop()
         super().connection_lost(exc)
@@ -141,8 +186,8 @@ class Connection(web.RequestHandler):
         if isinstance(exc, LineTooLong):
             status = 431
             message = (
-                "The request line or a header is too long. "
-                f"The limit is {self.limits.line} bytes.\n"
+                "The URL or a header is too long. The limits are "
+                f"{self.limits.target} and {self.limits.header} bytes.\n"
             )
         return super().handle_error(request, status, exc, message)
 

@@ -13,12 +13,16 @@ class Limits:
     """Bytes in the body of the app's answer (App Engine's limit); files have none."""
     answer_head: int = 8 * 2**10
     """Bytes in the headers of the app's answer (App Engine's limit)."""
-    line: int = 8190
-    """Bytes in the request line, and in each header."""
+    target: int = 8170
+    """Bytes in the URL; gunicorn takes 8,190 with the method and the version."""
+    header: int = 8190
+    """Bytes in each header."""
     headers: int = 128
     """Headers in a request."""
     connections: int = 512
-    """Connections that a port holds at a time."""
+    """Connections that a port holds at a time; fewer if this process may have fewer."""
+    refused: int = 32
+    """Connections beyond the limit from which the port waits for a request."""
     head_seconds: float = 20.0
     """Time to send the request line and headers."""
     body_seconds: float = 120.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import hmac
 import socket
@@ -12,14 +13,19 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs, web
 
+from gae_devserver.app import open_files
+from gae_devserver.http.body_memory import OF_ALL_PORTS, BodyMemory
 from gae_devserver.http.connection import Connection
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.http.sockets import BACKLOG
 from gae_devserver.terminal import printable
 
 TOKEN_HEADER = "X-Devserver-Token"
 
 # an open keep-alive connection must not delay the end of the server
 _SHUTDOWN_SECONDS = 0.2
+# connections that asyncio accepts before the first of them can be refused
+_ACCEPTED_AT_ONCE = 16
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -28,10 +34,14 @@ class HttpServer:
     """A handler, or an application with routes, on listening sockets."""
 
     def __init__(
-        self, serves: Handler | web.Application, limits: Limits = DEFAULT_LIMITS
+        self,
+        serves: Handler | web.Application,
+        limits: Limits = DEFAULT_LIMITS,
+        body_memory: BodyMemory = OF_ALL_PORTS,
     ) -> None:
         """Make a server that passes bodies on as they are, compressed or not."""
         self._limits = limits
+        self._body_memory = body_memory
         self._web_runner: web.BaseRunner
         if isinstance(serves, web.Application):
             self._web_runner = web.AppRunner(serves)
@@ -45,12 +55,19 @@ class HttpServer:
         inner = self._web_runner.server
         assert inner is not None
         make_request = functools.partial(_make_request, inner.request_factory)
-        server = web.Server(inner.request_handler, request_factory=make_request)
+        handle = functools.partial(_handle, inner.request_handler)
+        server = web.Server(handle, request_factory=make_request)
         await self._set_up(web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS))
-        connect = functools.partial(Connection, server, self._limits)
+        most = open_files.connections_of_a_port(self._limits.connections)
+        limits = dataclasses.replace(self._limits, connections=most)
+        connect = functools.partial(Connection, server, limits, self._body_memory)
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            listener = await loop.create_server(connect, sock=sock)
+            listener = await loop.create_server(
+                connect, sock=sock, backlog=_ACCEPTED_AT_ONCE
+            )
+            # asyncio takes the other number for this too
+            sock.listen(BACKLOG)
             self._closing.callback(listener.close)
 
     async def _set_up(self, runner: web.BaseRunner) -> None:
@@ -72,6 +89,16 @@ def _make_request(
     """Make the request, and tell its connection that the head is complete."""
     connection.request_began(body)
     return make(message, body, connection, *others)
+
+
+async def _handle(handle: Handler, request: web.BaseRequest) -> web.StreamResponse:
+    """Handle a request; then give back the memory that its body has taken."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    try:
+        return await handle(request)
+    finally:
+        connection.give_back_memory()
 
 
 def has_token(request: web.BaseRequest, token: str) -> bool:
@@ -129,13 +156,17 @@ async def read_body(request: web.BaseRequest) -> bytes:
 
     Raises:
         web.HTTPRequestEntityTooLarge: the body has too many bytes.
+        web.HTTPServiceUnavailable: the server holds too many large bodies.
         web.HTTPRequestTimeout: the client took too long to send it.
         web.HTTPBadRequest: the body is malformed, or the client disconnected.
     """
-    assert isinstance(request.protocol, Connection)
-    limits = request.protocol.limits
-    if (request.content_length or 0) > limits.body:
-        raise _too_large(limits)
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    limits, length = connection.limits, request.content_length
+    if length is not None:
+        if length > limits.body:
+            raise _too_large(limits)
+        await _take_memory(connection, length)
     expects = request.headers.get(hdrs.EXPECT, "").lower()
     waits = expects == "100-continue" and request.version >= aiohttp.HttpVersion11
     # aiohttp does this by itself for the routes of an application
@@ -148,7 +179,11 @@ async def read_body(request: web.BaseRequest) -> bytes:
                 size += len(chunk)
                 if size > limits.body:
                     raise _too_large(limits)
+                if length is None and size > connection.body_memory.small:
+                    await _take_memory(connection, limits.body)
                 chunks.append(chunk)
+        connection.give_back_memory(keep=size)
+        return b"".join(chunks)
     except TimeoutError:
         text = f"The request body took more than {limits.body_seconds:g} seconds.\n"
         raise _closing(web.HTTPRequestTimeout(text=text)) from None
@@ -158,7 +193,21 @@ async def read_body(request: web.BaseRequest) -> bytes:
     except ConnectionError:
         text = "The client disconnected before the end of the body.\n"
         raise _closing(web.HTTPBadRequest(text=text)) from None
-    return b"".join(chunks)
+    finally:
+        # The request keeps its error, whose traceback keeps this frame, which keeps the
+        # request. This circle may last for minutes, and must not hold a body.
+        chunks.clear()
+
+
+async def _take_memory(connection: Connection, size: int) -> None:
+    try:
+        await connection.take_memory(size)
+    except TimeoutError:
+        text = (
+            "The server holds too many large request bodies. The limit for all of them "
+            f"is {connection.body_memory.limit} bytes. Send this one again later.\n"
+        )
+        raise _closing(web.HTTPServiceUnavailable(text=text)) from None
 
 
 def _too_large(limits: Limits) -> web.HTTPException:

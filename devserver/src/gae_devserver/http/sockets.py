@@ -3,7 +3,8 @@
 import errno
 import socket
 
-_BACKLOG = 1024
+BACKLOG = 1024
+"""Connections that wait until the server accepts them."""
 _FREE_PORT_TRIES = 20
 # all addresses of IPv4 or IPv6
 _ALL = ("0.0.0.0", "::")
@@ -55,7 +56,7 @@ def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
 def listen_on(address: str, port: int) -> socket.socket:
     """Listen on one address; port 0 means any free port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    return socket.create_server((address, port), family=family, backlog=BACKLOG)
 
 
 def reserve_port() -> socket.socket:

@@ -81,6 +81,8 @@ class Method:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"The request of {self.name} is malformed.",
             )
+        # an error keeps this frame until the garbage collector runs
+        del data
         try:
             return (await self.call(request)).SerializeToString()
         except RpcError as error:

@@ -1,30 +1,46 @@
 """The gRPC port of this machine, on which all APIs are served."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc.aio
 
+from gae_devserver.app import open_files
+from gae_devserver.memory import FreeMemory
 from gae_devserver.rpc.method import Method
 
-_OPTIONS = (
-    # Cloud NDB sends up to 500 entities of 1 MiB in one commit
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-)
+# the answer to a lookup can have many entities of 1 MiB
+_UNLIMITED = -1
+# bytes of a request whose memory is worth returning to the system
+_LARGE = 2**20
+
+Answer = Callable[[bytes, Any], Awaitable[bytes]]
+"""Answers a call: the request and gRPC's context."""
 
 
 class GrpcPort:
     """Serves RPCs without credentials, on the loopback interface only."""
 
-    def __init__(self, *apis: Mapping[str, Method]) -> None:
+    def __init__(
+        self,
+        *apis: Mapping[str, Method],
+        message: int = 32 * 2**20,
+        connections: int = 512,
+        handshake_seconds: float = 20.0,
+    ) -> None:
         """Prepare to serve RPCs by their full names.
 
         A full name is that of the service, a slash and that of the RPC, such as
-        "google.datastore.v1.Datastore/Lookup".
+        "google.datastore.v1.Datastore/Lookup". A request has at most `message` bytes,
+        also after decompression. The port holds `connections`, or fewer if this process
+        may have fewer, and closes one that sends nothing for `handshake_seconds`.
         """
-        self._handlers: dict[str, Any] = {
-            f"/{name}": grpc.unary_unary_rpc_method_handler(method.handle)
+        self._message = message
+        self._connections = connections
+        self._handshake_ms = round(handshake_seconds * 1000)
+        self._free_memory = FreeMemory()
+        self._handlers = {
+            f"/{name}": self._handler(method.handle)
             for api in apis
             for name, method in api.items()
         }
@@ -40,10 +56,17 @@ class GrpcPort:
         Raises:
             OSError: the port is taken.
         """
-        # With SO_REUSEPORT, two servers could share a port and split the calls.
-        options = (*_OPTIONS, ("grpc.so_reuseport", int(reserved)))
+        connections = open_files.connections_of_a_port(self._connections)
+        options = (
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_receive_message_length", self._message),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.server_handshake_timeout_ms", self._handshake_ms),
+            # With SO_REUSEPORT, two servers could share a port and split the calls.
+            ("grpc.so_reuseport", int(reserved)),
+        )
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers([_Handlers(self._handlers)])
+        server.add_generic_rpc_handlers([_Handlers(self._find)])
         try:
             bound: int = server.add_insecure_port(f"127.0.0.1:{port}")
         except RuntimeError as error:
@@ -59,23 +82,43 @@ class GrpcPort:
             await self._server.stop(grace=None)
             self._server = None
 
+    def _find(self, path: str) -> Any:
+        """Return the handler of an RPC; a missing one is answered with its name."""
+        return self._handlers.get(path) or self._handler(_missing(path))
+
+    def _handler(self, answer: Answer) -> Any:
+        """Return a handler that gives the memory of large requests back."""
+
+        async def answer_and_free(data: bytes, context: Any) -> bytes:
+            size = len(data)
+            try:
+                return await answer(data, context)
+            finally:
+                # an error keeps this frame until the garbage collector runs
+                del data
+                if size > _LARGE:
+                    self._free_memory.add(size)
+
+        return grpc.unary_unary_rpc_method_handler(answer_and_free)
+
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the RPC of a call; one that is missing is answered with its name."""
+    """Finds the RPC of a call."""
 
-    def __init__(self, handlers: Mapping[str, Any]) -> None:
-        self._handlers = handlers
+    def __init__(self, find: Callable[[str], Any]) -> None:
+        self._find = find
 
     def service(self, details: Any) -> Any:
-        return self._handlers.get(details.method) or _missing(details.method)
+        return self._find(details.method)
 
 
-def _missing(path: str) -> Any:
+def _missing(path: str) -> Answer:
     async def refuse(data: bytes, context: Any) -> bytes:
+        del data
         what = path.removeprefix("/")
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED, f"the dev server does not implement {what}"
         )
         raise AssertionError  # abort raises
 
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return refuse

@@ -4,7 +4,7 @@ import pytest
 
 from gae_devserver.app.gunicorn_options import (
     addresses,
-    with_bind,
+    with_limits_and_bind,
     with_private_address,
 )
 
@@ -95,7 +95,6 @@ def test_the_port_of_another_program(before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", ""),
         ("--workers 2 --name 'a b'", "--workers 2 --name 'a b' "),
         ("--bind=:1 --workers=1", "--workers=1 "),
         ("-DRb :1 -w2", "-DR -w2 "),
@@ -104,10 +103,12 @@ def test_the_port_of_another_program(before: str, after: str) -> None:
     ],
 )
 def test_one_address_in_place_of_all(before: str, after: str) -> None:
-    """All addresses are replaced, and the other options are kept."""
-    assert with_bind(before, "unix:/x y") == f"{after}--bind 'unix:/x y'"
+    """All addresses are replaced; the other options follow the server's limits."""
+    bind = "--bind 'unix:/x y'"
+    limits = with_limits_and_bind("", "unix:/x y").removesuffix(bind)
+    assert with_limits_and_bind(before, "unix:/x y") == f"{limits}{after}{bind}"
 
 
 def test_options_that_gunicorn_cannot_read() -> None:
     """Invalid options stay as they are: gunicorn reports what is wrong with them."""
-    assert with_bind("--name 'a", "unix:/x") == "--name 'a"
+    assert with_limits_and_bind("--name 'a", "unix:/x") == "--name 'a"

@@ -1,11 +1,15 @@
-"""The gRPC port: its address, and RPCs that are missing."""
+"""The gRPC port: its address, its limits, and RPCs that are missing."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 
 from gae_devserver.rpc.port import GrpcPort
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.mark.asyncio
@@ -26,17 +30,58 @@ async def test_a_port_that_was_not_started_can_be_stopped() -> None:
     await GrpcPort().stop()
 
 
+@contextlib.asynccontextmanager
+async def running(port: GrpcPort) -> AsyncIterator[int]:
+    """Run a port; give its number."""
+    try:
+        yield await port.start()
+    finally:
+        await port.stop()
+
+
+async def error_of(
+    number: int, data: bytes = b"", **options: Any
+) -> grpc.aio.AioRpcError:
+    """Call an RPC that is missing; return the error."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+        rpc: Any = channel.unary_unary("/a.Service/Missing")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await rpc(data, **options)
+    return error.value
+
+
 @pytest.mark.asyncio
 async def test_a_missing_rpc_says_its_name() -> None:
     """UNIMPLEMENTED names the service and the RPC."""
-    port = GrpcPort()
-    address = f"127.0.0.1:{await port.start()}"
-    try:
-        async with grpc.aio.insecure_channel(address) as channel:
-            rpc: Any = channel.unary_unary("/a.Service/Missing")
-            with pytest.raises(grpc.aio.AioRpcError) as error:
-                await rpc(b"")
-    finally:
-        await port.stop()
-    assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert "a.Service/Missing" in (error.value.details() or "")
+    async with running(GrpcPort()) as number:
+        error = await error_of(number)
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "a.Service/Missing" in (error.details() or "")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("compression", grpc.Compression)
+async def test_the_size_of_a_request(compression: grpc.Compression) -> None:
+    """One of the limit is read, and a larger one refused, compressed or not."""
+    async with running(GrpcPort(message=2**20)) as number:
+        for size, code in [
+            (2**20, grpc.StatusCode.UNIMPLEMENTED),
+            (2**20 + 1, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ]:
+            error = await error_of(number, bytes(size), compression=compression)
+            assert error.code() == code
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "port",
+    [GrpcPort(connections=2), GrpcPort(handshake_seconds=0.1)],
+    ids=["one too many", "silent"],
+)
+async def test_a_connection_that_is_closed(port: GrpcPort) -> None:
+    """The third one, if there may be two, or any one that does not speak HTTP/2."""
+    async with running(port) as number, asyncio.timeout(PATIENCE):
+        streams = [await asyncio.open_connection("127.0.0.1", number) for _ in range(3)]
+        await streams[-1][0].read()
+        for _, writer in streams:
+            writer.close()

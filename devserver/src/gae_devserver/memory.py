@@ -1,0 +1,30 @@
+"""Returns free memory to the system, which glibc otherwise keeps for this process."""
+
+import asyncio
+import contextlib
+
+# a trim takes a few milliseconds; what was in the memory may be in use until then
+_WORTH_A_TRIM = 2**24
+_SECONDS = 0.1
+
+
+class FreeMemory:
+    """Counts large blocks that became free, and returns many of them at a time."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Note that a block is free, or will be in a moment."""
+        before, self._bytes = self._bytes, self._bytes + size
+        if before < _WORTH_A_TRIM <= self._bytes:
+            asyncio.get_running_loop().call_later(_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        # most apps never need it
+        import ctypes
+
+        self._bytes = 0
+        # other libraries have no such function, and need none
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
