@@ -21,10 +21,15 @@ class FreeMemory:
             asyncio.get_running_loop().call_later(_SECONDS, self._trim)
 
     def _trim(self) -> None:
-        # most apps never need it
-        import ctypes
-
         self._bytes = 0
-        # other libraries have no such function, and need none
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        return_to_system()
+
+
+def return_to_system() -> None:
+    """Return all free memory."""
+    # most apps never need it
+    import ctypes
+
+    # other libraries have no such function, and need none
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -88,21 +88,26 @@ def test_an_answer_comes_as_it_is(devserver: DevServer) -> None:
 
 @pytest.mark.parametrize("namespace", ["", "tenant"])
 def test_entities_are_listed(devserver: DevServer, namespace: str) -> None:
-    """An entity has its key and its properties; a date is text."""
+    """An entity has its key and its properties; a date is text, bytes are bytes."""
     project = "sample-project"
     key = {
         "partition_id": {"project_id": project, "namespace_id": namespace},
         "path": [{"kind": "Shop", "name": "a"}, {"kind": "Order", "id": 7}],
     }
     when = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
-    values = {"n": {"integer_value": 3}, "when": {"timestamp_value": when}}
+    raw = {"blob_value": b"\xff"}
+    inner = {
+        "entity_value": {"properties": {"raw": {"array_value": {"values": [raw]}}}}
+    }
+    values = {"inner": inner, "raw": raw, "when": {"timestamp_value": when}}
     with closing(RawClient(devserver.datastore_host)) as client:
         client.upsert({"key": key, "properties": values}, project_id=project)
 
     (entity,) = devserver.entities("Order", namespace)
 
     assert (entity.key, entity.id) == ((("Shop", "a"), ("Order", 7)), 7)
-    assert entity.properties == {"n": 3, "when": "2026-01-02 00:00:00"}
+    shown = {"inner": {"raw": [b"\xff"]}, "raw": b"\xff"}
+    assert entity.properties == shown | {"when": "2026-01-02 00:00:00"}
     assert devserver.entities("Order", "another") == []
 
 
@@ -119,6 +124,21 @@ def test_missing_indexes_are_listed(devserver: DevServer) -> None:
 
     devserver.reset()
     assert devserver.missing_indexes() == []
+
+
+def test_many_entities_are_listed(devserver: DevServer) -> None:
+    """The list goes on where an answer of the State API is full."""
+    names = [f"name-{number}" for number in range(5)]
+    long = {"string_value": "x" * 900_000, "exclude_from_indexes": True}
+    with closing(RawClient(devserver.datastore_host)) as client:
+        for name in names:
+            key = {
+                "partition_id": {"project_id": "sample-project"},
+                "path": [{"kind": "Long", "name": name}],
+            }
+            entity = {"key": key, "properties": {"text": long}}
+            client.upsert(entity, project_id="sample-project")
+    assert [entity.id for entity in devserver.entities("Long")] == names
 
 
 def test_tasks_run_one_by_one(devserver: DevServer) -> None:

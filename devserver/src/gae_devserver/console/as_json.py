@@ -1,9 +1,7 @@
-"""How the State API shows queues, tasks and entities in JSON."""
+"""How the State API shows queues, tasks and cron jobs in JSON."""
 
 import base64
 import dataclasses
-import json
-import math
 from typing import Any
 
 from gae_devserver.clock import Clock
@@ -83,33 +81,3 @@ def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
-
-
-def describe_entity(entity: Any) -> dict[str, Any]:
-    """Return an entity of the SDK's `datastore` module."""
-    key = entity.key()
-    path = key.to_path()
-    return {
-        "key": [list(pair) for pair in zip(path[::2], path[1::2], strict=True)],
-        "urlsafe": str(key),
-        "properties": dict(entity),
-    }
-
-
-def dumps(value: Any) -> str:
-    """Return JSON, with the values that JSON lacks as text: dates, keys, NaN."""
-    try:
-        return json.dumps(value, default=str, allow_nan=False)
-    except ValueError:
-        return json.dumps(_without_nan(value), default=str)
-
-
-def _without_nan(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _without_nan(item) for name, item in value.items()}
-        case list():
-            return [_without_nan(item) for item in value]
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value

@@ -1,11 +1,16 @@
 """The route of the State API that resets everything."""
 
+import asyncio
+
 from aiohttp import web
 
 from gae_devserver.clock import Clock
 from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.memory import return_to_system
 from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
+
+_TRIM_SECONDS = 0.1
 
 
 class ResetRoute:
@@ -39,5 +44,7 @@ class ResetRoute:
         self._services.clear()
         self._clock.reset()
         self._cron.restart()
+        # after the answer: tests reset before each of them
+        asyncio.get_running_loop().call_later(_TRIM_SECONDS, return_to_system)
         self._runner.reset()
         return web.json_response({})

@@ -60,7 +60,7 @@ class StateApi(HttpServer):
             QueueRoutes(services.taskqueue, runner, clock),
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
-            EntityRoutes(),
+            EntityRoutes(services.datastore, services.app_id),
             IndexRoute(services.indexes),
             ResetRoute(services, runner, cron, clock, quiet_seconds),
             *subjects,
@@ -128,3 +128,10 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except StorageError as error:
         logger.error("the changes of a State API request were not stored: %s", error)
         return web.json_response({"error": str(error)}, status=500)
+    except Exception as error:
+        logger.exception("%s %s of the State API failed", request.method, request.path)
+        text = (
+            f"The dev server failed: {type(error).__name__}: {error}. Its output has "
+            "the details."
+        )
+        return web.json_response({"error": text}, status=500)

@@ -1,5 +1,6 @@
 """Carries out calls of the bundled datastore API under locks of entity groups."""
 
+import asyncio
 from typing import Any
 
 from google.appengine.datastore import datastore_pb
@@ -18,9 +19,26 @@ READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
 class DatastoreCalls:
     """The datastore API as the app calls it: waits for locks, then calls the stub."""
 
-    def __init__(self, stub: Datastore, locks: EntityGroupLocks) -> None:
+    def __init__(
+        self,
+        stub: Datastore,
+        locks: EntityGroupLocks,
+        *,
+        cursor_seconds: float = 30.0,
+    ) -> None:
+        """Call a stub.
+
+        Args:
+            stub: the datastore.
+            locks: those of its entity groups.
+            cursor_seconds: how long a query that was not read to its end can go on
+                after its request. Each call with the token is a request of its own.
+        """
         self.stub = stub
         self.locks = locks
+        self._cursor_seconds = cursor_seconds
+        self._cursors: dict[str, list[int]] = {}
+        """By request, the queries that have more results."""
         self._owners: dict[int, Owner] = {}
         """By handle, the transactions that take locks."""
         self._tickets: dict[int, str] = {}
@@ -65,6 +83,8 @@ class DatastoreCalls:
             self._ask(method, request, response)
         if method == "BeginTransaction" and request.mode != READ_ONLY:
             self._owners[response.handle] = Owner(ticket)
+        if method == "RunQuery" and response.HasField("cursor"):
+            self._cursors.setdefault(ticket, []).append(response.cursor.cursor)
 
     def _ask(self, method: str, request: Any, response: Any) -> None:
         self.stub.MakeSyncCall("datastore_v3", method, request, response)
@@ -97,10 +117,13 @@ class DatastoreCalls:
             self._tickets[self.stub.begun.pop()] = ticket
 
     def request_ended(self, ticket: str) -> None:
-        """Roll back the transactions that a request left open.
+        """Roll back the transactions that a request left open, and forget its queries.
 
         No later call can end them.
         """
+        if cursors := self._cursors.pop(ticket, None):
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._cursor_seconds, self.stub.forget_queries, cursors)
         for handle, begun_by in list(self._tickets.items()):
             if begun_by == ticket:
                 self.roll_back(handle)

@@ -5,12 +5,16 @@ that the indexes find.
 """
 
 import weakref
-from collections import defaultdict
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
+from google.appengine.api.datastore_types import (
+    EncodeAppIdNamespace,
+    ReferenceToKeyValue,
+)
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
@@ -22,9 +26,7 @@ from gae_devserver.datastore.index_query import (
     cursor_position,
 )
 from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
-
-Kind = tuple[str, str]
-"""Namespace and kind."""
+from gae_devserver.datastore.views import Kind, Snapshot
 
 _Filter = datastore_pb.Query.Filter
 _OPERATORS = {
@@ -36,56 +38,21 @@ _OPERATORS = {
 }
 _DESCENDING = datastore_pb.Query.Order.DESCENDING
 
-
-class View(Protocol):
-    """The entities as a query sees them: now, or in a snapshot."""
-
-    def kind(self, kind: Kind) -> KindIndex:
-        """Return the entities of a kind."""
-
-    def kinds(self) -> Iterator[Kind]:
-        """Yield each namespace and kind that has entities."""
-
-    def row(self, namespace: str, path: Path) -> Row | None:
-        """Return the entity with a key."""
+_RECENT_GROUPS = 128
+"""Of so many entity groups, the entities are kept together for the next read."""
 
 
-class Snapshot:
-    """The entities at the time of its creation, for a read-only transaction.
+class GroupRead:
+    """An entity group as a transaction has read it."""
 
-    The store passes on what each change replaces, so only that is kept.
-    """
+    def __init__(self, group: Any) -> None:
+        # This reference keeps the number: see IndexedStore._forget_unused_groups.
+        self._group = group
+        self._changes = group._log_pos
 
-    def __init__(self, store: "IndexedStore") -> None:
-        self._store = store
-        self._before: dict[Kind, dict[Path, Row | None]] = {}
-        self._rebuilt: dict[Kind, KindIndex] = {}
-
-    def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
-        """Keep the row that a key had before its first change."""
-        self._before.setdefault(kind, {}).setdefault(path, row)
-
-    def kind(self, kind: Kind) -> KindIndex:
-        """Return the entities of a kind at that time."""
-        now = self._store.kind(kind)
-        if kind not in self._before:
-            return now
-        if kind not in self._rebuilt:
-            rows = now.rows | self._before[kind]
-            self._rebuilt[kind] = KindIndex.of(
-                (row for row in rows.values() if row is not None), now.sort_limit
-            )
-        return self._rebuilt[kind]
-
-    def kinds(self) -> Iterator[Kind]:
-        """Yield each namespace and kind that had entities at that time."""
-        seen = dict.fromkeys((*self._store.kinds(), *self._before))
-        return (kind for kind in seen if self.kind(kind).rows)
-
-    def row(self, namespace: str, path: Path) -> Row | None:
-        """Return the entity that a key had at that time."""
-        before = self._before.get((namespace, str(path[-3])), {})
-        return before[path] if path in before else self._store.row(namespace, path)
+    def is_unchanged(self) -> bool:
+        """Return whether nothing in the group has changed since."""
+        return bool(self._group._log_pos == self._changes)
 
 
 class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
@@ -93,24 +60,38 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
         """Make the stub; `sort_limit` is that of its indexes."""
-        self._kinds: dict[Kind, KindIndex] = defaultdict(lambda: KindIndex(sort_limit))
-        self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
+        self._sort_limit = sort_limit
+        self._kinds: dict[Kind, KindIndex] = {}
+        """Only kinds that have entities."""
+        # Weak: a snapshot ends with its transaction, unless an older one needs it.
+        self._newest: weakref.ref[Snapshot] | None = None
         self.changes = 0
         """Goes up with each change of any entity."""
         super().__init__(*args, **kwargs)
+        self._forget_unused_groups()
+
+    def _forget_unused_groups(self) -> None:
+        """Keep an entity group's number of changes only while something compares it.
+
+        The stub keeps one for each entity group that was ever used. It compares the
+        numbers that its transactions have seen, and those refer to the group.
+        """
+        self._meta_data: Any = weakref.WeakValueDictionary()
+        self._recent_groups: deque[Any] = deque(maxlen=_RECENT_GROUPS)
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
-        return self._kinds[kind]
+        return self._kinds.get(kind) or KindIndex(self._sort_limit)
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that has entities."""
-        return (kind for kind, index in self._kinds.items() if index.rows)
+        return iter(self._kinds)
 
     def snapshot(self) -> Snapshot:
         """Return a view of the entities that later changes do not affect."""
-        snapshot = Snapshot(self)
-        self._snapshots.add(snapshot)
+        newest = self._newest() if self._newest else None
+        snapshot = newest.next() if newest else Snapshot(self)
+        self._newest = weakref.ref(snapshot)
         return snapshot
 
     def row(self, namespace: str, path: Path) -> Row | None:
@@ -126,7 +107,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """
         version: int = self._IncrementAndGetCommitTimestamp()
         for entity in entities:
-            self._add_change(entity.key)
+            self._add_change(entity.key, version)
             datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
             record = datastore_stub_util.EntityRecord(entity)
             record.metadata.updated_version = version
@@ -137,26 +118,35 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
                 record.metadata.updated_version = old.record.metadata.updated_version
             self._StoreRecord(record)
         for key in deleted:
-            self._add_change(key)
+            self._add_change(key, version)
             self._Delete(key)
         return version
 
-    def group_changes(self, key: Any) -> int:
-        """Return a number that goes up with each commit to the key's entity group."""
-        return self._group(key)._log_pos
+    def read_group(self, key: Any) -> GroupRead:
+        """Return the key's entity group as it is now."""
+        return GroupRead(self._group(key))
 
-    def _add_change(self, key: Any) -> None:
+    def _add_change(self, key: Any, version: int) -> None:
         group = self._group(key)
-        group._log_pos += 1
+        group._log_pos = version
         group._snapshot = None
 
     def _group(self, key: Any) -> Any:
         root = key.path.element[0]
         name = root.name if root.HasField("name") else root.id
-        # The result of datastore_types.ReferenceToKeyValue, without its cost.
+        # The result of ReferenceToKeyValue, without its cost.
         group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
         if group is None:
             group = self._GetMetaData(datastore_stub_util._GetEntityGroup(key))
+        return group
+
+    def _GetMetaData(self, entity_group: Any) -> Any:
+        group = super()._GetMetaData(entity_group)
+        if group._log_pos < 0:
+            # It is new. No number of the same group before was greater: the stub adds
+            # one with each commit, and each commit has a version of its own.
+            group._log_pos = self._GetReadTimestamp()
+        self._recent_groups.append(group)
         return group
 
     def _changed(self, key: Any, record: Any) -> None:
@@ -168,8 +158,12 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             return
         self.changes += 1
         old = index.replace(path, row)
-        for snapshot in self._snapshots:
-            snapshot.remember(kind, path, old)
+        index.changes = self.changes
+        self._kinds[kind] = index
+        if not index.rows:
+            del self._kinds[kind]
+        if self._newest and (newest := self._newest()):
+            newest.remember(kind, path, old)
         if row is not None:
             metadata = (old or row).record.metadata
             created = metadata.created_version or record.metadata.updated_version
@@ -204,14 +198,39 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """Forget all entities."""
         super().Clear()
         self._kinds.clear()
+        self._forget_unused_groups()
         self.changes += 1
+
+    # The stub's own methods leave an empty dictionary for each kind or entity group
+    # that they do not find.
+
+    def _Get(self, key: Any) -> Any:
+        row = self.row(key.name_space, path_of(key.path.element))
+        return None if row is None else datastore_stub_util.LoadRecord(row.record)
+
+    def _GetWithPseudoKinds(
+        self, txn: Any, key: Any, eventual_consistency: bool = False
+    ) -> Any:
+        """Get one entity; only transactions of the app collect its entity group."""
+        of_the_app = txn if hasattr(txn, "handle") else None
+        return super()._GetWithPseudoKinds(of_the_app, key, eventual_consistency)
+
+    def _GetEntitiesInEntityGroup(self, entity_group: Any) -> dict[Any, Any]:
+        groups = self._DatastoreFileStub__entities_by_group
+        stored = groups.get(ReferenceToKeyValue(entity_group), {})
+        return {key: entity.record for key, entity in stored.items()}
 
     def _GetQueryCursor(
         self, query: Any, filters: Any, orders: Any, index_list: Any
     ) -> Any:
         selected = self._select(query, filters, orders)
         if selected is None:
-            return super()._GetQueryCursor(query, filters, orders, index_list)
+            found = super()._GetQueryCursor(query, filters, orders, index_list)
+            stored = self._GetAllEntities()
+            kind = (EncodeAppIdNamespace(query.app, query.name_space), query.kind)
+            if not stored.get(kind, True):
+                del stored[kind]
+            return found
         records = [hit.row.record for hit in selected]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list

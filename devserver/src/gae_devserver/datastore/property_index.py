@@ -58,7 +58,7 @@ class KindIndex:
         self.sort_limit = sort_limit
         self.rows: dict[Path, Row] = {}
         self.changes = 0
-        """Goes up with each change of an entity."""
+        """The store's number of the last change of one of these entities."""
         self._equal: dict[str, dict[ValueKey, set[Path]]] = {}
         self._entries: dict[str, SortedList[Entry]] = {}
 
@@ -89,7 +89,6 @@ class KindIndex:
 
     def replace(self, path: Path, row: Row | None) -> Row | None:
         """Replace the entity with this key; None deletes it. Return the old row."""
-        self.changes += 1
         old = self.rows.pop(path, None)
         if row is not None:
             self.rows[path] = row
@@ -113,10 +112,14 @@ class KindIndex:
 
     def _remove(self, name: str, value: ValueKey, path: Path) -> None:
         if name != KEY_PROPERTY:
-            paths = self._equal[name][value]
-            paths.remove(path)
-            if not paths:
-                del self._equal[name][value]
+            values = self._equal[name]
+            values[value].remove(path)
+            if not values[value]:
+                del values[value]
+            if not values:
+                # Apps may give each entity properties of its own.
+                del self._equal[name]
+                self._entries.pop(name, None)
         if name in self._entries:
             self._entries[name].remove(_entry(name, value, path))
 

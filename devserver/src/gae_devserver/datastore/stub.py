@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.appengine.datastore import datastore_pb, datastore_stub_util
@@ -184,6 +184,11 @@ class Datastore(IndexedStore):
 
     def _DatastoreStub__UpdateQueryHistory(self, query: Any) -> None:
         """Keep no history of queries: it grows forever and only feeds index.yaml."""
+
+    def forget_queries(self, cursors: Iterable[int]) -> None:
+        """Forget the results that nobody has read."""
+        for cursor in cursors:
+            self._query_cursors.pop(cursor, None)
 
     def open_transactions(self) -> list[int]:
         """Return the handles of the open transactions."""

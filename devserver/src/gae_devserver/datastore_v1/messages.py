@@ -16,6 +16,7 @@ def _message(module: str, name: str) -> Any:
 
 Entity = _message("entity", "Entity")
 EntityResult = _message("query", "EntityResult")
+Query = _message("query", "Query")
 PropertyFilter = _message("query", "PropertyFilter")
 CompositeFilter = _message("query", "CompositeFilter")
 PropertyOrder = _message("query", "PropertyOrder")

@@ -10,8 +10,8 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, add_path
 from gae_devserver.datastore.index_query import KEY_ORDER, IndexQuery
-from gae_devserver.datastore.indexed_store import View
 from gae_devserver.datastore.property_index import KindIndex, Row
+from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1.keys import Partition, is_reserved
 from gae_devserver.rpc.errors import check
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gae_devserver.datastore.index_query import precedes
 from gae_devserver.datastore.index_scan import Hit, find
-from gae_devserver.datastore.indexed_store import View
 from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds, results
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.queries import ParsedQuery

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from gae_devserver.datastore.calls import DatastoreCalls
-from gae_devserver.datastore.indexed_store import View
 from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.stub import OnQuery
+from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import messages, queries, results
 from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from gae_devserver.datastore_v1.commit import Commit

@@ -14,7 +14,8 @@ from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ContentionError, Owner
-from gae_devserver.datastore.indexed_store import Kind, Snapshot, View
+from gae_devserver.datastore.indexed_store import GroupRead
+from gae_devserver.datastore.views import Kind, Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
 from gae_devserver.rpc.errors import (
@@ -41,7 +42,7 @@ class Transaction:
     open: bool = True
     timer: asyncio.TimerHandle | None = None
     """Checks whether the transaction has expired."""
-    _groups: dict[bytes, tuple[Any, int]] = field(default_factory=dict)
+    _groups: dict[bytes, GroupRead] = field(default_factory=dict)
     _kinds: dict[Kind, int] = field(default_factory=dict)
     _all_changes: int | None = None
 
@@ -65,8 +66,7 @@ class Transaction:
         for reference in references:
             group = entity_group(reference)
             if group is not None and group not in self._groups:
-                changes = self.database.store.group_changes(reference)
-                self._groups[group] = (reference, changes)
+                self._groups[group] = self.database.store.read_group(reference)
         self.check_unchanged()
 
     def read_kind(self, kind: Kind) -> None:
@@ -92,10 +92,7 @@ class Transaction:
         """
         store = self.database.store
         if (
-            any(
-                store.group_changes(reference) != changes
-                for reference, changes in self._groups.values()
-            )
+            any(not group.is_unchanged() for group in self._groups.values())
             or any(
                 store.kind(kind).changes != changes
                 for kind, changes in self._kinds.items()

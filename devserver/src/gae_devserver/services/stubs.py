@@ -42,7 +42,7 @@ _STUBS = {
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "gae_devserver.services.images:Images",
     "mail": "gae_devserver.mail.stub:Mail",
-    "memcache": "api.memcache.memcache_stub:MemcacheServiceStub",
+    "memcache": "gae_devserver.services.memcache:Memcache",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "gae_devserver.services.search:Search",
     "system": "gae_devserver.services.system_stats:SystemStats",

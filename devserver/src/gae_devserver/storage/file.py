@@ -4,11 +4,16 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from gae_devserver.storage import seals
+
 FILE_NAME = "devserver.sqlite3"
-_FORMAT = "1"
+_FORMAT = "2"
+_WITHOUT_SEALS = "1"
+"""The format before: its tables have no seals."""
 
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -16,14 +21,20 @@ CREATE TABLE entities (
     database TEXT NOT NULL,  -- '': the default database
     key BLOB NOT NULL,
     entity BLOB NOT NULL,
+    seal INTEGER NOT NULL,
     PRIMARY KEY (database, key)
 ) WITHOUT ROWID;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE tasks (
     queue TEXT NOT NULL,
     name TEXT NOT NULL,
     task BLOB,  -- NULL: the task is gone, its name is a tombstone
     changed REAL NOT NULL,
+    seal INTEGER NOT NULL,
     PRIMARY KEY (queue, name)
 ) WITHOUT ROWID;
 """
@@ -34,7 +45,8 @@ _LATER = (
 CREATE TABLE IF NOT EXISTS queues (
     name TEXT PRIMARY KEY,
     settings BLOB,  -- NULL: those of queue.yaml
-    paused INTEGER NOT NULL
+    paused INTEGER NOT NULL,
+    seal INTEGER NOT NULL
 ) WITHOUT ROWID
 """,
     """
@@ -42,6 +54,7 @@ CREATE TABLE IF NOT EXISTS records (
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
     record BLOB NOT NULL,
+    seal INTEGER NOT NULL,
     PRIMARY KEY (kind, name)
 )
 """,
@@ -61,8 +74,11 @@ class StorageFile:
     def __init__(self, folder: Path, project: str, connect: Connect) -> None:
         """Open or make the file; see `Storage`."""
         self._folder = folder
+        self._transactions = 0
+        self._has_seals = True
         self._connect = connect
         self.path = folder / FILE_NAME
+        self._acknowledged = seals.Acknowledged(self._beside("-acknowledged"))
         with contextlib.ExitStack() as opened:
             try:
                 self.db = self._open(project, opened)
@@ -93,7 +109,9 @@ class StorageFile:
         opened.callback(os.close, lock)
         self._keep_others_out(lock)
         is_new = self._is_empty() or self._check(project)
+        self._check_acknowledged()
         self.path.touch(mode=0o600)
+        opened.callback(self._forget_acknowledged)
         db = self._connect(self.path, isolation_level=None, timeout=0)
         opened.callback(db.close)
         # This excludes SQLite's own tools too.
@@ -112,6 +130,9 @@ class StorageFile:
             db.executemany("INSERT INTO about VALUES (?, ?)", about)
         for statement in _LATER:
             db.execute(statement)
+        if not is_new and not self._has_seals:
+            seals.add_seals(db)
+            db.execute("UPDATE about SET value = ? WHERE name = 'format'", [_FORMAT])
         db.execute("COMMIT")
         # `_check` left it behind; with the exclusive lock SQLite does not use it.
         self._beside("-shm").unlink(missing_ok=True)
@@ -171,7 +192,10 @@ class StorageFile:
                     "folder to --storage."
                 )
             about = dict(db.execute("SELECT name, value FROM about"))
-        if about.get("format") != _FORMAT:
+            self._has_seals = about.get("format") == _FORMAT
+            if self._has_seals:
+                self._check_rows(db)
+        if about.get("format") not in {_FORMAT, _WITHOUT_SEALS}:
             raise StorageError(
                 f"{self.path} was written by another version of this server (format "
                 f"{about.get('format')}, not {_FORMAT}). To start with an empty "
@@ -184,6 +208,70 @@ class StorageFile:
                 "folder to --storage."
             )
         return False
+
+    def _check_rows(self, db: sqlite3.Connection) -> None:
+        try:
+            table = seals.changed_table(db)
+        except (sqlite3.Error, UnicodeError) as error:
+            raise self.damaged(str(error)) from error
+        if table is not None:
+            raise self.damaged(f"a row of its table {table} has changed")
+        found = db.execute("SELECT value FROM counters WHERE name = ?", [seals.COUNTER])
+        self._transactions = (found.fetchone() or (0,))[0]
+
+    def _check_acknowledged(self) -> None:
+        """Refuse a file that lacks transactions at its end."""
+        path = self._acknowledged.path
+        try:
+            acknowledged = self._acknowledged.read()
+        except (ValueError, struct.error) as error:
+            raise StorageError(
+                f"{path} is damaged: {error}. Nothing was modified. To start with what "
+                f"{self.path} has, delete {path.name}."
+            ) from None
+        if self._transactions < acknowledged:
+            lost = acknowledged - self._transactions
+            raise self.damaged(
+                f"it lacks the last {lost} transactions, which were acknowledged; to "
+                f"start with what is left, delete {path.name}"
+            )
+
+    def _forget_acknowledged(self) -> None:
+        # The last connection to close has written everything into the database.
+        if not self._beside("-wal").exists():
+            self._acknowledged.remove()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Store all changes of the block, or none."""
+        number = self._transactions + 1
+        try:
+            self.db.execute("BEGIN")
+            yield
+            self.replace("counters", [(seals.COUNTER, number)])
+            self.db.execute("COMMIT")
+        except BaseException as error:
+            # On some errors, such as a full disk, SQLite itself has rolled back.
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(
+                    f"{self.path} cannot be written: {error}. Calls fail until the "
+                    "file can be written again."
+                ) from error
+            raise
+        self._transactions = number
+        # The transaction is stored. Without the number, the next start checks less.
+        with contextlib.suppress(OSError):
+            self._acknowledged.write(number)
+
+    def replace(self, table: str, rows: Iterable[tuple[seals.Value, ...]]) -> None:
+        """Insert rows into a table, or replace those with the same key."""
+        marks = "?, " * len(seals.TABLES[table])
+        self.db.executemany(
+            f"INSERT OR REPLACE INTO {table} VALUES ({marks}?)",
+            [(*row, seals.seal(*row)) for row in rows],
+        )
 
     def damaged(self, reason: str) -> StorageError:
         """Return the error for a damaged file."""

@@ -113,7 +113,7 @@ class Storage:
             (oldest,),
         )
         # Delete only after every row was read.
-        with self._transaction():
+        with self._file.transaction():
             self._db.execute(
                 "DELETE FROM tasks WHERE task IS NULL AND changed <= ?", (oldest,)
             )
@@ -208,45 +208,35 @@ class Storage:
             (*where, task, now + number / 1e6)
             for number, (where, task) in enumerate(self._tasks.items())
         ]
-        many = self._db.executemany
-        with self._transaction():
+        records = [(*where, record) for where, record in self._records.items()]
+        queues = [
+            (name, settings, int(paused))
+            for name, (settings, paused) in self._queues.items()
+        ]
+        dropped = [(name,) for name in self._dropped]
+        many, replace = self._db.executemany, self._file.replace
+        with self._file.transaction():
             if self._cleared:
                 for table in ("entities", "tasks", "queues", "records"):
                     self._db.execute(f"DELETE FROM {table}")
-            dropped = [(name,) for name in self._dropped]
             many("DELETE FROM tasks WHERE queue = ?", dropped)
             many(
                 "DELETE FROM queues WHERE name = ?",
                 [*dropped, *((name,) for name in self._queues)],
             )
-            many(
-                "INSERT INTO queues VALUES (?, ?, ?)",
-                [(name, *row) for name, row in self._queues.items() if any(row)],
-            )
+            replace("queues", (row for row in queues if any(row[1:])))
             many(
                 "DELETE FROM entities WHERE database = ? AND key = ?",
                 [row[:2] for row in entities if row[2] is None],
             )
-            many(
-                "INSERT OR REPLACE INTO entities VALUES (?, ?, ?)",
-                [row for row in entities if row[2] is not None],
-            )
-            many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", tasks)
+            replace("entities", (row for row in entities if row[2] is not None))
+            replace("tasks", tasks)
             many(
                 "DELETE FROM records WHERE kind = ? AND name = ?",
-                [where for where, record in self._records.items() if record is None],
+                [row[:2] for row in records if row[2] is None],
             )
-            many(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?)",
-                [
-                    (*where, record)
-                    for where, record in self._records.items()
-                    if record is not None
-                ],
-            )
-            many(
-                "INSERT OR REPLACE INTO counters VALUES (?, ?)", self._counters.items()
-            )
+            replace("records", (row for row in records if row[2] is not None))
+            replace("counters", self._counters.items())
         self._entities.clear()
         self._tasks.clear()
         self._counters.clear()
@@ -254,23 +244,6 @@ class Storage:
         self._records.clear()
         self._dropped.clear()
         self._cleared = False
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN")
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            # On some errors, such as a full disk, SQLite itself has rolled back.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise StorageError(
-                    f"{self.path} cannot be written: {error}. Calls fail until the "
-                    "file can be written again."
-                ) from error
-            raise
 
     def close(self) -> None:
         """Write the noted changes and close the file."""

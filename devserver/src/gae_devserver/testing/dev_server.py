@@ -280,9 +280,14 @@ class DevServer:
         Raises:
             StateApiError: no entity can have this kind or namespace.
         """
-        query = urlencode({"kind": kind, "namespace": namespace})
-        shown = self.state("GET", f"/entities?{query}")["entities"]
-        return [Entity.from_json(entity) for entity in shown]
+        query = {"kind": kind, "namespace": namespace}
+        found: list[Entity] = []
+        while True:
+            page = self.state("GET", f"/entities?{urlencode(query)}")
+            found += map(Entity.from_json, page["entities"])
+            if page["cursor"] is None:
+                return found
+            query["cursor"] = page["cursor"]
 
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""

@@ -57,7 +57,7 @@ class Entity:
     key: tuple[tuple[str, str | int], ...]
     """Pairs of kind and ID from the root to the entity, such as (("Counter", "a"),)."""
     properties: dict[str, Any]
-    """JSON values; others, such as dates, keys and bytes, are shown as text."""
+    """JSON values and bytes; others, such as dates and keys, are shown as text."""
     urlsafe: str
     """The key as the SDK encodes it in URLs."""
 
@@ -70,7 +70,19 @@ class Entity:
     def from_json(cls, shown: Mapping[str, Any]) -> Self:
         """Return an entity of the State API."""
         key = tuple((kind, id_or_name) for kind, id_or_name in shown["key"])
-        return cls(key, shown["properties"], shown["urlsafe"])
+        return cls(key, _with_bytes(shown["properties"]), shown["urlsafe"])
+
+
+def _with_bytes(shown: Any) -> Any:
+    """Return properties with bytes where the State API shows them in base64."""
+    match shown:
+        case {"base64": str() as encoded, **others} if not others:
+            return base64.b64decode(encoded)
+        case dict():
+            return {name: _with_bytes(value) for name, value in shown.items()}
+        case list():
+            return [_with_bytes(value) for value in shown]
+    return shown
 
 
 @dataclass(frozen=True)

@@ -210,14 +210,3 @@ async def test_a_disabled_queue_stays_disabled(start: Starts) -> None:
         cloud = await start()
         assert (await cloud.v2.get_queue(name=name)).state.name == "DISABLED"
         await update(cloud, name, **SETTINGS)
-
-
-async def test_a_storage_of_an_earlier_version(start: Starts) -> None:
-    """One without queues opens, and has its tasks."""
-    cloud = await start()
-    await cloud.add("a", 60)
-    cloud = await start(sql="DROP TABLE queues")
-    assert ids(await cloud.listed()) == ["a"]
-    await make(cloud)
-    cloud = await start()
-    assert await queues(cloud) == [QUEUE, MADE]

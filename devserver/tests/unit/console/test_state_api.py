@@ -4,9 +4,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
-import datetime
 import json
-import math
 import pickle
 import secrets
 import socket
@@ -19,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from google.appengine.api import datastore, queueinfo
+from google.appengine.api import datastore, datastore_types, queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
 
@@ -421,28 +419,56 @@ async def test_entities_are_listed(state: State) -> None:
     assert await state.properties("kind=NoSuch") == []
 
 
-async def test_all_entities_are_listed(state: State) -> None:
-    """The list goes on after the first batch of the query."""
+@pytest.mark.parametrize("limit", ["", "&limit=40"])
+async def test_entities_are_listed_in_pages(state: State, limit: str) -> None:
+    """A page has at most a thousand entities, `limit` of them, or about 2 MiB."""
     for number in range(1, 151):
         await state.api.put(reference("Counter", number), number)
-    expected = [{"count": number} for number in range(1, 151)]
-    assert await state.properties("kind=Counter") == expected
+    big = datastore.Entity("Counter", name="big")
+    big["text"] = datastore_types.Text("x" * 900_000)
+    datastore.Put([big, *(copy_of(big, f"big-{number}") for number in range(5))])
+    pages: list[Any] = []
+    cursor = ""
+    while not pages or pages[-1]["cursor"]:
+        pages.append(await state.get(f"/entities?kind=Counter{limit}{cursor}"))
+        cursor = f"&cursor={pages[-1]['cursor']}"
+    found = [entity["key"][0][1] for page in pages for entity in page["entities"]]
+    assert found == [*range(1, 151), "big", *(f"big-{number}" for number in range(5))]
+    sizes = [len(page["entities"]) for page in pages]
+    assert sizes == ([40, 40, 40, 33, 3] if limit else [153, 3])
 
 
-async def test_properties_that_json_lacks_are_shown_as_text(state: State) -> None:
-    """Dates, keys and NaN do not make the list fail."""
-    entity = datastore.Entity("Odd", name="x")
-    key = datastore.Key.from_path("Counter", "x")
-    plain = {"many": ["a", "b"], "nothing": None, "ratio": 0.5}
-    when = datetime.datetime(2026, 1, 2, 3, 4, 5)
-    entity.update(plain | {"number": [1.5, math.nan], "when": when, "key": key})
-    datastore.Put(entity)
-    text = {"number": [1.5, "nan"], "when": "2026-01-02 03:04:05", "key": str(key)}
-    assert await state.properties("kind=Odd") == [plain | text]
+def copy_of(entity: datastore.Entity, name: str) -> datastore.Entity:
+    """Return an entity with the same properties and another name."""
+    copy = datastore.Entity(entity.kind(), name=name)
+    copy.update(entity)
+    return copy
+
+
+async def test_an_unexpected_error_is_json(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    """500 with the type of the error, whose traceback is logged."""
+    del state.server.services.taskqueue.queues()["default"].config  # as a fault would
+    answer = await state.get("/queues", status=500)
+    assert "AttributeError" in answer["error"]
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?kind=", "?namespace=x", "?kind=X&namespace=not%20valid"]
+    "query",
+    [
+        "",
+        "?kind=",
+        "?namespace=x",
+        "?kind=X&namespace=not%20valid",
+        "?kind=X&limit=0",
+        "?kind=X&limit=1001",
+        "?kind=X&limit=%C2%B2",
+        "?kind=X&cursor=a",
+        "?kind=X&cursor=%FF",
+        "?kind=X&cursor=aaaa",
+    ],
 )
 async def test_a_bad_question_for_entities_is_refused(state: State, query: str) -> None:
     """400 with the reason."""

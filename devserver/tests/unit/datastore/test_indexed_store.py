@@ -182,3 +182,21 @@ def test_a_snapshot_keeps_what_later_changes_replace() -> None:
     assert list(snapshot.kinds()) == [("", KIND), ("", "Old")]
     assert list(store.kinds()) == [("", KIND), ("", "New")]
     assert snapshot.row("", ("New", 0, 1)) is None
+
+
+def test_each_snapshot_keeps_its_own_time() -> None:
+    """An older snapshot has what it had, whatever a newer one has kept since."""
+    store = Datastore(APP_ID)
+    snapshots = {}
+    for number in (1, 2, 3, 4):
+        put(store, thing(1, a=[number]), thing(10 + number))
+        snapshots[number] = store.snapshot()
+    del snapshots[3]
+    delete(store, KIND, 1)
+    for number, snapshot in snapshots.items():
+        row = snapshot.row("", (KIND, 0, 1))
+        assert row
+        assert row.values("a") == [(1, number)]
+        ids = [path[-1] for path in sorted(snapshot.kind(("", KIND)).rows)]
+        assert ids == [1, *range(11, 11 + number)]
+    assert store.snapshot() is store.snapshot(), "nothing has changed in between"

@@ -16,9 +16,9 @@ from google.cloud.datastore_v1.types import TransactionOptions
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
-from gae_devserver.datastore.indexed_store import Snapshot
 from gae_devserver.datastore.property_index import KindIndex
 from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore.views import Snapshot
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
@@ -248,7 +248,7 @@ def test_a_lookup_of_the_past_builds_no_index(raw: RawClient) -> None:
 def test_a_read_only_transaction_frees_its_snapshot_at_its_end(
     raw: RawClient, rpc: str
 ) -> None:
-    """Every write copies what it changes for each snapshot, so none may be left."""
+    """While there is one, every write keeps what it replaces."""
     before = count_of(Snapshot)
     transaction = begin(raw, read_only={})
     assert read(raw, transaction) == 1

@@ -90,6 +90,74 @@ def test_a_damaged_file(
     assert "--storage" in message
 
 
+FLIPPED = (FILE_NAME, WAL_NAME, f"{FILE_NAME}-acknowledged")
+
+
+@pytest.mark.parametrize("name", FLIPPED)
+def test_a_bit_that_changed(tmp_path: Path, name: str) -> None:
+    """Whichever bit of a file has changed, all is there, or the start is refused."""
+    killed = kill_storage(tmp_path / "killed").parent
+    expected = stored_in(shutil.copytree(killed, tmp_path / "copy"))
+    size = (killed / name).stat().st_size
+    random_bits = random.Random(1).sample(range(size * 8), 90)
+    outcomes = []
+    for bit in [*range(0, min(size, 100) * 8, 9), *random_bits]:
+        folder = shutil.copytree(killed, tmp_path / str(bit))
+        data = bytearray((folder / name).read_bytes())
+        data[bit // 8] ^= 1 << bit % 8
+        (folder / name).write_bytes(data)
+        try:
+            outcomes.append(stored_in(folder) == expected)
+        except StorageError:
+            outcomes.append(True)
+        shutil.rmtree(folder)
+    assert all(outcomes)
+
+
+def stored_in(folder: Path) -> list[Any]:
+    """Return the tasks in a storage, after a start and an end."""
+    storage = Storage(folder, PROJECT)
+    try:
+        with storage.reading("a task"):
+            return [(queue, name, task) for queue, name, task, _ in storage.tasks()]
+    finally:
+        storage.close()
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        Path.unlink,
+        lambda wal: os.truncate(wal, wal.stat().st_size - 4096),
+        lambda wal: os.truncate(wal, 1000),
+    ],
+)
+def test_a_wal_that_is_cut_off(folder: Path, lose: Callable[[Path], None]) -> None:
+    """A storage without its last changes is refused until you accept the loss."""
+    path = kill_storage(folder)
+    lose(folder / WAL_NAME)
+    assert refusal(folder).startswith(f"{path} is damaged: ")
+    (folder / f"{FILE_NAME}-acknowledged").unlink()
+    assert len(stored_in(folder)) == 1000
+
+
+def test_a_file_of_the_version_before(folder: Path) -> None:
+    """It gets the checksums of its rows, and new tables, at the next start."""
+    path = make_storage(folder)
+    with sqlite3.connect(path) as db:
+        for table in ("entities", "counters", "tasks"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN seal")
+        for table in ("queues", "records"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("UPDATE about SET value = '1' WHERE name = 'format'")
+    db.close()
+    assert len(stored_in(folder)) == len(stored_in(folder)) == 1000
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE tasks SET task = 'changed' WHERE name = 'task-7'")
+    db.close()
+    assert refusal(folder).startswith(f"{path} is damaged: ")
+
+
 @pytest.mark.parametrize("lost", [Path.unlink, lambda path: os.truncate(path, 0)])
 def test_a_wal_without_its_file(folder: Path, lost: Callable[[Path], None]) -> None:
     """The WAL of a killed server is kept even if the database is missing."""

@@ -1,0 +1,124 @@
+"""How the State API shows an entity in JSON.
+
+It reads what is stored, so it shows every entity that either library can write, and
+loads no pickle.
+"""
+
+import base64
+import datetime
+import math
+from typing import Any
+
+from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+from google.protobuf.message import DecodeError
+
+from gae_devserver.datastore.encoding import ENTITY_PROTO, Path
+
+_PROPERTY = entity_pb.Property
+_BYTES = {_PROPERTY.BLOB, _PROPERTY.BYTESTRING}
+_HIDDEN = frozenset(datastore_stub_util.GetInvisibleSpecialPropertyNames())
+_EPOCH = datetime.datetime(1970, 1, 1)
+_MAX_DEPTH = 100
+"""Of entities in entities; what is deeper is shown as its bytes."""
+
+
+def describe_entity(path: Path, reference: Any, entity: Any) -> dict[str, Any]:
+    """Return a stored entity, with its path and its key of version 3."""
+    ids = zip(path[::3], path[2::3], strict=True)
+    return {
+        "key": [list(pair) for pair in ids],
+        "urlsafe": _urlsafe(reference),
+        "properties": _properties(entity, 0),
+    }
+
+
+def _properties(entity: Any, depth: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for stored in (entity.property, entity.raw_property):
+        for item in stored:
+            name = _text(item.name)
+            if name in _HIDDEN:
+                continue
+            if item.meaning == _PROPERTY.EMPTY_LIST:
+                shown[name] = []
+            elif item.multiple:
+                shown.setdefault(name, []).append(_value(item, depth))
+            else:
+                shown[name] = _value(item, depth)
+    return shown
+
+
+def _value(item: Any, depth: int) -> Any:
+    value = item.value
+    if value.HasField("stringValue"):
+        return _string(item, depth)
+    if value.HasField("int64Value"):
+        number = value.int64Value
+        return _time(number) if item.meaning == _PROPERTY.GD_WHEN else number
+    if value.HasField("booleanValue"):
+        return value.booleanValue
+    if value.HasField("doubleValue"):
+        # JSON has no NaN and no infinity.
+        number = value.doubleValue
+        return number if math.isfinite(number) else str(number)
+    if value.HasField("pointvalue"):
+        return f"{value.pointvalue.x},{value.pointvalue.y}"
+    if value.HasField("uservalue"):
+        return _text(value.uservalue.email)
+    if value.HasField("referencevalue"):
+        return _urlsafe_value(value.referencevalue)
+    return None
+
+
+def _string(item: Any, depth: int) -> Any:
+    data = item.value.stringValue
+    if item.meaning == ENTITY_PROTO and depth < _MAX_DEPTH:
+        embedded = entity_pb.EntityProto()
+        try:
+            embedded.MergeFromString(data)
+        except DecodeError:
+            return _bytes(data)
+        return _properties(embedded, depth + 1)
+    # The meaning_uri says that NDB has compressed the text or the bytes.
+    if item.meaning in _BYTES or item.meaning_uri:
+        return _bytes(data)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return _bytes(data)
+
+
+def _bytes(data: bytes) -> dict[str, str]:
+    return {"base64": base64.b64encode(data).decode()}
+
+
+def _time(microseconds: int) -> Any:
+    try:
+        return str(_EPOCH + datetime.timedelta(microseconds=microseconds))
+    except OverflowError:
+        return microseconds
+
+
+def _text(value: Any) -> Any:
+    """Return text; what is not UTF-8 is bytes, if the datastore has not checked it."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _urlsafe(reference: Any) -> str:
+    return base64.urlsafe_b64encode(reference.SerializeToString()).decode().rstrip("=")
+
+
+def _urlsafe_value(value: Any) -> str:
+    reference = entity_pb.Reference(app=value.app)
+    if value.database_id:
+        reference.database_id = value.database_id
+    if value.name_space:
+        reference.name_space = value.name_space
+    for element in value.pathelement:
+        copy = reference.path.element.add(type=element.type)
+        if element.HasField("name"):
+            copy.name = element.name
+        else:
+            copy.id = element.id
+    return _urlsafe(reference)
