@@ -79,6 +79,8 @@ def test_cloud_tasks(tmp_path: pathlib.Path) -> None:
         contract = ContractApp(server, tmp_path)
         with pytest.raises(CaseError, match=quotes("cross-groups")[0]):
             contract.call("commit", "no xg", xg=False)
+        with pytest.raises(CaseError, match=quotes("_to_pb")[0]):
+            contract.call("commit", "large", 1, 200_000)
         contract.call("commit", "lost", _queue="nowhere")
         server.wait_for_log(quotes("Failed to dispatch")[0])
         swept = server.get("/_ah/cloudtask/sweep")

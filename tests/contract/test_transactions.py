@@ -77,6 +77,14 @@ def test_what_a_transaction_refuses(
     assert app.runs() == []
 
 
+def test_large_argument_that_the_transaction_stores(app: ContractApp) -> None:
+    """It reaches the function, as docs/troubleshooting.md says."""
+    app.call("commit_large", "large", 200_000)
+    app.server.run_due()
+
+    assert [run.extra for run in app.runs("large")] == [{"value": "x" * 200_000}]
+
+
 @pytest.mark.realtime
 def test_process_that_ends_after_the_commit(
     app: ContractApp, embedded: Embedded, tasks: str

@@ -19,12 +19,14 @@ class Difference:
 
     The tests that it marks must fail on dev_appserver.py. If they are `skipped` there,
     tests/servers/test_dev_appserver.py shows what the row says. `library` is the NDB
-    library with which the servers differ; None means both.
+    library with which the servers differ; None means both. `probe` has patterns of the
+    cases of tests/probe that must differ; no other test needs such a row.
     """
 
     case: str
     skipped: bool = False
     library: str | None = None
+    probe: tuple[str, ...] = ()
 
     def expectation(self) -> pytest.MarkDecorator:
         """Return the mark for dev_appserver.py of a test that this row marks."""
@@ -77,6 +79,40 @@ DEV_APPSERVER = {
     # skipped: they start their own servers
     "restart": Difference("entities and tasks after a restart", skipped=True),
     "two stores": Difference("an entity of Cloud NDB", library="cloud"),
+    "errors": Difference(
+        "a call that fails with an error",
+        probe=(
+            "blobstore: delete empty",
+            "blobstore: fetch_data empty",
+            "blobstore: fetch_data long key",
+            "datastore: put over 1 MiB",
+            "modules: get_default_version",
+            "modules: get_hostname of *",
+            "modules: get_versions",
+            "refused: *",
+            "search: expression 1 / 0",
+            "search: expression log*",
+            "search: expression pow*",
+            "search: facets of ranges",
+            "search: put text 1 MB",
+            "search: vector *",
+            "urlfetch: headers with line end",
+            "urlfetch: payload over 10 MB",
+            "urlfetch: url unicode",
+            "urlfetch: url with *port",
+        ),
+    ),
+    "fetching": Difference(
+        "`urlfetch` of a host",
+        probe=(
+            "urlfetch: deadline 0",
+            "urlfetch: host unknown",
+            "urlfetch: url with space",
+        ),
+    ),
+    "unsupported": Difference("`switch()` in", probe=("search: expression switch*",)),
+    "usage": Difference("`runtime.cpu_usage()`", probe=("system: memory_usage",)),
+    "pictures": Difference("`images`", probe=("images: *",)),
 }
 """The key that a test's `differs` marker names -> the row."""
 

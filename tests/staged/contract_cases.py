@@ -195,6 +195,22 @@ def commit(
 
 
 @case
+def commit_large(label: str, size: int) -> None:
+    """Store an argument in the transaction that defers the function for it."""
+
+    def work() -> None:
+        key = ContractEntity(id=label, argument="x" * size).put()
+        deferred.defer(keep_stored, key, _transactional=True)
+
+    ndb.transaction(work, xg=True)
+
+
+def keep_stored(key: ndb.Key) -> None:
+    """Record the argument that is stored."""
+    contract_tasks.keep(key.id(), key.get().argument)
+
+
+@case
 def commit_inside_another(label: str) -> None:
     """Defer a task in a transaction of its own, while another one is open."""
 
@@ -222,6 +238,8 @@ def commit_and_die(label: str) -> None:
 
 class ContractEntity(ndb.Model):
     """Something to write in a transaction."""
+
+    argument = ndb.TextProperty()
 
 
 @case

@@ -49,6 +49,8 @@ _CODE_OF: dict[type[Exception], int] = {
     apiproxy_errors.ResponseTooLargeError: _CODES.RESPONSE_TOO_LARGE,
 }
 
+_MAX_WARNINGS = 100
+
 
 class ApiServer(HttpServer):
     """Decodes API calls, has the services carry them out, and encodes the answers."""
@@ -75,6 +77,7 @@ class ApiServer(HttpServer):
         self._identity = identity
         self._cloud_tasks = cloud_tasks
         self._app_engine_apis = app_engine_apis
+        self._warned: set[str] = set()
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml."""
@@ -109,13 +112,6 @@ class ApiServer(HttpServer):
         except StorageError as error:
             logger.error("the changes of an API call were not stored: %s", error)
             self._refuse(response, _CODES.UNKNOWN, error)
-        except web.HTTPException:
-            # The body is broken or late, which the SDK's client never sends.
-            raise
-        except Exception as error:
-            # Without an error in the answer, the client would see an empty success.
-            logger.exception("an API call failed inside the dev server")
-            self._refuse(response, _CODES.UNKNOWN, error)
         return web.Response(
             body=response.SerializeToString(), content_type="application/octet-stream"
         )
@@ -147,9 +143,43 @@ class ApiServer(HttpServer):
                 return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
                 )
+            except apiproxy_errors.CallNotFoundError as error:
+                self._warn(str(error))
+                raise
+            except (apiproxy_errors.Error, StorageError):
+                raise
+            except Exception as error:
+                # Without an error in the answer, the client would see an empty success.
+                raise self._failure(what, error) from error
             finally:
                 took = time.perf_counter() - began
                 logger.debug("API call %s %.1f ms", what, took * 1e3)
+
+    def _failure(self, what: str, error: Exception) -> apiproxy_errors.RPCFailedError:
+        """Return what the app gets for an error that is not one of the service."""
+        reason = str(error) or type(error).__name__
+        # The SDK's search has a class of its own, which is slow to import.
+        if isinstance(error, NotImplementedError) or type(error).__name__ == (
+            "UnsupportedOnDevError"
+        ):
+            text = f"the dev server does not support this call of {what}: {reason}"
+            self._warn(text)
+            logger.debug("%s", printable(text), exc_info=error)
+        else:
+            text = (
+                f"{what} failed inside the dev server: {type(error).__name__}: {reason}"
+            )
+            logger.error("%s", printable(text), exc_info=error)
+        return apiproxy_errors.RPCFailedError(text)
+
+    def _warn(self, text: str) -> None:
+        """Log a refusal once."""
+        if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(text)
+            logger.warning(
+                "%s; skip the call where GAE_ENV is localdev, or mock it in tests",
+                printable(text),
+            )
 
     @contextlib.contextmanager
     def _ticket(

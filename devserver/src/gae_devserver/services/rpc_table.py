@@ -131,9 +131,14 @@ def message_classes(service: str, method: str) -> tuple[Any, Any]:
     """
     known = _SERVICES.get(service)
     if known is None:
-        raise LookupError(f"there is no service {service!r}")
+        raise LookupError(
+            f"the dev server has no service {service!r}, so no {service}.{method}"
+        )
     if method not in known.methods.split():
-        raise LookupError(f"service {service!r} has no method {method!r}")
+        raise LookupError(
+            f"the dev server does not implement {service}.{method}: "
+            f"its service {service!r} has no method {method!r}"
+        )
     names = known.exceptions.get(
         method, f"{known.prefix}{method}Request {known.prefix}{method}Response"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from google.appengine.api import apiproxy_stub_map, full_app_id
+from google.appengine.api import apiproxy_stub_map, datastore_errors, full_app_id
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
@@ -153,8 +153,9 @@ class Services:
         response = response_class()
         try:
             await self._ask(service, method, request, response, ticket)
-        except AssertionError as error:
-            # The stubs assert what the SDK's own client never violates.
+        except (AssertionError, datastore_errors.BadValueError) as error:
+            # The stubs assert what the SDK's own client never violates, and make keys
+            # of what a request names.
             raise apiproxy_errors.ArgumentError(str(error)) from None
         finally:
             self.datastore.claim(ticket)

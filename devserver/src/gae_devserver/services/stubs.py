@@ -40,13 +40,13 @@ MakeStub = Callable[[str, StubContext], Any]
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
-    "datastore_v4": "datastore.datastore_v4_stub:DatastoreV4Stub",
-    "images": "api.images.images_stub:ImagesServiceStub",
+    "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
+    "images": "gae_devserver.services.images:Images",
     "mail": "gae_devserver.mail.stub:Mail",
     "memcache": "gae_devserver.services.memcache:Memcache",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
-    "search": "api.search.simple_search_stub:SearchServiceStub",
-    "system": "gae_devserver.instances.system_stub:System",
+    "search": "gae_devserver.services.search:Search",
+    "system": "gae_devserver.services.system_stats:SystemStats",
     "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }

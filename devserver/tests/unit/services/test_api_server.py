@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from google.appengine.api import user_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
-from google.appengine.datastore import datastore_pb
+from google.appengine.api.search import search_service_pb2
+from google.appengine.datastore import datastore_pb, datastore_v4_pb2
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
 
@@ -230,7 +231,43 @@ async def test_an_unknown_call_is_refused(
     """The error says whether the service or the method is unknown."""
     answer = await port.ask(service, method)
     assert answer.rpc_error.code == CODES.CALL_NOT_FOUND
-    assert repr(unknown) in answer.rpc_error.detail
+    for part in (f"{service}.{method}", repr(unknown), "dev server"):
+        assert part in answer.rpc_error.detail
+
+
+SWITCH = search_service_pb2.FieldSpec(
+    expression=[{"name": "a", "expression": "switch(1, 2, 3)"}]
+)
+MUTATION = datastore_v4_pb2.Mutation(op=datastore_v4_pb2.Mutation.INSERT)
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "message"),
+    [
+        ("datastore_v4", "Commit", datastore_v4_pb2.CommitRequest(mutation=[MUTATION])),
+        (
+            "search",
+            "Search",
+            search_service_pb2.SearchRequest(
+                params={"index_spec": {"name": "i"}, "query": "", "field_spec": SWITCH}
+            ),
+        ),
+    ],
+    ids=["mutation", "switch"],
+)
+async def test_what_a_stub_would_ignore_is_refused(
+    port: Port,
+    service: str,
+    method: str,
+    message: Message,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The app gets an error that names the call each time, the log one warning."""
+    for _ in range(2):
+        answer = await port.ask(service, method, message.SerializeToString())
+        assert f"{service}.{method}" in answer.rpc_error.detail
+        assert "dev server" in answer.rpc_error.detail
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize(
@@ -379,7 +416,8 @@ async def test_a_fault_of_the_server_is_never_an_empty_success(
     port = await make_port(memcache=fault)
     with pytest.raises(apiproxy_errors.RPCFailedError) as error:
         await port.call("memcache", "Get", GET)
-    assert (str(fault) or "ValueError") in str(error.value)
+    for part in (str(fault) or "ValueError", "memcache.Get"):
+        assert part in str(error.value)
     (record,) = errors_in(caplog)
     assert (record.exc_info is not None) is has_traceback
     assert str(fault) in caplog.text

@@ -190,6 +190,23 @@ async def test_a_picture_is_transformed(server: Server) -> None:
     assert sizes == [(10, 5)] * 8
 
 
+async def test_a_picture_of_a_camera_is_turned(api: AppRequest) -> None:
+    """The orientation in Exif and a rotation turn all of a picture in print colors."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("CMYK", (40, 20)).save(file, "JPEG", exif=exif)
+    correct = images_service_pb2.InputSettings.CORRECT_ORIENTATION
+    for degrees, size in ((0, (20, 40)), (90, (40, 20))):
+        message = images_service_pb2.ImagesTransformRequest(
+            image=images_service_pb2.ImageData(content=file.getvalue()),
+            input=images_service_pb2.InputSettings(correct_exif_orientation=correct),
+            transform=[images_service_pb2.Transform(rotate=degrees)],
+            output=images_service_pb2.OutputSettings(),
+        )
+        answer = await api.call("images", "Transform", message)
+        assert Image.open(io.BytesIO(answer.image.content)).size == size
+
+
 async def test_the_blobstore_leaves_no_folder_behind(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

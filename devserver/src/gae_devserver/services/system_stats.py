@@ -1,0 +1,39 @@
+"""The stub of `system`, with the memory and the CPU time of the app."""
+
+import os
+import subprocess
+from typing import Any
+
+from gae_devserver.app import processes
+from gae_devserver.instances.system_stub import System
+
+_MEGACYCLES_PER_SECOND = 600  # of an F1 instance
+
+
+class SystemStats(System):
+    """Measures the processes of the app with `ps`, where the SDK's stub says 0."""
+
+    def _Dynamic_GetSystemStats(
+        self, request: Any, response: Any, request_id: str
+    ) -> None:
+        command = ["ps", "-A", "-o", "pid=,ppid=,rss=,time=,etime="]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows = [line.split() for line in printed.stdout.splitlines()]
+        app = processes.below(os.getpid(), {int(row[0]): int(row[1]) for row in rows})
+        used = [row[2:] for row in rows if int(row[0]) in app]
+        megabytes = sum(int(kibibytes) for kibibytes, _, _ in used) / 1024
+        cpu = sum(_seconds(time) for _, time, _ in used) * _MEGACYCLES_PER_SECOND
+        age = max((_seconds(elapsed) for _, _, elapsed in used), default=0)
+        memory = response.memory
+        memory.current = memory.average1m = memory.average10m = megabytes
+        response.cpu.total = cpu
+        response.cpu.rate1m = response.cpu.rate10m = cpu / max(age, 1)
+
+
+def _seconds(text: str) -> float:
+    """Return a duration of ps, such as 1-02:03:04 or 5:06.78, in seconds."""
+    days, _, rest = text.rpartition("-")
+    seconds = 0.0
+    for part in rest.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds + 86400 * int(days or 0)

@@ -1,0 +1,1 @@
+"""Every method of every service, called through the SDK on both dev servers."""
