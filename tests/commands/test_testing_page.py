@@ -8,7 +8,15 @@ import shlex
 import sys
 
 import pytest
-from gae_devserver.testing import DevServer, Entity, Index, Mail, Response, TaskRun
+from gae_devserver.testing import (
+    Blob,
+    DevServer,
+    Entity,
+    Index,
+    Mail,
+    Response,
+    TaskRun,
+)
 
 from tests.commands.pages import blocks, code, commands, first_cells, page, section
 from tests.commands.running import nox, run
@@ -102,6 +110,7 @@ def test_every_name_is_documented() -> None:
         ("response", Response),
         ("task", TaskRun),
         ("entity", Entity),
+        ("blob", Blob),
         ("mail", Mail),
         ("index", Index),
     ],

@@ -21,6 +21,9 @@ from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable, Supervisor
+from gae_devserver.blobs.images import ImagePage
+from gae_devserver.blobs.serving import BlobSender
+from gae_devserver.blobs.upload import UploadPage
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
@@ -114,13 +117,6 @@ class Server:
         self._instance = Instance(config, self._sender, requests)
         sessions = Sessions(_port(settings.front_sockets[0]), settings.storage)
         access = LoginRules(config, sessions)
-        self._front = Front(
-            config,
-            self._app,
-            self._sender,
-            pages=SignIn(sessions).pages(),
-            access=access,
-        )
         self._task_sender = TaskSender(
             self._app,
             self._sender,
@@ -152,6 +148,20 @@ class Server:
             **injected,
         )
         services = self._apis.services
+        blobstore = functools.partial(services.stub, "blobstore")
+        blobs = BlobSender(blobstore)
+        self._front = Front(
+            config,
+            self._app,
+            self._sender,
+            pages={
+                **SignIn(sessions).pages(),
+                "/_ah/img": ImagePage(blobstore, blobs),
+                "/_ah/upload": UploadPage(blobstore),
+            },
+            send_blob=blobs.replace,
+            access=access,
+        )
         self._cron = CronJobs(
             config.cron_jobs,
             clock,

@@ -18,6 +18,7 @@ from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.http.sockets import listen
 from gae_devserver.http.unread_answers import UnreadAnswer
+from gae_devserver.memory import return_to_system
 from tests.helpers.http_messages import Answer
 from tests.helpers.waiting import PATIENCE, settled, until
 
@@ -341,6 +342,7 @@ async def test_a_client_that_disconnects_in_a_body(
 def _without_collector() -> Iterator[None]:
     """Keep the garbage collector from freeing what nothing else frees."""
     gc.collect()
+    return_to_system()  # what other tests have left would be used first
     gc.disable()
     yield
     gc.enable()

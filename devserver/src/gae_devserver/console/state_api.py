@@ -5,12 +5,14 @@ Tests use it. The distribution's README documents it.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.console.blobs import BlobRoutes
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
@@ -62,6 +64,7 @@ class StateApi(HttpServer):
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
             EntityRoutes(services.datastore, services.app_id),
+            BlobRoutes(partial(services.stub, "blobstore")),
             IndexRoute(services.indexes),
             reset,
             *subjects,

@@ -32,6 +32,8 @@ _HOP_BY_HOP = frozenset(
 # With these headers, a proxy tells gunicorn where the app is mounted. gunicorn trusts
 # any client of its Unix socket, and the SDK would keep the values for later requests.
 _OF_A_PROXY = frozenset(["script-name", "path-info"])
+# the app names a blob in them, which is sent in place of its answer
+_NOT_TO_CLIENTS = _HOP_BY_HOP | {"x-appengine-blobkey", "x-appengine-blobrange"}
 # the front reads the whole body first, so these two no longer apply
 NOT_FORWARDED = _HOP_BY_HOP | _OF_A_PROXY | {"content-length", "expect"}
 """Headers that are never forwarded, in lower case and with `_` as `-`."""
@@ -99,7 +101,7 @@ class Answer(web.StreamResponse):
         reason = (answer.reason or "").encode("utf-8", "surrogateescape")
         head = [b"HTTP/1.1 %d %s" % (answer.status, reason)]
         for name, value in answer.raw_headers:
-            if name.decode("latin-1").lower() not in _HOP_BY_HOP:
+            if _folded(name) not in _NOT_TO_CLIENTS:
                 head.append(b"%s: %s" % (name, value))
         if chunked:
             head.append(b"Transfer-Encoding: chunked")

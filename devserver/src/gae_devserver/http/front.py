@@ -33,15 +33,21 @@ With None, the app gets the request itself.
 """
 
 
+BLOB_KEY_HEADER = "X-AppEngine-BlobKey"
+SendBlob = Callable[[web.BaseRequest, aiohttp.ClientResponse], web.StreamResponse]
+"""Returns the blob that an answer of the app names, in place of the answer."""
+
+
 class Access(Protocol):
     """Knows who makes a request, and who may use a URL."""
 
     def check(
-        self, request: web.BaseRequest, target: str
+        self, request: web.BaseRequest, target: str | None
     ) -> Mapping[str, str] | web.Response:
         """Return the headers about the user; or the answer to one who may not go on.
 
-        `target` is what the app gets, which may be another one than the client sent.
+        `target` is what the app gets; None: a page of the server made the request, and
+        like App Engine's own, it passes as an administrator.
         """
 
 
@@ -55,16 +61,19 @@ class Front(HttpServer):
         sender: AppSender,
         *,
         pages: Mapping[str, Page] | None = None,
+        send_blob: SendBlob | None = None,
         access: Access | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve one app, and its static files.
 
         `pages` are the server's own, each by the beginning of its paths, which has the
-        form "/_ah/NAME". Without `access`, everyone may use every URL.
+        form "/_ah/NAME". `send_blob` gets the answers that have BLOB_KEY_HEADER.
+        Without `access`, everyone may use every URL.
         """
         super().__init__(self._handle, limits)
         self._pages = pages or {}
+        self._send_blob = send_blob
         self._access = access
         self._config = config
         self._app = app
@@ -109,7 +118,7 @@ class Front(HttpServer):
                 forwarded = answered
             user = NO_USER
             if self._access is not None:
-                used = target if forwarded is None else forwarded.target
+                used = target if forwarded is None else None
                 checked = self._access.check(request, used)
                 if isinstance(checked, web.Response):
                     return checked
@@ -129,7 +138,14 @@ class Front(HttpServer):
                 self._app.process, forwarded, ip=request.remote or "", user=user
             )
             answer = await at_end.enter_async_context(sending)
-            return self._refused(answer) or Answer(answer, self._limits.answer)
+            if (refused := self._refused(answer)) is not None:
+                return refused
+            if self._send_blob is not None and BLOB_KEY_HEADER in answer.headers:
+                blob = self._send_blob(request, answer)
+                # the app's request has ended, however long the client takes
+                await at_end.aclose()
+                return blob
+            return Answer(answer, self._limits.answer)
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception
             refusal = web.Response(status=error.status, text=error.text)

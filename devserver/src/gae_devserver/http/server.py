@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hmac
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -155,37 +155,64 @@ async def read_body(request: web.BaseRequest) -> bytes:
     """Read the whole body, within the limits of the port.
 
     Raises:
-        web.HTTPRequestEntityTooLarge: the body has too many bytes.
         web.HTTPServiceUnavailable: the server holds too many large bodies.
-        web.HTTPRequestTimeout: the client took too long to send it.
-        web.HTTPBadRequest: the body is malformed, or the client disconnected.
+        web.HTTPException: as `body_chunks` does.
     """
     connection = request.protocol
     assert isinstance(connection, Connection)
     limits, length = connection.limits, request.content_length
-    if length is not None:
-        if length > limits.body:
-            raise _too_large(limits)
-        await _take_memory(connection, length)
+    if length is not None and length <= limits.body:
+        await take_memory(request, length)
+    chunks, size = [], 0
+    try:
+        async for chunk in body_chunks(request):
+            size += len(chunk)
+            if length is None and size > connection.body_memory.small:
+                await take_memory(request, limits.body)
+            chunks.append(chunk)
+        connection.give_back_memory(keep=size)
+        return b"".join(chunks)
+    finally:
+        # The request keeps its error, whose traceback keeps this frame, which keeps the
+        # request. This circle may last for minutes, and must not hold a body.
+        chunks.clear()
+
+
+async def body_chunks(
+    request: web.BaseRequest, *, limit: int | None = None
+) -> AsyncGenerator[bytes]:
+    """Yield the body as it comes, of up to `limit` bytes instead of the port's limit.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge: the body has too many bytes.
+        web.HTTPRequestTimeout: the client took too long to send it.
+        web.HTTPBadRequest: the body is malformed, or the client disconnected.
+    """
+    assert isinstance(request.protocol, Connection)
+    limits = request.protocol.limits
+    most = limits.body if limit is None else limit
+    if (request.content_length or 0) > most:
+        raise _too_large(most)
     expects = request.headers.get(hdrs.EXPECT, "").lower()
     waits = expects == "100-continue" and request.version >= aiohttp.HttpVersion11
     # aiohttp does this by itself for the routes of an application
     if waits and not isinstance(request, web.Request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    chunks, size = [], 0
+    began, size = asyncio.get_running_loop().time(), 0
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > limits.body:
-                    raise _too_large(limits)
-                if length is None and size > connection.body_memory.small:
-                    await _take_memory(connection, limits.body)
-                chunks.append(chunk)
-        connection.give_back_memory(keep=size)
-        return b"".join(chunks)
+        while True:
+            # a larger body may take longer, but not a slower one
+            seconds = limits.body_seconds * (1 + size // limits.body)
+            async with asyncio.timeout_at(began + seconds):
+                chunk = await request.content.readany()
+            if not chunk:
+                return
+            size += len(chunk)
+            if size > most:
+                raise _too_large(most)
+            yield chunk
     except TimeoutError:
-        text = f"The request body took more than {limits.body_seconds:g} seconds.\n"
+        text = f"The request body took more than {seconds:g} seconds.\n"
         raise _closing(web.HTTPRequestTimeout(text=text)) from None
     except web.RequestPayloadError as error:
         text = f"The server cannot read the body: {printable(str(error))}.\n"
@@ -193,13 +220,16 @@ async def read_body(request: web.BaseRequest) -> bytes:
     except ConnectionError:
         text = "The client disconnected before the end of the body.\n"
         raise _closing(web.HTTPBadRequest(text=text)) from None
-    finally:
-        # The request keeps its error, whose traceback keeps this frame, which keeps the
-        # request. This circle may last for minutes, and must not hold a body.
-        chunks.clear()
 
 
-async def _take_memory(connection: Connection, size: int) -> None:
+async def take_memory(request: web.BaseRequest, size: int) -> None:
+    """Take memory for what is held of a body, until the request is answered.
+
+    Raises:
+        web.HTTPServiceUnavailable: the server holds too many large bodies.
+    """
+    connection = request.protocol
+    assert isinstance(connection, Connection)
     try:
         await connection.take_memory(size)
     except TimeoutError:
@@ -210,10 +240,10 @@ async def _take_memory(connection: Connection, size: int) -> None:
         raise _closing(web.HTTPServiceUnavailable(text=text)) from None
 
 
-def _too_large(limits: Limits) -> web.HTTPException:
-    text = f"The request body is too large. The limit is {limits.body} bytes.\n"
+def _too_large(limit: int) -> web.HTTPException:
+    text = f"The request body is too large. The limit is {limit} bytes.\n"
     return _closing(
-        web.HTTPRequestEntityTooLarge(max_size=limits.body, actual_size=0, text=text)
+        web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=0, text=text)
     )
 
 

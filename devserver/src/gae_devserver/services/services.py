@@ -90,11 +90,19 @@ class Services:
             requests,
             scaling=config.scaling,
         )
+        stub_map = StubMap(self.stub)
         self._stub_context = StubContext(
-            self.app_id, default_hostname, clock, info, storage, smtp, start_thread
+            self.app_id,
+            default_hostname,
+            clock,
+            info,
+            stub_map.in_loop,
+            storage,
+            smtp,
+            start_thread,
         )
         self._make_stub = make_stub
-        apiproxy_stub_map.apiproxy = StubMap(self.stub)
+        apiproxy_stub_map.apiproxy = stub_map
         self._storage = storage
         if storage is not None:
             clock.offset = (storage.counter(_OFFSET) or 0) / 1e6

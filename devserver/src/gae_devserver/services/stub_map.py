@@ -24,9 +24,10 @@ class StubMap(apiproxy_stub_map.APIProxyStubMap):  # type: ignore[misc]
 
     def GetStub(self, service: str) -> Any:
         """Return the stub of a service, safe to call from any thread."""
-        return _LoopStub(self._stub(service), self._in_loop)
+        return _LoopStub(self._stub(service), self.in_loop)
 
-    def _in_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+    def in_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the event loop, from any thread; return its result."""
         if threading.get_ident() == self._loop_thread:
             return function(*args)
 

@@ -24,6 +24,8 @@ class StubContext:
     """"host:port" of the app."""
     clock: Clock
     info: AppRequestInfo
+    in_loop: Callable[..., Any]
+    """Calls a function with its arguments in the event loop, from any thread."""
     storage: Storage | None = None
     """Where stubs keep what survives a restart; None: nowhere."""
     smtp: SmtpServer | None = None
@@ -37,7 +39,6 @@ MakeStub = Callable[[str, StubContext], Any]
 # service -> module and class, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
-    "blobstore": "api.blobstore.blobstore_stub:BlobstoreServiceStub",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "gae_devserver.services.images:Images",
@@ -59,17 +60,15 @@ def make_stub(service: str, context: StubContext) -> Any:
     Raises:
         KeyError: there is no such service.
     """
+    if service == "blobstore":
+        from gae_devserver.blobs.stub import make_blobstore
+
+        return make_blobstore(context.storage, context.in_loop, context.info)
     module, _, name = _STUBS[service].partition(":")
     if not module.startswith("gae_devserver."):
         module = f"google.appengine.{module}"
     make = getattr(importlib.import_module(module), name)
     match service:
-        case "blobstore":
-            from google.appengine.api.blobstore import dict_blob_storage
-
-            # Without a name, the stub makes a folder that it never uses or deletes.
-            blobs = dict_blob_storage.DictBlobStorage()
-            return make(blobs, request_data=context.info, storage_dir="unused")
         case "datastore_v4":
             return make(context.app_id)
         case "images":

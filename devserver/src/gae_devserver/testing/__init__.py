@@ -5,6 +5,7 @@ from gae_devserver.testing.requests import Response
 from gae_devserver.testing.server_process import ServerEndedError
 from gae_devserver.testing.state import (
     Attachment,
+    Blob,
     Entity,
     Index,
     Mail,
@@ -16,6 +17,7 @@ from gae_devserver.testing.waiting import wait_until
 
 __all__ = [
     "Attachment",
+    "Blob",
     "DevServer",
     "Entity",
     "Index",

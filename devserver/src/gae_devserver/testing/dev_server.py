@@ -12,6 +12,7 @@ from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
 from gae_devserver.testing.state import (
+    Blob,
     Entity,
     Index,
     Mail,
@@ -281,6 +282,10 @@ class DevServer:
                 return found
             query["cursor"] = page["cursor"]
 
+    def blobs(self) -> list[Blob]:
+        """Return the uploaded files, in the order of their keys."""
+        return [Blob.from_json(blob) for blob in self.state("GET", "/blobs")["blobs"]]
+
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""
         mails: list[Mail] = []
@@ -340,9 +345,9 @@ class DevServer:
     def reset(self) -> None:
         """Return to the state after the start.
 
-        This deletes entities, tasks, task names and memcache, signs users out, resumes
-        queues, resets the clock, forgets missing indexes, and begins a new `log`.
-        The app restarts only if a request does not end within five seconds.
+        This deletes entities, tasks, task names, blobs, mails and memcache, signs users
+        out, resumes queues, resets the clock, forgets missing indexes, and begins a new
+        `log`. The app restarts only if a request does not end within five seconds.
         """
         self.state("POST", "/reset")
         self._process.begin_section()

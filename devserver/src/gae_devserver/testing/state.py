@@ -86,6 +86,25 @@ def _with_bytes(shown: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Blob:
+    """An uploaded file."""
+
+    key: str
+    filename: str
+    content_type: str
+    size: int
+    md5_hash: str
+    """Hexadecimal."""
+    gs_object_name: str | None
+    """The name of the object, if the upload named a bucket."""
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return a blob of the State API."""
+        return cls(**{name: shown[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
 class Attachment:
     """A file of a mail."""
 

@@ -36,14 +36,18 @@ class LoginRules:
         self._any = any(handler.login != LOGIN_OPTIONAL for handler in handlers)
 
     def check(
-        self, request: web.BaseRequest, target: str
+        self, request: web.BaseRequest, target: str | None
     ) -> Mapping[str, str] | web.Response:
-        """Return the headers about the user; or the answer to one who may not go on."""
+        """Return the headers about the user; or the answer to one who may not go on.
+
+        With None, a page of the server made the request, and no rule applies.
+        """
         user = self._sessions.user_of(request)
-        for handler in self._handlers(target):
-            refusal = _refusal(handler, user, request, target)
-            if refusal is not None:
-                return refusal
+        if target is not None:
+            for handler in self._handlers(target):
+                refusal = _refusal(handler, user, request, target)
+                if refusal is not None:
+                    return refusal
         return NO_USER if user is None else user.headers()
 
     def refusal_of_task(self, target: str) -> int | None:

@@ -1,0 +1,1 @@
+"""Blobs: uploads, downloads, served images. Imports http, storage and below."""

@@ -1,0 +1,1 @@
+"""An app that takes uploads, and serves them."""

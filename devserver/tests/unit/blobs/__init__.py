@@ -1,0 +1,1 @@
+"""Unit tests of gae_devserver.blobs."""
