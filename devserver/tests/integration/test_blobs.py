@@ -256,6 +256,12 @@ def test_wrong_upload_urls(server: DevServer) -> None:
     assert len(server.blobs()) == 1
 
 
+def test_nobody_can_guess_an_upload_url(server: DevServer) -> None:
+    """It has random characters, and does not only count the URLs."""
+    one, other = (upload_url(server)[-32:-16] for _ in range(2))
+    assert one != other
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(server: DevServer) -> None:
     """What had arrived is deleted, and the URL can be used again."""
     url, parts = upload_url(server), form(Part(bytes(3 * PIECE)))
