@@ -7,11 +7,13 @@ from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.instances.instance import refuse_background_thread
-from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
 from gae_devserver.users.sign_in import LOGIN, LOGOUT
+
+StartThread = Callable[[str], str]
+"""Starts a background thread for the request with a ticket; returns its ID."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ _STUBS = {
     "memcache": "gae_devserver.services.memcache:Memcache",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "gae_devserver.services.search:Search",
-    "system": "gae_devserver.services.system_stats:SystemStats",
+    "system": "gae_devserver.services.system:System",
     "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
