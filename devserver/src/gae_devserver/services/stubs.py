@@ -38,9 +38,10 @@ class StubContext:
 MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
-# service -> module and class, in google.appengine or here
+# service -> module, and class or function, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
+    "blobstore": "gae_devserver.blobs.stub:make_blobstore",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "gae_devserver.services.images:Images",
@@ -62,22 +63,16 @@ def make_stub(service: str, context: StubContext) -> Any:
     Raises:
         KeyError: there is no such service.
     """
-    if service == "blobstore":
-        from gae_devserver.blobs.stub import make_blobstore
-
-        return make_blobstore(context.storage, context.in_loop, context.info)
     module, _, name = _STUBS[service].partition(":")
     if not module.startswith("gae_devserver."):
         module = f"google.appengine.{module}"
     make = getattr(importlib.import_module(module), name)
     match service:
+        case "blobstore":
+            return make(context.storage, context.in_loop, context.info)
         case "datastore_v4":
             return make(context.app_id)
         case "images":
-            from PIL import Image
-
-            # The stub uses this name, which Pillow 10 removed.
-            Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
         case "mail":
             return make(context.clock, context.storage, context.smtp)
