@@ -28,7 +28,13 @@ class System(SystemServiceStub):  # type: ignore[misc]
         self, request: Any, response: Any, request_id: str
     ) -> None:
         command = ["ps", "-A", "-o", "pid=,ppid=,rss=,time=,etime="]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+        try:
+            printed = subprocess.run(
+                command, capture_output=True, text=True, check=True
+            )
+        except FileNotFoundError:
+            why = "the program ps is not installed; on Debian, it is in procps"
+            raise NotImplementedError(why) from None
         rows = [line.split() for line in printed.stdout.splitlines()]
         app = processes.below(os.getpid(), {int(row[0]): int(row[1]) for row in rows})
         used = [row[2:] for row in rows if int(row[0]) in app]
