@@ -16,7 +16,7 @@ from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.rpc.errors import RpcError
 
 MAX_ENTITIES = 1000
-"""Entities in one answer: as many again would hold up the app's calls meanwhile."""
+"""Entities in one answer: more would hold up the app's calls."""
 
 
 class EntityRoutes:

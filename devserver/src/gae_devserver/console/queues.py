@@ -13,7 +13,7 @@ from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.tasks.stub import TaskQueue
 
 MAX_TASKS = 1000
-"""Tasks in one answer: as many again would hold up the app's calls meanwhile."""
+"""Tasks in one answer: more would hold up the app's calls."""
 _PAGE_BYTES = 2**20
 """A page ends with the task whose payload reaches this size."""
 
