@@ -174,7 +174,9 @@ async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
         return picture.size
 
 
-async def test_a_picture_is_transformed(server: Server) -> None:
+async def test_a_picture_is_transformed(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """A picture may be in the blobstore, which the thread asks in the loop."""
     api, file = server.request(), io.BytesIO()
     Image.new("RGB", (40, 20), "red").save(file, "PNG")
@@ -188,6 +190,11 @@ async def test_a_picture_is_transformed(server: Server) -> None:
             *(resized(api, content=b"", blob_key="picture") for _ in range(8))
         )
     assert sizes == [(10, 5)] * 8
+    unspecified = images_service_pb2.ImagesServiceError.UNSPECIFIED_ERROR
+    assert await code_of(resized(api, content=b"", blob_key="none")) == unspecified
+    server.services.stub("blobstore").CreateBlob("text", b"no picture")
+    assert await code_of(resized(api, content=b"", blob_key="text")) == bad
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_picture_of_a_camera_is_turned(api: AppRequest) -> None:
