@@ -93,7 +93,6 @@ class Services:
         stub_map = StubMap(self.stub)
         self._stub_context = StubContext(
             self.app_id,
-            default_hostname,
             clock,
             info,
             stub_map.in_loop,

@@ -20,8 +20,6 @@ class StubContext:
 
     app_id: str
     """"dev~" and the project."""
-    hostname: str
-    """"host:port" of the app."""
     clock: Clock
     info: AppRequestInfo
     in_loop: Callable[..., Any]
@@ -76,7 +74,7 @@ def make_stub(service: str, context: StubContext) -> Any:
 
             # The stub uses this name, which Pillow 10 removed.
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
-            return make(host_prefix=f"http://{context.hostname}")
+            return make(context.info)
         case "mail":
             return make(context.clock, context.storage, context.smtp)
         case "memcache":
