@@ -9,6 +9,8 @@ from google.appengine.api.images.images_stub import ImagesServiceStub
 from google.appengine.runtime import apiproxy_errors
 from PIL import Image, ImageChops
 
+# The stub uses this name, which Pillow 10 removed.
+Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
 # by the orientation in Exif
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

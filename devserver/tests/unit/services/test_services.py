@@ -308,6 +308,15 @@ async def test_the_modules_api_knows_the_one_service(
     assert (await ask("GetNumInstances")).instances == 1
 
 
+async def test_usage_needs_ps(api: AppRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program, as in small container images, the call is refused."""
+    stats = system_service_pb2.GetSystemStatsRequest()
+    assert (await api.call("system", "GetSystemStats", stats)).memory.current >= 0
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NotImplementedError, match="procps"):
+        await api.call("system", "GetSystemStats", stats)
+
+
 async def test_background_requests_are_refused(api: AppRequest) -> None:
     """Background requests need manual or basic scaling, so they are refused."""
     message = system_service_pb2.StartBackgroundRequestRequest()
