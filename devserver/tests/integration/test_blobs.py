@@ -239,12 +239,18 @@ def test_a_form_without_enctype(server: DevServer) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = server.post(upload_url(server), b"a=1&file=a.txt", headers)
     assert json.loads(answer.body)["body"] == "a=1&file=a.txt"
+    server.wait_for_log("warning: the form for /done has no files.*enctype")
 
 
 def test_an_upload_passes_as_an_administrator(server: DevServer) -> None:
     """Only the server can reach a handler with `login: admin` for anyone's upload."""
     assert len(upload(server, Part())["keys"]) == 1
     assert server.post("/done", form(Part()), FORM).status == 302
+
+
+def test_a_whole_upload_url(server: DevServer) -> None:
+    """A test of an app sends the form to the URL as it is."""
+    assert server.post(server.get("/url").text, form(Part()), FORM).status == 200
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,9 @@ def test_mail_for_the_app(server: DevServer) -> None:
     assert server.receive_mail("in@x.org", message=bytes(message)) == 202
     assert received(server)["subject"] == "Raw"
     server.reset()
-    server.receive_mail("in@x.org", "e@example.com", "Usual")
+    server.receive_mail("in@x.org", subject="Usual")
     assert received(server)["subject"] == "Usual"
+    server.wait_for_log("POST /_ah/mail/in%40x.org 202")
 
 
 def test_a_bounce(server: DevServer) -> None:
@@ -173,10 +174,11 @@ def test_mail_through_an_smtp_server(tmp_path: Path) -> None:
 
 
 def test_an_app_without_inbound_services(tmp_path: Path) -> None:
-    """The answer says what to add to app.yaml."""
-    folder = make_app(tmp_path / "app", MAIN, APIS)
+    """The answer says what app.yaml must say."""
+    app_yaml = f"{APIS}inbound_services: [warmup]\n"
+    folder = make_app(tmp_path / "app", MAIN, app_yaml)
     with DevServer(folder, OWN_PYTHON) as server:
-        with pytest.raises(StateApiError, match=r"inbound_services: \[mail\]") as error:
+        with pytest.raises(StateApiError, match=r"\[mail, warmup\]") as error:
             server.receive_mail("in@x.org", sender="a@x.org")
         bounce = {"from": "a@x.org", "to": "b@x.org"}
         with pytest.raises(StateApiError, match="mail_bounce"):

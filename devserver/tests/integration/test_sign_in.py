@@ -182,10 +182,11 @@ def test_the_page_shows_who_is_signed_in(server: DevServer) -> None:
 
 @pytest.mark.parametrize("email", ["", "ann", "a@b@c", "a b@c", "a@b\r\nX: y", "é@b.c"])
 def test_what_is_no_address(server: DevServer, email: str) -> None:
-    """The form comes again, with what to enter."""
+    """The form comes again, with what was entered."""
     answer = post(server, LOGIN, email=email, **{"continue": "/x"})
     assert (answer.status, answer.headers["Set-Cookie"]) == (400, None)
     assert 'value="/x"' in answer.text
+    assert f'value="{email}' in answer.text
     with pytest.raises(ValueError, match="e-mail"):
         server.sign_in(email)
 

@@ -84,6 +84,8 @@ def test_an_answer_comes_as_it_is(devserver: DevServer) -> None:
     assert (answer.status, answer.text) == (404, "only /defer is here")
     assert answer.content_type == "text/plain"
     devserver.wait_for_log(r"GET /a/\.\./b\?c 404")
+    with pytest.raises(TypeError, match="str"):
+        devserver.post("/", "text")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("namespace", ["", "tenant"])

@@ -85,7 +85,7 @@ def _transformed(
     Raises:
         web.HTTPException: the blob is no image, or is gone.
     """
-    from PIL import Image  # its import takes long
+    from PIL import Image, UnidentifiedImageError  # their import takes long
 
     try:
         with open_blob(key) as file, Image.open(file) as image:
@@ -107,6 +107,10 @@ def _transformed(
             return output.getvalue(), "image/jpeg"
     except FileNotFoundError:
         raise web.HTTPNotFound(text="The blob of this image was deleted.\n") from None
+    except UnidentifiedImageError:
+        # the text of this error has the repr of the file
+        text = "The blob is not an image of a known format.\n"
+        raise web.HTTPBadRequest(text=text) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         text = f"The blob is not an image that can be served: {error}.\n"
         raise web.HTTPBadRequest(text=text) from None

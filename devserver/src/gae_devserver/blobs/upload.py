@@ -81,6 +81,11 @@ class UploadPage:
             with _Upload(session, self._stub()) as upload:
                 if request.content_type == _WITHOUT_FILES:
                     body = await read_body(request)
+                    logger.warning(
+                        "the form for %s has no files, because it does not have "
+                        'enctype="multipart/form-data"',
+                        session["success_path"],
+                    )
                 else:
                     boundary = multipart.boundary_of(content_type)
                     await self._receive(upload, request, boundary)

@@ -75,7 +75,13 @@ _EXPECTED: Mapping[str, Expected] = {
     "expiration": _EXPIRATION,
     "default_expiration": _EXPIRATION,
     **dict.fromkeys(
-        ("max_concurrent_requests", "max_idle_instances", "min_idle_instances"),
+        (
+            "instances",
+            "max_concurrent_requests",
+            "max_idle_instances",
+            "max_instances",
+            "min_idle_instances",
+        ),
         Expected("a whole number", "10", _number),
     ),
 }

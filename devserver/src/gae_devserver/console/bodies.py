@@ -56,7 +56,9 @@ def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
                 f'place instead: {{"index": {places[0]}}}.'
             )
         case {"url": str() as url}:
-            known = ", ".join(urls) or "none"
+            if not urls:
+                raise web.HTTPNotFound(text="The app has no cron.yaml with jobs.")
+            known = ", ".join(urls)
             raise web.HTTPNotFound(
                 text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
             )

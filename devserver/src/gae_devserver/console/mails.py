@@ -17,7 +17,8 @@ from gae_devserver.mail.sent import SentMail, SentMails
 _PAGE = 100
 _TEXTS = frozenset({"from", "subject", "body", "html", "reply_to"})
 _LISTS = frozenset({"to", "cc", "bcc"})
-_EXAMPLE = '{"to": "in@example.com", "from": "ann@example.com", "body": "Hello"}'
+_MAIL = '{"to": "in@example.com", "from": "ann@example.com", "body": "Hello"}'
+_BOUNCE = '{"id": 1}'
 _REASON = "550 5.1.1 The email account that you tried to reach does not exist."
 
 
@@ -52,7 +53,7 @@ class MailRoutes:
         return web.json_response(_describe(mail, with_content=True))
 
     async def _deliver(self, request: web.Request) -> web.Response:
-        fields = bodies.fields_in(await read_body(request), _EXAMPLE)
+        fields = bodies.fields_in(await read_body(request), _MAIL)
         raw = fields.pop("raw", None)
         to = fields.get("to")
         if not isinstance(to, str) or not to:
@@ -71,10 +72,10 @@ class MailRoutes:
         return await _status(self._inbound.deliver(to, message))
 
     async def _bounce(self, request: web.Request) -> web.Response:
-        fields = bodies.fields_in(await read_body(request), '{"id": 1}')
+        fields = bodies.fields_in(await read_body(request), _BOUNCE)
         reason = fields.pop("reason", _REASON)
         if not isinstance(reason, str):
-            raise _bad("'reason' must be a text")
+            raise _bad("'reason' must be a text", _BOUNCE)
         match fields:
             case {"id": int() as number} if len(fields) == 1:
                 mail = self._find(number)
@@ -83,7 +84,9 @@ class MailRoutes:
                 content = _content_in(fields)
             case _:
                 raise _bad(
-                    "a bounce needs the 'id' of a mail, or 'from' and 'to' of one"
+                    "a bounce needs the number of a mail as 'id', or 'from' and 'to' "
+                    "of one, not both",
+                    _BOUNCE,
                 )
         with _as_refusal():
             message = content.message(time.time()).as_string()
@@ -157,7 +160,11 @@ def _content_in(fields: Mapping[str, Any]) -> Content:
         elif name == "attachments" and isinstance(value, list):
             values[field] = tuple(map(_attachment_in, value))
         else:
-            raise _bad(f"a mail cannot have {name!r} with the value {value!r}")
+            known = ", ".join(sorted({*_TEXTS, *_LISTS, "attachments"}))
+            raise _bad(
+                f"a mail cannot have {name!r} with the value {value!r}; its fields "
+                f"are {known}"
+            )
     return Content(**values)
 
 
@@ -184,6 +191,6 @@ def _as_refusal() -> Iterator[None]:
         raise _bad(str(error)) from None
 
 
-def _bad(what: str) -> web.HTTPBadRequest:
-    text = f"The request cannot be used: {what}. Send for example {_EXAMPLE}."
+def _bad(what: str, example: str = _MAIL) -> web.HTTPBadRequest:
+    text = f"The request cannot be used: {what}. Send for example {example}."
     return web.HTTPBadRequest(text=text)

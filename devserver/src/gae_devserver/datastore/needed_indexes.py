@@ -87,7 +87,7 @@ class NeededIndexes:
             return
         self._use(file)
         logger.info(
-            "index.yaml was read again. It has %d indexes, and lacks %d",
+            "index.yaml was read again. Indexes: %d, missing: %d",
             len(file.keys),
             len(self.missing()),
         )

@@ -163,6 +163,7 @@ class Front(HttpServer):
 
     def _page(self, target: str) -> Page | None:
         """Return the server's own page for a request target."""
+        target = static_files.origin_form(target)
         if not target.startswith("/_ah/"):
             return None
         name = target.partition("?")[0].split("/")[2]

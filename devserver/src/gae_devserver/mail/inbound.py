@@ -1,5 +1,6 @@
 """Mail that the app receives: requests to `/_ah/mail/ADDRESS` and `/_ah/bounce`."""
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -15,6 +16,8 @@ MAIL, BOUNCE = "mail", "mail_bounce"
 IP = "0.1.0.20"
 """By this address, an app recognizes mail."""
 DEADLINE = 600.0
+
+logger = logging.getLogger("gae_devserver")
 
 _DAEMON = "Mail Delivery Subsystem <mailer-daemon@googlemail.com>"
 _FAILURE = "Delivery Status Notification (Failure)"
@@ -84,13 +87,16 @@ class InboundMail:
 
     def _check(self, service: str) -> None:
         if service not in self._config.inbound_services:
+            services = ", ".join(sorted({*self._config.inbound_services, service}))
             raise NotEnabledError(
                 f"{self._config.path.name} does not enable the service {service!r}. "
-                f"Add 'inbound_services: [{service}]'."
+                f"Write 'inbound_services: [{services}]'."
             )
 
     async def _post(self, target: str, media_type: str, body: bytes) -> int:
         headers: CIMultiDict[str] = CIMultiDict()
         headers[hdrs.CONTENT_TYPE] = media_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        return await self._send(Request("POST", target, headers, body))
+        status = await self._send(Request("POST", target, headers, body))
+        logger.info("POST %s %d", target, status)
+        return status

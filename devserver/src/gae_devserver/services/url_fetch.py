@@ -64,6 +64,8 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
             # the client's text of most errors has no reason
             code = ERRORS.ErrorCode.Name(error.application_error)
             url, reason = printable(request.Url[:200]), printable(error.error_detail)
+            if error.application_error == ERRORS.DEADLINE_EXCEEDED:
+                reason = f"no complete answer within {deadline:g} s"
             logger.warning("urlfetch of %s failed: %s (%s)", url, reason, code)
             raise
 

@@ -75,12 +75,23 @@ class AppCalls:
                 )
 
     def _check_queue(self, add: Any) -> None:
-        """Refuse an unknown queue with its name; the stub's answer has no text."""
+        """Refuse an unknown queue, or one of the other kind, also in a transaction.
+
+        The stub's answer has no text, and at a commit, it drops the task silently.
+        """
         name = add.queue_name.decode(errors="replace")
         if self._group._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
             raise ApplicationError(
                 _ERRORS.UNKNOWN_QUEUE,
                 f"there is no queue {name!r}. Add it to queue.yaml",
+            )
+        queue = self._group._queues.get(name)
+        if queue is not None and queue.queue_mode != add.mode:
+            kind = queue.config.mode
+            raise ApplicationError(
+                _ERRORS.INVALID_QUEUE_MODE,
+                f"{name!r} is a {kind} queue, and takes only tasks with "
+                + ("method='PULL'" if kind == "pull" else "another method than 'PULL'"),
             )
 
     def _check_target(self, add: Any) -> None:

@@ -52,16 +52,6 @@ class Group(taskqueue_stub._Group):  # type: ignore[misc]
             if result.result == _ERRORS.OK and add.task_name in names:
                 result.chosen_task_name = add.task_name
 
-    def _TransactionalBulkAdd(self, request: Any) -> None:
-        """Add tasks to a transaction, if their queues take them.
-
-        The SDK checks that only at the commit, and then drops the task silently.
-        """
-        for add in request.add_request:
-            if self._queues[add.queue_name.decode()].queue_mode != add.mode:
-                raise ApplicationError(_ERRORS.INVALID_QUEUE_MODE)
-        super()._TransactionalBulkAdd(request)
-
     def UpdateQueue_Rpc(self, request: Any, response: Any) -> None:
         """Refuse the call: queues come from queue.yaml alone."""
         raise ApplicationError(

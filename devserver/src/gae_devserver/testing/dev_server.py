@@ -131,6 +131,8 @@ class DevServer:
     ) -> Response:
         """Send a request to the app, through the server's public port.
 
+        `target` is a path, or a URL of the server, such as an upload URL.
+
         Redirects are not followed, and cookies are not kept.
 
         Raises:
@@ -295,7 +297,7 @@ class DevServer:
     def receive_mail(
         self,
         to: str,
-        sender: str = "",
+        sender: str = "sender@example.com",
         subject: str = "",
         body: str = "",
         message: bytes | None = None,

@@ -47,7 +47,13 @@ def send(
     body: bytes | None = None,
     timeout: float = TIMEOUT,
 ) -> Response:
-    """Send one request; `target` is sent byte for byte, dots and all."""
+    """Send one request; `target` is sent byte for byte, dots and all.
+
+    Raises:
+        TypeError: the body is not bytes.
+    """
+    if body is not None and not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(f"the body must be bytes, but it is {type(body).__name__}")
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection

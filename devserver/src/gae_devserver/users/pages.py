@@ -68,13 +68,19 @@ def link(url: str, text: str) -> str:
 
 
 def login_form(
-    user: User | None, destination: str, *, login: str, logout: str, fault: str = ""
+    user: User | None,
+    destination: str,
+    *,
+    login: str,
+    logout: str,
+    fault: str = "",
+    email: str = "",
 ) -> web.Response:
-    """Return the login page."""
+    """Return the login page; `email` is what was entered, with a `fault`."""
     form = _FORM.format(
         login=login,
         destination=escape(destination),
-        email=escape(user.email if user else "test@example.com"),
+        email=escape(email or (user.email if user else "test@example.com")),
         checked=" checked" if user and user.is_admin else "",
         sign_out=_SIGN_OUT.format(logout=logout) if user else "",
     )

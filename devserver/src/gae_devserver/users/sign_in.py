@@ -70,7 +70,7 @@ class SignIn:
             return _elsewhere(url)
         if not _EMAIL.fullmatch(email):
             fault = "Enter an address such as test@example.com."
-            return self._form(request, url, fault)
+            return self._form(request, url, fault, email)
         user = User(email, is_admin=form.get("admin", "").lower() == "true")
         try:
             cookie = self._sessions.begin(user)
@@ -80,10 +80,12 @@ class SignIn:
         return web.Response(status=303, headers=headers)
 
     def _form(
-        self, request: web.BaseRequest, url: str, fault: str = ""
+        self, request: web.BaseRequest, url: str, fault: str = "", email: str = ""
     ) -> web.Response:
         user = self._sessions.user_of(request)
-        return pages.login_form(user, url, login=LOGIN, logout=LOGOUT, fault=fault)
+        return pages.login_form(
+            user, url, login=LOGIN, logout=LOGOUT, fault=fault, email=email
+        )
 
     async def _logout(self, request: web.BaseRequest) -> web.Response | None:
         """Sign the user out, also by a GET: apps link to it, as on App Engine."""

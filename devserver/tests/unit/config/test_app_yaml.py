@@ -164,6 +164,7 @@ def test_what_is_not_a_file_of_settings(
         ("inbound_services: warmup", 2, ["'warmup'", "'- '"]),
         ("includes: a.yaml", 2, ["'a.yaml'", "'- '"]),
         ("automatic_scaling: 5", 2, ["'5'", "max_instances: "]),
+        ("manual_scaling:\n  instances: two", 3, ["'two'", "whole number"]),
         # values
         ("service: My_Service", 2, ["'My_Service'", "'service: my-service'"]),
         ("inbound_services:\n- warmups", 3, ["'warmups'", "'- warmup'"]),

@@ -187,6 +187,8 @@ async def test_a_picture_is_transformed(
     assert await code_of(resized(api, content=b"no picture")) == bad
     server.services.stub("blobstore").CreateBlob("text", b"no picture")
     assert await code_of(resized(api, content=b"", blob_key="text")) == bad
+    unspecified = images_service_pb2.ImagesServiceError.UNSPECIFIED_ERROR
+    assert await code_of(resized(api, content=b"", blob_key="none")) == unspecified
     assert not caplog.records
     server.services.stub("blobstore").CreateBlob("picture", picture)
     async with asyncio.timeout(30):

@@ -197,7 +197,7 @@ async def test_large_answers_are_cut(
 
 
 async def test_the_deadline_is_for_the_whole_fetch(
-    make_server: Callable[..., Server], site: Site
+    make_server: Callable[..., Server], site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that sends a byte now and then does not prolong it."""
     assert await code_of(
@@ -205,6 +205,7 @@ async def test_the_deadline_is_for_the_whole_fetch(
     ) == (ERRORS.DEADLINE_EXCEEDED)
     api = make_server(make_stub=lambda *_: UrlFetch(deadline=0.3)).request()
     assert await code_of(fetch(api, f"{site.url}/slow")) == ERRORS.DEADLINE_EXCEEDED
+    assert "/slow failed: no complete answer within 0.3 s" in caplog.text
 
 
 @pytest.mark.parametrize(

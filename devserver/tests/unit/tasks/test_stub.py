@@ -445,6 +445,8 @@ async def test_push_and_pull_are_not_mixed(api: AppRequest) -> None:
     """A push task in a pull queue is refused, and the other way round."""
     for fields in ({"queue": "pull"}, {"mode": PULL}):
         assert await code_of(api.add(**fields)) == TASK_ERRORS.INVALID_QUEUE_MODE
+    with pytest.raises(apiproxy_errors.ApplicationError, match=r"'pull' .*'PULL'"):
+        await api.add(queue="pull")
 
 
 # --- the rest ------------------------------------------------------------------------
