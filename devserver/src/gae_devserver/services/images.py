@@ -7,6 +7,8 @@ from google.appengine.api.images.images_stub import ImagesServiceStub
 from google.appengine.runtime import apiproxy_errors
 from PIL import Image, ImageChops
 
+from gae_devserver.blobs.images import check_pixels
+
 # by the orientation in Exif
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,8 +28,9 @@ class Images(ImagesServiceStub):  # type: ignore[misc]
     def _OpenImageData(self, image_data: Any) -> Any:
         try:
             image = super()._OpenImageData(image_data)
+            check_pixels(*image.size)
             image.load()
-        except Image.DecompressionBombError as error:
+        except (ValueError, Image.DecompressionBombError) as error:
             code = ImagesServiceError.IMAGE_TOO_LARGE
             raise apiproxy_errors.ApplicationError(code, str(error)) from None
         except (OSError, SyntaxError) as error:
