@@ -117,11 +117,11 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.tasks import sdk
 
     sdk.import_taskqueue()
-    from gae_devserver import server
+    from gae_devserver import parts, server
     from gae_devserver.app.supervisor import AppUnavailable
     from gae_devserver.tasks import execution
 
-    settings = server.Settings(
+    settings = parts.Settings(
         launch=launch,
         environments=environments,
         parent=parent,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.app.process import STOP_SECONDS
-from gae_devserver.server import Settings
+from gae_devserver.parts import Settings
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.command import COMMAND, PATIENCE, Running
