@@ -209,7 +209,7 @@ class Services:
         self._when_cleared()
         if self._storage is not None:
             self._storage.clear()
-        cache = self._stubs.get("memcache")
+        cache: Any = self._stubs.get("memcache")
         is_large = cache is not None and cache._lru.total_byte_size > _LARGE_CACHE
         del cache
         for service in set(self._stubs) - {"datastore_v3", "taskqueue"}:
