@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 
-# a trim takes a few milliseconds; what was in the memory may be in use until then
+# bytes; a trim takes a few milliseconds
 _WORTH_A_TRIM = 2**24
+# by then, nothing refers to the blocks any more
 _SECONDS = 0.1
 
 
@@ -27,9 +28,9 @@ class FreeMemory:
 
 def return_to_system() -> None:
     """Return all free memory."""
-    # most apps never need it
+    # imported here, because most apps never need it
     import ctypes
 
-    # other libraries have no such function, and need none
+    # other C libraries have no such function, and need none
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

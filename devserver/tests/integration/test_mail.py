@@ -82,8 +82,8 @@ def test_what_the_app_sends(server: DevServer) -> None:
     documented = README.partition("### Fields of a mail\n")[2].partition("\n## ")[0]
     for name in page["mails"][0]:
         assert f"`{name}`" in documented
-    assert (page["mails"][0]["subject"], page["next"]) == ("One", 1)
-    (last,) = server.state("GET", "/mails?limit=1&after=1")["mails"]
+    assert (page["mails"][0]["subject"], page["cursor"]) == ("One", "1")
+    (last,) = server.state("GET", "/mails?limit=1&cursor=1")["mails"]
     assert last["subject"] == "Two"
     server.reset()
     assert server.mails() == []

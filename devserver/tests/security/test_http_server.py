@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from gae_devserver.http.body_memory import BodyMemory
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import HttpServer, check_host, read_body
 from gae_devserver.http.sockets import listen
@@ -33,13 +32,13 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 class Port:
     """A server that answers with the length of a request's body."""
 
-    def __init__(self, limits: Limits, memory: BodyMemory) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.asked = self.answered = self.handled = 0
         self.answer = "{}"
         self.released = asyncio.Event()
         self.transport: asyncio.Transport | None = None
         """The connection of the latest request."""
-        self._server = HttpServer(self._handle, limits, memory)
+        self._server = HttpServer(self._handle, limits)
         self._clients = contextlib.ExitStack()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
@@ -123,10 +122,8 @@ async def make_port() -> AsyncIterator[MakePort]:
     """Start a port with these limits."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(
-            limits: Limits = DEFAULT_LIMITS, memory: BodyMemory | None = None
-        ) -> Port:
-            port = Port(limits, memory or BodyMemory())
+        async def make(limits: Limits) -> Port:
+            port = Port(limits)
             stack.push_async_callback(port.stop)
             await port.start()
             return port
@@ -393,17 +390,17 @@ def upload(size: int, *, is_chunked: bool = False) -> bytes:
 async def test_large_bodies_wait_for_each_other(
     make_port: MakePort, is_chunked: bool
 ) -> None:
-    """They share one memory, also those of two ports; a small body need not wait."""
-    memory = BodyMemory(350_000)
-    limits = Limits(body=200_000)
-    port, other = await make_port(limits, memory), await make_port(limits, memory)
+    """Those of a port share its memory; a small one, or another port, need not wait."""
+    limits = Limits(body=200_000, bodies=350_000)
+    port, other = await make_port(limits), await make_port(limits)
     data = upload(200_000, is_chunked=is_chunked)
     reader, writer = await port.connect()
     writer.write(data[:-1])
     await until(lambda: port.asked == 1)
-    waiting = asyncio.create_task(other.send(data))
-    await until(lambda: other.asked == 1)
-    assert (await other.send(upload(1_000, is_chunked=is_chunked))).body == b"1000"
+    waiting = asyncio.create_task(port.send(data))
+    await until(lambda: port.asked == 2)
+    assert (await port.send(upload(1_000, is_chunked=is_chunked))).body == b"1000"
+    assert (await other.send(data)).body == b"200000"
     assert not waiting.done()
     writer.write(data[-1:])
     for answer in (Answer(await rest_of(reader)), await waiting):
@@ -412,7 +409,7 @@ async def test_large_bodies_wait_for_each_other(
 
 async def test_a_body_that_gets_no_memory(make_port: MakePort) -> None:
     """After a while it gets 503 with the limit; when another one ends there is room."""
-    port = await make_port(memory=BodyMemory(350_000, patience=0.1))
+    port = await make_port(Limits(bodies=350_000, bodies_seconds=0.1))
     data = upload(200_000)
     _, writer = await port.connect()
     writer.write(data[:-1])

@@ -17,6 +17,9 @@ import signal
 import sys
 import time
 
+# a killed process ends only a moment later; of some, init never takes the exit status
+_LAST_SECONDS = 1.0
+
 
 def main(
     pipe: int, seconds: float, folder: str, files: str, entrypoint: str
@@ -85,16 +88,19 @@ def _exit_status(app: int, wait: bool = False) -> int | None:
 
 def _end_group(app: int, status: int | None, seconds: float) -> int | None:
     """Stop the app's process group: SIGTERM, then SIGKILL after `seconds`."""
-    _signal_group(app, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if status is None:
-            status = _exit_status(app)
-        # signal 0 has no effect, but fails if no process of the group is left
-        elif not _signal_group(app, 0):
-            return status
-        time.sleep(0.01)
-    _signal_group(app, signal.SIGKILL)
+    for number, patience in (
+        (signal.SIGTERM, seconds),
+        (signal.SIGKILL, _LAST_SECONDS),
+    ):
+        _signal_group(app, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if status is None:
+                status = _exit_status(app)
+            # signal 0 has no effect, but fails if no process of the group is left
+            elif not _signal_group(app, 0):
+                return status
+            time.sleep(0.01)
     return _exit_status(app, wait=True) if status is None else status
 
 

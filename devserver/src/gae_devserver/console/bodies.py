@@ -70,21 +70,33 @@ def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
     raise web.HTTPBadRequest(text=_JOBS)
 
 
-def page_in(query: Mapping[str, str], most: int) -> tuple[int, tuple[int, int]]:
-    """Return how many tasks a request wants, and behind which place.
+def limit_in(query: Mapping[str, str], most: int) -> int:
+    """Return how many items a page may have.
 
     Raises:
-        web.HTTPBadRequest: the query string has another limit or cursor.
+        web.HTTPBadRequest: the query string has another limit.
     """
-    limit, cursor = query.get("limit", str(most)), query.get("cursor", "0-0")
+    limit = query.get("limit", str(most))
     if not re.fullmatch("[0-9]{1,4}", limit) or not 1 <= int(limit) <= most:
         text = f"limit is {limit!r}, but it must be a number from 1 to {most}."
         raise web.HTTPBadRequest(text=text)
-    place = re.fullmatch("([0-9]{1,20})-([0-9]{1,20})", cursor)
-    if place is None:
+    return int(limit)
+
+
+def cursor_in(query: Mapping[str, str], first: str) -> list[int]:
+    """Return the numbers of a cursor, which are as many as those of the first page.
+
+    Raises:
+        web.HTTPBadRequest: the query string has another cursor.
+    """
+    cursor = query.get("cursor", first)
+    numbers = cursor.split("-")
+    if len(numbers) != len(first.split("-")) or not all(
+        re.fullmatch("[0-9]{1,20}", number) for number in numbers
+    ):
         text = f"cursor is {cursor!r}. Send the one of the page before."
         raise web.HTTPBadRequest(text=text)
-    return int(limit), (int(place[1]), int(place[2]))
+    return [int(number) for number in numbers]
 
 
 def fields_in(body: bytes, example: str) -> dict[str, Any]:

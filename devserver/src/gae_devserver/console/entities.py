@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gae_devserver.console import bodies
 from gae_devserver.console.entity_json import describe_entity
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore_v1 import cursors, messages, queries
@@ -15,7 +16,7 @@ from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.rpc.errors import RpcError
 
 MAX_ENTITIES = 1000
-"""Entities in one answer: as many again would hold up the app's calls meanwhile."""
+"""Entities in one answer: more would hold up the app's calls."""
 
 
 class EntityRoutes:
@@ -36,14 +37,11 @@ class EntityRoutes:
             raise web.HTTPBadRequest(
                 text="The kind is missing. Write for example /entities?kind=Counter."
             )
-        limit = request.query.get("limit", str(MAX_ENTITIES))
-        if not limit.isdecimal() or not 1 <= int(limit[:5]) <= MAX_ENTITIES:
-            text = f"limit is {limit!r}, but it must be a number from 1 to "
-            raise web.HTTPBadRequest(text=f"{text}{MAX_ENTITIES}.")
+        limit = bodies.limit_in(request.query, MAX_ENTITIES)
         namespace = request.query.get("namespace", "")
         cursor = request.query.get("cursor", "")
         try:
-            return web.json_response(self._page(kind, namespace, int(limit), cursor))
+            return web.json_response(self._page(kind, namespace, limit, cursor))
         except (RpcError, ValueError) as error:
             text = f"The entities cannot be read: {error}"
             raise web.HTTPBadRequest(text=text) from None

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -40,13 +39,13 @@ class MailRoutes:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        after = _number(request, "after", 0)
-        limit = max(1, min(_number(request, "limit", _PAGE), _PAGE))
-        mails = self._sent().after(after, limit + 1)
+        limit = bodies.limit_in(request.query, _PAGE)
+        (last,) = bodies.cursor_in(request.query, "0")
+        mails = self._sent().after(last, limit + 1)
         page = mails[:limit]
-        more = page[-1].number if len(mails) > limit else None
+        cursor = str(page[-1].number) if len(mails) > limit else None
         listed = [_describe(mail) for mail in page]
-        return web.json_response({"mails": listed, "next": more})
+        return web.json_response({"mails": listed, "cursor": cursor})
 
     async def _show(self, request: web.Request) -> web.Response:
         mail = self._find(int(request.match_info["number"]))
@@ -183,13 +182,6 @@ def _as_refusal() -> Iterator[None]:
         yield
     except ValueError as error:
         raise _bad(str(error)) from None
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise _bad(f"{name} must be a number, not {text!r}")
-    return int(text)
 
 
 def _bad(what: str) -> web.HTTPBadRequest:

@@ -13,7 +13,7 @@ from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.tasks.stub import TaskQueue
 
 MAX_TASKS = 1000
-"""Tasks in one answer: as many again would hold up the app's calls meanwhile."""
+"""Tasks in one answer: more would hold up the app's calls."""
 _PAGE_BYTES = 2**20
 """A page ends with the task whose payload reaches this size."""
 
@@ -78,8 +78,9 @@ class QueueRoutes:
 
     async def _get_tasks(self, request: web.Request) -> web.Response:
         queue = self._queue(request)
-        limit, after = bodies.page_in(request.query, MAX_TASKS)
-        found = queue.tasks_by_eta(limit + 1, after)
+        limit = bodies.limit_in(request.query, MAX_TASKS)
+        eta, arrival = bodies.cursor_in(request.query, "0-0")
+        found = queue.tasks_by_eta(limit + 1, after=(eta, arrival))
         page: list[Any] = []
         size = 0
         while found[len(page) : limit] and size < _PAGE_BYTES:

@@ -92,8 +92,8 @@ class Reset:
         if urls := self._requests.urls():
             shown = ", ".join(map(printable, urls[:_SHOWN_URLS]))
             logger.warning(
-                "the app restarts, because %d requests did not end within %g s of a "
-                "reset: %s%s",
+                "the app restarts: %d of its requests still run %g s after a reset "
+                "was asked for: %s%s",
                 len(urls),
                 self._quiet_seconds,
                 shown,

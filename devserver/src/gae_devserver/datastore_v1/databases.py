@@ -55,4 +55,5 @@ class Databases:
         """
         for name, database in self._databases.items():
             if name:
+                database.locks.clear()
                 database.store.Clear()

@@ -41,7 +41,7 @@ class Connection(web.RequestHandler):
             max_line_size=limits.target,
         )
         self.limits = limits
-        self.body_memory = body_memory
+        self._body_memory = body_memory
         self._memory_taken = 0
         self._server = server
         self._first_byte: asyncio.TimerHandle | None = None
@@ -125,14 +125,14 @@ class Connection(web.RequestHandler):
         Raises:
             TimeoutError: the bodies of other requests have too much of it.
         """
-        if size > max(self.body_memory.small, self._memory_taken):
-            await self.body_memory.take(size)
+        if size > max(self.limits.small_body, self._memory_taken):
+            await self._body_memory.take(size)
             self._memory_taken = size
 
     def give_back_memory(self, keep: int = 0) -> None:
         """Return the memory of the request's body, or what is more than `keep`."""
         if self._memory_taken > keep:
-            self.body_memory.give_back(self._memory_taken - keep)
+            self._body_memory.give_back(self._memory_taken - keep)
             self._memory_taken = keep
 
     def _fail_broken_body(self) -> None:

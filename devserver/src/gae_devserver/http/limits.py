@@ -9,6 +9,10 @@ class Limits:
 
     body: int = 32 * 2**20
     """Bytes in the body of a request (App Engine's limit)."""
+    small_body: int = 2**16
+    """Bytes of a body that needs no share of `bodies`."""
+    bodies: int = 256 * 2**20
+    """Bytes in all larger bodies that a port holds at a time."""
     answer: int = 32 * 2**20
     """Bytes in the body of the app's answer (App Engine's limit); files have none."""
     answer_head: int = 8 * 2**10
@@ -27,6 +31,8 @@ class Limits:
     """Time to send the request line and headers."""
     body_seconds: float = 120.0
     """Time to send the body."""
+    bodies_seconds: float = 30.0
+    """Time that a body waits for its share of `bodies`."""
     stalled_seconds: float = 60.0
     """Time without reading any of an answer that waits."""
     idle_seconds: float = 75.0

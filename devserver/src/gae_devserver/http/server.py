@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import hdrs, web
 
 from gae_devserver.app import open_files
-from gae_devserver.http.body_memory import OF_ALL_PORTS, BodyMemory
+from gae_devserver.http.body_memory import BodyMemory
 from gae_devserver.http.connection import Connection
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.sockets import BACKLOG
@@ -37,11 +37,9 @@ class HttpServer:
         self,
         serves: Handler | web.Application,
         limits: Limits = DEFAULT_LIMITS,
-        body_memory: BodyMemory = OF_ALL_PORTS,
     ) -> None:
         """Make a server that passes bodies on as they are, compressed or not."""
         self._limits = limits
-        self._body_memory = body_memory
         self._web_runner: web.BaseRunner
         if isinstance(serves, web.Application):
             self._web_runner = web.AppRunner(serves)
@@ -60,7 +58,7 @@ class HttpServer:
         await self._set_up(web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS))
         most = open_files.connections_of_a_port(self._limits.connections)
         limits = dataclasses.replace(self._limits, connections=most)
-        connect = functools.partial(Connection, server, limits, self._body_memory)
+        connect = functools.partial(Connection, server, limits, BodyMemory(limits))
         loop = asyncio.get_running_loop()
         for sock in sockets:
             listener = await loop.create_server(
@@ -167,7 +165,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     try:
         async for chunk in body_chunks(request):
             size += len(chunk)
-            if length is None and size > connection.body_memory.small:
+            if length is None and size > limits.small_body:
                 await take_memory(request, limits.body)
             chunks.append(chunk)
         connection.give_back_memory(keep=size)
@@ -235,7 +233,7 @@ async def take_memory(request: web.BaseRequest, size: int) -> None:
     except TimeoutError:
         text = (
             "The server holds too many large request bodies. The limit for all of them "
-            f"is {connection.body_memory.limit} bytes. Send this one again later.\n"
+            f"is {connection.limits.bodies} bytes. Send this one again later.\n"
         )
         raise _closing(web.HTTPServiceUnavailable(text=text)) from None
 

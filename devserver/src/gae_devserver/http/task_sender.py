@@ -1,4 +1,4 @@
-"""Sends tasks to the app, and replaces a process of it that does not end them."""
+"""Sends tasks to the app, and replaces its process if it does not end them."""
 
 import asyncio
 import logging

@@ -1,7 +1,6 @@
 """One queue: the SDK's class with its bugs fixed."""
 
 import datetime
-import itertools
 import logging
 import secrets
 from collections import Counter
@@ -12,13 +11,13 @@ from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime.apiproxy_errors import ApplicationError
-from sortedcontainers import SortedKeyList, SortedList
 
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
 from gae_devserver.tasks.attempts import has_answer
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.function_names import function_name
+from gae_devserver.tasks.sorted_queue import SortedQueue
 from gae_devserver.tasks.token_bucket import TokenBucket
 from gae_devserver.tasks.tombstones import Tombstones
 from gae_devserver.terminal import printable
@@ -31,12 +30,8 @@ CRON_QUEUE = "__cron"
 """The queue of cron jobs; an app's queue cannot have this name."""
 
 
-class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
-    """One queue: its tasks ordered by ETA, and its settings in queue.yaml.
-
-    Tasks with the same ETA keep the order in which they got that ETA. The SDK's plain
-    lists are replaced: with 100,000 tasks, inserting takes most of the time of an add.
-    """
+class Queue(SortedQueue):
+    """One queue: its tasks, and its settings in queue.yaml."""
 
     def __init__(
         self,
@@ -52,7 +47,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         may be another one.
         """
         self._changed = changed
-        super().__init__(name, gettime=gettime)
+        super().__init__(name, gettime)
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
@@ -61,18 +56,6 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         """The names of the tasks that run; see `begin` and `end`."""
         self._broken: set[str] = set()
         self._finished = Counter[int]()  # executions by the second of their end
-        self._arrivals: dict[str, int] = {}
-        self._next_arrival = itertools.count(1)
-        arrival = self._arrivals.get
-        # the entries are those of the SDK: (name, task), (ETA, name, task) and (tag,
-        # ETA, name, task); it searches with an empty name for the first of an ETA
-        self._sorted_by_name = SortedList[Any]()
-        self._sorted_by_eta = SortedKeyList[Any, Any](
-            key=lambda entry: (entry[0], arrival(entry[1], 0))
-        )
-        self._sorted_by_tag = SortedKeyList[Any, Any](
-            key=lambda entry: (*entry[:2], arrival(entry[2], 0))
-        )
         self._configure(QueueConfig(name))
 
     def apply(self, config: QueueConfig) -> None:
@@ -170,24 +153,6 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             raise ApplicationError(_ERRORS.TOMBSTONED_TASK)
         self._InsertTask(task)
 
-    def tasks_from(self, name: str, count: int) -> list[Any]:
-        """Return up to `count` tasks in the order of their names, from a name on."""
-        return self._IndexScan(self._sorted_by_name, (name,), max_rows=count)
-
-    def tasks_by_eta(self, count: int, after: tuple[int, int] = (0, 0)) -> list[Any]:
-        """Return up to `count` tasks in the order of their ETAs, behind a `place`."""
-        start = self._sorted_by_eta.bisect_key_right(after)
-        return [entry[-1] for entry in self._sorted_by_eta.islice(start, start + count)]
-
-    def place(self, task: Any) -> tuple[int, int]:
-        """Return the place of a task in the order of their ETAs."""
-        return task.eta_usec, self._arrivals[task.task_name.decode()]
-
-    def find(self, name: str) -> Any:
-        """Return the task of that name (a QueryTasksResponse.Task), or None."""
-        position = self._LocateTaskByName(name)
-        return None if position is None else self._sorted_by_name[position][1]
-
     def next_task(self) -> Any:
         """Return the task that is to start next, due or not, or None."""
         for _, name, task in self._sorted_by_eta:
@@ -237,10 +202,7 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
                 self.task_name_archive.add(name)
                 self._store(name, None)
             self.purged = self.gettime()
-            self._sorted_by_name.clear()
-            self._sorted_by_eta.clear()
-            self._sorted_by_tag.clear()
-            self._arrivals.clear()
+            self._forget_all()
             self._broken.clear()
             self._changed.add(self)
             self.task_add_request_pbs.clear()
@@ -277,7 +239,6 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
         result = super()._DeleteNoAcquireLock(text)
         # the SDK keeps a copy of every request forever
         self.task_add_request_pbs.pop(text.encode(), None)
-        self._arrivals.pop(text, None)
         self._broken.discard(text)
         self._changed.add(self)
         if result == _ERRORS.OK:
@@ -292,46 +253,9 @@ class Queue(taskqueue_stub._Queue):  # type: ignore[misc]
             # documented as the number of answers; the SDK counts other attempts too
             task.execution_count = executions
 
-    def _LocateTaskByName(self, task_name: bytes | str) -> int | None:
-        name = task_name.decode() if isinstance(task_name, bytes) else task_name
-        index = self._sorted_by_name
-        position = index.bisect_left((name,))
-        if position < len(index) and index[position][0] == name:
-            return position
-        return None
-
-    def _RemoveTaskFromIndex(
-        self, index: SortedList[Any], index_tuple: tuple[Any, ...], task: Any
-    ) -> bool:
-        index.remove(index_tuple)
-        return True
-
-    def _IndexScan(
-        self,
-        index: SortedList[Any],
-        start_key: tuple[Any, ...],
-        end_key: tuple[Any, ...] | None = None,
-        max_rows: int | None = None,
-    ) -> list[Any]:
-        start = index.bisect_left(start_key)
-        end = len(index) if end_key is None else index.bisect_left(end_key)
-        if max_rows is not None:
-            end = min(end, start + max(0, max_rows))
-        return [entry[-1] for entry in index.islice(start, end)]
-
-    def _insert(self, task: Any) -> None:
-        name = task.task_name.decode()
-        self._sorted_by_name.add((name, task))
-        self._order(task)
-
     def _order(self, task: Any) -> None:
-        """Put a task where its ETA belongs, behind those with the same ETA."""
-        name = task.task_name.decode()
-        self._arrivals[name] = next(self._next_arrival)
-        self._sorted_by_eta.add((task.eta_usec, name, task))
-        if task.HasField("tag"):
-            self._sorted_by_tag.add((task.tag.decode(), task.eta_usec, name, task))
-        self._broken.discard(name)
+        super()._order(task)
+        self._broken.discard(task.task_name.decode())
         self._changed.add(self)
         self._changed.wake()
 

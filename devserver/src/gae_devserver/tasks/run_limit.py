@@ -57,6 +57,6 @@ class RunLimit:
             f"have run and more are due, such as {what} in the queue "
             f"{last.queue.queue_name!r}. If a task adds itself again or is retried at "
             "once, give it a countdown or a longer backoff, or pause or purge its "
-            "queue. If so many are right, advance in smaller steps.",
+            "queue. If you expect so many, advance in smaller steps.",
             runs,
         )

@@ -256,24 +256,29 @@ class TaskRunner:
     async def _advance(self, seconds: float, limit: RunLimit | None = None) -> int:
         async with self._advancing:
             limit = limit or self._limit()
-            resets = self._resets
-            target = self._clock.now() + seconds
-            while True:
-                # yield in every round, so that a broken queue does not block the loop
-                await asyncio.sleep(0)
-                await self._settle(limit)
-                if self._resets != resets:
-                    # the target belongs to the time before the reset
-                    return limit.runs(self.finished)
-                due = self.next_due()
-                if due is not None and due <= max(target, self._clock.now()):
-                    self._clock.move_to(due)
-                elif self._clock.now() < target:
-                    self._clock.move_to(target)
-                else:
-                    # the loop still waits by the old time
-                    self.wake()
-                    return limit.runs(self.finished)
+            try:
+                await self._advance_to(self._clock.now() + seconds, limit)
+            finally:
+                # the loop still waits by the old time
+                self.wake()
+            return limit.runs(self.finished)
+
+    async def _advance_to(self, target: float, limit: RunLimit) -> None:
+        resets = self._resets
+        while True:
+            # yield in every round, so that a broken queue does not block the loop
+            await asyncio.sleep(0)
+            await self._settle(limit)
+            if self._resets != resets:
+                # the target belongs to the time before the reset
+                return
+            due = self.next_due()
+            if due is not None and due <= max(target, self._clock.now()):
+                self._clock.move_to(due)
+            elif self._clock.now() < target:
+                self._clock.move_to(target)
+            else:
+                return
 
     async def advance_to_next_task(self) -> int:
         """Advance the clock to the next task that is due later, and run it.

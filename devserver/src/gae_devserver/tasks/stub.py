@@ -7,17 +7,16 @@ which task runs when; the stub's own scheduler thread is never started.
 import dataclasses
 import datetime
 import logging
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.api.taskqueue import taskqueue_stub
-from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.storage.storage import Storage
+from gae_devserver.tasks.app_calls import AppCalls
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.group import Group
 from gae_devserver.tasks.queues import Queue
@@ -25,11 +24,6 @@ from gae_devserver.tasks.queues import Queue
 logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
-
-# the rule of the SDK's client (google/appengine/api/taskqueue/taskqueue.py), which also
-# accepts a line end behind a name
-_TASK_NAME = re.compile(rb"[a-zA-Z0-9_-]{1,500}")
-
 
 ConfigOf = Callable[[str, bytes], QueueConfig]
 """Reads the settings of a queue that the API of Cloud Tasks made: name, settings."""
@@ -63,14 +57,18 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             gettime=clock.now,
         )
         self._clock = clock
-        self._app_id = app_id
-        self._default_hostname = default_hostname
-        self._service = service
-        self._version = version
         self._storage = storage
         self.changed = Changes[Queue]()
         """Tells the runner when a task may start at another time."""
         self._group = Group(self._new_queue, clock)
+        self._calls = AppCalls(
+            self._group,
+            clock,
+            app_id=app_id,
+            default_hostname=default_hostname,
+            service=service,
+            version=version,
+        )
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
         self._from_yaml: dict[str, QueueConfig] = {}
@@ -191,65 +189,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             ApplicationError: the request names another app, another
                 service or an unknown queue, or a name or URL that no task may have.
         """
-        adds = _adds(method, request)
-        # the stub, too, looks only at the first one
-        in_transaction = any(
-            add.HasField("transaction") or add.HasField("datastore_transaction")
-            for add in adds[:1]
-        )
-        for part in adds or [request]:
-            self._check_app(part)
-        for add in adds:
-            _check_name(add, in_transaction)
-            _check_url(add)
-            self._check_queue(add)
-            self._check_target(add)
-            # the app computed the ETA with the real time
-            add.eta_usec += int(self._clock.offset * 1e6)
-
-    def _check_app(self, request: Any) -> None:
-        if "app_id" not in request.DESCRIPTOR.fields_by_name:
-            return
-        if request.HasField("app_id"):
-            if request.app_id.decode(errors="replace") != self._app_id:
-                raise ApplicationError(
-                    _ERRORS.PERMISSION_DENIED,
-                    f"this server has only the queues of the app {self._app_id!r}",
-                )
-            # with an app id, the stub fails at random to test its callers
-            request.ClearField("app_id")
-            # only calls of the administration console require an app id
-            if not request.IsInitialized():
-                raise ApplicationError(
-                    _ERRORS.PERMISSION_DENIED,
-                    "queues can be changed only in queue.yaml",
-                )
-
-    def _check_queue(self, add: Any) -> None:
-        """Refuse an unknown queue with its name; the stub's answer has no text."""
-        name = add.queue_name.decode(errors="replace")
-        if self._group._ValidateQueueName(name) == _ERRORS.UNKNOWN_QUEUE:
-            raise ApplicationError(
-                _ERRORS.UNKNOWN_QUEUE,
-                f"there is no queue {name!r}. Add it to queue.yaml",
-            )
-
-    def _check_target(self, add: Any) -> None:
-        queue = self.queues().get(add.queue_name.decode(errors="replace"))
-        target = queue.config.target if queue is not None else None
-        for header in add.header:
-            if header.key.lower() == b"host":
-                host = header.value.decode(errors="replace")
-                if host.endswith("." + self._default_hostname):
-                    target = host.removesuffix("." + self._default_hostname)
-        # in "version.service" and "instance.version.service", the service decides
-        own = {self._service, self._version}
-        if target and target.rsplit(".", 1)[-1] not in own:
-            raise ApplicationError(
-                _ERRORS.INVALID_REQUEST,
-                f"the task's target is {target!r}, but this dev server runs only "
-                f"the service {self._service!r}, in version {self._version!r}",
-            )
+        self._calls.accept(method, request)
 
     def _Dynamic_Add(self, request: Any, response: Any, request_id: str | None) -> None:
         """Add a task; the task of a commit is added even if its queue is gone.
@@ -286,35 +226,3 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             del self.queues()[name]
         for name, config in self._from_yaml.items():
             self._make_queue(name).apply(config)
-
-
-def _check_name(add: Any, in_transaction: bool) -> None:
-    # the stub chooses a name for a task without one
-    if not add.task_name:
-        return
-    if in_transaction:
-        # at the commit, another task could have the name; the client refuses it too
-        raise ApplicationError(
-            _ERRORS.INVALID_TASK_NAME, "a task in a transaction cannot have a name"
-        )
-    if not _TASK_NAME.fullmatch(add.task_name):
-        raise ApplicationError(
-            _ERRORS.INVALID_TASK_NAME,
-            "a task name must have 1 to 500 letters, digits, hyphens and underscores",
-        )
-
-
-def _check_url(add: Any) -> None:
-    if add.mode == pb.TaskQueueMode.PUSH and not add.url.startswith(b"/"):
-        # only Cloud Tasks has tasks for another server; the client refuses it too
-        raise ApplicationError(
-            _ERRORS.INVALID_URL,
-            f"the task's URL is {add.url.decode(errors='replace')!r}, but it must "
-            "start with /",
-        )
-
-
-def _adds(method: str, request: Any) -> Sequence[Any]:
-    if method == "Add":
-        return [request]
-    return request.add_request if method == "BulkAdd" else []

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+from collections.abc import Iterator
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
@@ -207,6 +208,15 @@ class DevServer:
             raise StateApiError(answer.status, text)
         return decoded
 
+    def _pages(self, path: str, items: str, **query: str) -> Iterator[Any]:
+        """Yield the items of a list that the State API shows in pages."""
+        while True:
+            page = self.state("GET", f"{path}?{urlencode(query)}")
+            yield from page[items]
+            if page["cursor"] is None:
+                return
+            query["cursor"] = page["cursor"]
+
     def tasks(self, queue: str = "default") -> list[Task]:
         """Return the tasks that wait in `queue`, the next one to run first.
 
@@ -214,13 +224,7 @@ class DevServer:
             StateApiError: there is no such queue.
         """
         path = f"/queues/{quote(queue, safe='')}/tasks"
-        tasks = []
-        cursor: str | None = "0-0"
-        while cursor is not None:
-            page = self.state("GET", f"{path}?cursor={cursor}")
-            tasks += [Task.from_json(queue, shown) for shown in page["tasks"]]
-            cursor = page["cursor"]
-        return tasks
+        return [Task.from_json(queue, shown) for shown in self._pages(path, "tasks")]
 
     def advance(self, seconds: float) -> None:
         """Advance the clock; return when every task due by then has run.
@@ -273,14 +277,8 @@ class DevServer:
         Raises:
             StateApiError: no entity can have this kind or namespace.
         """
-        query = {"kind": kind, "namespace": namespace}
-        found: list[Entity] = []
-        while True:
-            page = self.state("GET", f"/entities?{urlencode(query)}")
-            found += map(Entity.from_json, page["entities"])
-            if page["cursor"] is None:
-                return found
-            query["cursor"] = page["cursor"]
+        shown = self._pages("/entities", "entities", kind=kind, namespace=namespace)
+        return [Entity.from_json(entity) for entity in shown]
 
     def blobs(self) -> list[Blob]:
         """Return the uploaded files, in the order of their keys."""
@@ -288,15 +286,11 @@ class DevServer:
 
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""
-        mails: list[Mail] = []
-        after: int | None = 0
-        while after is not None:
-            page = self.state("GET", f"/mails?after={after}")
-            for listed in page["mails"]:
-                shown = self.state("GET", f"/mails/{listed['id']}")
-                mails.append(Mail.from_json(shown))
-            after = page["next"]
-        return mails
+        # the list leaves out what the attachments contain
+        return [
+            Mail.from_json(self.state("GET", f"/mails/{listed['id']}"))
+            for listed in self._pages("/mails", "mails")
+        ]
 
     def receive_mail(
         self,

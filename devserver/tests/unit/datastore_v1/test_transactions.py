@@ -13,6 +13,7 @@ import grpc
 import pytest
 from google.cloud import ndb
 from google.cloud.datastore_v1.types import TransactionOptions
+from google.cloud.datastore_v1.types import datastore as datastore_pb
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
@@ -22,9 +23,11 @@ from gae_devserver.datastore.views import Snapshot
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.datastore_v1.transactions import Transactions
+from gae_devserver.rpc.errors import RpcError
 from gae_devserver.testing import wait_until
-from tests.helpers.calls import APP_ID
+from tests.helpers.calls import APP_ID, PROJECT
 from tests.helpers.datastore_v1 import (
     HAS_ANCESTOR,
     RawClient,
@@ -156,6 +159,34 @@ def test_a_transaction_that_has_ended_is_refused(
     options = {"transaction": transaction}
     assert raw.run_error("A", read_options=options)[0] == INVALID
     raw.call("Rollback", transaction=transaction)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("database", ["", "named"])
+async def test_a_commit_that_waits_during_a_reset(database: str) -> None:
+    """It fails, in any database, and writes nothing afterwards."""
+    calls = DatastoreCalls(Datastore(APP_ID), EntityGroupLocks())
+    server = DatastoreV1(calls, APP_ID)
+    of = key("A", 1, database=database)
+
+    async def call(rpc: str, **fields: Any) -> Any:
+        fields |= {"project_id": PROJECT, "database_id": database}
+        request = getattr(datastore_pb, f"{rpc}Request")(**fields)
+        method = server.rpcs[f"google.datastore.v1.Datastore/{rpc}"]
+        return await method.call(type(request).pb(request))
+
+    holder = await call("BeginTransaction", transaction_options={"read_write": {}})
+    reading = {"transaction": holder.transaction}
+    await call("Lookup", keys=[of], read_options=reading)
+    put = [{"upsert": entity(of, n=2)}]
+    waiting = asyncio.create_task(call("Commit", mode=2, mutations=put))
+    await settled()
+    assert not waiting.done()
+    calls.clear()
+    server.clear()
+    with pytest.raises(RpcError, match="reset"):
+        await waiting
+    assert (await call("Lookup", keys=[of])).missing
 
 
 @pytest.mark.parametrize("unknown", [b"", b"x", b"1", b"-1", b"\xff" * 40, b"9" * 99])

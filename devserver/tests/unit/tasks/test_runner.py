@@ -132,6 +132,16 @@ async def test_an_app_that_does_not_run_costs_no_attempt(bench: Bench) -> None:
     assert bench.clock.elapsed() == 60
 
 
+async def test_a_task_that_an_advance_could_not_run(bench: Bench) -> None:
+    """It became due by the advance, so it runs when the app is back."""
+    await bench.add("a", 3600)
+    bench.app.failure = "the app restarts"
+    with pytest.raises(AppUnavailable):
+        await bench.runner.advance(7200)
+    bench.app.failure = None
+    await until(lambda: bench.app.times == [3600])
+
+
 async def test_a_task_that_could_not_be_sent_waits_again(bench: Bench) -> None:
     """If the app dies before the task is sent, this is not an attempt."""
     bench.app.answers(AppUnavailable("the app has died"))

@@ -1,0 +1,106 @@
+"""The SDK's queue with sorted collections in place of its plain lists."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from google.appengine.api.taskqueue import taskqueue_stub
+from sortedcontainers import SortedKeyList, SortedList
+
+
+class SortedQueue(taskqueue_stub._Queue):  # type: ignore[misc]
+    """A queue whose tasks are ordered by name, by ETA and by tag.
+
+    Tasks with the same ETA keep the order in which they got that ETA. In the SDK's
+    lists, with 100,000 tasks, inserting takes most of the time of an add.
+    """
+
+    def __init__(self, name: str, gettime: Callable[[], float]) -> None:
+        """Make an empty queue."""
+        super().__init__(name, gettime=gettime)
+        self._arrivals: dict[str, int] = {}
+        self._next_arrival = itertools.count(1)
+        arrival = self._arrivals.get
+        # the entries are those of the SDK: (name, task), (ETA, name, task) and (tag,
+        # ETA, name, task); it searches with an empty name for the first of an ETA
+        self._sorted_by_name = SortedList[Any]()
+        self._sorted_by_eta = SortedKeyList[Any, Any](
+            key=lambda entry: (entry[0], arrival(entry[1], 0))
+        )
+        self._sorted_by_tag = SortedKeyList[Any, Any](
+            key=lambda entry: (*entry[:2], arrival(entry[2], 0))
+        )
+
+    def tasks_from(self, name: str, count: int) -> list[Any]:
+        """Return up to `count` tasks in the order of their names, from a name on."""
+        return self._IndexScan(self._sorted_by_name, (name,), max_rows=count)
+
+    def tasks_by_eta(self, count: int, after: tuple[int, int] = (0, 0)) -> list[Any]:
+        """Return up to `count` tasks in the order of their ETAs, behind a `place`."""
+        start = self._sorted_by_eta.bisect_key_right(after)
+        return [entry[-1] for entry in self._sorted_by_eta.islice(start, start + count)]
+
+    def place(self, task: Any) -> tuple[int, int]:
+        """Return the place of a task in the order of their ETAs."""
+        return task.eta_usec, self._arrivals[task.task_name.decode()]
+
+    def find(self, name: str) -> Any:
+        """Return the task of that name (a QueryTasksResponse.Task), or None."""
+        position = self._LocateTaskByName(name)
+        return None if position is None else self._sorted_by_name[position][1]
+
+    # called by the SDK's methods
+
+    def _DeleteNoAcquireLock(self, name: str) -> Any:
+        result = super()._DeleteNoAcquireLock(name)
+        self._arrivals.pop(name, None)
+        return result
+
+    def _LocateTaskByName(self, task_name: bytes | str) -> int | None:
+        name = task_name.decode() if isinstance(task_name, bytes) else task_name
+        index = self._sorted_by_name
+        position = index.bisect_left((name,))
+        if position < len(index) and index[position][0] == name:
+            return position
+        return None
+
+    def _RemoveTaskFromIndex(
+        self, index: SortedList[Any], index_tuple: tuple[Any, ...], task: Any
+    ) -> bool:
+        index.remove(index_tuple)
+        return True
+
+    def _IndexScan(
+        self,
+        index: SortedList[Any],
+        start_key: tuple[Any, ...],
+        end_key: tuple[Any, ...] | None = None,
+        max_rows: int | None = None,
+    ) -> list[Any]:
+        start = index.bisect_left(start_key)
+        end = len(index) if end_key is None else index.bisect_left(end_key)
+        if max_rows is not None:
+            end = min(end, start + max(0, max_rows))
+        return [entry[-1] for entry in index.islice(start, end)]
+
+    # called by the subclass
+
+    def _insert(self, task: Any) -> None:
+        name = task.task_name.decode()
+        self._sorted_by_name.add((name, task))
+        self._order(task)
+
+    def _order(self, task: Any) -> None:
+        """Put a task where its ETA belongs, behind those with the same ETA."""
+        name = task.task_name.decode()
+        self._arrivals[name] = next(self._next_arrival)
+        self._sorted_by_eta.add((task.eta_usec, name, task))
+        if task.HasField("tag"):
+            self._sorted_by_tag.add((task.tag.decode(), task.eta_usec, name, task))
+
+    def _forget_all(self) -> None:
+        """Remove all tasks."""
+        self._sorted_by_name.clear()
+        self._sorted_by_eta.clear()
+        self._sorted_by_tag.clear()
+        self._arrivals.clear()
