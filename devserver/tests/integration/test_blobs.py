@@ -114,6 +114,7 @@ def test_the_sdk_reads_and_deletes_a_blob(server: DevServer) -> None:
         ((), {}, 200, None, b"0123456789"),
         (("Range: bytes=2-4",), {}, 206, "bytes 2-4/10", b"234"),
         (("Range: bytes=8-99",), {}, 206, "bytes 8-9/10", b"89"),
+        ((f"Range: bytes=9-{'9' * 99}",), {}, 206, "bytes 9-9/10", b"9"),
         (("Range: bytes=-3",), {}, 206, "bytes 7-9/10", b"789"),
         (("Range: bytes=10-",), {}, 416, "bytes */10", b""),
         (("Range: bytes=-0",), {}, 416, "bytes */10", b""),
@@ -348,8 +349,17 @@ def test_images_that_cannot_be_served(server: DevServer) -> None:
     path = urlsplit(server.get(f"/image?key={key}").text).path
     assert [server.get(path + end).status for end in ("=s10", "=s1601")] == [400, 400]
     assert server.post(path, b"").allow == {"GET", "HEAD"}
+    assert server.get(path).headers["Content-Security-Policy"] == "sandbox"
     server.get(f"/image/delete?key={key}")
     assert server.get(path).status == 404
+
+
+def test_an_image_of_too_many_pixels(server: DevServer) -> None:
+    """A few kilobytes that would need gigabytes of memory are refused."""
+    (key,) = upload(server, Part(picture(9000, 9000, "PNG")))["keys"]
+    path = urlsplit(server.get(f"/image?key={key}").text).path
+    answer = server.get(f"{path}=s32")
+    assert (answer.status, "9000 x 9000" in answer.text) == (400, True)
 
 
 def test_blobs_survive_a_kill_and_end_with_a_reset(

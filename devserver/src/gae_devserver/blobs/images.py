@@ -12,14 +12,20 @@ from multidict import CIMultiDict
 
 from gae_devserver.blobs.serving import BlobSender
 from gae_devserver.blobs.stub import Blobstore
+from gae_devserver.memory import FreeMemory
+
+MAX_PIXELS = 2**26
+"""Pixels in an image that is changed: a small file can hold billions of one color."""
 
 _PATH = re.compile(r"/_ah/img/([-\w:]+=*?)(?:=(?=[-\w])([-\w]+))?")
-_OPTIONS = re.compile(r"s(\d{1,9})(-c)?")
+_OPTIONS = re.compile(r"s([0-9]{1,9})(-c)?")
 # the kind of the images stub, whose import takes long
 _SERVED = "__BlobServingUrl__"
 _MAX_SIZE = 1600
 # formats that stay without loss; all others become JPEG
 _LOSSLESS = frozenset(["GIF", "PNG"])
+# Google serves images on another origin: the HTML of an upload must not run on this one
+_SANDBOX = {"Content-Security-Policy": "sandbox"}
 
 
 class ImagePage:
@@ -29,6 +35,8 @@ class ImagePage:
         """Serve blobs of the stub that `stub` returns."""
         self._stub = stub
         self._sender = sender
+        self._turn = asyncio.Lock()
+        self._free = FreeMemory()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the image.
@@ -54,14 +62,19 @@ class ImagePage:
         options = _OPTIONS.match(match[2] or "")
         if options is None:
             wanted = request.headers.get(hdrs.RANGE)
-            return self._sender.send(request, key, CIMultiDict(), wanted)
+            return self._sender.send(request, key, CIMultiDict(_SANDBOX), wanted)
         size, crop = int(options[1]), options[2] is not None
         if size > _MAX_SIZE:
             text = f"The size {size} is more than the limit, {_MAX_SIZE}.\n"
             raise web.HTTPBadRequest(text=text)
-        content, mime_type = await asyncio.to_thread(
-            _transformed, self._stub().storage.OpenBlob, key, size, crop
-        )
+        # one at a time: each may need some hundred MiB
+        async with self._turn:
+            try:
+                content, mime_type = await asyncio.to_thread(
+                    _transformed, self._stub().storage.OpenBlob, key, size, crop
+                )
+            finally:
+                self._free.add(MAX_PIXELS)
         headers = {
             hdrs.CONTENT_TYPE: mime_type,
             hdrs.CACHE_CONTROL: "public, max-age=600, no-transform",
@@ -89,6 +102,7 @@ def _transformed(
 
     try:
         with open_blob(key) as file, Image.open(file) as image:
+            check_pixels(*image.size)
             changed = image.crop(_square(*image.size)) if crop else image.copy()
             if changed.mode in {"P", "1"}:
                 changed = changed.convert("RGBA")
@@ -114,6 +128,18 @@ def _transformed(
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         text = f"The blob is not an image that can be served: {error}.\n"
         raise web.HTTPBadRequest(text=text) from None
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse an image that is too large to be changed.
+
+    Raises:
+        ValueError: it has too many pixels.
+    """
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"it has {width} x {height} pixels, more than {MAX_PIXELS} in all"
+        )
 
 
 def _square(width: int, height: int) -> tuple[int, int, int, int]:

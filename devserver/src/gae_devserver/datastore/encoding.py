@@ -33,10 +33,18 @@ def path_of(elements: Iterable[Any]) -> Path:
     flat: list[str | int] = []
     for element in elements:
         if element.HasField("name"):
-            flat += (element.type, 1, element.name)
+            flat += (_text(element.type), 1, _text(element.name))
         else:
-            flat += (element.type, 0, element.id)
+            flat += (_text(element.type), 0, element.id)
     return tuple(flat)
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text in UTF-8; protocol buffers return any other as bytes.
+
+    Those cannot be compared with text, so one of them would break an index.
+    """
+    return value if isinstance(value, str) else value.decode(errors="surrogateescape")
 
 
 def after(key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -89,11 +97,13 @@ def value_key(value: Any) -> ValueKey:
         return (POINT, value.pointvalue.x, value.pointvalue.y)
     if value.HasField("uservalue"):
         user = value.uservalue
-        return (USER, user.email, user.auth_domain, user.obfuscated_gaiaid)
+        texts = (user.email, user.auth_domain, user.obfuscated_gaiaid)
+        return (USER, *map(_text, texts))
     if value.HasField("referencevalue"):
         key = value.referencevalue
         path = path_of(key.pathelement)
-        return (KEY, key.app, key.database_id, key.name_space, *path)
+        texts = (key.app, key.database_id, key.name_space)
+        return (KEY, *map(_text, texts), *path)
     return NULL
 
 

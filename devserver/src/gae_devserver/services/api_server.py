@@ -24,6 +24,7 @@ from gae_devserver.http.server import (
     has_token,
     read_body,
 )
+from gae_devserver.memory import FreeMemory
 from gae_devserver.services import rpc_table
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.storage.storage import StorageError
@@ -50,6 +51,7 @@ _CODE_OF: dict[type[Exception], int] = {
 }
 
 _MAX_WARNINGS = 100
+_LARGE = 2**20
 
 
 class ApiServer(HttpServer):
@@ -78,6 +80,7 @@ class ApiServer(HttpServer):
         self._cloud_tasks = cloud_tasks
         self._app_engine_apis = app_engine_apis
         self._warned: set[str] = set()
+        self._free_memory = FreeMemory()
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml."""
@@ -112,9 +115,10 @@ class ApiServer(HttpServer):
         except StorageError as error:
             logger.error("the changes of an API call were not stored: %s", error)
             self._refuse(response, _CODES.UNKNOWN, error)
-        return web.Response(
-            body=response.SerializeToString(), content_type="application/octet-stream"
-        )
+        encoded = response.SerializeToString()
+        if len(encoded) > _LARGE:
+            self._free_memory.add(len(encoded))
+        return web.Response(body=encoded, content_type="application/octet-stream")
 
     def _refuse(
         self, response: remote_api.Response, code: int, error: Exception

@@ -77,6 +77,7 @@ class Fetch:
         self._method, self._payload, self._tls = method, payload, tls
         self._headers = _with_defaults(headers, payload)
         self._decompress = not any(n.lower() == "accept-encoding" for n, _ in headers)
+        self._socket: socket.socket | None = None
 
     def send(self, max_answer: int, follow_redirects: bool) -> Answer:
         """Send the request; return the answer, without the body if it is a redirect.
@@ -85,7 +86,7 @@ class Fetch:
             apiproxy_errors.ApplicationError: there is no answer, or not in time.
         """
         connection = self._connection()
-        timer = threading.Timer(self._seconds_left(), _shut_down, (connection,))
+        timer = threading.Timer(self._seconds_left(), self._shut_down, (connection,))
         timer.daemon = True
         timer.start()
         try:
@@ -109,6 +110,15 @@ class Fetch:
             fail(ERRORS.DEADLINE_EXCEEDED, "the deadline is over")
         return left
 
+    def _shut_down(self, connection: http.client.HTTPConnection) -> None:
+        """End every read and write of a connection."""
+        try:
+            if (sock := self._socket or connection.sock) is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # it is closed, or in a TLS handshake, which has the timeout of a socket
+            pass
+
     def _connection(self) -> http.client.HTTPConnection:
         """Return a connection to the host or to its proxy, which is not open yet."""
         host, port, timeout = self._host, self._port, self._seconds_left()
@@ -128,6 +138,8 @@ class Fetch:
 
     def _write(self, connection: http.client.HTTPConnection) -> None:
         connection.connect()
+        # the connection forgets it if only the end of the answer shows its length
+        self._socket = connection.sock
         connection.putrequest(
             self._method, self._target, skip_host=True, skip_accept_encoding=True
         )
@@ -244,15 +256,6 @@ def _unmapped(host: str) -> str:
     except ValueError:
         return host.lower().rstrip(".")
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _shut_down(connection: http.client.HTTPConnection) -> None:
-    """End every read and write of a connection."""
-    try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it is closed, or in a TLS handshake, which has the timeout of a socket
 
 
 def fail(code: int, reason: str) -> NoReturn:

@@ -9,6 +9,8 @@ from google.appengine.api.images.images_stub import ImagesServiceStub
 from google.appengine.runtime import apiproxy_errors
 from PIL import Image, ImageChops
 
+from gae_devserver.blobs.images import check_pixels
+
 # The stub uses this name, which Pillow 10 removed.
 Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
 # by the orientation in Exif
@@ -51,8 +53,9 @@ class Images(ImagesServiceStub):  # type: ignore[misc]
     def _OpenImageData(self, image_data: Any) -> Any:
         try:
             image = super()._OpenImageData(image_data)
+            check_pixels(*image.size)
             image.load()
-        except Image.DecompressionBombError as error:
+        except (ValueError, Image.DecompressionBombError) as error:
             code = ImagesServiceError.IMAGE_TOO_LARGE
             raise apiproxy_errors.ApplicationError(code, str(error)) from None
         except (OSError, SyntaxError) as error:

@@ -89,7 +89,11 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
             answer = fetch.send(self._max_answer, request.FollowRedirects)
             if answer.location is None:
                 break
-            url = urllib.parse.urljoin(url, answer.location)
+            try:
+                url = urllib.parse.urljoin(url, answer.location)
+            except ValueError as error:
+                reason = f"a redirect to {answer.location[:200]!r}: {error}"
+                fail(ERRORS.MALFORMED_REPLY, reason)
             if answer.status not in _REDIRECTS_AS_IT_IS and method != "HEAD":
                 method, payload = "GET", None
                 headers = [

@@ -244,6 +244,12 @@ class StorageFile:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Store all changes of the block, or none."""
+        # SQLite goes on with a file that was removed, and all would be lost at the end
+        if not self.path.exists():
+            raise StorageError(
+                f"{self.path} was removed while the server runs, so nothing can be "
+                "stored. Restart the server."
+            )
         number = self._transactions + 1
         try:
             self.db.execute("BEGIN")

@@ -610,6 +610,13 @@ def test_a_cursor_of_another_query_is_refused(raw: RawClient) -> None:
     assert raw.run_error("A", order=("n",), start_cursor=cursor)[0] == INVALID
 
 
+def test_a_cursor_whose_kind_is_not_text(raw: RawClient) -> None:
+    """Bytes that are not UTF-8 have a place in the order too."""
+    raw.upsert(entity(key("A", 1)), entity(key("A", 2)))
+    cursor = raw.run("A", limit=1).end_cursor.replace(b"A", b"\xff")
+    assert ids(raw.run("A", start_cursor=cursor)) == []
+
+
 def several(operator: int, first: int, last: int) -> list[dict[str, Any]]:
     """Return filters on as many properties."""
     return [where(f"p{number}", operator, 1) for number in range(first, last)]

@@ -185,6 +185,9 @@ async def test_a_picture_is_transformed(
     assert await resized(api, content=picture) == (10, 5)
     bad = images_service_pb2.ImagesServiceError.BAD_IMAGE_DATA
     assert await code_of(resized(api, content=b"no picture")) == bad
+    Image.new("1", (9000, 9000)).save(large := io.BytesIO(), "PNG")
+    too_large = images_service_pb2.ImagesServiceError.IMAGE_TOO_LARGE
+    assert await code_of(resized(api, content=large.getvalue())) == too_large
     server.services.stub("blobstore").CreateBlob("text", b"no picture")
     assert await code_of(resized(api, content=b"", blob_key="text")) == bad
     unspecified = images_service_pb2.ImagesServiceError.UNSPECIFIED_ERROR

@@ -235,6 +235,15 @@ async def test_a_full_disk(start: Starts) -> None:
     assert await start().request().names() == ["big", "small"]
 
 
+async def test_a_file_that_was_removed(start: Starts) -> None:
+    """No call is acknowledged that the next start would not find."""
+    api = start().request()
+    await api.add("first")
+    start.storage.path.unlink()
+    with pytest.raises(StorageError, match="removed"):
+        await api.add("second")
+
+
 async def test_a_reset_lasts(start: Starts) -> None:
     """What it deletes stays deleted, even if it could not be stored at first."""
     server = start()
