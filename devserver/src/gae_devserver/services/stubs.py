@@ -78,7 +78,7 @@ def make_stub(service: str, context: StubContext) -> Any:
             Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
             return make(host_prefix=f"http://{context.hostname}")
         case "mail":
-            return make(context.clock, context.storage, context.smtp)
+            return make(context.clock, context.in_loop, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
         case "system":
