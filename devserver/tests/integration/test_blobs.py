@@ -214,6 +214,7 @@ def test_the_size_of_an_upload_is_limited(server: DevServer) -> None:
         (form(Part(filename="ä" * 751)), None),
         (form(Part()).replace(b"form-data", b"attachment"), None),
         (form(Part(name='a"\r\nContent-Type: message/external-body\r\nx: "')), None),
+        (form(Part(name='a"\r\nContent-Type: multipart/mixed; boundary="x')), None),
         (form(Part()).replace(b"a.txt", b"\xff"), None),
         (form(*[Part(b"", None)] * 1001), None),
         (form(Part()), "multipart/form-data"),
@@ -246,6 +247,28 @@ def test_an_upload_passes_as_an_administrator(server: DevServer) -> None:
     assert server.post("/done", form(Part()), FORM).status == 302
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'text/plain; blob-key="{}',
+        'text/plain; charset="x; blob-key={}',
+        'text/plain; charset="x\\"; blob-key="{}',
+        'text/plain; x="; blob-key={}',
+        "text/plain; blob-key*=us-ascii''{}; x=\"",
+    ],
+)
+def test_a_field_cannot_claim_to_be_a_stored_file(
+    server: DevServer, content_type: str
+) -> None:
+    """Not even of a blob that exists: the handler sees no upload."""
+    (key,) = upload(server, Part())["keys"]
+    told = ("Content-Type: a/b", "Content-Length: 5", "Content-MD5: YQ==")
+    created = "X-AppEngine-Upload-Creation: 2026-01-01 00:00:00.000000"
+    content = "\r\n".join((*told, created, "", "")).encode()
+    name = f'file"\r\nContent-Type: {content_type.format(key)}'
+    assert upload(server, Part(content, None, name=name))["keys"] == []
+
+
 def test_wrong_upload_urls(server: DevServer) -> None:
     """Only POST to a URL of create_upload_url stores anything."""
     url = upload_url(server)
@@ -254,6 +277,12 @@ def test_wrong_upload_urls(server: DevServer) -> None:
     for wrong in (f"{url}x", "/_ah/upload/", "/_ah/upload/%00", f"/_ah/upload/{key}"):
         assert server.post(wrong, form(Part()), FORM).status == 404
     assert len(server.blobs()) == 1
+
+
+def test_nobody_can_guess_an_upload_url(server: DevServer) -> None:
+    """It has random characters, and does not only count the URLs."""
+    one, other = (upload_url(server)[-32:-16] for _ in range(2))
+    assert one != other
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: DevServer) -> None:

@@ -102,6 +102,7 @@ def test_a_background_thread(server: DevServer) -> None:
 
 def test_no_more_than_ten_threads(server: DevServer) -> None:
     """The app has free threads beside them, and they learn of the server's end."""
+    server.wait_for_log("background thread has ended")  # the one at the start
     start = len(server.log())
     answers = [server.get("/thread/loop") for _ in range(11)]
     assert [answer.status for answer in answers] == [200] * 10 + [500]

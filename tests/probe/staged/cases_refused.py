@@ -46,12 +46,8 @@ CASES: dict[str, Any] = {
         "datastore_v4", "Write", v4.CommitRequest(), v4.CommitResponse
     ),
     "file.Create": lambda: call("file", "Create"),
-    "images.Nothing": lambda: call("images", "Nothing"),
-    "logservice.Flush": lambda: call("logservice", "Flush"),
     "logservice.Read": lambda: call("logservice", "Read"),
-    "mail.Nothing": lambda: call("mail", "Nothing"),
     "memcache.GrabTail": lambda: call("memcache", "GrabTail"),
-    "modules.Nothing": lambda: call("modules", "Nothing"),
     "nothing.Nothing": lambda: call("nothing", "Nothing"),
     "search.CancelDeleteIndex": lambda: call(
         "search",
@@ -62,8 +58,6 @@ CASES: dict[str, Any] = {
     "search.DeleteIndex": lambda: call(
         "search", "DeleteIndex", search.DeleteIndexRequest(), search.DeleteIndexResponse
     ),
-    "system.Nothing": lambda: call("system", "Nothing"),
-    "taskqueue.Nothing": lambda: call("taskqueue", "Nothing"),
     "urlfetch.Nothing": lambda: call("urlfetch", "Nothing"),
     "user.CheckOAuthSignature": lambda: call("user", "CheckOAuthSignature"),
     "xmpp.SendMessage": lambda: call("xmpp", "SendMessage"),

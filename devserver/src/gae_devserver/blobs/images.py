@@ -41,8 +41,14 @@ class ImagePage:
             return web.Response(status=405, text=text, headers={"Allow": "GET, HEAD"})
         match = _PATH.fullmatch(request.path)
         key = match[1] if match else ""
-        if match is None or not self._is_served(key):
+        if match is None or not _is_served(key):
             text = "There is no such image. Call images.get_serving_url for its blob.\n"
+            raise web.HTTPNotFound(text=text)
+        if self._stub().contents.size(key) is None:
+            text = (
+                "This server does not have the blob of this image. Upload it here; "
+                "objects in Cloud Storage are not read.\n"
+            )
             raise web.HTTPNotFound(text=text)
         # like Google's dev server, without those options that do not begin with a size
         options = _OPTIONS.match(match[2] or "")
@@ -62,12 +68,13 @@ class ImagePage:
         }
         return web.Response(body=content, headers=headers)
 
-    def _is_served(self, key: str) -> bool:
-        try:
-            datastore.Get(datastore.Key.from_path(_SERVED, key, namespace=""))
-        except datastore_errors.Error:
-            return False
-        return self._stub().contents.size(key) is not None
+
+def _is_served(key: str) -> bool:
+    try:
+        datastore.Get(datastore.Key.from_path(_SERVED, key, namespace=""))
+    except datastore_errors.Error:
+        return False
+    return True
 
 
 def _transformed(

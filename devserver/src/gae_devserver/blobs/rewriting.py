@@ -14,6 +14,7 @@ from gae_devserver.blobs.multipart import MultipartError
 _MAX_TEXT = 1500  # bytes of a text with an index in the datastore
 _REFERENCE = "message/external-body"
 _MIME_TYPE = re.compile(r"[^/;,\s]+/[^/;,\s]+\s*(;.*)?")
+_CHARSET = re.compile(r"[\w.:+-]+", re.ASCII)
 _DECODED = frozenset(["", "7bit", "8bit", "binary"])
 
 
@@ -39,9 +40,7 @@ class Part:
         if headers.get_param("name", header=header) is None:
             raise MultipartError("a part has no name")
         if headers.get_param("filename", header=header) is None:
-            if headers.get_content_type() == _REFERENCE:
-                raise MultipartError("a field has the Content-Type of a stored file")
-            return cls(headers, None, headers.get("Content-Type", "text/plain"))
+            return cls(headers, None, _type_of_field(headers))
         filename = headers.get_filename("")
         content_type = headers.get("Content-Type", "application/octet-stream")
         if not _MIME_TYPE.fullmatch(content_type):
@@ -138,6 +137,22 @@ class Form:
     def body(self) -> bytes:
         """Return the complete form."""
         return bytes(self._body[2:]) + b"\r\n--%s--\r\n" % self._boundary
+
+
+def _type_of_field(headers: Message) -> str:
+    """Return the Content-Type of a field, which must not be that of a stored file.
+
+    The SDK takes any part for a stored file whose Content-Type has a `blob-key`.
+
+    Raises:
+        MultipartError: it has parts of its own, or is a message.
+    """
+    content_type, charset = headers.get_content_type(), headers.get_param("charset")
+    if headers.get_content_maintype() in {"message", "multipart"}:
+        raise MultipartError(f"a field has the Content-Type {content_type!r}")
+    if isinstance(charset, str) and _CHARSET.fullmatch(charset):
+        return f"{content_type}; charset={charset}"
+    return content_type
 
 
 def _head(headers: Message) -> bytes:

@@ -20,7 +20,7 @@ from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
 
-# it asks for the blob's type too
+# with this type, too, the app leaves the type to the blobstore
 _AUTO = "application/vnd.google.appengine.auto"
 _NOT_SENT = NOT_FORWARDED | {BLOB_KEY_HEADER.lower(), BLOB_RANGE_HEADER.lower()}
 

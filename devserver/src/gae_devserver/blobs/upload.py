@@ -242,7 +242,7 @@ def _session(key: str) -> Any:
     Raises:
         web.HTTPNotFound: there is none.
     """
-    # the SDK raises many kinds of errors for what is no key
+    # for a text that is no key, the SDK raises errors of many kinds
     with contextlib.suppress(Exception):
         entity_key = datastore.Key(key)
         if entity_key.kind() == blobstore_stub._UPLOAD_SESSION_KIND:

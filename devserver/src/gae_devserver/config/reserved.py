@@ -24,7 +24,18 @@ _NAMES = frozenset(
     )
 )
 
+# With these, the SDK asks another server than this one.
+OTHER_SERVERS = {
+    "APPENGINE_USE_CUSTOM_IMAGES_GRPC_SERVICE": (
+        "this server answers the calls of google.appengine.api.images itself"
+    ),
+    "APPENGINE_USE_SMTP_MAIL_SERVICE": (
+        "this server takes the app's mail, and sends it only with --smtp-host"
+    ),
+}
+"""Variables that the app does not get -> the reason."""
+
 
 def is_reserved(name: str) -> bool:
     """Return whether neither the shell nor app.yaml can set this variable."""
-    return name in _NAMES
+    return name in _NAMES or name in OTHER_SERVERS

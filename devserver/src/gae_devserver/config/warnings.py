@@ -12,7 +12,7 @@ from ruamel.yaml.nodes import SequenceNode
 from gae_devserver.config import requirements, service_file
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
-from gae_devserver.config.reserved import is_reserved
+from gae_devserver.config.reserved import OTHER_SERVERS, is_reserved
 from gae_devserver.config.runtimes import GUIDE
 from gae_devserver.config.settings import LIST_AS_TEXT
 
@@ -135,7 +135,8 @@ def _about_settings(
                 f"to '{LIST_AS_TEXT}'. Put the value in quotes."
             )
         if is_reserved(variable):
-            yield f"{place}: {variable} is not set: the server reserves this name."
+            why = OTHER_SERVERS.get(variable, "the server reserves this name")
+            yield f"{place}: {variable} is not set: {why}."
         if service := _EMULATORS.get(variable):
             yield (
                 f"{place}: the app's clients of {service} connect to {value}, and not "

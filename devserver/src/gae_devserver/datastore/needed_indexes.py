@@ -113,7 +113,7 @@ class NeededIndexes:
             for shape, key in self._missing.items()
             if not self._serves(shape, shape.query())
         }
-        # one that an edit takes away later is worth a line again
+        # if an edit removes one of the others later, it is logged again
         self._reported = set(map(_in_words, self._missing.values()))
 
     def _report(self, key: Key) -> None:
@@ -136,7 +136,7 @@ class NeededIndexes:
         )
 
     def _write(self, new: Iterable[Key]) -> None:
-        """Add the missing indexes to index.yaml, and log what became of `new`."""
+        """Add the missing indexes to index.yaml, and log whether `new` are there."""
         names = ", ".join(map(_in_words, new))
         try:
             if not self._file.is_manual:

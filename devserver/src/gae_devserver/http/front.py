@@ -44,7 +44,7 @@ class Access(Protocol):
     def check(
         self, request: web.BaseRequest, target: str | None
     ) -> Mapping[str, str] | web.Response:
-        """Return the headers about the user; or the answer to one who may not go on.
+        """Return the headers about the user, or the answer that refuses the request.
 
         `target` is what the app gets; None: a page of the server made the request, and
         like App Engine's own, it passes as an administrator.

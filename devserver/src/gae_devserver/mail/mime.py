@@ -1,7 +1,6 @@
 """Mails as MIME messages: what an SMTP server and the app's handlers get."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from email import policy, utils
 from email.message import EmailMessage
@@ -59,7 +58,7 @@ class Content:
         """
         message = EmailMessage(policy.SMTP)
         message["Date"] = utils.formatdate(sent)
-        message["Message-ID"] = utils.make_msgid(str(time.time_ns()), _DOMAIN)
+        message["Message-ID"] = utils.make_msgid(domain=_DOMAIN)
         message["From"] = self.sender
         for name, values in (("To", self.to), ("Cc", self.cc)):
             if values:

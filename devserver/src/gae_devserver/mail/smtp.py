@@ -54,22 +54,20 @@ def _connect(server: SmtpServer) -> smtplib.SMTP:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     host, port = server.host, server.port
-    is_safe = True
-    if port == TLS_PORT:
-        connection: smtplib.SMTP = smtplib.SMTP_SSL(
-            host, port, timeout=_SECONDS, context=context
-        )
-    else:
-        connection = smtplib.SMTP(host, port, timeout=_SECONDS)
+    has_tls = port == TLS_PORT
+    connection = (
+        smtplib.SMTP_SSL(host, port, timeout=_SECONDS, context=context)
+        if has_tls
+        else smtplib.SMTP(host, port, timeout=_SECONDS)
+    )
     try:
         connection.ehlo_or_helo_if_needed()
-        if port != TLS_PORT:
-            is_safe = connection.has_extn("starttls")
-            if is_safe:
-                connection.starttls(context=context)
-                connection.ehlo()
+        if not has_tls and connection.has_extn("starttls"):
+            connection.starttls(context=context)
+            connection.ehlo()
+            has_tls = True
         if server.user:
-            if not (is_safe or server.is_here):
+            if not (has_tls or server.is_here):
                 raise smtplib.SMTPException("it offers no TLS for the password")
             connection.login(server.user, server.password)
     except BaseException:

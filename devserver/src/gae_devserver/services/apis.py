@@ -17,13 +17,13 @@ from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
-from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.services import Services
+from gae_devserver.services.stubs import StartThread
 from gae_devserver.storage.storage import Storage
 
 

@@ -9,7 +9,7 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from google.appengine.api import full_app_id
@@ -49,7 +49,7 @@ class Fetch:
         url: str,
         method: str,
         payload: bytes | None,
-        headers: Iterable[tuple[str, str]],
+        headers: Sequence[tuple[str, str]],
         tls: Callable[[], ssl.SSLContext],
         end: float,
     ) -> None:
@@ -164,7 +164,7 @@ class Fetch:
 
 
 def _with_defaults(
-    headers: Iterable[tuple[str, str]], payload: bytes | None
+    headers: Sequence[tuple[str, str]], payload: bytes | None
 ) -> list[tuple[str, str]]:
     """Return the headers with those that URL Fetch adds."""
     agent = "AppEngine-Google; (+http://code.google.com/appengine; appid: {})"

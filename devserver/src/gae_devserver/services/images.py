@@ -1,12 +1,16 @@
 """The SDK's stub of images, which current releases of Pillow break in part."""
 
 from typing import Any
+from urllib.parse import urljoin
 
+from google.appengine.api import apiproxy_stub_map, request_info
 from google.appengine.api.images.images_service_pb2 import ImagesServiceError
 from google.appengine.api.images.images_stub import ImagesServiceStub
 from google.appengine.runtime import apiproxy_errors
 from PIL import Image, ImageChops
 
+# The stub uses this name, which Pillow 10 removed.
+Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
 # by the orientation in Exif
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -21,7 +25,28 @@ _IN_PNG = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"}
 
 
 class Images(ImagesServiceStub):  # type: ignore[misc]
-    """Rotates whole pictures, reads broken ones, and saves colors of any kind."""
+    """Rotates whole pictures, reads broken ones, and saves colors of any kind.
+
+    Serving URLs have the host of the request that asks for them, as upload URLs have.
+    """
+
+    def __init__(self, request_data: request_info.RequestInfo) -> None:
+        super().__init__()
+        self._info = request_data
+
+    def MakeSyncCall(
+        self,
+        service: str,
+        call: str,
+        request: Any,
+        response: Any,
+        request_id: str | None = None,
+    ) -> None:
+        """Carry out a call of the request with this ticket."""
+        super().MakeSyncCall(service, call, request, response, request_id)
+        if call == "GetUrlBase":
+            url = self._info.get_request_url(request_id)
+            response.url = urljoin(url, response.url)
 
     def _OpenImageData(self, image_data: Any) -> Any:
         try:
@@ -34,6 +59,15 @@ class Images(ImagesServiceStub):  # type: ignore[misc]
             code = ImagesServiceError.BAD_IMAGE_DATA
             raise apiproxy_errors.ApplicationError(code, str(error)) from None
         return image
+
+    def _OpenBlob(self, blob_key: str) -> Any:
+        # The stub's own method logs a traceback for a blob that is gone, or no image.
+        blobstore = apiproxy_stub_map.apiproxy.GetStub("blobstore")
+        try:
+            return Image.open(blobstore.storage.OpenBlob(blob_key))
+        except FileNotFoundError as error:
+            code = ImagesServiceError.UNSPECIFIED_ERROR
+            raise apiproxy_errors.ApplicationError(code, str(error)) from None
 
     def _Rotate(self, image: Any, transform: Any) -> Any:
         super()._Rotate(image, transform)  # refuses what is no multiple of 90

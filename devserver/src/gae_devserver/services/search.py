@@ -1,15 +1,45 @@
 """The SDK's stub of search: fails less often, and never without an error."""
 
+import re
 from typing import Any
 
+from google.appengine.api.search import query_parser
 from google.appengine.api.search.ExpressionParser import SWITCH
+from google.appengine.api.search.QueryParser import VALUE
 from google.appengine.api.search.simple_search_stub import SearchServiceStub
+from google.appengine.api.search.stub import document_matcher, simple_tokenizer
 from google.appengine.api.search.stub.expression_evaluator import Parse
 from google.appengine.datastore import document_pb2
 
 # The stub uses this name, which protobuf 4 removed, where it refuses to match a vector.
 _FIELD = document_pb2.FieldValue
 _FIELD.ContentType_Name = _FIELD.ContentType.Name
+_OF_WORDS = {_FIELD.TEXT, _FIELD.HTML, _FIELD.TOKENIZED_PREFIX}
+
+
+class _Matcher(document_matcher.DocumentMatcher):  # type: ignore[misc]
+    """Finds texts by what is several words to the index, such as ann@example.com."""
+
+    def _MatchTextField(self, field: Any, match: Any, document: Any) -> bool:
+        if (
+            field.value.type in _OF_WORDS
+            and match.getType() == VALUE
+            and not query_parser.IsPhrase(match)
+        ):
+            words = self._parser.TokenizeText(query_parser.GetQueryNodeText(match))
+            if len(words) > 1:
+                return all(self._has(field.name, word, document) for word in words)
+        return bool(super()._MatchTextField(field, match, document))
+
+    def _has(self, field: str, word: Any, document: Any) -> bool:
+        found = self._PostingsForFieldToken(field, word.chars)
+        return any(posting.doc_id == document.id for posting in found)
+
+
+# The stub takes both from these modules.
+document_matcher.DocumentMatcher = _Matcher
+_separators = simple_tokenizer._WORD_SEPARATOR_RE.pattern
+simple_tokenizer._WORD_SEPARATOR_RE = re.compile(f"{_separators}|-")
 
 
 class Search(SearchServiceStub):  # type: ignore[misc]

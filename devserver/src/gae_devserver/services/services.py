@@ -18,12 +18,16 @@ from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
-from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.services.stub_map import StubMap
-from gae_devserver.services.stubs import MakeStub, StubContext, make_stub
+from gae_devserver.services.stubs import (
+    MakeStub,
+    StartThread,
+    StubContext,
+    make_stub,
+)
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -93,7 +97,6 @@ class Services:
         stub_map = StubMap(self.stub)
         self._stub_context = StubContext(
             self.app_id,
-            default_hostname,
             clock,
             info,
             stub_map.in_loop,

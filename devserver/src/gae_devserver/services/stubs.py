@@ -7,11 +7,13 @@ from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.instances.instance import refuse_background_thread
-from gae_devserver.instances.system_stub import StartThread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
 from gae_devserver.storage.storage import Storage
 from gae_devserver.users.sign_in import LOGIN, LOGOUT
+
+StartThread = Callable[[str], str]
+"""Starts a background thread for the request with a ticket; returns its ID."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,6 @@ class StubContext:
 
     app_id: str
     """"dev~" and the project."""
-    hostname: str
-    """"host:port" of the app."""
     clock: Clock
     info: AppRequestInfo
     in_loop: Callable[..., Any]
@@ -36,9 +36,10 @@ class StubContext:
 MakeStub = Callable[[str, StubContext], Any]
 """Makes the stub of a service, as `make_stub` does."""
 
-# service -> module and class, in google.appengine or here
+# service -> module, and class or function, in google.appengine or here
 _STUBS = {
     "app_identity_service": "api.app_identity.app_identity_stub:AppIdentityServiceStub",
+    "blobstore": "gae_devserver.blobs.stub:make_blobstore",
     "capability_service": "api.capabilities.capability_stub:CapabilityServiceStub",
     "datastore_v4": "gae_devserver.services.datastore_v4:DatastoreV4",
     "images": "gae_devserver.services.images:Images",
@@ -46,7 +47,7 @@ _STUBS = {
     "memcache": "gae_devserver.services.memcache:Memcache",
     "modules": "api.modules.modules_stub:ModulesServiceStub",
     "search": "gae_devserver.services.search:Search",
-    "system": "gae_devserver.services.system_stats:SystemStats",
+    "system": "gae_devserver.services.system:System",
     "urlfetch": "gae_devserver.services.url_fetch:UrlFetch",
     "user": "api.user_service_stub:UserServiceStub",
 }
@@ -60,23 +61,17 @@ def make_stub(service: str, context: StubContext) -> Any:
     Raises:
         KeyError: there is no such service.
     """
-    if service == "blobstore":
-        from gae_devserver.blobs.stub import make_blobstore
-
-        return make_blobstore(context.storage, context.in_loop, context.info)
     module, _, name = _STUBS[service].partition(":")
     if not module.startswith("gae_devserver."):
         module = f"google.appengine.{module}"
     make = getattr(importlib.import_module(module), name)
     match service:
+        case "blobstore":
+            return make(context.storage, context.in_loop, context.info)
         case "datastore_v4":
             return make(context.app_id)
         case "images":
-            from PIL import Image
-
-            # The stub uses this name, which Pillow 10 removed.
-            Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
-            return make(host_prefix=f"http://{context.hostname}")
+            return make(context.info)
         case "mail":
             return make(context.clock, context.in_loop, context.storage, context.smtp)
         case "memcache":

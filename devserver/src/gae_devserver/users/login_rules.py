@@ -25,7 +25,7 @@ class LoginRules:
     """Applies the handlers' rules to requests and tasks."""
 
     def __init__(self, config: AppConfig, sessions: Sessions) -> None:
-        """Apply the rules of an app to those who have a session."""
+        """Apply the rules of an app; `sessions` knows who is signed in."""
         self._sessions = sessions
         self.apply(config)
 
@@ -38,7 +38,7 @@ class LoginRules:
     def check(
         self, request: web.BaseRequest, target: str | None
     ) -> Mapping[str, str] | web.Response:
-        """Return the headers about the user; or the answer to one who may not go on.
+        """Return the headers about the user, or the answer that refuses the request.
 
         With None, a page of the server made the request, and no rule applies.
         """
@@ -51,7 +51,7 @@ class LoginRules:
         return NO_USER if user is None else user.headers()
 
     def refusal_of_task(self, target: str) -> int | None:
-        """Return the status that a task gets in place of the app's; None: it may go on.
+        """Return the status with which a task fails; None: the app gets the task.
 
         A request of App Engine's own passes as an administrator, but has no user.
         """
@@ -93,7 +93,7 @@ def _readings(path: str) -> Iterator[str]:
 def _refusal(
     handler: StaticHandler, user: User | None, request: web.BaseRequest, target: str
 ) -> web.Response | None:
-    """Return the answer to a client that may not use a handler's URLs."""
+    """Return the answer to a client that may not use a handler's URLs, or None."""
     if handler.login == LOGIN_OPTIONAL:
         return None
     url = static_files.origin_form(target)

@@ -1,4 +1,4 @@
-"""The HTML of the login page, and of answers to those who may not go on."""
+"""The HTML of the login page, and of answers that refuse a request."""
 
 from html import escape
 

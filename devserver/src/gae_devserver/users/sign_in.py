@@ -36,7 +36,7 @@ class SignIn:
         return {LOGIN: self._login, LOGOUT: self._logout}
 
     async def _login(self, request: web.BaseRequest) -> web.Response | None:
-        """Show the form, or sign the user in whom it names."""
+        """Show the form, or sign in the user that it names."""
         if request.path != LOGIN:
             return None
         if not is_local(request):

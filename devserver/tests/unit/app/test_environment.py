@@ -47,8 +47,10 @@ def test_it_is_app_engines() -> None:
 
 
 def test_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that would mislead the SDK, or name another emulator, are dropped."""
+    """Variables that would mislead the SDK, or name another server, are dropped."""
     bad = {
+        "APPENGINE_USE_CUSTOM_IMAGES_GRPC_SERVICE",
+        "APPENGINE_USE_SMTP_MAIL_SERVICE",
         "DATASTORE_APP_ID",
         "DATASTORE_PROJECT_ID",
         "SERVER_SOFTWARE",

@@ -72,6 +72,15 @@ def test_what_cannot_be_deferred(
     assert fact in message
 
 
+def test_an_old_release_of_google_cloud_logging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its error says nothing of the cause: it finds no metadata server of Google."""
+    error = "ParseError: Failed to parse resource field: Failed to parse labels field."
+    (message,) = advice(caplog, *traceback(7, error))
+    assert "release of google-cloud-logging" in message
+
+
 HARMLESS = [*traceback(8)[:3], "KeyError: 'a'"]
 NESTED = traceback(7)[:3] + HARMLESS + traceback(7)[3:]
 MIXED = [*itertools.chain(*zip(traceback(7), traceback(8), strict=True))]

@@ -24,6 +24,7 @@ from tests.helpers.config_files import LEAST, loaded
         ("inbound_services: [mail, rest]", "inbound_services: rest"),
         ('env_variables: {GAE_ENV: "x"}', "GAE_ENV"),
         ('env_variables: {PORT: "1"}', "PORT"),
+        ("env_variables: {APPENGINE_USE_SMTP_MAIL_SERVICE: yes}", "--smtp-host"),
         ('env_variables: {CLOUD_TASKS_EMULATOR_HOST: "a:1"}', "connect to a:1, "),
         ("env_variables: {LEVELS: [A, B]}", "LEVELS takes one value, not a list: "),
         ("builtins:\n- deferred: on", "use_deferred=True"),

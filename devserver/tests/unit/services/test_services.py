@@ -16,6 +16,7 @@ from google.appengine.api.blobstore import blobstore_service_pb2
 from google.appengine.api.images import images_service_pb2
 from google.appengine.api.memcache import memcache_service_pb2
 from google.appengine.api.modules import modules_service_pb2
+from google.appengine.api.search import search_service_pb2
 from google.appengine.api.system import system_service_pb2
 from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
@@ -174,7 +175,9 @@ async def resized(api: AppRequest, **image: Any) -> tuple[int, int]:
         return picture.size
 
 
-async def test_a_picture_is_transformed(server: Server) -> None:
+async def test_a_picture_is_transformed(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """A picture may be in the blobstore, which the thread asks in the loop."""
     api, file = server.request(), io.BytesIO()
     Image.new("RGB", (40, 20), "red").save(file, "PNG")
@@ -182,6 +185,9 @@ async def test_a_picture_is_transformed(server: Server) -> None:
     assert await resized(api, content=picture) == (10, 5)
     bad = images_service_pb2.ImagesServiceError.BAD_IMAGE_DATA
     assert await code_of(resized(api, content=b"no picture")) == bad
+    server.services.stub("blobstore").CreateBlob("text", b"no picture")
+    assert await code_of(resized(api, content=b"", blob_key="text")) == bad
+    assert not caplog.records
     server.services.stub("blobstore").CreateBlob("picture", picture)
     async with asyncio.timeout(30):
         sizes = await asyncio.gather(
@@ -216,12 +222,55 @@ async def test_the_blobstore_leaves_no_folder_behind(
     assert not list(tmp_path.iterdir())
 
 
-async def test_an_upload_url_is_on_the_host_of_the_request(server: Server) -> None:
-    """The browser called the app there, so it can post there."""
+@pytest.mark.parametrize(
+    ("service", "method", "message", "path"),
+    [
+        (
+            "blobstore",
+            "CreateUploadURL",
+            blobstore_service_pb2.CreateUploadURLRequest(success_path="/done"),
+            "/_ah/upload/",
+        ),
+        (
+            "images",
+            "GetUrlBase",
+            images_service_pb2.ImagesGetUrlBaseRequest(blob_key="key"),
+            "/_ah/img/key",
+        ),
+    ],
+)
+async def test_the_url_of_a_blob_is_on_the_host_of_the_request(
+    server: Server, service: str, method: str, message: Any, path: str
+) -> None:
+    """The browser called the app there, so it reaches the blob there."""
     api = server.request("http://127.0.0.1:9999/form")
-    message = blobstore_service_pb2.CreateUploadURLRequest(success_path="/done")
-    answer = await api.call("blobstore", "CreateUploadURL", message)
-    assert answer.url.startswith("http://127.0.0.1:9999/_ah/upload/")
+    answer = await api.call(service, method, message)
+    assert answer.url.startswith(f"http://127.0.0.1:9999{path}")
+
+
+async def test_a_search_finds_the_words_that_special_characters_split(
+    api: AppRequest,
+) -> None:
+    """The query may be one of these words, or all of them as they are in the text."""
+    index, text = {"name": "texts"}, "Well-known: ann.lee@example.com"
+    fields = [{"name": "text", "value": {"type": "TEXT", "string_value": text}}]
+    documents = [{"id": "id", "field": fields}]
+    message = search_service_pb2.IndexDocumentRequest(
+        params={"index_spec": index, "document": documents}
+    )
+    await api.call("search", "IndexDocument", message)
+    for query, count in {
+        "known": 1,
+        "well-known": 1,
+        "text:ann.lee@example.com": 1,
+        "ann.lee@example.org": 0,
+        "NOT well-known": 0,
+    }.items():
+        message = search_service_pb2.SearchRequest(
+            params={"index_spec": index, "query": query}
+        )
+        answer = await api.call("search", "Search", message)
+        assert answer.matched_count == count, query
 
 
 # --- modules, identity ----------------------------------------------------------------
@@ -255,6 +304,15 @@ async def test_the_modules_api_knows_the_one_service(
         assert await code_of(ask(method, **fields)) == code, (method, fields)
     api = make_server(config=app_config(scaling="manual")).request()
     assert (await ask("GetNumInstances")).instances == 1
+
+
+async def test_usage_needs_ps(api: AppRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program, as in small container images, the call is refused."""
+    stats = system_service_pb2.GetSystemStatsRequest()
+    assert (await api.call("system", "GetSystemStats", stats)).memory.current >= 0
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NotImplementedError, match="procps"):
+        await api.call("system", "GetSystemStats", stats)
 
 
 async def test_background_requests_are_refused(api: AppRequest) -> None:

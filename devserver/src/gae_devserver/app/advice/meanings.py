@@ -77,6 +77,13 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
             "One of the app's packages is made for protobuf 3. Add this line to "
             "requirements.txt, or use a newer release of that package: protobuf<3.21",
         )
+    if "Failed to parse resource field: Failed to parse labels" in error:
+        return Meaning(
+            "google-cloud-logging",
+            "This release of google-cloud-logging cannot write outside of Google "
+            "Cloud. Use a newer one, or the module logging: App Engine keeps its lines "
+            "too.",
+        )
     if error.startswith("google.auth.exceptions."):
         if any(
             frame.is_in(_ID_TOKEN) and frame.function.startswith("verify_")

@@ -1,23 +1,40 @@
-"""The stub of `system`, with the memory and the CPU time of the app."""
+"""The stub of `system`: what the app uses, and its background threads."""
 
 import os
 import subprocess
 from typing import Any
 
+from google.appengine.api.system.system_stub import SystemServiceStub
+
 from gae_devserver.app import processes
-from gae_devserver.instances.system_stub import System
+from gae_devserver.services.stubs import StartThread
 
 _MEGACYCLES_PER_SECOND = 600  # of an F1 instance
 
 
-class SystemStats(System):
+class System(SystemServiceStub):  # type: ignore[misc]
     """Measures the processes of the app with `ps`, where the SDK's stub says 0."""
+
+    def __init__(self, start_thread: StartThread, request_data: Any) -> None:
+        super().__init__(request_data=request_data)
+        self._start_thread = start_thread
+
+    def _Dynamic_StartBackgroundRequest(
+        self, request: Any, response: Any, ticket: str
+    ) -> None:
+        response.request_id = self._start_thread(ticket)
 
     def _Dynamic_GetSystemStats(
         self, request: Any, response: Any, request_id: str
     ) -> None:
         command = ["ps", "-A", "-o", "pid=,ppid=,rss=,time=,etime="]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+        try:
+            printed = subprocess.run(
+                command, capture_output=True, text=True, check=True
+            )
+        except FileNotFoundError:
+            why = "the program ps is not installed; on Debian, it is in procps"
+            raise NotImplementedError(why) from None
         rows = [line.split() for line in printed.stdout.splitlines()]
         app = processes.below(os.getpid(), {int(row[0]): int(row[1]) for row in rows})
         used = [row[2:] for row in rows if int(row[0]) in app]
