@@ -210,12 +210,13 @@ def versions(session: nox.Session) -> None:
 
 @nox.session(python="3.11", download_python="never")
 def minimums(session: nox.Session) -> None:
-    """Test the contract with the lowest supported releases."""
+    """Test the contract and every service with the lowest supported releases."""
     environments.install_lowest(session)
     for variant in EMBEDDED.values():
         if variant.tasks == "bundled":  # the lowest SDK knows no Cloud Tasks
             run_contract(session, variant, *APPS)
-    # the contract covers no move of a running app to Cloud NDB
+    # the contract covers neither every service nor a move of a running app to Cloud NDB
+    run_pytest(session, "tests/probe", "-k", "not both_servers")
     run_pytest(session, "tests/commands/test_cloud_ndb_page.py")
 
 

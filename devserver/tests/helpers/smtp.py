@@ -21,7 +21,14 @@ class SmtpSink:
     async def talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer the commands of one client."""
+        """Answer the commands of one client, which may refuse the certificate."""
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            await self._answer(reader, writer)
+        writer.close()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.write(b"220 sink\r\n")
         while line := await reader.readline():
             answer = b"250 ok\r\n"
@@ -29,9 +36,8 @@ class SmtpSink:
                 answer = b"250-sink\r\n250 STARTTLS\r\n"
             elif line.upper().startswith(b"STARTTLS") and self.tls is not None:
                 writer.write(b"220 go on\r\n")
-                with contextlib.suppress(ssl.SSLError, ConnectionError):
-                    await writer.start_tls(self.tls)
                 self.used_tls = True
+                await writer.start_tls(self.tls)
                 continue
             elif b"refused@example.com" in line:
                 answer = b"550 not here\r\n"
@@ -41,7 +47,6 @@ class SmtpSink:
                 writer.write(b"354 go on\r\n")
                 self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
             writer.write(answer)
-        writer.close()
 
 
 @contextlib.asynccontextmanager

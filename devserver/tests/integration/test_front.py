@@ -317,12 +317,15 @@ async def test_what_is_not_for_the_app_is_refused(
     assert recorder.is_unasked()
 
 
-async def test_a_request_is_sent_only_once(rude: Site) -> None:
+async def test_a_request_is_sent_only_once(
+    rude: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     """The app may have run what broke the connection; a task fails, too."""
     answer = await rude.get("/")
     assert answer.status == 502
     assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
     assert b"closed the connection" in answer.body
+    assert "closed the connection" in caplog.text
     await rude.recorded()
     with pytest.raises(ConnectionError, match="closed the connection"):
         await rude.dispatch("/")

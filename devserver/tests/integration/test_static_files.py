@@ -345,10 +345,12 @@ async def test_other_settings(site: Site) -> None:
     assert (await site.get("/static/a.css")).body == b"body {}"
 
 
-async def test_without_an_app(site: Site) -> None:
+async def test_without_an_app(tmp_path: Path) -> None:
     """Files are served while the app does not run."""
-    await site.supervisor.stop()
-    assert (await site.get("/")).status == 503
-    assert (await site.get("/static/a.css")).status == 200
-    site.supervisor.restart()
-    await site.supervisor.process()
+    static = tmp_path / "app" / "assets" / "static"
+    static.mkdir(parents=True)
+    (static / "a.css").write_bytes(b"body {}")
+    async with running(tmp_path / "app", APP, HANDLERS) as site:
+        await site.supervisor.stop()
+        assert (await site.get("/")).status == 503
+        assert (await site.get("/static/a.css")).status == 200

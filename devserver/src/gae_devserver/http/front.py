@@ -155,8 +155,10 @@ class Front(HttpServer):
         except AppUnavailable as error:
             return web.Response(status=503, text=f"{error}\n")
         except aiohttp.ClientError as error:
-            text = f"The request to the app failed: {reason_of(error)}.\n"
-            return web.Response(status=502, text=text)
+            # the client of a HEAD gets no text
+            why = printable(f"the request to the app failed: {reason_of(error)}")
+            logger.warning("status 502: %s", why)
+            return web.Response(status=502, text=f"{why[0].upper()}{why[1:]}.\n")
         except ValueError as error:
             text = f"The server cannot forward this request: {error}.\n"
             return web.Response(status=400, text=text)

@@ -1,7 +1,7 @@
 """The mail service: logs and keeps what the app sends, and passes it to SMTP."""
 
-import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from google.appengine.api import mail_stub
@@ -24,14 +24,18 @@ class Mail(mail_stub.MailServiceStub):  # type: ignore[misc]
     def __init__(
         self,
         clock: Clock,
+        in_loop: Callable[..., Any],
         storage: Storage | None = None,
         server: SmtpServer | None = None,
     ) -> None:
-        """Make the service in the event loop; without a server, nothing is sent."""
+        """Make the service; without a server, nothing is sent.
+
+        `in_loop` calls a function with its arguments in the event loop.
+        """
         super().__init__()
         self._clock = clock
+        self._in_loop = in_loop
         self._server = server
-        self._loop = asyncio.get_running_loop()
         self.sent = SentMails(clock, storage)
         """What the app has sent; it belongs to the loop."""
 
@@ -52,8 +56,7 @@ class Mail(mail_stub.MailServiceStub):  # type: ignore[misc]
                 logger.error("%s: %s", what, printable(error.error_detail))
                 raise
         logger.info("%s", what)
-        # the loop carries this out before it answers the call
-        self._loop.call_soon_threadsafe(self._keep, message, to_admins)
+        self._in_loop(self._keep, message, to_admins)
 
     def _keep(self, message: Any, to_admins: bool) -> None:
         self.sent.add(message, to_admins=to_admins)

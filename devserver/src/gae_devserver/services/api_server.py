@@ -37,7 +37,6 @@ ApiCall = Callable[[str, str, bytes, str], Awaitable[bytes]]
 
 _CODES = remote_api.RpcError
 # google/appengine/runtime/default_api_stub.py turns these codes back into exceptions.
-# Release 1.0.0 of that module cannot be imported on Python 3.12 and later.
 _CODE_OF: dict[type[Exception], int] = {
     apiproxy_errors.ArgumentError: _CODES.PARSE_ERROR,
     apiproxy_errors.CallNotFoundError: _CODES.CALL_NOT_FOUND,

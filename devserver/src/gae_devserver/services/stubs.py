@@ -73,7 +73,7 @@ def make_stub(service: str, context: StubContext) -> Any:
         case "images":
             return make(context.info)
         case "mail":
-            return make(context.clock, context.storage, context.smtp)
+            return make(context.clock, context.in_loop, context.storage, context.smtp)
         case "memcache":
             return make(gettime=context.clock.now)
         case "system":
