@@ -1,6 +1,7 @@
 """The 14 App Engine services: which of the SDK's stubs answers, and where it runs."""
 
 import asyncio
+import dataclasses
 import gc
 import os
 from collections.abc import Callable
@@ -97,11 +98,13 @@ class Services:
             scaling=config.scaling,
         )
         stub_map = StubMap(self.stub)
+        self._in_loop = stub_map.in_loop
+        self._clears = 0
         self._stub_context = StubContext(
             self.app_id,
             clock,
             info,
-            stub_map.in_loop,
+            self._in_loop,
             storage,
             smtp,
             start_thread,
@@ -138,8 +141,30 @@ class Services:
             KeyError: there is no such service.
         """
         if service not in self._stubs:
-            self._stubs[service] = self._make_stub(service, self._stub_context)
+            context = dataclasses.replace(
+                self._stub_context, in_loop=self._in_loop_until_cleared()
+            )
+            self._stubs[service] = self._make_stub(service, context)
         return self._stubs[service]
+
+    def _in_loop_until_cleared(self) -> Callable[..., Any]:
+        """Return an `in_loop` that fails once the services were cleared.
+
+        A thread that is still sending a mail then must not keep it.
+        """
+        clears = self._clears
+
+        def in_loop(function: Callable[..., Any], *args: Any) -> Any:
+            def call() -> Any:
+                if self._clears != clears:
+                    raise apiproxy_errors.RPCFailedError(
+                        "the server was reset during this call"
+                    )
+                return function(*args)
+
+            return self._in_loop(call)
+
+        return in_loop
 
     async def call(self, service: str, method: str, data: bytes, ticket: str) -> bytes:
         """Carry out one API call, such as "Get" of "datastore_v3".
@@ -207,6 +232,7 @@ class Services:
         self.indexes.clear()
         self.taskqueue.clear()
         self._when_cleared()
+        self._clears += 1
         if self._storage is not None:
             self._storage.clear()
         cache: Any = self._stubs.get("memcache")

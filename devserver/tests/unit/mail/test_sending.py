@@ -1,5 +1,6 @@
 """The mail service: what it keeps, what it logs, and what an SMTP server gets."""
 
+import asyncio
 import email
 from collections.abc import AsyncIterator, Callable
 from email import policy
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.appengine.api import mail_service_pb2 as pb
+from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.mail.sent import SentMails
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -91,6 +93,27 @@ async def test_mails_survive_a_restart_but_no_reset(
     storage = Storage(tmp_path, PROJECT)
     assert list(storage.records("mail")) == []
     storage.close()
+
+
+async def test_a_reset_while_a_mail_is_sent(make_server: Callable[..., Server]) -> None:
+    """The mail is not kept, and the app gets an error."""
+    sink, waits, goes_on = SmtpSink(), asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waits.set()
+        await goes_on.wait()
+        await sink.talk(reader, writer)
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        server = make_server(smtp=SmtpServer("127.0.0.1", port))
+        sending = asyncio.create_task(send(server.request()))
+        await waits.wait()
+        server.services.clear()
+        goes_on.set()
+        with pytest.raises(apiproxy_errors.RPCFailedError):
+            await sending
+    assert server.services.stub("mail").sent.after(0, 9) == []
 
 
 @pytest.mark.parametrize("limit", [{"max_mails": 2}, {"max_bytes": 250}])
