@@ -14,6 +14,7 @@ logger = logging.getLogger("gae_devserver")
 
 _COLORS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 _DIM = "2"
+_SHOWN_NAMES = 20
 
 
 class _Formatter(logging.Formatter):
@@ -71,6 +72,13 @@ def log_warnings(config: AppConfig) -> None:
         logger.warning("%s", warning)
 
 
+def _some(names: Sequence[str]) -> str:
+    """Return names on one line; App Engine allows a thousand queues."""
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    more = len(names) - _SHOWN_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def show_banner(
     config: AppConfig,
     app_url: str,
@@ -84,8 +92,8 @@ def show_banner(
 ) -> None:
     """Print where everything is, when the app is ready: programs wait for this."""
     name = config.folder.resolve().name
-    queues = ", ".join(queue.name for queue in config.queues)
-    jobs = ", ".join(job.url for job in config.cron_jobs)
+    queues = _some([queue.name for queue in config.queues])
+    jobs = _some([job.url for job in config.cron_jobs])
     how = "" if cron else " (scheduled only with --cron)"
     lines = (
         f"Development server for {name} (service {config.service}, {config.runtime})",
