@@ -186,7 +186,7 @@ class Datastore(IndexedStore):
         """Keep no history of queries: it grows forever and only feeds index.yaml."""
 
     def forget_queries(self, cursors: Iterable[int]) -> None:
-        """Forget the results that nobody has read."""
+        """Forget the results that were not read."""
         for cursor in cursors:
             self._query_cursors.pop(cursor, None)
 

@@ -116,7 +116,7 @@ class TaskSender:
     def _ended(self, work: asyncio.Task[int]) -> None:
         del self._overdue[work]
         if not work.cancelled():
-            work.exception()  # or asyncio logs that nobody asked for it
+            work.exception()  # otherwise asyncio logs it
 
     def _replace(self, process: AppProcess, why: str) -> None:
         if self._app.replace(process):

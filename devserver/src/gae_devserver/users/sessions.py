@@ -49,7 +49,7 @@ class Sessions:
         return f"{self._name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
 
     def user_of(self, request: web.BaseRequest) -> User | None:
-        """Return who is signed in; None: nobody."""
+        """Return who is signed in; None: not signed in."""
         headers = request.headers.getall(hdrs.COOKIE, [])
         if not any(self._name in header for header in headers):
             return None
