@@ -286,7 +286,7 @@ def test_wrong_upload_urls(server: DevServer) -> None:
     assert len(server.blobs()) == 1
 
 
-def test_nobody_can_guess_an_upload_url(server: DevServer) -> None:
+def test_an_upload_url_cannot_be_guessed(server: DevServer) -> None:
     """It has random characters, and does not only count the URLs."""
     one, other = (upload_url(server)[-32:-16] for _ in range(2))
     assert one != other

@@ -125,7 +125,7 @@ def test_the_users_api(
     assert json.loads(server.get("/", again).text)["user"][2] == user_id
 
 
-def test_nobody_is_signed_in(server: DevServer) -> None:
+def test_without_a_user(server: DevServer) -> None:
     """Without a session there is no user."""
     assert json.loads(server.get("/").text) == {"admin": False, "cookie": None}
 
@@ -167,7 +167,7 @@ def test_urls_of_the_pages(server: DevServer, asked: str, path: str) -> None:
 
 
 def test_the_page_shows_who_is_signed_in(server: DevServer) -> None:
-    """It offers to sign out, and escapes what it shows; a GET signs nobody in."""
+    """It offers to sign out, and escapes what it shows; a GET signs no user in."""
     assert "formaction" not in server.get(LOGIN).text
     form = urlencode({"email": "a@b.c", "action": "Login", "continue": '/"><script>'})
     page = server.get(f"{LOGIN}?{form}")
@@ -206,7 +206,7 @@ def test_what_is_no_address(server: DevServer, email: str) -> None:
 def test_rules(
     server: DevServer, method: str, path: str, statuses: Sequence[int]
 ) -> None:
-    """The first handler that matches decides: for nobody, a user, an administrator."""
+    """The first handler that matches decides, without a user and for both kinds."""
     users: list[dict[str, str]] = [{}, server.sign_in("a@b.c")]
     users.append(server.sign_in("a@b.c", admin=True))
     answers = [server.request(method, path, user) for user in users]

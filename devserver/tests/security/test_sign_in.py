@@ -1,4 +1,4 @@
-"""Nobody signs in from elsewhere, forges a session, or evades `login` of app.yaml."""
+"""No client signs in from elsewhere, forges a session, or evades `login`."""
 
 import contextlib
 import re
@@ -326,7 +326,7 @@ async def test_open_redirects(site: Site, destination: str) -> None:
     ],
 )
 async def test_other_bodies(site: Site, line: str, body: bytes, status: int) -> None:
-    """A form without a usable address signs nobody in."""
+    """A form without a usable address signs no user in."""
     headers = ["Origin: http://localhost", f"Content-Length: {len(body)}", line]
     answer = await site.get("/_ah/login", *headers, method="POST", body=body)
     assert answer.status == status
