@@ -33,6 +33,7 @@ from gae_devserver.faults import Faults
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.site import Site
 from gae_devserver.http.task_sender import TaskSender
 from gae_devserver.instances.instance import Instance
 from gae_devserver.mail import inbound
@@ -139,17 +140,16 @@ class Parts:
         services = self.apis.services
         blobstore = functools.partial(services.stub, "blobstore")
         blobs = BlobSender(blobstore)
+        site = Site(
+            config, self.app, self._sender, send_blob=blobs.replace, access=access
+        )
         self._front = Front(
-            config,
-            self.app,
-            self._sender,
+            lambda host, path: site,
             pages={
                 **SignIn(sessions).pages(),
                 "/_ah/img": ImagePage(blobstore, blobs),
                 "/_ah/upload": UploadPage(blobstore),
             },
-            send_blob=blobs.replace,
-            access=access,
         )
         self._cron = CronJobs(
             config.cron_jobs,
@@ -193,7 +193,7 @@ class Parts:
             config,
             python,
             settings.environments,
-            parts=(self._front, self.apis, self._cron, self._inbound_mail, access),
+            parts=(site, self.apis, self._cron, self._inbound_mail, access),
             restart=self.app.restart,
         )
 
