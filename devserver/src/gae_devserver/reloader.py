@@ -57,10 +57,10 @@ class Reloader:
     async def run(self) -> None:
         """Follow the edits until this is cancelled."""
         # imports a large package, which no other part needs
-        from gae_devserver.app.changes import changes
+        from gae_devserver.app.changes import changes, watched_folders
 
         try:
-            async for paths in changes(self._config.folder):
+            async for paths in changes(watched_folders(self._config.folder)):
                 await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch

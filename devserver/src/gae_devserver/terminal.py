@@ -5,8 +5,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import MutableMapping, Sequence
+from typing import Any, TextIO
 
 from gae_devserver.config.app_yaml import AppConfig
 
@@ -36,6 +36,21 @@ class _Formatter(logging.Formatter):
         if code := _COLORS.get(record.levelno):
             text = f"\x1b[{code}m{text}\x1b[0m"
         return f"\x1b[{_DIM}m{stamp}\x1b[0m {text}"
+
+
+class Labelled(logging.LoggerAdapter[logging.Logger]):
+    """Puts a label before each message, which says of which service it is."""
+
+    def __init__(self, logger: logging.Logger, label: str) -> None:
+        """Log as `logger` does."""
+        super().__init__(logger)
+        self._label = label
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """Return the message with the label."""
+        return f"{self._label}{msg}", kwargs
 
 
 def uses_color(stream: TextIO) -> bool:

@@ -16,6 +16,7 @@ from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.forwarding import reason_of, status_of
 from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.http.static_files import origin_form
+from gae_devserver.terminal import Labelled
 
 logger = logging.getLogger("gae_devserver.request")
 
@@ -45,12 +46,14 @@ class AppSender:
         hostname: str,
         service: str = MAIN,
         default_hostname: str | None = None,
+        label: str = "",
     ) -> None:
         """Send requests to a service.
 
         `hostname` is "host:port" of the service, and `default_hostname` that of the
-        public port, if it is another one.
+        public port, if it is another one. `label` is put before each log line.
         """
+        self._log = Labelled(logger, label)
         self._client = client
         self._requests = requests
         self._hostname = hostname
@@ -147,6 +150,6 @@ class AppSender:
             status = await self.status_of(
                 find, request, ip=_WARMUP_IP, deadline=_WARMUP_SECONDS
             )
-            logger.info("GET %s %d", request.target, status)
+            self._log.info("GET %s %d", request.target, status)
         except OSError as error:
-            logger.warning("GET %s failed: %s", request.target, reason_of(error))
+            self._log.warning("GET %s failed: %s", request.target, reason_of(error))
