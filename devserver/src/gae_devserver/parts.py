@@ -22,7 +22,7 @@ from gae_devserver.blobs.upload import UploadPage
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
@@ -90,8 +90,11 @@ class Settings:
 class Parts:
     """Every part of the server, connected to those that it needs."""
 
-    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
+    def __init__(
+        self, settings: Settings, application: Application, python: Python
+    ) -> None:
         """Make the parts, in the event loop that runs them."""
+        config = application.main
         self._settings = settings
         hostname = f"localhost:{port_of(settings.front_sockets[0])}"
         clock, requests = settings.clock, RunningRequests()
@@ -122,7 +125,7 @@ class Parts:
             injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
         self.token = secrets.token_hex(16)
         self.apis = Apis(
-            config,
+            application,
             settings.launch,
             clock,
             requests,
@@ -152,7 +155,7 @@ class Parts:
             },
         )
         self._cron = CronJobs(
-            config.cron_jobs,
+            application.cron_jobs,
             clock,
             services.taskqueue.changed,
             self.app.process,
@@ -190,10 +193,11 @@ class Parts:
             subjects=[mails],
         )
         self.reloader = Reloader(
-            config,
+            application,
             python,
             settings.environments,
-            parts=(site, self.apis, self._cron, self._inbound_mail, access),
+            service_parts=(site, self._inbound_mail, access),
+            shared_parts=(self.apis, self._cron),
             restart=self.app.restart,
         )
 

@@ -8,17 +8,26 @@ from typing import Protocol
 
 from gae_devserver import terminal
 from gae_devserver.app.python import Python
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application, load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.environments.environments import AppPackagesError, Environments
 
 logger = logging.getLogger("gae_devserver")
 
 
-class Part(Protocol):
-    """A part of the server that uses the app's settings."""
+class ServicePart(Protocol):
+    """A part of the server that uses the settings of a service."""
 
     def apply(self, config: AppConfig) -> None:
+        """Use these settings from now on."""
+        ...
+
+
+class SharedPart(Protocol):
+    """A part of the server that uses what the services share."""
+
+    def apply(self, application: Application) -> None:
         """Use these settings from now on."""
         ...
 
@@ -28,26 +37,33 @@ class Reloader:
 
     def __init__(
         self,
-        config: AppConfig,
+        application: Application,
         python: Python,
         environments: Environments,
         *,
-        parts: Collection[Part],
+        service_parts: Collection[ServicePart],
+        shared_parts: Collection[SharedPart],
         restart: Callable[[], None],
     ) -> None:
         """Begin with these settings; `restart` restarts the app after an edit."""
-        self._config = config
+        self._application = application
         self._python = python
         self._environments = environments
-        self._parts = parts
+        self._service_parts = service_parts
+        self._shared_parts = shared_parts
         self._restart = restart
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
 
     @property
     def config(self) -> AppConfig:
-        """The settings in effect."""
-        return self._config
+        """The settings of the service in effect."""
+        return self._application.main
+
+    @property
+    def application(self) -> Application:
+        """All settings in effect."""
+        return self._application
 
     @property
     def python(self) -> Python:
@@ -60,7 +76,7 @@ class Reloader:
         from gae_devserver.app.changes import changes, watched_folders
 
         try:
-            async for paths in changes(watched_folders(self._config.folder)):
+            async for paths in changes(watched_folders(self.config.folder)):
                 await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
@@ -89,7 +105,7 @@ class Reloader:
             try:
                 # in a thread: it may install packages, while the app still answers
                 self._python = await asyncio.to_thread(
-                    self._environments.python, self._config
+                    self._environments.python, self.config
                 )
             except AppPackagesError as error:
                 logger.error("the app keeps the packages that it has: %s", error)
@@ -98,25 +114,26 @@ class Reloader:
     @property
     def _other_files(self) -> set[Path]:
         """The settings that need no restart of the app."""
-        folder = self._config.folder.resolve()
-        return {folder / name for name in ("queue.yaml", "cron.yaml", "index.yaml")}
+        paths = self._application.files.paths
+        return {path.parent.resolve() / path.name for path in paths}
 
     def _settings_in(self, paths: set[Path]) -> set[Path]:
         """Return the files with settings among the files that changed."""
-        read = {path.parent.resolve() / path.name for path in self._config.files}
+        read = {path.parent.resolve() / path.name for path in self.config.files}
         settings = paths & {*read, *self._other_files}
         if self._unread:
             # it may be an included file that was missing
             settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
         return settings
 
-    def _load(self) -> AppConfig:
+    def _load(self) -> Application:
         """Return the settings in the files.
 
         Raises:
             ConfigError: they cannot be used, or not before the server restarts.
         """
-        now, config = self._config, load(self._config.path)
+        now, application = self.config, load([self.config.path])
+        config = application.main
         for name in ("service", "version", "scaling"):
             # tasks, cron jobs and the app's clients have the one from the start
             before, after = getattr(now, name), getattr(config, name)
@@ -125,19 +142,22 @@ class Reloader:
                     f"{config.path}: the {name} is now {after!r}, but this server "
                     f"began with {before!r}. Restart the server."
                 )
-        return config
+        return application
 
-    def _apply(self, config: AppConfig) -> None:
-        self._config = config
-        for part in self._parts:
-            part.apply(config)
+    def _apply(self, application: Application) -> None:
+        self._application = application
+        for part in self._shared_parts:
+            part.apply(application)
+        for service_part in self._service_parts:
+            service_part.apply(application.main)
 
     def _report_settings(self, files: set[Path]) -> set[Path]:
         """Log what was read again; return the files that need a restart."""
-        terminal.log_warnings(self._config)
+        application = self._application
+        terminal.log_warnings(application)
         names = {
-            "queue.yaml": ("queues", [queue.name for queue in self._config.queues]),
-            "cron.yaml": ("jobs", [job.url for job in self._config.cron_jobs]),
+            "queue.yaml": ("queues", [queue.name for queue in application.queues]),
+            "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
         }
         for file in sorted(self._other_files & files):
             if file.name not in names:  # the part that uses it logs what changed
