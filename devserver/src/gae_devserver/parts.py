@@ -32,6 +32,7 @@ from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.site import Site
 from gae_devserver.http.task_sender import TaskSender
@@ -41,6 +42,7 @@ from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
@@ -124,8 +126,11 @@ class Parts:
             dispatch = faults.in_tasks(dispatch, self.app.process)
             injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
         self.token = secrets.token_hex(16)
+        service = RunningService.of(config, settings.launch.version, hostname)
+        own_fetches = OwnFetches(settings.launch.project, settings.front_sockets)
         self.apis = Apis(
             application,
+            {service.name: service},
             settings.launch,
             clock,
             requests,
@@ -136,6 +141,7 @@ class Parts:
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
             start_thread=self._instance.start_background_thread,
+            own_fetches=own_fetches,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,

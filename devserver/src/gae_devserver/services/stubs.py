@@ -1,11 +1,13 @@
 """Make the SDK's stubs, except those of the datastore and the task queue."""
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
@@ -14,6 +16,14 @@ from gae_devserver.users.sign_in import LOGIN, LOGOUT
 
 StartThread = Callable[[str], str]
 """Starts a background thread for the request with a ticket; returns its ID."""
+
+FindPid = Callable[[str], int]
+"""Returns the process whose children are those of the service with a ticket."""
+
+
+def of_this_process(ticket: str) -> int:
+    """Return this process, whose children are those of the only service."""
+    return os.getpid()
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,9 @@ class StubContext:
     smtp: SmtpServer | None = None
     """Where mail is sent; None: nowhere."""
     start_thread: StartThread = refuse_background_thread
+    find_pid: FindPid = of_this_process
+    own_fetches: OwnFetches | None = None
+    """Tells the app which requests it has sent itself; None: there is no such port."""
 
 
 MakeStub = Callable[[str, StubContext], Any]
@@ -77,7 +90,9 @@ def make_stub(service: str, context: StubContext) -> Any:
         case "memcache":
             return make(gettime=context.clock.now)
         case "system":
-            return make(context.start_thread, context.info)
+            return make(context.start_thread, context.find_pid, context.info)
+        case "urlfetch" if context.own_fetches is not None:
+            return make(context.own_fetches.outbound_headers)
         case "modules":
             return make(request_data=context.info)
         case "user":
