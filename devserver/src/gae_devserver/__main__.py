@@ -71,7 +71,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.app.open_files import raise_soft_limit
     from gae_devserver.app.process import AppProcess
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import load_app_yaml, with_other_files
+    from gae_devserver.config.application import load_services, with_shared_files
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
@@ -79,13 +79,14 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
 
     terminal.set_up_logging(options.log_level)
     try:
-        config = load_app_yaml(options.app)
+        application = load_services([options.app])
         front_sockets = sockets.listen(options.port, options.host)
         clock = Clock()
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError) as error:
         _fail(2, str(error))
-    terminal.log_warnings(config)
+    terminal.log_warnings(application)
+    config = application.main
     if options.host is not None:
         exposed = sockets.what_is_exposed(options.host, front_sockets)
         terminal.logger.warning("%s", exposed)
@@ -98,9 +99,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     )
     environments = Environments(options.python)
     try:
-        # a mistake in queue.yaml, cron.yaml or index.yaml would otherwise appear only
-        # after the installation
-        python = environments.python(config, lambda: with_other_files(config))
+        # a mistake in a file such as queue.yaml would otherwise appear only after the
+        # installation
+        python = environments.python(config, lambda: with_shared_files(application))
         process = AppProcess(config, launch, python)
     except ConfigError as error:
         _fail(2, str(error))
@@ -143,7 +144,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     )
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(server.run(settings, config, python, process))
+        loop.run_until_complete(server.run(settings, application, python, process))
     except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
@@ -161,7 +162,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     from gae_devserver import terminal
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import load
+    from gae_devserver.config.application import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
@@ -173,7 +174,8 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     terminal.set_up_logging("warning")
     try:
-        config = load(options.app)
+        application = load([options.app])
+        config = application.main
         program = (
             programs.shell(config.folder, options.project, options.storage)
             if options.command == "shell"
@@ -198,7 +200,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     )
     loop = asyncio.new_event_loop()
     try:
-        status = loop.run_until_complete(session.run(settings, config, program))
+        status = loop.run_until_complete(session.run(settings, application, program))
     except StorageError as error:
         _fail(2, str(error))
     except OSError as error:

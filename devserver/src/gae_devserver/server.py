@@ -13,7 +13,7 @@ from gae_devserver import terminal
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
-from gae_devserver.config.app_yaml import AppConfig, with_other_files
+from gae_devserver.config.application import Application, with_shared_files
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.http import sockets
 from gae_devserver.parts import Parts, Settings, port_of
@@ -26,10 +26,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Server:
     """The dev server with one app, from its start to its end."""
 
-    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
+    def __init__(
+        self, settings: Settings, application: Application, python: Python
+    ) -> None:
         """Make the server, in the event loop that runs it."""
         self._settings = settings
-        self._parts = Parts(settings, config, python)
+        self._parts = Parts(settings, application, python)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,7 +83,7 @@ class Server:
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
         storage = settings.storage
         terminal.show_banner(
-            self._parts.reloader.config,
+            self._parts.reloader.application,
             app_url=url,
             state_url=f"http://127.0.0.1:{port_of(settings.state_socket)}",
             token=self._parts.token,
@@ -118,17 +120,17 @@ class Server:
 
 
 async def run(
-    settings: Settings, config: AppConfig, python: Python, process: AppProcess
+    settings: Settings, application: Application, python: Python, process: AppProcess
 ) -> None:
     """Serve an app whose first process was just started, on `python`.
 
     Raises:
-        ConfigError: queue.yaml, cron.yaml or index.yaml cannot be used.
+        ConfigError: a file that the services share cannot be used.
         AppUnavailable: the app died while it started.
     """
-    complete = with_other_files(config)
+    complete = with_shared_files(application)
     # the others were logged before the app started
-    for warning in complete.warnings[len(config.warnings) :]:
+    for warning in complete.warnings[len(application.warnings) :]:
         logger.warning("%s", warning)
     server = Server(settings, complete, python)
     await server.run(process)

@@ -8,7 +8,7 @@ import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO
 
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 
 logger = logging.getLogger("gae_devserver")
 
@@ -81,9 +81,9 @@ def printable(text: str) -> str:
     )
 
 
-def log_warnings(config: AppConfig) -> None:
+def log_warnings(application: Application) -> None:
     """Log what the configuration asks for without effect."""
-    for warning in config.warnings:
+    for warning in application.warnings:
         logger.warning("%s", warning)
 
 
@@ -95,7 +95,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def show_banner(
-    config: AppConfig,
+    application: Application,
     app_url: str,
     state_url: str,
     token: str,
@@ -106,9 +106,10 @@ def show_banner(
     other_urls: Sequence[str] = (),
 ) -> None:
     """Print where everything is, when the app is ready: programs wait for this."""
+    config = application.main
     name = config.folder.resolve().name
-    queues = _some([queue.name for queue in config.queues])
-    jobs = _some([job.url for job in config.cron_jobs])
+    queues = _some([queue.name for queue in application.queues])
+    jobs = _some([job.url for job in application.cron_jobs])
     how = "" if cron else " (scheduled only with --cron)"
     lines = (
         f"Development server for {name} (service {config.service}, {config.runtime})",

@@ -30,7 +30,7 @@ from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
-from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
+from tests.helpers.calls import HOSTNAME, PULL, add_request, application, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
 from tests.helpers.waiting import settled, until
 from tests.unit.conftest import Bench, MakeBench
@@ -472,8 +472,8 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     index = {"kind": "A", "ancestor": False, "properties": shown}
     assert (listed["existing"], listed["missing"]) == ([], [index])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
-    indexes = load_index_yaml(tmp_path)
-    state.server.services.apply(app_config(indexes=indexes))
+    indexes = load_index_yaml(tmp_path / "index.yaml")
+    state.server.services.apply(application(indexes=indexes))
     expected = {"existing": [index], "missing": [], "yaml": ""}
     assert await state.get("/indexes") == expected
 
@@ -766,7 +766,7 @@ async def test_cron_jobs(state: State) -> None:
     It runs now if it is named by its URL, or by its place; the answer has the status.
     """
     jobs = (cron_job("/a", description="first"), cron_job("/b"), cron_job("/b"))
-    state.cron.apply(app_config(cron_jobs=jobs))
+    state.cron.apply(application(cron_jobs=jobs))
     await state.advance(3 * 3600)
     listed = await state.get("/cron")
     assert listed["scheduled"] is False
@@ -810,14 +810,14 @@ async def test_no_cron_job_is_named(
 ) -> None:
     """The error says what names a job."""
     jobs = [cron_job(url) for url in ("/a", "/b", "/b")]
-    state.cron.apply(app_config(cron_jobs=tuple(jobs)))
+    state.cron.apply(application(cron_jobs=tuple(jobs)))
     error = await state.ask("POST", "/cron/run", body, status=status)
     assert fact in error["error"]
 
 
 async def test_a_reset_stops_a_cron_job(state: State) -> None:
     """The request that runs a job fails, and the last run is forgotten."""
-    state.cron.apply(app_config(cron_jobs=(cron_job("/a"),)))
+    state.cron.apply(application(cron_jobs=(cron_job("/a"),)))
     await state.ask("POST", "/cron/run", b'{"url": "/a"}')
     release = state.hold(200)
     run = asyncio.create_task(
