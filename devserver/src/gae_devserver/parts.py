@@ -13,7 +13,7 @@ from typing import Any
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
-from gae_devserver.app_service import AppService, Launched
+from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
 from gae_devserver.blobs.serving import BlobSender
 from gae_devserver.blobs.upload import UploadPage
@@ -29,10 +29,11 @@ from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
-from gae_devserver.http.front import FindSite, Front
+from gae_devserver.http.front import FindSite, Front, Page
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.site import Site
+from gae_devserver.launch import Launched
 from gae_devserver.mail import inbound
 from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -132,7 +133,7 @@ class Parts:
         self.token = secrets.token_hex(16)
         self.apis = Apis(
             application,
-            settings.launch,
+            launched[0].settings,
             clock,
             requests,
             token=self.token,
@@ -147,7 +148,7 @@ class Parts:
             **injected,
         )
         services = self.apis.services
-        pages = {
+        pages: dict[str, Page] = {
             **SignIn(sessions).pages(),
             "/_ah/img": ImagePage(self._blobstore, blobs),
             "/_ah/upload": UploadPage(self._blobstore),

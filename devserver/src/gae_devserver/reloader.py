@@ -75,7 +75,9 @@ class Reloader:
                 for name, service in self._services.items()
             }
             # those of the settings, which the user may have named elsewhere
-            folders = {file.parent for file in self._shared_files if file.parent.is_dir()}
+            folders = {
+                file.parent for file in self._shared_files if file.parent.is_dir()
+            }
             async for paths in changes(folders.union(*self._watched.values())):
                 await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
@@ -200,7 +202,10 @@ class Reloader:
         names = {
             "queue.yaml": ("queues", [queue.name for queue in application.queues]),
             "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
-            "dispatch.yaml": ("rules", [f"{rule.host}{rule.path}" for rule in application.dispatch]),
+            "dispatch.yaml": (
+                "rules",
+                [f"{rule.host}{rule.path}" for rule in application.dispatch],
+            ),
         }
         for file in sorted(self._shared_files & files):
             if file.name not in names:  # the part that uses it logs what changed
