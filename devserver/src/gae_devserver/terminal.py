@@ -104,6 +104,7 @@ def show_banner(
     storage: str,
     cron: bool = False,
     other_urls: Sequence[str] = (),
+    services: Sequence[str] = (),
 ) -> None:
     """Print where everything is, when the app is ready: programs wait for this."""
     config = application.main
@@ -111,10 +112,15 @@ def show_banner(
     queues = _some([queue.name for queue in application.queues])
     jobs = _some([job.url for job in application.cron_jobs])
     how = "" if cron else " (scheduled only with --cron)"
+    what = f"service {config.service}, {config.runtime}"
+    if len(application.services) > 1:
+        what = f"{len(application.services)} services"
+    heads = ("Services", *[""] * len(services))
     lines = (
-        f"Development server for {name} (service {config.service}, {config.runtime})",
+        f"Development server for {name} ({what})",
         f"  App        {app_url}",
         *(f"             {url}" for url in other_urls),
+        *(f"  {head:9}  {one}" for head, one in zip(heads, services, strict=False)),
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",

@@ -40,16 +40,16 @@ _OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 @dataclasses.dataclass(frozen=True)
 class LaunchSettings:
-    """What all processes of the app have in common, whatever app.yaml says."""
+    """What processes of the app get besides what app.yaml says."""
 
     project: str
     """The project ID; the app id is "dev~" and this."""
-    version: str
-    """GAE_VERSION."""
     api_port: int
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
     """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
+    version: str = "1"
+    """GAE_VERSION."""
     open_files: int | None = None
     """The app's soft limit on open files; None: that of this process."""
     deployment: str = dataclasses.field(

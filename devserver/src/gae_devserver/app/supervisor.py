@@ -75,8 +75,10 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self, process: AppProcess) -> None:
-        """Supervise a process that was just started; return when it is ready.
+    async def run(self, process: AppProcess | None = None) -> None:
+        """Supervise a process that was just started, or start one.
+
+        Return when it is ready.
 
         Raises:
             AppUnavailable: it has died.
