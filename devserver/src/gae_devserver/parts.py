@@ -30,6 +30,7 @@ from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
 from gae_devserver.http.front import FindSite, Front, Page
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.site import Site
@@ -103,6 +104,10 @@ class Parts:
         clock, requests = settings.clock, RunningRequests()
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
+        own_ports = [sock for service in launched for sock in service.sockets]
+        own_fetches = OwnFetches(
+            settings.launch.project, [*settings.front_sockets, *own_ports]
+        )
         self.services: Mapping[str, AppService] = {
             service.config.service: AppService(
                 service,
@@ -110,6 +115,7 @@ class Parts:
                 sessions,
                 public_hostname=hostname,
                 send_blob=blobs.replace,
+                inbound_headers=own_fetches.inbound_headers,
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 on_change=self._service_changed,
@@ -150,6 +156,8 @@ class Parts:
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
             start_thread=self._start_background_thread,
+            find_pid=self._find_pid,
+            own_fetches=own_fetches,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
@@ -230,6 +238,10 @@ class Parts:
     def _start_background_thread(self, ticket: str) -> str:
         service = self.services.get(self._requests.service(ticket), self._main)
         return service.instance.start_background_thread(ticket)
+
+    def _find_pid(self, ticket: str) -> int | None:
+        service = self.services.get(self._requests.service(ticket), self._main)
+        return service.app.pid
 
     async def _process_for(self, task: Request) -> AppProcess:
         return await self.services.get(task.service, self._main).app.process()

@@ -25,7 +25,7 @@ from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
-from gae_devserver.services.stubs import FindPid, StartThread, of_this_process
+from gae_devserver.services.stubs import FindPid, StartThread
 from gae_devserver.storage.storage import Storage
 
 
@@ -47,7 +47,7 @@ class Apis:
         cloud_tasks: bool = True,
         smtp: SmtpServer | None = None,
         start_thread: StartThread = refuse_background_thread,
-        find_pid: FindPid = of_this_process,
+        find_pid: FindPid = lambda ticket: None,
         own_fetches: OwnFetches | None = None,
         when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,

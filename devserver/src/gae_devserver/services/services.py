@@ -31,7 +31,6 @@ from gae_devserver.services.stubs import (
     StartThread,
     StubContext,
     make_stub,
-    of_this_process,
 )
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.stub import TaskQueue
@@ -64,7 +63,7 @@ class Services:
         storage: Storage | None = None,
         smtp: SmtpServer | None = None,
         start_thread: StartThread = refuse_background_thread,
-        find_pid: FindPid = of_this_process,
+        find_pid: FindPid = lambda ticket: None,
         own_fetches: OwnFetches | None = None,
         when_index_missing: WhenMissing = "report",
         when_cleared: Callable[[], None] = lambda: None,

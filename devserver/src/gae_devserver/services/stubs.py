@@ -1,7 +1,6 @@
 """Make the SDK's stubs, except those of the datastore and the task queue."""
 
 import importlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,8 @@ from gae_devserver.users.sign_in import LOGIN, LOGOUT
 StartThread = Callable[[str], str]
 """Starts a background thread for the request with a ticket; returns its ID."""
 
-FindPid = Callable[[str], int]
-"""Returns the process whose children are those of the service with a ticket."""
-
-
-def of_this_process(ticket: str) -> int:
-    """Return this process, whose children are those of the only service."""
-    return os.getpid()
+FindPid = Callable[[str], int | None]
+"""Returns the process that started the service that makes a call, if one runs."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class StubContext:
     smtp: SmtpServer | None = None
     """Where mail is sent; None: nowhere."""
     start_thread: StartThread = refuse_background_thread
-    find_pid: FindPid = of_this_process
+    find_pid: FindPid = lambda ticket: None
     own_fetches: OwnFetches | None = None
     """Tells the app which requests it has sent itself; None: there is no such port."""
 

@@ -1,5 +1,6 @@
 """The stub of `system`: what the app uses, and its background threads."""
 
+import os
 import subprocess
 from typing import Any
 
@@ -39,7 +40,7 @@ class System(SystemServiceStub):  # type: ignore[misc]
             raise NotImplementedError(why) from None
         rows = [line.split() for line in printed.stdout.splitlines()]
         parents = {int(row[0]): int(row[1]) for row in rows}
-        app = processes.below(self._find_pid(request_id), parents)
+        app = processes.below(self._find_pid(request_id) or os.getpid(), parents)
         used = [row[2:] for row in rows if int(row[0]) in app]
         megabytes = sum(int(kibibytes) for kibibytes, _, _ in used) / 1024
         cpu = sum(_seconds(time) for _, time, _ in used) * _MEGACYCLES_PER_SECOND
