@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_HINTS = Hints()
 
-# the app's first process, which a signal ends while the server is still starting
+# the first processes, which a signal ends while the server is still starting
 _started: "list[AppProcess]" = []
 
 
@@ -247,10 +247,11 @@ def _fail(status: int, message: str) -> NoReturn:
 
 def _end_app() -> None:
     for process in _started:
+        process.stop()
+    for process in _started:
         # quick, as the module is loaded once the app is started
         from gae_devserver.app.process import STOP_SECONDS
 
-        process.stop()
         # the app gets SIGKILL after STOP_SECONDS
         process.wait(STOP_SECONDS + 0.5)
 
