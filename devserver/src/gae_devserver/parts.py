@@ -203,6 +203,7 @@ class Parts:
             clock,
             requests,
             self._restart_alone,
+            several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(self._receiver, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
@@ -266,7 +267,7 @@ class Parts:
         return await self._runner.run_now(queue, name)
 
     async def _restart_alone(self, names: Collection[str]) -> None:
-        services = (self.services.get(name, self._main) for name in names)
+        services = {self.services.get(name, self._main) for name in names}
         await asyncio.gather(*(service.app.restart_alone() for service in services))
 
     async def start(self) -> None:
