@@ -30,7 +30,7 @@ class OwnFetches:
     def outbound_headers(self, connection: socket.socket) -> Mapping[str, str]:
         """Return what a fetch adds: the secret, if it is connected to this server.
 
-        Of a name, only the resolver would know which server it means.
+        The name in its URL would not do: only the resolver knows what it means.
         """
         host, port = connection.getpeername()[:2]
         is_own = (host, port) in self._addresses or (
