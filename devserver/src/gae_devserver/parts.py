@@ -30,6 +30,7 @@ from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
 from gae_devserver.http.front import FindSite, Front, Page
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.site import Site
@@ -39,6 +40,7 @@ from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import Dispatch
 from gae_devserver.tasks.queues import Queue
@@ -102,6 +104,10 @@ class Parts:
         clock, requests = settings.clock, RunningRequests()
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
+        own_ports = [sock for service in launched for sock in service.sockets]
+        own_fetches = OwnFetches(
+            settings.launch.project, [*settings.front_sockets, *own_ports]
+        )
         self.services: Mapping[str, AppService] = {
             service.config.service: AppService(
                 service,
@@ -109,6 +115,7 @@ class Parts:
                 sessions,
                 public_hostname=hostname,
                 send_blob=blobs.replace,
+                inbound_headers=own_fetches.inbound_headers,
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 on_change=self._service_changed,
@@ -133,6 +140,12 @@ class Parts:
         self.token = secrets.token_hex(16)
         self.apis = Apis(
             application,
+            {
+                name: RunningService.of(
+                    service.config, service.version, service.hostname
+                )
+                for name, service in self.services.items()
+            },
             launched[0].settings,
             clock,
             requests,
@@ -143,6 +156,8 @@ class Parts:
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
             start_thread=self._start_background_thread,
+            find_pid=self._find_pid,
+            own_fetches=own_fetches,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
@@ -188,6 +203,7 @@ class Parts:
             clock,
             requests,
             self._restart_alone,
+            several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(self._receiver, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
@@ -224,6 +240,10 @@ class Parts:
         service = self.services.get(self._requests.service(ticket), self._main)
         return service.instance.start_background_thread(ticket)
 
+    def _find_pid(self, ticket: str) -> int | None:
+        service = self.services.get(self._requests.service(ticket), self._main)
+        return service.app.pid
+
     async def _process_for(self, task: Request) -> AppProcess:
         return await self.services.get(task.service, self._main).app.process()
 
@@ -247,7 +267,7 @@ class Parts:
         return await self._runner.run_now(queue, name)
 
     async def _restart_alone(self, names: Collection[str]) -> None:
-        services = (self.services.get(name, self._main) for name in names)
+        services = {self.services.get(name, self._main) for name in names}
         await asyncio.gather(*(service.app.restart_alone() for service in services))
 
     async def start(self) -> None:

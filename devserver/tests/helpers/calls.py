@@ -18,8 +18,9 @@ from gae_devserver.config.application import AppFiles, Application
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.index_yaml import IndexYaml
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.services import rpc_table
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
 from tests.helpers.clock import StoppedClock
 from tests.helpers.waiting import PATIENCE
@@ -233,8 +234,14 @@ class Server:
         app = options.pop("app", None) or application(*queues)
         self.clock = clock or StoppedClock()
         self.requests = RunningRequests()
+        version = options.pop("version", "1")
+        running = options.pop("running", None) or {
+            config.service: RunningService.of(config, version, HOSTNAME)
+            for config in app.services
+        }
         self.services = Services(
             app,
+            running,
             PROJECT,
             self.requests,
             self.clock,
@@ -242,9 +249,11 @@ class Server:
             **options,
         )
 
-    def request(self, url: str = f"http://{HOSTNAME}/") -> AppRequest:
-        """Return a new request that the app is handling."""
-        return AppRequest(self.services, self.requests.begin(url))
+    def request(
+        self, url: str = f"http://{HOSTNAME}/", service: str = MAIN
+    ) -> AppRequest:
+        """Return a new request that a service is handling."""
+        return AppRequest(self.services, self.requests.begin(url, service))
 
     def end(self, request: AppRequest) -> None:
         """End a request, as its answer does."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gae_devserver.app.process import LaunchSettings
 from gae_devserver.clock import Clock
@@ -15,6 +15,7 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -22,8 +23,9 @@ from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
-from gae_devserver.services.stubs import StartThread
+from gae_devserver.services.stubs import FindPid, StartThread
 from gae_devserver.storage.storage import Storage
 
 
@@ -33,6 +35,7 @@ class Apis:
     def __init__(
         self,
         application: Application,
+        running: Mapping[str, RunningService],
         launch: LaunchSettings,
         clock: Clock,
         requests: RunningRequests,
@@ -44,6 +47,8 @@ class Apis:
         cloud_tasks: bool = True,
         smtp: SmtpServer | None = None,
         start_thread: StartThread = refuse_background_thread,
+        find_pid: FindPid = lambda ticket: None,
+        own_fetches: OwnFetches | None = None,
         when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
@@ -53,16 +58,19 @@ class Apis:
 
         Args:
             application: the app.
+            running: its services by their names, the main one first.
             launch: what its process is told, such as the gRPC port.
             clock: the time of the services.
             requests: the requests that may make API calls.
             token: what allows other programs to make API calls.
-            default_hostname: "host:port" of the app.
+            default_hostname: "host:port" of the public port.
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
             smtp: where mail is sent; None: nowhere.
-            start_thread: starts a background thread of the app.
+            start_thread: starts a background thread of a service.
+            find_pid: finds the process of a service, to measure what it uses.
+            own_fetches: recognizes fetches of the app's own URLs; None: of none.
             when_index_missing: what to do about a query that index.yaml does not
                 serve.
             around_call: returns what carries out API calls instead.
@@ -73,14 +81,16 @@ class Apis:
         self._others_cleared = when_cleared
         self.services = Services(
             application,
+            running,
             launch.project,
             requests,
             clock,
             default_hostname=default_hostname,
-            version=launch.version,
             storage=storage,
             smtp=smtp,
             start_thread=start_thread,
+            find_pid=find_pid,
+            own_fetches=own_fetches,
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
@@ -103,7 +113,7 @@ class Apis:
         self._server = ApiServer(
             around_call(self.services.call),
             requests,
-            application.main.app_engine_apis,
+            application.services,
             token,
             Metadata(launch.project),
             self.identity,
@@ -112,7 +122,7 @@ class Apis:
 
     def apply(self, application: Application) -> None:
         """Use a changed configuration."""
-        self._server.apply(application.main)
+        self._server.apply(application.services)
         self.services.apply(application)
 
     async def start(self, api_socket: socket.socket) -> None:
