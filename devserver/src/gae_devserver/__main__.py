@@ -79,7 +79,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
 
     terminal.set_up_logging(options.log_level)
     try:
-        application = load_services([options.app])
+        application = load_services(options.apps)
         front_sockets = sockets.listen(options.port, options.host)
         clock = Clock()
         storage = _storage(options, clock)
@@ -174,7 +174,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     terminal.set_up_logging("warning")
     try:
-        application = load([options.app])
+        application = load(options.apps)
         config = application.main
         program = (
             programs.shell(config.folder, options.project, options.storage)

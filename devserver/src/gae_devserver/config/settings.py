@@ -25,6 +25,8 @@ _USUAL = (
 )
 # what the SDK says about a group of settings -> what to do
 _ABOUT_GROUP: Mapping[str, str] = {
+    r"Only one of .* \[(\w+)\] \(preferred\) and \[(\w+)\] \(deprecated\) .*": r"'\1' "
+    r"and '\2' mean the same. Delete '\2'.",
     r"Missing required value \[(\w+)\]\.": r"'\1' is missing. Add it.",
     r"(schedule) must be specified": r"'\1' is missing. Add it.",
     r"Unknown url handler type\.[\s\S]*": "a handler has nothing that answers it. Add "

@@ -9,7 +9,7 @@ from typing import Any
 from google.appengine.api import appinfo
 from ruamel.yaml.nodes import SequenceNode
 
-from gae_devserver.config import requirements, service_file
+from gae_devserver.config import requirements
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import OTHER_SERVERS, is_reserved
@@ -37,10 +37,7 @@ SETTINGS = (
     "vm_settings",
     "vpc_access_connector",
 )
-FILES = {
-    "dispatch.yaml": "all requests go to this service",
-    "dos.yaml": "no address is blocked",
-}
+FILES = {"dos.yaml": "no address is blocked"}
 _EMULATORS = {
     "CLOUD_TASKS_EMULATOR_HOST": "Cloud Tasks",
     "DATASTORE_EMULATOR_HOST": "the Datastore",
@@ -74,7 +71,7 @@ def about(
         )
     for empty in app.empty:
         yield f"{empty} is empty, so including it has no effect."
-    yield from _about_files(app.files)
+    yield from _about_files(file.path.parent)
 
 
 def _about_settings(
@@ -148,9 +145,8 @@ def _about_settings(
             yield f"{place}: inbound_services: {service} is not emulated."
 
 
-def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
+def _about_files(folder: Path) -> Iterator[str]:
     """Yield a warning for each file beside the YAML file that has no effect."""
-    folder = read[0].parent
     # cp -r makes broken links; hidden ones are locks of editors
     for entry in sorted(folder.glob("[!.]*")):
         if _is_broken_link(entry):
@@ -158,13 +154,6 @@ def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
     for name, consequence in FILES.items():
         if (folder / name).exists():
             yield f"{name} is not emulated: {consequence}."
-    for other in service_file.services_in(folder):
-        if other not in read:
-            where = other.relative_to(folder)
-            yield (
-                f"{where} is not used, because this server runs only {read[0].name}. "
-                "To run it instead, pass that file."
-            )
 
 
 def _uses_sdk(folder: Path) -> bool:

@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from gae_devserver.config.dispatch_yaml import DispatchRule
+from gae_devserver.config.dispatch_yaml import INTERNAL, DispatchRule
 from gae_devserver.config.targets import service_of
 
 _APPSPOT = ".appspot.com"
 _PORT = re.compile(r":[0-9]*$")
 _REGION = re.compile(r"\.[a-z0-9-]+\.r\.appspot\.com$")
-_INTERNAL = "/_ah/"
-"""Begins the paths that dispatch.yaml does not route."""
 
 
 class UnknownServiceError(Exception):
@@ -70,7 +68,7 @@ class Routing:
         is_targeted = "." in prefix and service is not None
         if not is_targeted and self._rules:
             path = unquote(path.partition("?")[0])
-            if not path.startswith(_INTERNAL):
+            if not path.startswith(INTERNAL):
                 for rule, original in self._rules:
                     if any(rule.matches(name, path) for name in hosts):
                         return self._of(original)
@@ -115,7 +113,7 @@ class Routing:
     def _unknown(self, service: str) -> UnknownServiceError:
         return UnknownServiceError(
             f"there is no service {service} on this server, which runs: "
-            f"{', '.join(self._services)}"
+            + ", ".join(self._services)
         )
 
 
