@@ -4,6 +4,7 @@ import pytest
 
 from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.http.routing import Routing, UnknownServiceError
+from tests.helpers.calls import application
 
 
 def rule(pattern: str, service: str) -> DispatchRule:
@@ -88,7 +89,7 @@ def test_a_request(host: str, path: str, service: str) -> None:
         ("*/home", "default"),
     )
     assert routes.for_request(host, path) == service
-    routes.apply([])
+    routes.apply(application())
     assert routes.for_request("localhost", "/a/") == "default"
 
 
