@@ -63,15 +63,6 @@ class Application:
         """The services with their versions, the main one first."""
         return {service.service: service.version for service in self.services}
 
-    def service(self, name: str) -> AppConfig:
-        """Return the configuration of a service of this app.
-
-        Raises:
-            KeyError: there is none with this name.
-        """
-        found = {service.service: service for service in self.services}
-        return found[name]
-
 
 def load(targets: Sequence[Path]) -> Application:
     """Read the YAML files of services, and those that they share.

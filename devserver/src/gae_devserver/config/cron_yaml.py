@@ -73,7 +73,9 @@ def load_cron_yaml(path: Path, services: Versions) -> Cron:
         _job(entry, file, ("cron", index), services)
         for index, entry in enumerate(entries)
     )
-    return Cron(jobs, tuple(_warnings(jobs, file, services)))
+    warnings = [*settings.refused_settings(info, file)]
+    warnings += _warnings(jobs, file, services)
+    return Cron(jobs, tuple(warnings))
 
 
 def _job(

@@ -115,11 +115,7 @@ def _rule(entry: Any, file: YamlFile, index: int) -> DispatchRule:
 
 
 def _about_file(info: Any, file: YamlFile) -> Iterator[str]:
-    if info.application:
-        yield (
-            f"{file.where('application')}: gcloud app deploy refuses the setting "
-            "'application'. Delete it, and pass --project to gcloud app deploy."
-        )
+    yield from settings.refused_settings(info, file)
     if (count := len(info.dispatch or ())) > _MOST_RULES:
         where = file.where("dispatch", _MOST_RULES)
         yield f"{where}: there are {count} rules, and App Engine allows {_MOST_RULES}."

@@ -79,7 +79,8 @@ def load_queue_yaml(path: Path, services: Versions) -> Queues:
             )
         queues[entry.name] = _queue(entry, file, here)
     queues.setdefault(DEFAULT_QUEUE.name, DEFAULT_QUEUE)
-    warnings = [*_refused(info.queue or [], file)]
+    warnings = [*settings.refused_settings(info, file)]
+    warnings += _refused(info.queue or [], file)
     if len(services) > 1:
         warnings += _elsewhere(info.queue or [], file, services)
     return Queues(tuple(queues.values()), tuple(warnings))

@@ -14,7 +14,7 @@ from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import OTHER_SERVERS, is_reserved
 from gae_devserver.config.runtimes import GUIDE
-from gae_devserver.config.settings import LIST_AS_TEXT
+from gae_devserver.config.settings import LIST_AS_TEXT, refused_settings
 
 SETTINGS = (
     "api_config",
@@ -43,7 +43,6 @@ _EMULATORS = {
     "DATASTORE_EMULATOR_HOST": "the Datastore",
 }
 _INBOUND_SERVICES = frozenset({"mail", "mail_bounce", "warmup"})
-_OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
 def about(
@@ -77,7 +76,7 @@ def about(
 def _about_settings(
     info: Any, file: YamlFile, instance_classes: Collection[str]
 ) -> Iterator[str]:
-    name, where = file.path.name, file.where
+    where = file.where
     if info.runtime == "python3":
         yield (
             f"{where('runtime')}: App Engine has no runtime 'python3' without a minor "
@@ -91,8 +90,8 @@ def _about_settings(
         )
     if not info.app_engine_apis and _uses_sdk(file.path.parent):
         yield (
-            f"{name} has no 'app_engine_apis: true', so every call of google.appengine "
-            "fails. Add that line."
+            f"{file.path} has no 'app_engine_apis: true', so every call of "
+            "google.appengine fails. Add that line."
         )
     wanted = info.instance_class
     if wanted and wanted not in instance_classes:
@@ -106,14 +105,9 @@ def _about_settings(
             f"{where('threadsafe')}: the setting 'threadsafe' has no effect, and "
             "gcloud app deploy refuses it. Delete it."
         )
-    for setting, option in _OPTIONS_OF_GCLOUD.items():
-        if getattr(info, setting):
-            yield (
-                f"{where(setting)}: gcloud app deploy refuses the setting "
-                f"'{setting}'. Delete it, and pass {option} to gcloud app deploy."
-            )
+    yield from refused_settings(info, file)
     if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
-        yield f"these settings of {name} have no effect here: {', '.join(asked)}."
+        yield f"these settings of {file.path} have no effect here: {', '.join(asked)}."
     for scaling, setting in (
         ("manual_scaling", "instances"),
         ("basic_scaling", "max_instances"),
