@@ -14,6 +14,8 @@ OTHER_FILES = {
     "queue.yaml": "the app's queues",
 }
 """The files of App Engine that describe no service, and what they describe."""
+PYTHON = "python"
+"""How the runtimes that this server knows begin."""
 NO_RUNTIME = "is not the YAML file of a service, because it has no runtime"
 _MOST_NAMED = 4
 
@@ -37,13 +39,17 @@ def services_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def is_service(path: Path) -> bool:
-    """Return whether a file has a runtime, as that of a service does."""
+def is_service(path: Path, runtime: str = "") -> bool:
+    """Return whether a file has a runtime, as that of a service does.
+
+    `runtime` is how its name begins.
+    """
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:  # a folder, a broken link, or a file that this user cannot read
         return False
-    return bool(re.search(r"""^["']?runtime["']?[ \t]*:""", text, re.MULTILINE))
+    setting = rf"""^["']?runtime["']?[ \t]*:[ \t]*["']?{runtime}"""
+    return bool(re.search(setting, text, re.MULTILINE))
 
 
 def _find(target: Path) -> Path:
@@ -82,7 +88,9 @@ def _which(folder: Path) -> str:
     if (folder / "app.yaml").is_file():
         return f"Pass the app's folder: {folder}"
     found = [
-        path.parent if path.name == "app.yaml" else path for path in services_in(folder)
+        path.parent if path.name == "app.yaml" else path
+        for path in services_in(folder)
+        if is_service(path, PYTHON)
     ]
     if not found:
         return "Pass the app's folder, which contains app.yaml, or its YAML file."

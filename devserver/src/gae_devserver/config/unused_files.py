@@ -28,7 +28,9 @@ def unused(services: Sequence[AppConfig], shared: Mapping[str, Path]) -> Iterato
             if path.resolve() in read:
                 continue
             read.add(path.resolve())
-            if others:
+            if not service_file.is_service(path, service_file.PYTHON):
+                yield f"{path} is not used, because this server runs only Python."
+            elif others:
                 yield f"{path} is not used. To run this service too, pass that file."
             else:
                 yield (

@@ -126,6 +126,7 @@ def test_a_wrong_list_of_files(load_files: Load, named: str, facts: list[str]) -
     [
         ({"dos.yaml": ""}, ["dos.yaml"]),
         ({"more/app.yaml": WORKER}, ["more/app.yaml"]),
+        ({"ui/app.yaml": "runtime: nodejs22\n"}, ["ui/app.yaml", "Python"]),
         (
             {"queue.yaml": QUEUE.replace("}", ", target: v1.workers}")},
             ["queue.yaml, line 2: ", "'v1.workers'", "default, worker", "'worker'?"],
