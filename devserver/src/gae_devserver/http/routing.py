@@ -2,19 +2,20 @@
 
 import dataclasses
 import ipaddress
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from gae_devserver.config.application import Application
-from gae_devserver.config.dispatch_yaml import DispatchRule
+from gae_devserver.config.dispatch_yaml import INTERNAL, DispatchRule
 from gae_devserver.config.targets import service_of
+
+logger = logging.getLogger("gae_devserver")
 
 _APPSPOT = ".appspot.com"
 _PORT = re.compile(r":[0-9]*$")
 _REGION = re.compile(r"\.[a-z0-9-]+\.r\.appspot\.com$")
-_INTERNAL = "/_ah/"
-"""Begins the paths that dispatch.yaml does not route."""
 
 
 class UnknownServiceError(Exception):
@@ -42,13 +43,16 @@ class Routing:
 
     def apply(self, application: Application) -> None:
         """Use the rules of a changed dispatch.yaml."""
-        self._use(application.dispatch)
+        if [*application.dispatch] != [rule for _, rule in self._rules]:
+            self._use(application.dispatch)
 
     def _use(self, rules: Sequence[DispatchRule]) -> None:
         self._rules = [
             (dataclasses.replace(rule, host=_without_region(rule.host)), rule)
             for rule in rules
         ]
+        for warning in self._warnings():
+            logger.warning("%s", warning)
 
     def named(self, target: str) -> str:
         """Return the service of a target, such as worker or v1.worker.
@@ -74,7 +78,7 @@ class Routing:
         is_targeted = "." in prefix and service is not None
         if not is_targeted and self._rules:
             path = unquote(path.partition("?")[0])
-            if not path.startswith(_INTERNAL):
+            if not path.startswith(INTERNAL):
                 for rule, original in self._rules:
                     if any(rule.matches(name, path) for name in hosts):
                         return self._of(original)
@@ -95,7 +99,7 @@ class Routing:
             for rule, _ in self._rules
         )
 
-    def warnings(self) -> Iterator[str]:
+    def _warnings(self) -> Iterator[str]:
         """Yield a sentence for each rule that never matches this server's own host."""
         services = [f"{name}." for name in self._services]
         own = [
@@ -134,7 +138,7 @@ class Routing:
     def _unknown(self, service: str) -> UnknownServiceError:
         return UnknownServiceError(
             f"there is no service {service} on this server, which runs: "
-            f"{', '.join(self._services)}"
+            + ", ".join(self._services)
         )
 
 
