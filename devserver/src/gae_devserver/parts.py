@@ -16,6 +16,7 @@ from gae_devserver.app.client import AppClient, Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
+from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.blobs.images import ImagePage
 from gae_devserver.blobs.serving import BlobSender
 from gae_devserver.blobs.upload import UploadPage
@@ -105,6 +106,7 @@ class Parts:
             ),
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
+            on_change=self._wake_tasks,
         )
         self._instance = Instance(config, self._sender, requests)
         sessions = Sessions(port_of(settings.front_sockets[0]), settings.storage)
@@ -154,22 +156,22 @@ class Parts:
             send_blob=blobs.replace,
             access=access,
         )
+        apps = Supervisors({application.main.service: self.app})
         self._cron = CronJobs(
             application.cron_jobs,
             clock,
             services.taskqueue.changed,
-            self.app.process,
+            self.apis.routing,
+            apps,
             scheduled=settings.cron,
         )
         self._runner = TaskRunner(
             services.taskqueue,
             clock,
             dispatch,
-            self.app.process,
-            deadline=settings.task_deadline,
-            make_request=functools.partial(
-                make_request, self.apis.identity, self.apis.routing
-            ),
+            apps,
+            deadline_of=lambda service: settings.task_deadline,
+            make_request=functools.partial(make_request, self.apis.identity),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
@@ -201,6 +203,10 @@ class Parts:
             restart=self.app.restart,
         )
 
+    def _wake_tasks(self) -> None:
+        # the app starts after all parts are made
+        self._runner.wake()
+
     def _what_to_do(self, reason: str, reloading: bool) -> str:
         config = self.reloader.config
         installation = Installation(
@@ -220,7 +226,7 @@ class Parts:
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to the app, or to its HTTP target."""
-        if task.target.startswith("/"):
+        if task.service:
             return await self._task_sender.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 

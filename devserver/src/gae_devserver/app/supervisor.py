@@ -49,17 +49,20 @@ class Supervisor:
         *,
         what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
         warm_up: Callable[[AppProcess], Awaitable[None]] | None = None,
+        on_change: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Supervise the processes that `start` makes.
 
         If the app ends before it is ready, `what_to_do` gets the reason and whether the
         app was ready before; it returns advice for the user. `warm_up` is called with
-        each process before it counts as ready.
+        each process before it counts as ready. `on_change` is called when the app
+        becomes ready, or is no longer ready.
         """
         self._start = start
         self._what_to_do = what_to_do
         self._warm_up = warm_up
+        self._on_change = on_change
         self._limits = limits
         self._process: AppProcess | None = None
         self._ending: set[AppProcess] = set()
@@ -88,6 +91,11 @@ class Supervisor:
         while not self._ready and self._failure is None:
             await self._changed.wait()
         return self.ready_process()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a process is ready."""
+        return self._ready
 
     def ready_process(self) -> AppProcess:
         """Return the process that is ready, without waiting.
@@ -145,6 +153,7 @@ class Supervisor:
         # wake all that wait now; a later call waits for the next event
         self._changed.set()
         self._changed = asyncio.Event()
+        self._on_change()
 
     async def _keep_running(self, process: AppProcess | None) -> None:
         delay = self._limits.first_delay

@@ -3,7 +3,7 @@
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from gae_devserver.config.dispatch_yaml import DispatchRule
@@ -39,6 +39,16 @@ class Routing:
         self._app_host = f"{project}{_APPSPOT}"
         self.apply(rules)
 
+    @property
+    def services(self) -> Collection[str]:
+        """The services that run, the main one first."""
+        return self._services.keys()
+
+    @property
+    def main(self) -> str:
+        """The service that gets what no other one gets."""
+        return self._main
+
     def apply(self, rules: Sequence[DispatchRule]) -> None:
         """Use the rules of a changed dispatch.yaml."""
         self._rules = [
@@ -56,6 +66,10 @@ class Routing:
         if found is None:
             raise self._unknown(f"'{target}'")
         return found
+
+    def target_in(self, host: str) -> str:
+        """Return the target that a Host names, such as v1.worker, or ""."""
+        return self._parsed(host)[1]
 
     def for_request(self, host: str, path: str) -> str:
         """Return the service for a request's Host, and its path as it was sent.

@@ -9,12 +9,12 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -71,12 +71,22 @@ class Apis:
             when_cleared: called by a reset, for what other parts keep.
         """
         self._others_cleared = when_cleared
+        main, versions = application.main.service, application.versions
+        self.routing = Routing(
+            # the version of the main service can come from the command line
+            {name: version or launch.version for name, version in versions.items()}
+            | {main: launch.version},
+            main,
+            application.dispatch,
+            launch.project,
+        )
         self.services = Services(
             application,
             launch.project,
             requests,
             clock,
             default_hostname=default_hostname,
+            routing=self.routing,
             version=launch.version,
             storage=storage,
             smtp=smtp,
@@ -84,7 +94,6 @@ class Apis:
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
-        self.routing = Routing(launch.project, application.main.service, launch.version)
         self.identity = Identity()
         self._after_rpc = after_rpc
         self._datastore_v1 = DatastoreV1(
@@ -95,7 +104,7 @@ class Apis:
             on_query=self.services.indexes.check,
         )
         self._cloud_tasks = CloudTasks(
-            self.services.taskqueue, clock, self.routing, run_now
+            self.services.taskqueue, clock, launch.project, run_now
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
         self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)

@@ -289,7 +289,7 @@ async def test_a_task_for_another_service_waits(
     routing = {} if of == "queue" else {"app_engine_routing": elsewhere}
     await cloud.create("a", parent, app_engine_http_request=routing)
     await until(lambda: cloud.runner.finished)
-    assert "'elsewhere'" in caplog.text
+    assert "elsewhere'" in caplog.text
     assert cloud.app.executions == []
     task = await cloud.get("a", queue=parent)
     assert (task.dispatch_count, task.response_count) == (1, 0)
@@ -475,10 +475,10 @@ async def test_a_slow_http_target_holds_up_no_task_of_the_app(
 async def test_a_forced_run_while_the_app_does_not_run(cloud: Cloud) -> None:
     """The answer is an error, and costs the task no attempt."""
     await cloud.create("a", schedule_time=cloud.at(60))
-    cloud.app.failure = "the app has a syntax error"
+    cloud.app.fail("the app has a syntax error")
     name = task_name("a")
     assert await code_of(cloud.v2.run_task(name=name)) == code_pb2.UNAVAILABLE
-    cloud.app.failure = None
+    cloud.app.fail(None)
     assert (await cloud.get("a")).dispatch_count == 0
     await cloud.runner.advance(60)
     assert cloud.app.times == [60]

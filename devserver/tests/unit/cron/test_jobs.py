@@ -124,7 +124,7 @@ async def test_run_now(make_bench: MakeBench, tmp_path: Path) -> None:
     assert job.last_run is not None
     assert job.last_run.status == 503
     assert await bench.runner.run_next() is None
-    bench.app.failure = "it has died"
+    bench.app.fail("it has died")
     with pytest.raises(AppUnavailable):
         await bench.cron.run_now(job)
 
