@@ -88,7 +88,12 @@ class TaskExecutor:
         where = f" on {service}" if self._several_services and service else ""
         logger.info("task %s started%s%s", name, where, attempt)
         began = time.monotonic()
-        status, outcome = await self._send(queue, task, service)
+        try:
+            status, outcome = await self._send(queue, task, service)
+        except AppUnavailable:
+            app = f"the service {service}" if self._several_services else "the app"
+            logger.info("task %s was not sent: %s is not running", name, app)
+            raise
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         outcome += f" in {took}" if status else f" after {took}"
         self.finished += 1

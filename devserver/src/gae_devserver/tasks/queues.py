@@ -202,6 +202,12 @@ class Queue(SortedQueue):
         self.running.pop(name, None)
         self._changed.add(self)
 
+    def count_running(self, service: str) -> int:
+        """Return how many tasks of a service run."""
+        if len(self.services) == 1:
+            return len(self.running)
+        return list(self.running.values()).count(service)
+
     def pass_over(self, name: str) -> None:
         """Start a task only after it gets another ETA."""
         self._broken.add(name)

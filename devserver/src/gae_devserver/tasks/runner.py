@@ -1,15 +1,12 @@
 """Runs the tasks of the queues, by the clock or by an advance of it."""
 
 import asyncio
-import collections
 import contextlib
-import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.storage.storage import StorageError
 from gae_devserver.tasks.execution import (
     DEADLINE,
     Dispatch,
@@ -17,13 +14,12 @@ from gae_devserver.tasks.execution import (
     Run,
     TaskExecutor,
 )
+from gae_devserver.tasks.executions import Executions
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.run_limit import MAX_RUNS, RunLimit
 from gae_devserver.tasks.schedule import MAX_RUNNING, Schedule
 from gae_devserver.tasks.stub import TaskQueue
-
-logger = logging.getLogger("gae_devserver.task")
 
 
 class Apps(Protocol):
@@ -86,20 +82,14 @@ class TaskRunner:
             make_request,
             several_services=self._several_services,
         )
+        self._executions = Executions(taskqueue, self._executor, on_run)
         self._schedule = Schedule(
             taskqueue, other_queues, max_running, self._can_get_tasks
         )
         self._other_queues = other_queues
-        self._on_run = on_run
-        self._running: dict[asyncio.Task[None], str] = {}
-        """The executions, and the service of each."""
-        # for run_next; without a limit, it would grow if that is never called
-        self._unreported: collections.deque[Run] = collections.deque(maxlen=100)
         self._advancing = asyncio.Lock()
-        self._resets = 0
         self._free = asyncio.Event()
         self._free.set()
-        self._last_run: Run | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
     @property
@@ -113,32 +103,23 @@ class TaskRunner:
 
     async def stop(self) -> None:
         """Stop, and cancel the tasks that run."""
-        loop_tasks = [] if self._loop_task is None else [self._loop_task]
-        await _cancel([*self._running, *loop_tasks])
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        await self._executions.cancel()
 
     @property
     def is_busy(self) -> bool:
         """Whether a task runs."""
-        return bool(self._running)
+        return bool(self._executions)
 
     async def idle(self) -> None:
         """Wait until no task runs."""
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._executions.idle()
 
     async def quiet(self, seconds: float) -> None:
         """Wait until no task runs; cancel those that run for more than `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.idle()
-        if self._running:
-            # they would hold up others, and what they write would outlive a reset
-            logger.warning(
-                "no longer waiting for %d tasks, which did not end within %g s",
-                len(self._running),
-                seconds,
-            )
-            await _cancel([*self._running])
+        await self._executions.quiet(seconds)
 
     def hold(self) -> None:
         """Start no task before `reset`."""
@@ -146,8 +127,7 @@ class TaskRunner:
 
     def reset(self) -> None:
         """End an advance that is under way: the clock was reset."""
-        self._resets += 1
-        self._unreported.clear()
+        self._executions.reset()
         self._free.set()
         self.wake()
 
@@ -177,16 +157,10 @@ class TaskRunner:
         """Start what may start now; return when to look again, unless woken before."""
         now = self._clock.now()
         while True:
-            chosen, moment = self._schedule.choose(now, list(self._running.values()))
+            chosen, moment = self._schedule.choose(now, self._executions.services())
             if chosen is None:
                 return moment
-            self._launch(*chosen)
-
-    def _launch(self, queue: Queue, task: Any, service: str) -> None:
-        queue.begin(task.task_name.decode(), service)
-        run = asyncio.create_task(self._run(queue, task, service))
-        self._running[run] = service
-        run.add_done_callback(self._ended)
+            self._executions.begin(*chosen)
 
     async def run_now(self, queue: Queue, name: str) -> Any:
         """Start a task, even if it is due later or its queue is held or busy.
@@ -206,45 +180,9 @@ class TaskRunner:
         task = queue.find(name)
         if task is not None and name not in queue.running:
             queue.RunTaskNow(task)
-            self._launch(queue, task, queue.service_of(task))
+            self._executions.begin(queue, task, queue.service_of(task))
             await asyncio.sleep(0)  # so that it notes when it was sent
         return task
-
-    def _ended(self, run: asyncio.Task[None]) -> None:
-        del self._running[run]
-        self.wake()
-
-    async def _run(self, queue: Queue, task: Any, service: str) -> None:
-        """Execute one task once; log every error, so that the runner continues."""
-        name, resets = task.task_name.decode(), self._resets
-        try:
-            if queue.find(name) is not task:
-                return  # it was deleted before it started
-            run = await self._executor.execute(queue, task, service)
-            self._last_run = run
-            if resets == self._resets and not self._on_run(run):
-                self._unreported.append(run)
-        except AppUnavailable:
-            # the task waits again, and this does not count as an attempt
-            app = f"the service {service}" if self._several_services else "the app"
-            logger.info("task %s was not sent: %s is not running", name, app)
-        except Exception:
-            logger.exception(
-                "task %s: the dev server failed; the task stays in its queue", name
-            )
-            # without this the task would start and fail again at once, forever; after a
-            # reset another task may have the name
-            if queue.find(name) is task:
-                queue.pass_over(name)
-        finally:
-            queue.end(name)
-        try:
-            self._taskqueue.flush()
-        except StorageError as error:
-            # for example a full disk; the next change tries again to store the result
-            logger.error("the result of task %s was not stored: %s", name, error)
-        except Exception:
-            logger.exception("task %s: the dev server failed to store the result", name)
 
     def next_due(self) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None."""
@@ -264,7 +202,7 @@ class TaskRunner:
         try:
             return await self._advance(seconds)
         finally:
-            self._unreported.clear()
+            self._executions.unreported.clear()
 
     def _limit(self) -> RunLimit:
         queues = [*self._taskqueue.queues().values(), *self._other_queues]
@@ -282,12 +220,12 @@ class TaskRunner:
             return limit.runs(self.finished)
 
     async def _advance_to(self, target: float, limit: RunLimit) -> None:
-        resets = self._resets
+        resets = self._executions.resets
         while True:
             # yield in every round, so that a broken queue does not block the loop
             await asyncio.sleep(0)
             unavailable = await self._settle(limit)
-            if self._resets != resets:
+            if self._executions.resets != resets:
                 # the target belongs to the time before the reset
                 return
             due = self.next_due()
@@ -312,7 +250,7 @@ class TaskRunner:
         try:
             return await self._advance_to_next_task()
         finally:
-            self._unreported.clear()
+            self._executions.unreported.clear()
 
     async def _advance_to_next_task(self) -> int:
         async with self._advancing:
@@ -333,9 +271,10 @@ class TaskRunner:
             AppUnavailable: the app does not run, so its tasks have to wait.
             EndlessTasksError: tasks seem to add others forever.
         """
-        if not self._unreported:
+        unreported = self._executions.unreported
+        if not unreported:
             await self._advance_to_next_task()
-        return self._unreported.popleft() if self._unreported else None
+        return unreported.popleft() if unreported else None
 
     async def _settle(self, limit: RunLimit) -> AppUnavailable | None:
         """Wait until no task runs and no other may start at this moment.
@@ -346,9 +285,9 @@ class TaskRunner:
         while True:
             await self._not_held()
             self._start_due()
-            if self._running:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-                limit.check(self.finished, self._last_run)
+            if self._executions:
+                await self._executions.next_end()
+                limit.check(self.finished, self._executions.last)
                 continue
             errors: dict[str, AppUnavailable] = {}
             for service in self._schedule.held_up(self._clock.now()):
@@ -374,9 +313,3 @@ class TaskRunner:
             tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
             texts.append(f"{tasks} for the service {service!r}: {error}")
         return AppUnavailable("\n\n".join(texts))
-
-
-async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

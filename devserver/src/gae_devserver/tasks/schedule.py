@@ -49,7 +49,7 @@ class _Order:
         return heap[0] if heap else None
 
 
-class _Service:
+class _Orders:
     """The queues with tasks for one service."""
 
     def __init__(self, serial: Iterator[int]) -> None:
@@ -86,7 +86,7 @@ class Schedule:
         self._max_running = max_running
         self._is_ready = is_ready
         self._serial = itertools.count()
-        self._services: dict[str, _Service] = {}
+        self._services: dict[str, _Orders] = {}
         """By their names; "" is for HTTP targets."""
         self._places: dict[Queue, list[_Order]] = {}
         """In which of their orders a queue is."""
@@ -99,8 +99,9 @@ class Schedule:
         a service that is not ready, so these do not count.
         """
         self._look(now)
-        if any(s.due.first() and self._is_ready(n) for n, s in self._services.items()):
-            return now
+        for service, orders in self._services.items():
+            if orders.due.first() and self._is_ready(service):
+                return now
         return self._next_moment()
 
     def choose(
@@ -112,16 +113,18 @@ class Schedule:
         that a service is ready. `running` has the service of each task that runs.
         """
         self._look(now)
-        first = [
-            (entry, name)
-            for name, service in self._services.items()
-            if (entry := service.due.first())
-            and running.count(name) < self._max_running
-            and self._is_ready(name)
-        ]
-        if not first:
+        first = None
+        for service, orders in self._services.items():
+            if (
+                (entry := orders.due.first())
+                and (first is None or entry < first)
+                and running.count(service) < self._max_running
+                and self._is_ready(service)
+            ):
+                first, name = entry, service
+        if first is None:
             return None, self._next_moment()
-        (*_, queue), name = min(first)
+        queue = first[-1]
         if queue.bucket is not None:
             queue.bucket.take(now)
         return (queue, queue.next_task(name), name), None
@@ -130,9 +133,9 @@ class Schedule:
         """Return the services that are not ready, though tasks for them are due."""
         self._look(now)
         return [
-            name
-            for name, service in self._services.items()
-            if service.due.first() and not self._is_ready(name)
+            service
+            for service, orders in self._services.items()
+            if orders.due.first() and not self._is_ready(service)
         ]
 
     def count_due(self, service: str) -> int:
@@ -141,8 +144,12 @@ class Schedule:
         return sum(queue.count_due(service, self._now) for queue in queues)
 
     def _next_moment(self) -> float | None:
-        firsts = [service.waiting.first() for service in self._services.values()]
-        return min((entry[0] for entry in firsts if entry is not None), default=None)
+        moment = None
+        for orders in self._services.values():
+            entry = orders.waiting.first()
+            if entry and (moment is None or entry[0] < moment):
+                moment = entry[0]
+        return moment
 
     def _look(self, now: float) -> None:
         """Place the queues that have changed, or are due by now."""
@@ -153,8 +160,8 @@ class Schedule:
         self._now = now
         for queue in changed:
             self._place(queue, now)
-        for service in list(self._services.values()):
-            while (entry := service.waiting.first()) and entry[0] <= now:
+        for orders in list(self._services.values()):
+            while (entry := orders.waiting.first()) and entry[0] <= now:
                 self._place(entry[-1], now)
 
     def _place(self, queue: Queue, now: float) -> None:
@@ -163,18 +170,18 @@ class Schedule:
         if not self._runs(queue):
             return
         places = []
-        for name in queue.services:
-            if (task := queue.next_task(name)) is None:
+        for service in queue.services:
+            if (task := queue.next_task(service)) is None:
                 continue
             moment = task.eta_usec / 1e6
             if queue.bucket is not None and not queue.bucket.is_ready(now):
                 moment = max(moment, queue.bucket.next_token(now))
-            if (service := self._services.get(name)) is None:
-                service = self._services[name] = _Service(self._serial)
+            if (orders := self._services.get(service)) is None:
+                orders = self._services[service] = _Orders(self._serial)
             if moment > now:
-                order, number = service.waiting, moment
+                order, number = orders.waiting, moment
             else:
-                order, number = service.due, list(queue.running.values()).count(name)
+                order, number = orders.due, queue.count_running(service)
             order.put(queue, number)
             places.append(order)
         if places:
