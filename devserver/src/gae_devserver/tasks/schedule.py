@@ -169,10 +169,16 @@ class Schedule:
             order.discard(queue)
         if not self._runs(queue):
             return
+        found = [
+            (service, task)
+            for service in queue.services
+            if (task := queue.next_task(service)) is not None
+        ]
+        if len(found) > 1:
+            # of equals, the first that is added gets the next token
+            found.sort(key=lambda item: queue.place(item[1]))
         places = []
-        for service in queue.services:
-            if (task := queue.next_task(service)) is None:
-                continue
+        for service, task in found:
             moment = task.eta_usec / 1e6
             if queue.bucket is not None and not queue.bucket.is_ready(now):
                 moment = max(moment, queue.bucket.next_token(now))
