@@ -38,7 +38,7 @@ class Request:
     """A body requires its Content-Length among them."""
     body: bytes | None = None
     service: str = ""
-    """The service that is to get a task; "": an HTTP target gets it."""
+    """The service that a task is for; "" for an HTTP target."""
 
 
 class AppClient:

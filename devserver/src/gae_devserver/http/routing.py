@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
+from gae_devserver.config.application import Application
 from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.targets import service_of
 
@@ -37,7 +38,7 @@ class Routing:
         self._services = {main: services[main], **services}
         self._main = main
         self._app_host = f"{project}{_APPSPOT}"
-        self.apply(rules)
+        self._use(rules)
 
     @property
     def services(self) -> Collection[str]:
@@ -49,8 +50,11 @@ class Routing:
         """The service that gets what no other one gets."""
         return self._main
 
-    def apply(self, rules: Sequence[DispatchRule]) -> None:
+    def apply(self, application: Application) -> None:
         """Use the rules of a changed dispatch.yaml."""
+        self._use(application.dispatch)
+
+    def _use(self, rules: Sequence[DispatchRule]) -> None:
         self._rules = [
             (dataclasses.replace(rule, host=_without_region(rule.host)), rule)
             for rule in rules
@@ -89,6 +93,21 @@ class Routing:
                     if any(rule.matches(name, path) for name in hosts):
                         return self._of(original)
         return service or self._main
+
+    def is_host(self, host: str) -> bool:
+        """Return whether a Host is the name of a service, or one of dispatch.yaml.
+
+        No stranger can have such a name, so no page of theirs reads our answers under
+        it. A pattern such as `*.com` would allow other names.
+        """
+        name = _PORT.sub("", host.lower())
+        prefix, _, end = name.rpartition(".")
+        if end == "localhost":
+            return service_of(prefix, self._services) is not None
+        return any(
+            "." in rule.host.lstrip("*.-") and rule.matches_host(_without_region(name))
+            for rule, _ in self._rules
+        )
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence for each rule that never matches this server's own host."""

@@ -36,6 +36,7 @@ class Apis:
         launch: LaunchSettings,
         clock: Clock,
         requests: RunningRequests,
+        routing: Routing,
         *,
         token: str,
         default_hostname: str,
@@ -56,6 +57,7 @@ class Apis:
             launch: what its process is told, such as the gRPC port.
             clock: the time of the services.
             requests: the requests that may make API calls.
+            routing: finds the services of tasks.
             token: what allows other programs to make API calls.
             default_hostname: "host:port" of the app.
             run_now: starts a task at once.
@@ -71,22 +73,13 @@ class Apis:
             when_cleared: called by a reset, for what other parts keep.
         """
         self._others_cleared = when_cleared
-        main, versions = application.main.service, application.versions
-        self.routing = Routing(
-            # the version of the main service can come from the command line
-            {name: version or launch.version for name, version in versions.items()}
-            | {main: launch.version},
-            main,
-            application.dispatch,
-            launch.project,
-        )
         self.services = Services(
             application,
             launch.project,
             requests,
             clock,
             default_hostname=default_hostname,
-            routing=self.routing,
+            routing=routing,
             version=launch.version,
             storage=storage,
             smtp=smtp,

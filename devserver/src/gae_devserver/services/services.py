@@ -92,6 +92,7 @@ class Services:
         # a domain.
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
+        self._requests = requests
         self._routing = routing
         self._rules = application.dispatch
         self._loop = asyncio.get_running_loop()
@@ -208,7 +209,8 @@ class Services:
             await self.datastore.call(method, request, response, ticket)
             return
         if service == "taskqueue":
-            self.taskqueue.accept(method, request, self._routing.main)
+            caller = self._requests.service(ticket) or self._routing.main
+            self.taskqueue.accept(method, request, caller)
         elif service == "memcache" and method == "Set":
             for item in request.item:
                 # The app computed this moment with the real time. A duration needs
@@ -235,7 +237,6 @@ class Services:
         self.taskqueue.update(application.queues)
         if application.dispatch != self._rules:
             self._rules = application.dispatch
-            self._routing.apply(application.dispatch)
             self.taskqueue.route_again()
         self.indexes.apply(application.indexes)
 

@@ -15,6 +15,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.services import Services
@@ -59,11 +60,19 @@ async def run(settings: Settings, application: Application, program: Program) ->
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     launch, storage = settings.launch, settings.storage
     requests = RunningRequests()
+    versions = application.versions.items()
+    routing = Routing(
+        {name: version or launch.version for name, version in versions},
+        application.main.service,
+        application.dispatch,
+        launch.project,
+    )
     apis = Apis(
         application,
         launch,
         settings.clock,
         requests,
+        routing,
         # required, but nothing else calls this server
         token=secrets.token_hex(16),
         default_hostname=_HOSTNAME,

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,10 @@ class State(Bench):
         return [entity["properties"] for entity in entities]
 
 
+async def restart_nothing(services: Collection[str]) -> None:
+    """Replace the restart of services, which most tests do not reach."""
+
+
 @pytest_asyncio.fixture
 async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]:
     """Start services, a task runner and a state API for given queues."""
@@ -107,7 +111,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
 
         async def make(
             *queues: QueueConfig,
-            restart_app: Callable[[], Awaitable[object]] = settled,
+            restart: Callable[[Collection[str]], Awaitable[object]] = restart_nothing,
             runner: Mapping[str, Any] | None = None,
             **options: Any,
         ) -> State:
@@ -117,7 +121,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             clock, requests = bench.clock, bench.server.requests
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
-            reset = Reset(*parts, requests, restart_app, **options)
+            reset = Reset(*parts, requests, restart, **options)
             state_api = StateApi(*parts, token, reset)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
@@ -587,10 +591,10 @@ async def test_a_request_that_does_not_end_before_a_reset(
     """The app gets a new process; a call that waits for a lock fails."""
     restarts: list[None] = []
 
-    async def restart_app() -> None:
+    async def restart(services: Collection[str]) -> None:
         restarts.append(None)
 
-    state = await make_state(restart_app=restart_app, quiet_seconds=0.05)
+    state = await make_state(restart=restart, quiet_seconds=0.05)
     key = reference("Counter", "x")
     holder, other = state.server.request(), state.server.request()
     await holder.put(key, 1, await holder.begin())
