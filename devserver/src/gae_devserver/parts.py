@@ -13,6 +13,7 @@ from typing import Any
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
 from gae_devserver.blobs.serving import BlobSender
@@ -149,6 +150,7 @@ class Parts:
             launched[0].settings,
             clock,
             requests,
+            self._routing,
             token=self.token,
             default_hostname=hostname,
             run_now=self._run_now,
@@ -168,31 +170,30 @@ class Parts:
             "/_ah/img": ImagePage(self._blobstore, blobs),
             "/_ah/upload": UploadPage(self._blobstore),
         }
-        find_site: FindSite = self._find_site
-        if len(self.services) == 1 and not application.dispatch:
-            find_site = self._always(self._main.site)
-        front = Front(find_site, pages=pages, is_host=self._routing.is_host)
+        front = Front(self._find_site, pages=pages, is_host=self._routing.is_host)
+        if len(self.services) == 1 and application.files.dispatch is None:
+            front = Front(self._always(self._main.site), pages=pages)
         self._fronts = [(front, settings.front_sockets)]
         for service in self.services.values():
             if service.sockets:
                 front = Front(self._always(service.site), pages=pages)
                 self._fronts.append((front, service.sockets))
+        apps = Supervisors({name: s.app for name, s in self.services.items()})
         self._cron = CronJobs(
             application.cron_jobs,
             clock,
             services.taskqueue.changed,
-            self._main.app.process,
+            self._routing,
+            apps,
             scheduled=settings.cron,
         )
         self._runner = TaskRunner(
             services.taskqueue,
             clock,
             dispatch,
-            self._main.app.process,
-            deadline=self._main.task_deadline,
-            make_request=functools.partial(
-                make_request, self.apis.identity, self.apis.routing
-            ),
+            apps,
+            deadline_of=lambda service: self.services[service].task_deadline,
+            make_request=functools.partial(make_request, self.apis.identity),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
@@ -220,11 +221,13 @@ class Parts:
             application,
             settings.targets,
             self.services,
-            parts=(self.apis, self._cron, self._routing),
+            # the routing first: the others ask it
+            parts=(self._routing, self.apis, self._cron),
         )
 
     def _service_changed(self) -> None:
-        """Tell the runner that a service became ready, or no longer is."""
+        # the services start after all parts are made
+        self._runner.wake()
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
@@ -249,9 +252,8 @@ class Parts:
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to its service, or to its HTTP target."""
-        if task.target.startswith("/"):
-            service = self.services.get(task.service, self._main)
-            return await service.tasks.send(task, deadline)
+        if task.service:
+            return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
     def _receiver(self, path: str) -> AppConfig:

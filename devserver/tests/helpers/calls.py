@@ -16,8 +16,10 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import AppFiles, Application
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.index_yaml import IndexYaml
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import RunningService
@@ -228,10 +230,21 @@ class Server:
     """The services and the running requests, for the event loop that is running."""
 
     def __init__(
-        self, *queues: QueueConfig, clock: Clock | None = None, **options: Any
+        self,
+        *queues: QueueConfig,
+        clock: Clock | None = None,
+        others: Sequence[str] = (),
+        rules: Sequence[DispatchRule] = (),
+        **options: Any,
     ) -> None:
-        """Make the services; `options` are those of `Services`, or `app`."""
+        """Make the services; `options` are those of `Services`, or `app`.
+
+        `others` are services of the app besides the main one, for which `rules` are.
+        """
         app = options.pop("app", None) or application(*queues)
+        versions = {app.main.service: options.get("version", "1")}
+        versions |= dict.fromkeys(others, "1")
+        self.routing = Routing(versions, app.main.service, rules, PROJECT)
         self.clock = clock or StoppedClock()
         self.requests = RunningRequests()
         version = options.pop("version", "1")
@@ -246,6 +259,7 @@ class Server:
             self.requests,
             self.clock,
             default_hostname=HOSTNAME,
+            routing=self.routing,
             **options,
         )
 

@@ -4,7 +4,7 @@ import dataclasses
 import ipaddress
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from gae_devserver.config.application import Application
@@ -41,6 +41,16 @@ class Routing:
         self._app_host = f"{project}{_APPSPOT}"
         self._use(rules)
 
+    @property
+    def services(self) -> Collection[str]:
+        """The services that run, the main one first."""
+        return self._services.keys()
+
+    @property
+    def main(self) -> str:
+        """The service that gets what no other one gets."""
+        return self._main
+
     def apply(self, application: Application) -> None:
         """Use the rules of a changed dispatch.yaml."""
         if [*application.dispatch] != [rule for _, rule in self._rules]:
@@ -64,6 +74,10 @@ class Routing:
         if found is None:
             raise self._unknown(f"'{target}'")
         return found
+
+    def target_in(self, host: str) -> str:
+        """Return the target that a Host names, such as v1.worker, or ""."""
+        return self._parsed(host)[1]
 
     def for_request(self, host: str, path: str) -> str:
         """Return the service for a request's Host, and its path as it was sent.

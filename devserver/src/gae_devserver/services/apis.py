@@ -9,13 +9,13 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -39,6 +39,7 @@ class Apis:
         launch: LaunchSettings,
         clock: Clock,
         requests: RunningRequests,
+        routing: Routing,
         *,
         token: str,
         default_hostname: str,
@@ -62,6 +63,7 @@ class Apis:
             launch: what its process is told, such as the gRPC port.
             clock: the time of the services.
             requests: the requests that may make API calls.
+            routing: finds the services of tasks.
             token: what allows other programs to make API calls.
             default_hostname: "host:port" of the public port.
             run_now: starts a task at once.
@@ -86,6 +88,7 @@ class Apis:
             requests,
             clock,
             default_hostname=default_hostname,
+            routing=routing,
             storage=storage,
             smtp=smtp,
             start_thread=start_thread,
@@ -94,7 +97,6 @@ class Apis:
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
-        self.routing = Routing(launch.project, application.main.service, launch.version)
         self.identity = Identity()
         self._after_rpc = after_rpc
         self._datastore_v1 = DatastoreV1(
@@ -105,7 +107,7 @@ class Apis:
             on_query=self.services.indexes.check,
         )
         self._cloud_tasks = CloudTasks(
-            self.services.taskqueue, clock, self.routing, run_now
+            self.services.taskqueue, clock, launch.project, run_now
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
         self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)

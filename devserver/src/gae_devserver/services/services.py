@@ -13,12 +13,14 @@ from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.queues import config_of
+from gae_devserver.cloud_tasks.routing import service_in
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
 from gae_devserver.datastore.stub import Datastore
 from gae_devserver.http.own_fetches import OwnFetches
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -58,6 +60,7 @@ class Services:
         clock: Clock,
         *,
         default_hostname: str,
+        routing: Routing,
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
@@ -77,6 +80,7 @@ class Services:
             requests: the running requests.
             clock: the time of tasks and memcache.
             default_hostname: "host:port" of the public port.
+            routing: finds the services of tasks.
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
@@ -94,9 +98,11 @@ class Services:
         # a domain.
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
+        self._requests = requests
+        self._routing = routing
+        self._rules = application.dispatch
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
-        main = application.main.service
         info = AppRequestInfo(running, requests, default_hostname=default_hostname)
         stub_map = StubMap(self.stub)
         self._in_loop = stub_map.in_loop
@@ -129,10 +135,10 @@ class Services:
             info,
             app_id=self.app_id,
             default_hostname=default_hostname,
-            service=main,
-            version=running[main].version,
+            routing=routing,
             storage=storage,
             config_of=config_of,
+            service_in=service_in,
         )
         self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
@@ -204,7 +210,8 @@ class Services:
             await self.datastore.call(method, request, response, ticket)
             return
         if service == "taskqueue":
-            self.taskqueue.accept(method, request)
+            caller = self._requests.service(ticket) or self._routing.main
+            self.taskqueue.accept(method, request, caller)
         elif service == "memcache" and method == "Set":
             for item in request.item:
                 # The app computed this moment with the real time. A duration needs
@@ -227,8 +234,11 @@ class Services:
             self._storage.flush()
 
     def apply(self, application: Application) -> None:
-        """Use a changed queue.yaml and index.yaml."""
+        """Use a changed queue.yaml, dispatch.yaml and index.yaml."""
         self.taskqueue.update(application.queues)
+        if application.dispatch != self._rules:
+            self._rules = application.dispatch
+            self.taskqueue.route_again()
         self.indexes.apply(application.indexes)
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.request_info import RunningService
@@ -68,12 +69,20 @@ async def run(settings: Settings, application: Application, program: Program) ->
         )
         for config in application.services
     }
+    versions = application.versions.items()
+    routing = Routing(
+        {name: version or launch.version for name, version in versions},
+        application.main.service,
+        application.dispatch,
+        launch.project,
+    )
     apis = Apis(
         application,
         running,
         launch,
         settings.clock,
         requests,
+        routing,
         # required, but nothing else calls this server
         token=secrets.token_hex(16),
         default_hostname=_HOSTNAME,

@@ -208,6 +208,7 @@ NEW_TASK = {
     "function": None,
     "size": 0,
     "running": False,
+    "service": "default",
 }
 
 
@@ -454,7 +455,7 @@ async def test_json_is_utf_8_whatever_the_header_says(state: State) -> None:
 
 async def test_an_advance_says_why_tasks_cannot_run(state: State) -> None:
     """503 with the reason while the app does not run; the task stays."""
-    state.app.failure = "the app has a syntax error"
+    state.app.fail("the app has a syntax error")
     await state.add("a")
     answer = await state.advance(60, status=503)
     assert "syntax error" in answer["error"]
@@ -783,6 +784,7 @@ async def test_cron_jobs(state: State) -> None:
         "description": "first",
         "timezone": "UTC",
         "target": None,
+        "service": "default",
         "next_run": midnight,
         "eta": midnight - 3 * 3600,
         "due_in": midnight - now,
