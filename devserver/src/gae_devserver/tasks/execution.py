@@ -134,6 +134,7 @@ class TaskExecutor:
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
             if not service:
+                # fails unless this is an HTTP target
                 queue.required_service(task)
             request = self._make_request(queue, task, service, self._clock.offset)
             status = await self._dispatch(request, deadline)
