@@ -13,6 +13,7 @@ from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http import static_files
 from gae_devserver.http.forwarding import reason_of
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.http.server import HttpServer, check_host
 from gae_devserver.http.site import Site
 from gae_devserver.terminal import printable
@@ -25,7 +26,7 @@ Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Request | None
 With None, the app gets the request itself.
 """
 FindSite = Callable[[str, str], Site]
-"""Returns the site for a Host header and a path, or raises UnknownServiceError."""
+"""Returns the site for a Host header and a target, or raises UnknownServiceError."""
 
 
 class Front(HttpServer):
@@ -88,7 +89,7 @@ class Front(HttpServer):
                     return label, answered
                 if answered is not None:
                     forwarded, target = answered, answered.target
-            site = self._find_site(host, static_files.path_of(target))
+            site = self._find_site(host, target)
             label = site.label
             return label, await site.respond(request, forwarded, at_end)
         except web.HTTPException as error:
@@ -97,6 +98,9 @@ class Front(HttpServer):
             if not error.keep_alive:
                 refusal.force_close()
             return label, refusal
+        except UnknownServiceError as error:
+            text = f"{str(error)[0].upper()}{str(error)[1:]}.\n"
+            return label, web.Response(status=404, text=text)
         except AppUnavailable as error:
             return label, web.Response(status=503, text=f"{error}\n")
         except aiohttp.ClientError as error:
