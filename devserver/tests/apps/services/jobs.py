@@ -69,7 +69,7 @@ def names(service: str) -> dict[str, Any]:
     """Return what the modules API says about a service."""
     return {
         "modules": sorted(modules.get_modules()),
-        "versions": modules.get_versions(service),
+        "versions": list(modules.get_versions(service)),
         "hostname": modules.get_hostname(service),
     }
 
