@@ -62,7 +62,7 @@ def test_one_folder(work: pathlib.Path, own_cache: dict[str, str]) -> None:
 
 def test_commands(work: pathlib.Path, own_cache: dict[str, str]) -> None:
     """The services start and answer, and the log looks as the page shows it."""
-    ((console, curl), log) = blocks(WORKER, "console")[-2:], blocks(WORKER, "")[0]
+    ((console, curl), log) = blocks(WORKER, "console")[-2:], blocks(WORKER, "text")[1]
     assert console.strip() == f"$ {SERVE}"
     command = (*words(SERVE, work)[2:], "--port", "0")
     with start_nox(*command, work=work, **own_cache) as serving:
