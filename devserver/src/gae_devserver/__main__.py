@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,13 +14,12 @@ from gae_devserver.app.advice.hints import Hints
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import AppConfig
     from gae_devserver.mail.smtp_server import SmtpServer
     from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
 
-# the app's first process, which a signal ends while the server is still starting
+# the first processes, which a signal ends while the server is still starting
 _started: "list[AppProcess]" = []
 
 
@@ -69,23 +67,23 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.open_files import raise_soft_limit
-    from gae_devserver.app.process import AppProcess
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import load_app_yaml, with_other_files
+    from gae_devserver.config.application import load_services
     from gae_devserver.config.parsing import ConfigError
-    from gae_devserver.environments.environments import AppPackagesError, Environments
+    from gae_devserver.environments.environments import AppPackagesError
     from gae_devserver.http import sockets
+    from gae_devserver.launch import launch
     from gae_devserver.storage.storage import StorageError
 
     terminal.set_up_logging(options.log_level)
     try:
-        config = load_app_yaml(options.app)
+        application = load_services(options.apps)
         front_sockets = sockets.listen(options.port, options.host)
         clock = Clock()
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError) as error:
         _fail(2, str(error))
-    terminal.log_warnings(config)
+    terminal.log_warnings(application)
     if options.host is not None:
         exposed = sockets.what_is_exposed(options.host, front_sockets)
         terminal.logger.warning("%s", exposed)
@@ -93,24 +91,24 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     state_socket = sockets.listen_on("127.0.0.1", 0)
     # holds the gRPC port, whose server listens later
     grpc_socket = sockets.reserve_port()
-    launch = _launch_settings(
-        options, config, api_socket, grpc_socket, open_files=raise_soft_limit()
+    settings = _launch_settings(
+        options, api_socket, grpc_socket, open_files=raise_soft_limit()
     )
-    environments = Environments(options.python)
     try:
-        # a mistake in queue.yaml, cron.yaml or index.yaml would otherwise appear only
-        # after the installation
-        python = environments.python(config, lambda: with_other_files(config))
-        process = AppProcess(config, launch, python)
-    except ConfigError as error:
+        launched = launch(
+            application,
+            settings,
+            options.python,
+            near_port=front_sockets[0].getsockname()[1],
+            host=options.host,
+            on_start=_started.append,
+        )
+    except (ConfigError, sockets.PortError) as error:
         _fail(2, str(error))
     except AppPackagesError as error:
         _fail(1, str(error))
     except OSError as error:
         _fail(1, f"cannot start the app: {error}")
-    _started.append(process)
-    if process.notice and process.is_gunicorn:  # others get it when the app is ready
-        terminal.logger.warning("%s", process.notice)
 
     import asyncio
 
@@ -119,11 +117,10 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     sdk.import_taskqueue()
     from gae_devserver import parts, server
     from gae_devserver.app.supervisor import AppUnavailable
-    from gae_devserver.tasks import execution
 
-    settings = parts.Settings(
-        launch=launch,
-        environments=environments,
+    server_settings = parts.Settings(
+        launch=settings,
+        targets=options.apps,
         parent=parent,
         front_sockets=front_sockets,
         api_socket=api_socket,
@@ -138,12 +135,12 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         cloud_tasks=options.cloud_tasks,
         http_target_hosts=options.http_target_hosts,
         smtp=_smtp(options),
-        task_deadline=options.task_deadline or execution.deadline(config.scaling),
+        task_deadline=options.task_deadline,
         hints=hints,
     )
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(server.run(settings, config, python, process))
+        loop.run_until_complete(server.run(server_settings, application, launched))
     except (ConfigError, StorageError) as error:
         _fail(2, str(error))
     except AppUnavailable as error:
@@ -161,7 +158,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     from gae_devserver import terminal
     from gae_devserver.clock import Clock
-    from gae_devserver.config.app_yaml import load
+    from gae_devserver.config.application import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
     from gae_devserver.http import sockets
@@ -173,7 +170,8 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     terminal.set_up_logging("warning")
     try:
-        config = load(options.app)
+        application = load([options.app])
+        config = application.main
         program = (
             programs.shell(config.folder, options.project, options.storage)
             if options.command == "shell"
@@ -189,7 +187,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     api_socket = sockets.listen_on("127.0.0.1", 0)
     grpc_socket = sockets.reserve_port()
     settings = session.Settings(
-        launch=_launch_settings(options, config, api_socket, grpc_socket),
+        launch=_launch_settings(options, api_socket, grpc_socket),
         python=python,
         api_socket=api_socket,
         clock=clock,
@@ -198,7 +196,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     )
     loop = asyncio.new_event_loop()
     try:
-        status = loop.run_until_complete(session.run(settings, config, program))
+        status = loop.run_until_complete(session.run(settings, application, program))
     except StorageError as error:
         _fail(2, str(error))
     except OSError as error:
@@ -226,7 +224,6 @@ def _smtp(options: argparse.Namespace) -> "SmtpServer | None":
 
 def _launch_settings(
     options: argparse.Namespace,
-    config: "AppConfig",
     api_socket: socket,
     grpc_socket: socket,
     open_files: int | None = None,
@@ -235,7 +232,6 @@ def _launch_settings(
 
     return LaunchSettings(
         project=options.project,
-        version=config.version or time.strftime("%Y%m%dt%H%M%S"),
         api_port=api_socket.getsockname()[1],
         grpc_port=grpc_socket.getsockname()[1],
         open_files=open_files,
@@ -251,10 +247,11 @@ def _fail(status: int, message: str) -> NoReturn:
 
 def _end_app() -> None:
     for process in _started:
+        process.stop()
+    for process in _started:
         # quick, as the module is loaded once the app is started
         from gae_devserver.app.process import STOP_SECONDS
 
-        process.stop()
         # the app gets SIGKILL after STOP_SECONDS
         process.wait(STOP_SECONDS + 0.5)
 

@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser = _serve_parser()
         options, unknown = parser.parse_known_args(arguments)
         if unknown:
-            words = {"shell", "run"} & {str(options.app), *unknown}
+            words = {"shell", "run"} & {*map(str, options.apps), *unknown}
             for word in words:
                 parser.error(f"{word!r} must be the first word: {PROG} {word} APP")
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -77,6 +77,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         help="one more IP address to listen on, so that other machines can use the "
         "app; 0.0.0.0 for all addresses (default: this machine only)",
     )
+    parser.add_argument("apps", type=_path, nargs="+", metavar="APP", help="TODO")
     _add_common(parser)
     parser.add_argument(
         "--reload",
@@ -147,6 +148,12 @@ def _shell_parser() -> argparse.ArgumentParser:
         "the app's services. What is piped into it is run as a script.",
     )
     parser.set_defaults(command="shell")
+    parser.add_argument(
+        "app",
+        type=_path,
+        metavar="APP",
+        help="the folder that holds app.yaml, or a YAML file of any name",
+    )
     _add_common(parser)
     return parser
 
@@ -157,6 +164,12 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Run a script in the app's environment, with the app's services.",
     )
     parser.set_defaults(command="run")
+    parser.add_argument(
+        "app",
+        type=_path,
+        metavar="APP",
+        help="the folder that holds app.yaml, or a YAML file of any name",
+    )
     _add_common(parser)
     parser.add_argument(
         "-m",
@@ -175,12 +188,6 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add what the server, a shell and a script have in common."""
-    parser.add_argument(
-        "app",
-        type=_path,
-        metavar="APP",
-        help="the folder that holds app.yaml, or a YAML file of any name",
-    )
     parser.add_argument(
         "--project",
         type=_project,

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 from gae_devserver.app import processes
 
 if TYPE_CHECKING:
-    from gae_devserver.app.client import FindProcess, Request
+    from gae_devserver.app.client import Request
+    from gae_devserver.app.process import AppProcess
     from gae_devserver.services.api_server import ApiCall
     from gae_devserver.tasks.execution import Dispatch
 
@@ -123,15 +124,19 @@ class Faults:
         if self.happens("rpc", rpc):
             raise UnavailableError(f"injected fault: the answer to {rpc} was lost")
 
-    def in_tasks(self, dispatch: "Dispatch", app: "FindProcess") -> "Dispatch":
-        """Return a `dispatch` with faults."""
+    def in_tasks(
+        self,
+        dispatch: "Dispatch",
+        process: "Callable[[Request], Awaitable[AppProcess]]",
+    ) -> "Dispatch":
+        """Return a `dispatch` with faults; `process` returns what gets a request."""
 
         async def faulty(request: "Request", deadline: float) -> int:
             task = f"task {request.headers.get('X-Appengine-Taskname')}"
             if self.happens("error", task):
                 return 500
             if self.happens("kill", task):
-                killing = asyncio.create_task(self._kill_worker(app))
+                killing = asyncio.create_task(self._kill_worker(process(request)))
                 self._killing.add(killing)
                 killing.add_done_callback(self._killing.discard)
 
@@ -159,10 +164,10 @@ class Faults:
         finally:
             await asyncio.gather(unknown, return_exceptions=True)
 
-    async def _kill_worker(self, app: "FindProcess") -> None:
+    async def _kill_worker(self, process: "Awaitable[AppProcess]") -> None:
         await self._sleep(self._random["kill"].uniform(0.0, _KILL_SECONDS))
         try:
-            if found := await workers((await app()).pid):
+            if found := await workers((await process).pid):
                 os.kill(self._random["kill"].choice(found), signal.SIGKILL)
         except ProcessLookupError:
             pass

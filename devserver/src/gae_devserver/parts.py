@@ -1,4 +1,4 @@
-"""The parts of the dev server with one app, and how they are connected."""
+"""The parts of the dev server, and how they are connected."""
 
 import asyncio
 import dataclasses
@@ -6,16 +6,14 @@ import functools
 import logging
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from gae_devserver.app.advice import failed_start
 from gae_devserver.app.advice.hints import Hints
-from gae_devserver.app.advice.installation import Installation
-from gae_devserver.app.client import AppClient, Request
+from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
-from gae_devserver.app.python import Python
-from gae_devserver.app.supervisor import Supervisor
+from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
 from gae_devserver.blobs.serving import BlobSender
 from gae_devserver.blobs.upload import UploadPage
@@ -23,28 +21,28 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
+from gae_devserver.console.services import ServiceRoutes
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
-from gae_devserver.environments.environments import Environments
 from gae_devserver.faults import Faults
-from gae_devserver.http.app_sender import AppSender
-from gae_devserver.http.front import Front
+from gae_devserver.http.front import FindSite, Front, Page
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
-from gae_devserver.http.task_sender import TaskSender
-from gae_devserver.instances.instance import Instance
+from gae_devserver.http.site import Site
+from gae_devserver.launch import Launched
 from gae_devserver.mail import inbound
 from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.storage.storage import Storage
-from gae_devserver.tasks.execution import DEADLINE, Dispatch
+from gae_devserver.tasks.execution import Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
-from gae_devserver.users.login_rules import LoginRules
 from gae_devserver.users.sessions import Sessions
 from gae_devserver.users.sign_in import SignIn
 
@@ -56,7 +54,9 @@ class Settings:
     """What is fixed for one run of the server."""
 
     launch: LaunchSettings
-    environments: Environments
+    """What the processes of all services have in common."""
+    targets: Sequence[Path]
+    """What the user named: services, and files that they share."""
     parent: int
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
@@ -78,8 +78,8 @@ class Settings:
     """Where the app's mail is sent; None: nowhere."""
     http_target_hosts: Sequence[str] = ()
     """Where HTTP targets may be besides this machine."""
-    task_deadline: float = DEADLINE
-    """Seconds that the app may take for one task."""
+    task_deadline: float | None = None
+    """Seconds that the app may take for one task; None: App Engine's limit."""
     hints: Hints = dataclasses.field(default_factory=Hints)
     shutdown_seconds: float = STOP_SECONDS + 0.6
     """The limit for the shutdown; the README promises three seconds for all."""
@@ -89,40 +89,51 @@ class Settings:
 class Parts:
     """Every part of the server, connected to those that it needs."""
 
-    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
-        """Make the parts, in the event loop that runs them."""
+    def __init__(
+        self, settings: Settings, application: Application, launched: Sequence[Launched]
+    ) -> None:
+        """Make the parts, in the event loop that runs them.
+
+        `launched` are the services of the app, in the same order.
+        """
         self._settings = settings
-        hostname = f"localhost:{port_of(settings.front_sockets[0])}"
+        port = port_of(settings.front_sockets[0])
+        hostname = f"localhost:{port}"
         clock, requests = settings.clock, RunningRequests()
-        self._client = AppClient()
-        self._sender = AppSender(self._client, requests, hostname=hostname)
-        self.app = Supervisor(
-            lambda: AppProcess(
-                self.reloader.config, settings.launch, self.reloader.python
-            ),
-            what_to_do=self._what_to_do,
-            warm_up=self._warm_up,
-        )
-        self._instance = Instance(config, self._sender, requests)
-        sessions = Sessions(port_of(settings.front_sockets[0]), settings.storage)
-        access = LoginRules(config, sessions)
-        self._task_sender = TaskSender(
-            self.app,
-            self._sender,
-            deadline=settings.task_deadline,
-            refusal=access.refusal_of_task,
+        sessions = Sessions(port, settings.storage)
+        blobs = BlobSender(self._blobstore)
+        self.services: Mapping[str, AppService] = {
+            service.config.service: AppService(
+                service,
+                requests,
+                sessions,
+                public_hostname=hostname,
+                send_blob=blobs.replace,
+                hints=settings.hints,
+                task_deadline=settings.task_deadline,
+                on_change=self._service_changed,
+            )
+            for service in launched
+        }
+        self._requests = requests
+        self._main = self.services[application.main.service]
+        self._routing = Routing(
+            {name: service.version for name, service in self.services.items()},
+            self._main.name,
+            application.dispatch,
+            settings.launch.project,
         )
         self._http_targets = HttpTargets(settings.http_target_hosts)
         dispatch: Dispatch = self._dispatch
         injected: dict[str, Any] = {}
         if (faults := settings.faults) is not None:
             logger.warning("the server injects faults: --faults %s", faults)
-            dispatch = faults.in_tasks(dispatch, self.app.process)
+            dispatch = faults.in_tasks(dispatch, self._process_for)
             injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
         self.token = secrets.token_hex(16)
         self.apis = Apis(
-            config,
-            settings.launch,
+            application,
+            launched[0].settings,
             clock,
             requests,
             token=self.token,
@@ -131,39 +142,39 @@ class Parts:
             storage=settings.storage,
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
-            start_thread=self._instance.start_background_thread,
+            start_thread=self._start_background_thread,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
         )
         services = self.apis.services
-        blobstore = functools.partial(services.stub, "blobstore")
-        blobs = BlobSender(blobstore)
-        self._front = Front(
-            config,
-            self.app,
-            self._sender,
-            pages={
-                **SignIn(sessions).pages(),
-                "/_ah/img": ImagePage(blobstore, blobs),
-                "/_ah/upload": UploadPage(blobstore),
-            },
-            send_blob=blobs.replace,
-            access=access,
-        )
+        pages: dict[str, Page] = {
+            **SignIn(sessions).pages(),
+            "/_ah/img": ImagePage(self._blobstore, blobs),
+            "/_ah/upload": UploadPage(self._blobstore),
+        }
+        find_site: FindSite = self._find_site
+        if len(self.services) == 1 and not application.dispatch:
+            find_site = self._always(self._main.site)
+        front = Front(find_site, pages=pages, is_host=self._routing.is_host)
+        self._fronts = [(front, settings.front_sockets)]
+        for service in self.services.values():
+            if service.sockets:
+                front = Front(self._always(service.site), pages=pages)
+                self._fronts.append((front, service.sockets))
         self._cron = CronJobs(
-            config.cron_jobs,
+            application.cron_jobs,
             clock,
             services.taskqueue.changed,
-            self.app.process,
+            self._main.app.process,
             scheduled=settings.cron,
         )
         self._runner = TaskRunner(
             services.taskqueue,
             clock,
             dispatch,
-            self.app.process,
-            deadline=settings.task_deadline,
+            self._main.app.process,
+            deadline=self._main.task_deadline,
             make_request=functools.partial(
                 make_request, self.apis.identity, self.apis.routing
             ),
@@ -176,10 +187,10 @@ class Parts:
             self._cron,
             clock,
             requests,
-            self.app.restart_alone,
+            self._restart_alone,
         )
-        self._inbound_mail = InboundMail(config, self._deliver_mail)
-        mails = MailRoutes(lambda: services.stub("mail").sent, self._inbound_mail)
+        inbound_mail = InboundMail(self._receiver, self._deliver_mail)
+        mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
             self._runner,
@@ -187,67 +198,79 @@ class Parts:
             clock,
             self.token,
             reset,
-            subjects=[mails],
+            subjects=[mails, ServiceRoutes(self.services)],
         )
         self.reloader = Reloader(
-            config,
-            python,
-            settings.environments,
-            parts=(self._front, self.apis, self._cron, self._inbound_mail, access),
-            restart=self.app.restart,
+            application,
+            settings.targets,
+            self.services,
+            parts=(self.apis, self._cron, self._routing),
         )
 
-    def _what_to_do(self, reason: str, reloading: bool) -> str:
-        config = self.reloader.config
-        installation = Installation(
-            config.folder,
-            self.reloader.python,
-            server_installs=self._settings.environments.installs,
-            reloading=reloading,
-        )
-        hints = self._settings.hints
-        return failed_start.what_to_do(reason, config, installation, hints)
+    def _service_changed(self) -> None:
+        """Tell the runner that a service became ready, or no longer is."""
 
-    async def _warm_up(self, process: AppProcess) -> None:
-        if self.reloader.config.scaling != "automatic":
-            await self._instance.start(process)
-        elif "warmup" in self.reloader.config.inbound_services:
-            await self._sender.warm_up(process)
+    def _blobstore(self) -> Any:
+        return self.apis.services.stub("blobstore")
+
+    def _find_site(self, host: str, path: str) -> Site:
+        return self.services[self._routing.for_request(host, path)].site
+
+    @staticmethod
+    def _always(site: Site) -> FindSite:
+        return lambda host, path: site
+
+    def _start_background_thread(self, ticket: str) -> str:
+        service = self.services.get(self._requests.service(ticket), self._main)
+        return service.instance.start_background_thread(ticket)
+
+    async def _process_for(self, task: Request) -> AppProcess:
+        return await self.services.get(task.service, self._main).app.process()
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
-        """Send a task to the app, or to its HTTP target."""
+        """Send a task to its service, or to its HTTP target."""
         if task.target.startswith("/"):
-            return await self._task_sender.send(task, deadline)
+            service = self.services.get(task.service, self._main)
+            return await service.tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
+    def _receiver(self, path: str) -> AppConfig:
+        """Return the service that gets App Engine's own request for a path."""
+        return self.services[self._routing.for_request("", path)].config
+
     async def _deliver_mail(self, request: Request) -> int:
-        return await self._sender.status_of(
-            self.app.process, request, ip=inbound.IP, deadline=inbound.DEADLINE
-        )
+        service = self.services[request.service]
+        return await service.send(request, ip=inbound.IP, deadline=inbound.DEADLINE)
 
     async def _run_now(self, queue: Queue, name: str) -> Any:
         # the runner needs the queues, so it is made after the APIs
         return await self._runner.run_now(queue, name)
 
+    async def _restart_alone(self, names: Collection[str]) -> None:
+        services = (self.services.get(name, self._main) for name in names)
+        await asyncio.gather(*(service.app.restart_alone() for service in services))
+
     async def start(self) -> None:
         """Serve all ports, and run tasks when the app is there."""
         await self.apis.start(self._settings.api_socket)
-        await self._front.start(*self._settings.front_sockets)
+        for front, sockets in self._fronts:
+            await front.start(*sockets)
         await self._state.start(self._settings.state_socket)
         self._runner.start()
 
     async def stop(self) -> None:
-        """End the app and close all ports; the app gets most of the time."""
+        """End the services and close all ports; the services get most of the time."""
+        services = self.services.values()
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
-                await self._instance.stop()
+                await asyncio.gather(*(service.instance.stop() for service in services))
                 await asyncio.gather(
-                    self.app.stop(),
-                    self._front.stop(),
+                    *(service.app.stop() for service in services),
+                    *(front.stop() for front, _ in self._fronts),
                     self._runner.stop(),
                     return_exceptions=True,
                 )
-                await self._client.close()
+                await asyncio.gather(*(service.close() for service in services))
                 await self._http_targets.close()
                 await asyncio.gather(self.apis.stop(), self._state.stop())
         except TimeoutError:

@@ -2,65 +2,83 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from gae_devserver import terminal
-from gae_devserver.app.python import Python
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application, load
 from gae_devserver.config.parsing import ConfigError
-from gae_devserver.environments.environments import AppPackagesError, Environments
+from gae_devserver.environments.environments import AppPackagesError
 
 logger = logging.getLogger("gae_devserver")
 
 
 class Part(Protocol):
-    """A part of the server that uses the app's settings."""
+    """A part of the server that uses the settings of the whole app."""
+
+    def apply(self, application: Application) -> None:
+        """Use these settings from now on."""
+
+
+class Service(Protocol):
+    """A service, which uses its own settings and restarts after an edit."""
+
+    label: str
+    """What stands before its log lines."""
+
+    @property
+    def config(self) -> AppConfig:
+        """Its settings in effect."""
 
     def apply(self, config: AppConfig) -> None:
         """Use these settings from now on."""
-        ...
+
+    async def restart(self) -> None:
+        """Start a new process; raise AppPackagesError if it keeps its packages."""
 
 
 class Reloader:
-    """Knows the app's present settings and Python, and follows the edits of both."""
+    """Knows the app's present settings, and follows the edits of its files."""
 
     def __init__(
         self,
-        config: AppConfig,
-        python: Python,
-        environments: Environments,
-        *,
+        application: Application,
+        targets: Collection[Path],
+        services: Mapping[str, Service],
         parts: Collection[Part],
-        restart: Callable[[], None],
     ) -> None:
-        """Begin with these settings; `restart` restarts the app after an edit."""
-        self._config = config
-        self._python = python
-        self._environments = environments
+        """Begin with these settings, which `targets` were read for."""
+        self._application = application
+        self._targets = tuple(targets)
+        self._services = services
         self._parts = parts
-        self._restart = restart
+        self._watched: dict[str, set[Path]] = {}
+        """The folders of each service."""
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
 
     @property
-    def config(self) -> AppConfig:
+    def application(self) -> Application:
         """The settings in effect."""
-        return self._config
-
-    @property
-    def python(self) -> Python:
-        """The Python of the app's next process."""
-        return self._python
+        return self._application
 
     async def run(self) -> None:
         """Follow the edits until this is cancelled."""
         # imports a large package, which no other part needs
-        from gae_devserver.app.changes import changes
+        from gae_devserver.app.changes import changes, watched_folders
 
         try:
-            async for paths in changes(self._config.folder):
+            self._watched = {
+                name: watched_folders(service.config.folder)
+                for name, service in self._services.items()
+            }
+            # those of the settings, which the user may have named elsewhere
+            folders = {
+                file.parent for file in self._shared_files if file.parent.is_dir()
+            }
+            async for paths in changes(folders.union(*self._watched.values())):
                 await self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
@@ -71,75 +89,125 @@ class Reloader:
             )
 
     async def _apply_edits(self, paths: set[Path]) -> None:
-        """Apply changed settings, and restart the app if another file changed."""
+        """Apply changed settings, and restart the services whose files changed."""
         settings = self._settings_in(paths)
-        restarting = paths - settings
+        others = paths - settings
         if settings:
             # with edits that came while one of the files had an error
             self._unread |= settings
             try:
-                self._apply(self._load())
+                application = self._load()
             except ConfigError as error:
                 logger.error("the previous settings stay in effect: %s", error)
             else:
-                restarting |= self._report_settings(self._unread)
+                self._apply(application)
+                self._report_settings(self._unread)
+                others |= self._unread - self._shared_files
                 self._unread = set()
-        if restarting:
-            _log_restart(restarting)
-            try:
-                # in a thread: it may install packages, while the app still answers
-                self._python = await asyncio.to_thread(
-                    self._environments.python, self._config
-                )
-            except AppPackagesError as error:
-                logger.error("the app keeps the packages that it has: %s", error)
-            self._restart()
+        await asyncio.gather(
+            *(
+                self._restart(service, files)
+                for name, service in self._services.items()
+                if (files := self._files_of(name, others))
+            )
+        )
+
+    async def _restart(self, service: Service, files: set[Path]) -> None:
+        _log_restart(files, service.label)
+        try:
+            await service.restart()
+        except AppPackagesError as error:
+            text = "%sthe app keeps the packages that it has: %s"
+            logger.error(text, service.label, error)
+
+    def _files_of(self, name: str, paths: Iterable[Path]) -> set[Path]:
+        """Return the files that belong to a service.
+
+        A service's own YAML file is its alone. Any other file belongs to the services
+        in whose folder it is, but not to one that has another service's folder around
+        the file.
+        """
+        return {path for path in paths if name in self._owners(path)}
+
+    def _owners(self, path: Path) -> Collection[str]:
+        readers = {
+            name
+            for name, service in self._services.items()
+            if path in _resolved(service.config.files)
+        }
+        if readers:
+            return readers
+        nearest = {
+            name: max(around, key=lambda folder: len(folder.parts))
+            for name, folders in self._watched.items()
+            if (around := [folder for folder in folders if path.is_relative_to(folder)])
+        }
+        roots = [s.config.folder.resolve() for s in self._services.values()]
+        inner = [root for root in roots if path.is_relative_to(root)]
+        return {
+            name
+            for name, folder in nearest.items()
+            if not any(root != folder and root.is_relative_to(folder) for root in inner)
+        }
 
     @property
-    def _other_files(self) -> set[Path]:
-        """The settings that need no restart of the app."""
-        folder = self._config.folder.resolve()
-        return {folder / name for name in ("queue.yaml", "cron.yaml", "index.yaml")}
+    def _shared_files(self) -> set[Path]:
+        """The settings that need no restart of a service."""
+        return _resolved(self._application.files.paths)
 
     def _settings_in(self, paths: set[Path]) -> set[Path]:
         """Return the files with settings among the files that changed."""
-        read = {path.parent.resolve() / path.name for path in self._config.files}
-        settings = paths & {*read, *self._other_files}
+        read = {file for config in self._configs for file in _resolved(config.files)}
+        settings = paths & (read | self._shared_files)
         if self._unread:
             # it may be an included file that was missing
             settings |= {path for path in paths if path.suffix in (".yaml", ".yml")}
         return settings
 
-    def _load(self) -> AppConfig:
+    @property
+    def _configs(self) -> list[AppConfig]:
+        return [service.config for service in self._services.values()]
+
+    def _load(self) -> Application:
         """Return the settings in the files.
 
         Raises:
             ConfigError: they cannot be used, or not before the server restarts.
         """
-        now, config = self._config, load(self._config.path)
-        for name in ("service", "version", "scaling"):
-            # tasks, cron jobs and the app's clients have the one from the start
-            before, after = getattr(now, name), getattr(config, name)
-            if before != after:
-                raise ConfigError(
-                    f"{config.path}: the {name} is now {after!r}, but this server "
-                    f"began with {before!r}. Restart the server."
-                )
-        return config
+        application = load(self._targets)
+        for now, config in zip(
+            self._application.services, application.services, strict=True
+        ):
+            for name in ("service", "version", "scaling"):
+                # tasks, cron jobs and the app's clients have the one from the start
+                before, after = getattr(now, name), getattr(config, name)
+                if before != after:
+                    raise ConfigError(
+                        f"{config.path}: the {name} is now {after!r}, but this server "
+                        f"began with {before!r}. Restart the server."
+                    )
+        return application
 
-    def _apply(self, config: AppConfig) -> None:
-        self._config = config
+    def _apply(self, application: Application) -> None:
+        self._application = application
         for part in self._parts:
-            part.apply(config)
+            part.apply(application)
+        for config in application.services:
+            self._services[config.service].apply(config)
 
-    def _report_settings(self, files: set[Path]) -> set[Path]:
-        """Log what was read again; return the files that need a restart."""
-        terminal.log_warnings(self._config)
+    def _report_settings(self, files: set[Path]) -> None:
+        """Log what was read again."""
+        application = self._application
+        terminal.log_warnings(application)
         names = {
-            "queue.yaml": ("queues", [queue.name for queue in self._config.queues]),
-            "cron.yaml": ("jobs", [job.url for job in self._config.cron_jobs]),
+            "queue.yaml": ("queues", [queue.name for queue in application.queues]),
+            "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
+            "dispatch.yaml": (
+                "rules",
+                [f"{rule.host}{rule.path}" for rule in application.dispatch],
+            ),
         }
-        for file in sorted(self._other_files & files):
+        for file in sorted(self._shared_files & files):
             if file.name not in names:  # the part that uses it logs what changed
                 continue
             event = "read again" if file.exists() else "removed"
@@ -151,11 +219,15 @@ class Reloader:
                 what,
                 ", ".join(listed) or "none",
             )
-        return files - self._other_files
 
 
-def _log_restart(files: set[Path]) -> None:
+def _resolved(files: Iterable[Path]) -> set[Path]:
+    """Return files with the real names of their folders, as edits have them."""
+    return {file.parent.resolve() / file.name for file in files}
+
+
+def _log_restart(files: set[Path], label: str) -> None:
     # the temporary files of an editor no longer exist: do not log them
     shown = sorted(file for file in files if file.exists()) or sorted(files)
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    logger.info("%s%s changed: restarting the app", shown[0].name, more)
+    logger.info("%s%s%s changed: restarting the app", label, shown[0].name, more)

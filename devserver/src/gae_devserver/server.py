@@ -6,38 +6,42 @@ import os
 import signal
 import threading
 import webbrowser
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gae_devserver import terminal
-from gae_devserver.app.process import AppProcess
-from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
-from gae_devserver.config.app_yaml import AppConfig, with_other_files
+from gae_devserver.app_service import AppService
+from gae_devserver.config.application import Application, with_shared_files
 from gae_devserver.config.handlers import is_static_site
 from gae_devserver.http import sockets
+from gae_devserver.launch import Launched
 from gae_devserver.parts import Parts, Settings, port_of
 
 logger = logging.getLogger("gae_devserver")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OTHERS_SECONDS = 30.0
+"""How long the banner waits for the other services, once one is ready."""
 
 
 class Server:
     """The dev server with one app, from its start to its end."""
 
-    def __init__(self, settings: Settings, config: AppConfig, python: Python) -> None:
+    def __init__(
+        self, settings: Settings, application: Application, launched: Sequence[Launched]
+    ) -> None:
         """Make the server, in the event loop that runs it."""
         self._settings = settings
-        self._parts = Parts(settings, config, python)
+        self._parts = Parts(settings, application, launched)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, process: AppProcess) -> None:
+    async def run(self) -> None:
         """Serve until a signal comes or the parent has ended.
 
         Raises:
-            AppUnavailable: the app died while it started.
+            AppUnavailable: every service died while it started.
         """
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -45,9 +49,10 @@ class Server:
         self._spawn(self._stop_with_parent())
         try:
             await self._parts.start()
-            if await self._started(process):
-                if process.notice and not process.is_gunicorn:
-                    logger.warning("%s", process.notice)
+            if await self._started():
+                for service in self._parts.services.values():
+                    if (notice := service.late_notice()) is not None:
+                        logger.warning("%s%s", service.label, notice)
                 self._announce()
                 if self._settings.reload:
                     self._spawn(self._parts.reloader.run())
@@ -55,33 +60,62 @@ class Server:
         finally:
             await self._shut_down()
 
-    async def _started(self, process: AppProcess) -> bool:
-        """Return True when the app is ready, False when the server has to stop."""
-        starting = asyncio.create_task(self._parts.app.run(process))
+    async def _started(self) -> bool:
+        """Return True when a service is ready, False when the server has to stop."""
+        starting = {
+            asyncio.create_task(self._start(service))
+            for service in self._parts.services.values()
+        }
         stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Task[Any]] = {stopping, *starting}
+        ready, patience = 0, None
+        failure: AppUnavailable | None = None
+        while len(waiting) > 1 and stopping in waiting:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break  # the banner says which services are still starting
+            for start in done - {stopping}:
+                if (failed := await start) is None:
+                    ready, patience = ready + 1, _OTHERS_SECONDS
+                else:
+                    failure = failure or failed
         if self._stop.is_set():
-            starting.cancel()
+            for start in starting:
+                start.cancel()
             return False
         stopping.cancel()
-        try:
-            await starting
-        except AppUnavailable as error:
-            config = self._parts.reloader.config
-            if not is_static_site(config.static_handlers, config.folder):
-                raise
-            logger.warning(
-                "the server has only static files, because there is no app: %s",
-                str(error).partition("\n")[0],
-            )
+        self._tasks |= waiting - {stopping}
+        if not ready and failure is not None:
+            raise failure
         return True
+
+    async def _start(self, service: AppService) -> AppUnavailable | None:
+        """Return None when a service is ready, or why it is not."""
+        try:
+            await service.run()
+        except AppUnavailable as error:
+            reason = str(error).partition("\n")[0]
+            if is_static_site(service.config.static_handlers, service.config.folder):
+                logger.warning(
+                    "%sthe server has only static files, because there is no app: %s",
+                    service.label,
+                    reason,
+                )
+                return None
+            if len(self._parts.services) > 1:
+                logger.error("%s It restarts when one of its files changes.", reason)
+            return error
+        return None
 
     def _announce(self) -> None:
         settings = self._settings
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
         storage = settings.storage
+        services = self._parts.services.values()
         terminal.show_banner(
-            self._parts.reloader.config,
+            self._parts.reloader.application,
             app_url=url,
             state_url=f"http://127.0.0.1:{port_of(settings.state_socket)}",
             token=self._parts.token,
@@ -90,6 +124,7 @@ class Server:
             storage=str(storage.path.resolve()) if storage else "in memory",
             cron=settings.cron,
             other_urls=sockets.other_urls(settings.front_sockets),
+            services=[one.description for one in services if one.sockets],
         )
         if settings.open_browser:
             # in a thread: a browser in the terminal would block the loop
@@ -118,20 +153,19 @@ class Server:
 
 
 async def run(
-    settings: Settings, config: AppConfig, python: Python, process: AppProcess
+    settings: Settings, application: Application, launched: Sequence[Launched]
 ) -> None:
-    """Serve an app whose first process was just started, on `python`.
+    """Serve an app whose services were just launched.
 
     Raises:
-        ConfigError: queue.yaml, cron.yaml or index.yaml cannot be used.
-        AppUnavailable: the app died while it started.
+        ConfigError: a file that the services share cannot be used.
+        AppUnavailable: every service died while it started.
     """
-    complete = with_other_files(config)
+    complete = with_shared_files(application)
     # the others were logged before the app started
-    for warning in complete.warnings[len(config.warnings) :]:
+    for warning in complete.warnings[len(application.warnings) :]:
         logger.warning("%s", warning)
-    server = Server(settings, complete, python)
-    await server.run(process)
+    await Server(settings, complete, launched).run()
 
 
 def _open_browser(url: str) -> None:

@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import MutableMapping, Sequence
+from typing import Any, TextIO
 
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 
 logger = logging.getLogger("gae_devserver")
 
@@ -36,6 +36,21 @@ class _Formatter(logging.Formatter):
         if code := _COLORS.get(record.levelno):
             text = f"\x1b[{code}m{text}\x1b[0m"
         return f"\x1b[{_DIM}m{stamp}\x1b[0m {text}"
+
+
+class Labelled(logging.LoggerAdapter[logging.Logger]):
+    """Puts a label before each message, which says of which service it is."""
+
+    def __init__(self, logger: logging.Logger, label: str) -> None:
+        """Log as `logger` does."""
+        super().__init__(logger)
+        self._label = label
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """Return the message with the label."""
+        return f"{self._label}{msg}", kwargs
 
 
 def uses_color(stream: TextIO) -> bool:
@@ -66,9 +81,9 @@ def printable(text: str) -> str:
     )
 
 
-def log_warnings(config: AppConfig) -> None:
+def log_warnings(application: Application) -> None:
     """Log what the configuration asks for without effect."""
-    for warning in config.warnings:
+    for warning in application.warnings:
         logger.warning("%s", warning)
 
 
@@ -80,7 +95,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def show_banner(
-    config: AppConfig,
+    application: Application,
     app_url: str,
     state_url: str,
     token: str,
@@ -89,16 +104,23 @@ def show_banner(
     storage: str,
     cron: bool = False,
     other_urls: Sequence[str] = (),
+    services: Sequence[str] = (),
 ) -> None:
     """Print where everything is, when the app is ready: programs wait for this."""
+    config = application.main
     name = config.folder.resolve().name
-    queues = _some([queue.name for queue in config.queues])
-    jobs = _some([job.url for job in config.cron_jobs])
+    queues = _some([queue.name for queue in application.queues])
+    jobs = _some([job.url for job in application.cron_jobs])
     how = "" if cron else " (scheduled only with --cron)"
+    what = f"service {config.service}, {config.runtime}"
+    if len(application.services) > 1:
+        what = f"{len(application.services)} services"
+    heads = ("Services", *[""] * len(services))
     lines = (
-        f"Development server for {name} (service {config.service}, {config.runtime})",
+        f"Development server for {name} ({what})",
         f"  App        {app_url}",
         *(f"             {url}" for url in other_urls),
+        *(f"  {head:9}  {one}" for head, one in zip(heads, services, strict=False)),
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gae_devserver.config.app_yaml import load
+from gae_devserver.config.application import load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.http import static_files
 from tests.fuzz.conftest import Reached
@@ -34,15 +34,15 @@ def outcome(folder: Path, name: str, text: str) -> set[str]:
     for file, content in files.items():
         (folder / file).write_bytes(content.encode("utf-8", "surrogatepass"))
     try:
-        read = load(folder)
+        read = load([folder])
     except ConfigError:
         return {"refused"}
     names = [queue.name for queue in read.queues]
     assert "default" in names
     assert len(names) == len(set(names))
     for target in ("/", "/s/a.txt", "/static/", "/i/x.png", "/xa", "/y", "/%00"):
-        static_files.find(read.static_handlers, folder, target)
-    handlers = {"handlers"} if read.static_handlers else set()
+        static_files.find(read.main.static_handlers, folder, target)
+    handlers = {"handlers"} if read.main.static_handlers else set()
     queues = {"queues"} if len(names) > 1 else set()
     jobs = {"jobs"} if read.cron_jobs else set()
     indexes = {"indexes"} if read.indexes.keys else set()

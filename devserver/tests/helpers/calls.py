@@ -14,6 +14,9 @@ from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import AppFiles, Application
+from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.config.index_yaml import IndexYaml
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
@@ -24,6 +27,7 @@ from tests.helpers.waiting import PATIENCE
 PROJECT = "unit"
 APP_ID = "dev~unit"
 HOSTNAME = "localhost:8080"
+NO_INDEXES = IndexYaml()
 
 READ_ONLY = datastore_pb.BeginTransactionRequest.READ_ONLY
 CONCURRENT_TRANSACTION = datastore_pb.Error.CONCURRENT_TRANSACTION
@@ -50,8 +54,8 @@ def filled(message: Message) -> Message:
     return message
 
 
-def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
-    """Return the configuration of a minimal app.yaml, and of a queue.yaml."""
+def app_config(**changes: Any) -> AppConfig:
+    """Return the configuration of a minimal app.yaml, with these changes."""
     folder = changes.get("folder", Path("app"))
     config = AppConfig(
         path=folder / "app.yaml",
@@ -65,10 +69,28 @@ def app_config(*queues: QueueConfig, **changes: Any) -> AppConfig:
         app_engine_apis=True,
         inbound_services=frozenset(),
         static_handlers=(),
-        queues=(QueueConfig("default"), *queues),
         warnings=(),
     )
     return dataclasses.replace(config, **changes)
+
+
+def application(
+    *queues: QueueConfig,
+    cron_jobs: Sequence[CronJob] = (),
+    indexes: IndexYaml = NO_INDEXES,
+    **changes: Any,
+) -> Application:
+    """Return an app with one service, these queues and the default queue."""
+    config = app_config(**changes)
+    names = ("queue", "cron", "index")
+    files = {name: config.folder / f"{name}.yaml" for name in names}
+    return Application(
+        services=(config,),
+        files=AppFiles(**files, dispatch=None),
+        queues=(QueueConfig("default"), *queues),
+        cron_jobs=tuple(cron_jobs),
+        indexes=indexes,
+    )
 
 
 def reference(*path: object, namespace: str = "") -> Message:
@@ -207,12 +229,12 @@ class Server:
     def __init__(
         self, *queues: QueueConfig, clock: Clock | None = None, **options: Any
     ) -> None:
-        """Make the services; `options` are those of `Services`, or `config`."""
-        config = options.pop("config", None) or app_config(*queues)
+        """Make the services; `options` are those of `Services`, or `app`."""
+        app = options.pop("app", None) or application(*queues)
         self.clock = clock or StoppedClock()
         self.requests = RunningRequests()
         self.services = Services(
-            config,
+            app,
             PROJECT,
             self.requests,
             self.clock,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.application import Application, load
 from gae_devserver.config.parsing import ConfigError
 
 LEAST = "runtime: python313\n"
@@ -19,9 +19,9 @@ def write(folder: Path, app_yaml: str, queue_yaml: str | None = None) -> Path:
     return folder
 
 
-def loaded(folder: Path, app_yaml: str, queue_yaml: str | None = None) -> AppConfig:
+def loaded(folder: Path, app_yaml: str, queue_yaml: str | None = None) -> Application:
     """Write the files and read them."""
-    return load(write(folder, app_yaml, queue_yaml))
+    return load([write(folder, app_yaml, queue_yaml)])
 
 
 def error_of(folder: Path, app_yaml: str, queue_yaml: str | None = None) -> str:

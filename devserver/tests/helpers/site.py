@@ -12,6 +12,7 @@ from gae_devserver.app.process import AppProcess
 from gae_devserver.app.python import OWN
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.http import site as http_site
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.front import Front
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
@@ -47,14 +48,11 @@ class Site:
             deadline=PATIENCE,
             refusal=access.refusal_of_task,
         )
-        self.front = Front(
-            config,
-            self.supervisor,
-            self.sender,
-            pages=SignIn(self.sessions).pages(),
-            access=access,
-            limits=limits,
+        self.app_site = http_site.Site(
+            config, self.supervisor, self.sender, access=access, limits=limits
         )
+        pages = SignIn(self.sessions).pages()
+        self.front = Front(lambda host, path: self.app_site, pages=pages, limits=limits)
 
     def _start(self) -> AppProcess:
         return AppProcess(load_app_yaml(self.folder), LAUNCH, OWN)

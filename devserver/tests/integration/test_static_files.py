@@ -339,9 +339,9 @@ async def test_a_client_that_reads_nothing(
 async def test_other_settings(site: Site) -> None:
     """Changed settings apply to the next request, without a restart."""
     config = load_app_yaml(site.folder)
-    site.front.apply(dataclasses.replace(config, static_handlers=()))
+    site.app_site.apply(dataclasses.replace(config, static_handlers=()))
     assert (await site.get("/static/a.css")).body == b"app /static/a.css"
-    site.front.apply(config)
+    site.app_site.apply(config)
     assert (await site.get("/static/a.css")).body == b"body {}"
 
 

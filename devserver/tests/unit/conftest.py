@@ -18,7 +18,7 @@ from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
-from tests.helpers.calls import AppRequest, Server, add_request, app_config
+from tests.helpers.calls import AppRequest, Server, add_request, application
 from tests.helpers.clock import StoppedClock
 from tests.helpers.recording_app import App
 
@@ -96,7 +96,7 @@ class Bench:
 
     def configure(self, *queues: QueueConfig) -> None:
         """Reload queue.yaml with these queues and the default one."""
-        self.server.services.apply(app_config(*queues))
+        self.server.services.apply(application(*queues))
 
     def hold(self, *statuses: int) -> asyncio.Event:
         """Hold the next tasks until the event is set; then answer with `statuses`."""

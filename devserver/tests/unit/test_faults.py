@@ -22,7 +22,7 @@ from tests.helpers.running_datastore import RunningDatastore
 README = Path(__file__).parents[2] / "README.md"
 
 
-async def no_process() -> AppProcess:
+async def no_process(request: Request) -> AppProcess:
     """Replace the app's process, which no test needs."""
     raise AssertionError
 

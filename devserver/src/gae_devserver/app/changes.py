@@ -12,10 +12,10 @@ _IGNORED_FOLDERS = (*_DEFAULT.ignore_dirs, "venv", "env")
 _WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
 
 
-async def changes(folder: Path) -> AsyncIterator[set[Path]]:
-    """Yield the files of the app that change, appear or disappear, in batches."""
+async def changes(folders: Collection[Path]) -> AsyncIterator[set[Path]]:
+    """Yield the files that change, appear or disappear in these folders, in batches."""
     async for batch in watchfiles.awatch(
-        *watched_folders(folder, _IGNORED_FOLDERS),
+        *folders,
         watch_filter=edit_filter(),
         ignore_permission_denied=True,
     ):
@@ -32,8 +32,10 @@ def edit_filter() -> watchfiles.DefaultFilter:
     )
 
 
-def watched_folders(folder: Path, ignored: Collection[str]) -> set[Path]:
-    """Return the folders to watch with everything below them.
+def watched_folders(
+    folder: Path, ignored: Collection[str] = _IGNORED_FOLDERS
+) -> set[Path]:
+    """Return the folders of an app to watch with everything below them.
 
     Not every system reports changes behind a link, so the list has the target of each
     link in the app.

@@ -37,6 +37,8 @@ class Request:
     headers: CIMultiDict[str]
     """A body requires its Content-Length among them."""
     body: bytes | None = None
+    service: str = ""
+    """The service that a task is for; "" for an HTTP target."""
 
 
 class AppClient:

@@ -40,16 +40,16 @@ _OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 @dataclasses.dataclass(frozen=True)
 class LaunchSettings:
-    """What all processes of the app have in common, whatever app.yaml says."""
+    """What processes of the app get besides what app.yaml says."""
 
     project: str
     """The project ID; the app id is "dev~" and this."""
-    version: str
-    """GAE_VERSION."""
     api_port: int
     """The port on 127.0.0.1 for API calls."""
     grpc_port: int
     """The gRPC port on 127.0.0.1, for Cloud NDB and Cloud Tasks."""
+    version: str = "1"
+    """GAE_VERSION."""
     open_files: int | None = None
     """The app's soft limit on open files; None: that of this process."""
     deployment: str = dataclasses.field(
@@ -130,9 +130,12 @@ class AppProcess:
         launch: LaunchSettings,
         python: Python,
         *,
+        label: str = "",
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         """Start the app with the programs and packages of `python`.
+
+        `label` is put before each line that the app prints.
 
         Raises:
             OSError: the process cannot be started.
@@ -167,7 +170,8 @@ class AppProcess:
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._advice = RunningAdvice(config.folder)
+        self._label = label.encode()
+        self._advice = RunningAdvice(config.folder, label)
         self._exit = futures.Future[int]()
         try:
             self._watched = Watched(
@@ -253,7 +257,7 @@ class AppProcess:
                 self._tail.append(line)
                 # keep reading if the terminal is gone: the app blocks on a full pipe
                 with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.buffer.write(line)
+                    sys.stderr.buffer.write(self._label + line)
                     sys.stderr.buffer.flush()
                 self._advice.see(line)
 

@@ -49,15 +49,20 @@ class Supervisor:
         *,
         what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
         warm_up: Callable[[AppProcess], Awaitable[None]] | None = None,
+        name: str = "app",
+        on_change: Callable[[], object] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Supervise the processes that `start` makes.
 
         If the app ends before it is ready, `what_to_do` gets the reason and whether the
         app was ready before; it returns advice for the user. `warm_up` is called with
-        each process before it counts as ready.
+        each process before it counts as ready. Messages call the app `name`.
+        `on_change` is called when it becomes ready, and when it no longer is.
         """
         self._start = start
+        self._name = name
+        self._on_change = on_change
         self._what_to_do = what_to_do
         self._warm_up = warm_up
         self._limits = limits
@@ -70,8 +75,10 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self, process: AppProcess) -> None:
-        """Supervise a process that was just started; return when it is ready.
+    async def run(self, process: AppProcess | None = None) -> None:
+        """Supervise a process that was just started, or start one.
+
+        Return when it is ready.
 
         Raises:
             AppUnavailable: it has died.
@@ -96,9 +103,19 @@ class Supervisor:
             AppUnavailable: it is starting, or has died.
         """
         if not self._ready:
-            raise AppUnavailable(self._failure or "The app is starting.")
+            raise AppUnavailable(self._failure or f"The {self._name} is starting.")
         assert self._process is not None
         return self._process
+
+    @property
+    def failure(self) -> str | None:
+        """Why the app does not run; None: it is ready, or it starts."""
+        return self._failure
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the app gets requests."""
+        return self._ready
 
     def restart(self) -> None:
         """Start a new process, and end the old one at the same time."""
@@ -145,6 +162,7 @@ class Supervisor:
         # wake all that wait now; a later call waits for the next event
         self._changed.set()
         self._changed = asyncio.Event()
+        self._on_change()
 
     async def _keep_running(self, process: AppProcess | None) -> None:
         delay = self._limits.first_delay
@@ -156,7 +174,7 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - requests wait for a result
                 reason = str(error) or type(error).__name__
                 if isinstance(error, OSError):
-                    reason = f"The server cannot start the app: {reason}."
+                    reason = f"The server cannot start the {self._name}: {reason}."
                 elif isinstance(error, AppUnavailable):
                     advice = self._what_to_do(reason, self._was_ready)
                     reason = _with_advice(reason, advice)
@@ -165,18 +183,18 @@ class Supervisor:
                     return
             else:
                 if self._was_ready:
-                    logger.info("the app is ready again")
+                    logger.info("the %s is ready again", self._name)
                 self._was_ready = restarts = True
                 process.log_advice()
                 self._set(ready=True)
                 began = time.monotonic()
                 await _exit(process)
-                reason = _end_of(process, "after it was ready")
+                reason = self._end_of(process, "after it was ready")
                 if time.monotonic() - began > self._limits.longest_delay:
                     delay = self._limits.first_delay
             process = None
             what = f"in {delay:g} s" if restarts else "when one of its files changes"
-            next_start = f"The app restarts {what}."
+            next_start = f"The {self._name} restarts {what}."
             logger.error("%s %s", reason.partition("\n")[0], next_start)
             self._set(failure=f"{reason}\n\n{next_start}")
             if not restarts:
@@ -193,7 +211,7 @@ class Supervisor:
                 {ready, exited}, return_when=asyncio.FIRST_COMPLETED
             )
             if exited in done:
-                raise AppUnavailable(_end_of(process, "before it was ready"))
+                raise AppUnavailable(self._end_of(process, "before it was ready"))
             await ready
         finally:
             ready.cancel()
@@ -201,7 +219,7 @@ class Supervisor:
 
     async def _become_ready(self, process: AppProcess) -> None:
         slow = asyncio.get_running_loop().call_later(
-            self._limits.slow_start, _log_slow_start, process
+            self._limits.slow_start, self._log_slow_start, process
         )
         try:
             # poll: an open port causes no event
@@ -236,6 +254,23 @@ class Supervisor:
                 writer.close()
         return True
 
+    def _log_slow_start(self, process: AppProcess) -> None:
+        where, reason = process.socket_path, ""
+        if where is None:
+            where = f"port {process.port} ($PORT)"
+            reason = entrypoints.not_listening(
+                process.entrypoint, process.port, process.tail()
+            )
+        text = f"is not listening on {where} yet; still waiting. {reason}"
+        logger.warning("the %s %s", self._name, text.rstrip(". "))
+
+    def _end_of(self, process: AppProcess, when: str) -> str:
+        status = process.exit_status
+        assert status is not None
+        how = f"signal {status - 128}" if status > 128 else f"exit status {status}"
+        ended = f"The {self._name} ended with {how} {when}."
+        return f"{ended}\n\n{process.tail()}".rstrip()
+
 
 async def connect(
     process: AppProcess,
@@ -252,24 +287,6 @@ async def _exit(process: AppProcess) -> None:
     exited = asyncio.Event()
     process.when_exited(lambda: loop.call_soon_threadsafe(exited.set))
     await exited.wait()
-
-
-def _log_slow_start(process: AppProcess) -> None:
-    where, reason = process.socket_path, ""
-    if where is None:
-        where = f"port {process.port} ($PORT)"
-        reason = entrypoints.not_listening(
-            process.entrypoint, process.port, process.tail()
-        )
-    text = f"the app is not listening on {where} yet; still waiting. {reason}"
-    logger.warning("%s", text.rstrip(". "))
-
-
-def _end_of(process: AppProcess, when: str) -> str:
-    status = process.exit_status
-    assert status is not None
-    how = f"signal {status - 128}" if status > 128 else f"exit status {status}"
-    return f"The app ended with {how} {when}.\n\n{process.tail()}".rstrip()
 
 
 def _with_advice(reason: str, advice: str) -> str:

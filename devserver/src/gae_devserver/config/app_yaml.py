@@ -16,21 +16,18 @@ from gae_devserver.config import (
     settings,
     warnings,
 )
-from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.handlers import StaticHandler
-from gae_devserver.config.index_yaml import IndexYaml, load_index_yaml
 from gae_devserver.config.parsing import parse_yaml, read
-from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
 
 
 @dataclasses.dataclass(frozen=True)
 class AppConfig:
-    """An app's configuration, as far as this server uses it."""
+    """The configuration of one service, as far as this server uses it."""
 
     path: Path
     """The YAML file of the service: app.yaml, or another name."""
     folder: Path
-    """The app's folder, which contains the YAML file."""
+    """The service's folder, which contains the YAML file."""
     files: tuple[Path, ...]
     """The YAML file, and all files that it includes."""
     runtime: str
@@ -42,15 +39,12 @@ class AppConfig:
     app_engine_apis: bool
     inbound_services: frozenset[str]
     static_handlers: tuple[StaticHandler, ...]
-    queues: tuple[QueueConfig, ...]
     warnings: tuple[str, ...]
     """A sentence for each setting or file that has no effect on this server."""
     version: str | None = None
     memory_mb: int = 384
-    cron_jobs: tuple[CronJob, ...] = ()
     scaling: str = "automatic"
     """"automatic", "manual" or "basic"."""
-    indexes: IndexYaml = dataclasses.field(default_factory=IndexYaml)
 
 
 # memory of the instance classes:
@@ -60,36 +54,14 @@ _MEMORY_MB |= {"B2": 768, "B4": 1536, "B4_1G": 3072, "B8": 3072}
 _FIRST_LINE = "runtime: python313"
 
 
-def load(target: Path) -> AppConfig:
-    """Read the YAML file of a service, and the app's other files beside it.
+def load_app_yaml(target: Path) -> AppConfig:
+    """Read the YAML file of a service.
+
+    `target` is the service's folder, which contains app.yaml, or a YAML file of any
+    name.
 
     Raises:
         ConfigError: a file is missing, or this server cannot use it.
-    """
-    return with_other_files(load_app_yaml(target))
-
-
-def with_other_files(app: AppConfig) -> AppConfig:
-    """Return the configuration with queue.yaml, cron.yaml and index.yaml.
-
-    Raises:
-        ConfigError: this server cannot use one of them.
-    """
-    queues = load_queue_yaml(app.folder)
-    cron = load_cron_yaml(app.folder, app.service, app.version)
-    return dataclasses.replace(
-        app,
-        queues=queues.queues,
-        cron_jobs=cron.jobs,
-        indexes=load_index_yaml(app.folder),
-        warnings=(*app.warnings, *queues.warnings, *cron.warnings),
-    )
-
-
-def load_app_yaml(target: Path) -> AppConfig:
-    """Read the YAML file alone, which is enough to start the app.
-
-    `target` is the app's folder, which contains app.yaml, or a YAML file of any name.
     """
     path = service_file.find(target)
     text = read(path)
@@ -123,7 +95,6 @@ def load_app_yaml(target: Path) -> AppConfig:
         app_engine_apis=bool(info.app_engine_apis),
         inbound_services=frozenset(info.inbound_services or ()),
         static_handlers=static_handlers,
-        queues=(DEFAULT_QUEUE,),
         warnings=(
             *warnings.about(app, file, instance_classes=_MEMORY_MB),
             *handlers.warnings(app, static_handlers, path.parent),

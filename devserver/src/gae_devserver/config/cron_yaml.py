@@ -11,6 +11,7 @@ from gae_devserver.config import schedule, settings
 from gae_devserver.config.parsing import YamlFile, parse_yaml, read
 from gae_devserver.config.retries import retry_parameters
 from gae_devserver.config.schedule_times import Schedule
+from gae_devserver.config.targets import Versions, service_of
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
@@ -50,13 +51,12 @@ class Cron:
     """A sentence for each job that App Engine refuses, or that never runs here."""
 
 
-def load_cron_yaml(folder: Path, service: str, version: str | None) -> Cron:
-    """Read cron.yaml, for a server that runs one version of one service.
+def load_cron_yaml(path: Path, services: Versions) -> Cron:
+    """Read cron.yaml, for a server that runs one version of each of these services.
 
     Raises:
         ConfigError: this server cannot use it.
     """
-    path = folder / "cron.yaml"
     if not path.exists():
         return Cron()
     file = parse_yaml(read(path), path)
@@ -70,14 +70,14 @@ def load_cron_yaml(folder: Path, service: str, version: str | None) -> Cron:
     )
     entries = info.cron or []
     jobs = tuple(
-        _job(entry, file, ("cron", index), {service, version})
+        _job(entry, file, ("cron", index), services)
         for index, entry in enumerate(entries)
     )
-    return Cron(jobs, tuple(_warnings(jobs, file, service)))
+    return Cron(jobs, tuple(_warnings(jobs, file, services)))
 
 
 def _job(
-    entry: Any, file: YamlFile, here: tuple[str | int, ...], own: set[str | None]
+    entry: Any, file: YamlFile, here: tuple[str | int, ...], services: Versions
 ) -> CronJob:
     """Return a job.
 
@@ -103,8 +103,6 @@ def _job(
             *here,
             "attempt_deadline",
         )
-    # in "service:version", the service decides
-    target = (entry.target or "default").partition(":")[0]
     return CronJob(
         url=entry.url,
         schedule_text=entry.schedule,
@@ -114,8 +112,14 @@ def _job(
         description=entry.description,
         target=entry.target,
         attempt_deadline=None if deadline is None else deadline.total_seconds(),
-        is_elsewhere=target not in own,
+        is_elsewhere=_is_elsewhere(entry.target, services),
     )
+
+
+def _is_elsewhere(target: str | None, services: Versions) -> bool:
+    if target is None and len(services) > 1:
+        return False
+    return service_of(target or "default", services) is None
 
 
 # one object for each zone, because two that are read from a file are not equal
@@ -150,8 +154,11 @@ def _retries(
     return checked
 
 
-def _warnings(jobs: tuple[CronJob, ...], file: YamlFile, service: str) -> Iterator[str]:
+def _warnings(
+    jobs: tuple[CronJob, ...], file: YamlFile, services: Versions
+) -> Iterator[str]:
     """Yield which job never runs here, and what gcloud app deploy refuses."""
+    service = next(iter(services))
     for index, job in enumerate(jobs):
         if job.is_elsewhere:
             why = f"target is '{job.target}'"

@@ -48,13 +48,12 @@ class Queues:
 DEFAULT_QUEUE = QueueConfig("default")
 
 
-def load_queue_yaml(folder: Path) -> Queues:
+def load_queue_yaml(path: Path) -> Queues:
     """Read queue.yaml; without one, there is only the default queue.
 
     Raises:
         ConfigError: this server cannot use it.
     """
-    path = folder / "queue.yaml"
     if not path.exists():
         return Queues((DEFAULT_QUEUE,))
     file = parse_yaml(read(path), path)

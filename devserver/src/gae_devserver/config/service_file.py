@@ -57,13 +57,17 @@ def _find(target: Path) -> Path:
         near = target.with_name(f"{target.name}.yaml")
         which = f"Did you mean {near}?" if near.is_file() else _which(target.parent)
         raise ConfigError(f"There is no file or folder {target}. {which}") from None
-    if what := OTHER_FILES.get(target.name.replace(".yml", ".yaml")):
-        reason = f"describes {what}, not a service"
-    elif target.suffix not in (".yaml", ".yml"):
-        reason = "is not a YAML file"
-    else:
-        return target
-    raise ConfigError(f"{target} {reason}. {_which(target.parent)}")
+    is_other = target.name.replace(".yml", ".yaml") in OTHER_FILES
+    if is_other or target.suffix not in (".yaml", ".yml"):
+        raise not_a_service(target)
+    return target
+
+
+def not_a_service(path: Path) -> ConfigError:
+    """Return an error about a file that is no service's."""
+    what = OTHER_FILES.get(path.name.replace(".yml", ".yaml"))
+    reason = f"describes {what}, not a service" if what else "is not a YAML file"
+    return ConfigError(f"{path} {reason}. {_which(path.parent)}")
 
 
 def _which(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
@@ -37,20 +37,20 @@ class Reset:
         cron: CronJobs,
         clock: Clock,
         requests: RunningRequests,
-        restart_app: Callable[[], Awaitable[object]],
+        restart_services: Callable[[Collection[str]], Awaitable[object]],
         quiet_seconds: float = 5.0,
     ) -> None:
         """Make it; it waits `quiet_seconds` for the requests that run.
 
-        `restart_app` starts a new process of the app, and returns when every older one
-        is gone.
+        `restart_services` starts a new process of each of these services, and returns
+        when every older one is gone.
         """
         self._services = services
         self._runner = runner
         self._cron = cron
         self._clock = clock
         self._requests = requests
-        self._restart_app = restart_app
+        self._restart_services = restart_services
         self._quiet_seconds = quiet_seconds
         self._one_at_a_time = asyncio.Lock()
 
@@ -99,8 +99,9 @@ class Reset:
                 shown,
                 ", ..." if len(urls) > _SHOWN_URLS else "",
             )
+            services = self._requests.services()
             # first, as the new process may get a request to start
             self._requests.end_all()
-            await self._restart_app()
+            await self._restart_services(services)
         # those with an HTTP target, which the server cannot end
         await self._runner.quiet(_LAST_SECONDS)

@@ -10,7 +10,7 @@ from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 
 from gae_devserver.clock import Clock
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.execution import Run
@@ -73,9 +73,9 @@ class CronJobs:
         self._by_task: dict[str, Job] = {}
         self._update(jobs)
 
-    def apply(self, config: AppConfig) -> None:
+    def apply(self, application: Application) -> None:
         """Use a changed cron.yaml; a job that stays keeps its next run."""
-        self._update(config.cron_jobs)
+        self._update(application.cron_jobs)
 
     def _update(self, configs: Sequence[CronJob]) -> None:
         old, self.jobs = self.jobs, []

@@ -34,10 +34,10 @@ class NeededIndexes:
     """The indexes that the app's queries have needed."""
 
     def __init__(
-        self, folder: Path, file: IndexYaml, when_missing: WhenMissing = "report"
+        self, path: Path, file: IndexYaml, when_missing: WhenMissing = "report"
     ) -> None:
-        """Begin with what index.yaml in the app's folder has."""
-        self._folder = folder
+        """Begin with what index.yaml has, whose path may not exist."""
+        self._path = path
         self._file = file
         self._when_missing = when_missing
         self._served: set[QueryShape] = set()
@@ -140,7 +140,7 @@ class NeededIndexes:
         names = ", ".join(map(_in_words, new))
         try:
             if not self._file.is_manual:
-                self._use(add_generated(self._folder, self._missing.values()))
+                self._use(add_generated(self._path, self._missing.values()))
         except (ConfigError, OSError) as error:
             logger.error("index.yaml lacks %s, and cannot be changed: %s", names, error)
             return

@@ -14,8 +14,9 @@ from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.forwarding import reason_of, status_of
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.http.static_files import origin_form
+from gae_devserver.terminal import Labelled
 
 logger = logging.getLogger("gae_devserver.request")
 
@@ -35,22 +36,35 @@ _WARMUP_SECONDS = 60.0
 
 
 class AppSender:
-    """Sends requests to the app, each with App Engine's headers and a ticket."""
+    """Sends requests to a service, each with App Engine's headers and a ticket."""
 
     def __init__(
-        self, client: AppClient, requests: RunningRequests, *, hostname: str
+        self,
+        client: AppClient,
+        requests: RunningRequests,
+        *,
+        hostname: str,
+        service: str = MAIN,
+        default_hostname: str | None = None,
+        label: str = "",
     ) -> None:
-        """Send requests to the app; `hostname` is "host:port" of the public port."""
+        """Send requests to a service.
+
+        `hostname` is "host:port" of the service, and `default_hostname` that of the
+        public port, if it is another one. `label` is put before each log line.
+        """
+        self._log = Labelled(logger, label)
         self._client = client
         self._requests = requests
         self._hostname = hostname
+        self._service = service
         name, _, port = hostname.rpartition(":")
         self._constant_headers = {
             "X-Appengine-Auth-Domain": "gmail.com",
             "X-Appengine-City": "?",
             "X-Appengine-Citylatlong": "0.000000,0.000000",
             "X-Appengine-Country": "ZZ",
-            "X-Appengine-Default-Version-Hostname": hostname,
+            "X-Appengine-Default-Version-Hostname": default_hostname or hostname,
             "X-Appengine-Https": "off",
             "X-Appengine-Region": "?",
             "X-Appengine-Server-Name": name,
@@ -86,7 +100,8 @@ class AppSender:
 
         headers = request.headers
         host = headers.setdefault(hdrs.HOST, self._hostname)
-        ticket = self._requests.begin(f"http://{host}{origin_form(request.target)}")
+        url = f"http://{host}{origin_form(request.target)}"
+        ticket = self._requests.begin(url, self._service)
         log_id = secrets.token_hex(16)
         headers.update(self._constant_headers)
         headers.update(user)
@@ -135,6 +150,6 @@ class AppSender:
             status = await self.status_of(
                 find, request, ip=_WARMUP_IP, deadline=_WARMUP_SECONDS
             )
-            logger.info("GET %s %d", request.target, status)
+            self._log.info("GET %s %d", request.target, status)
         except OSError as error:
-            logger.warning("GET %s failed: %s", request.target, reason_of(error))
+            self._log.warning("GET %s failed: %s", request.target, reason_of(error))

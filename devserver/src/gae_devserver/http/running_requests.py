@@ -5,6 +5,9 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 
+MAIN = ""
+"""The service of a call that no request makes: the main one, whatever its name."""
+
 
 class RunningRequests:
     """Gives every request a ticket, which ends with the request.
@@ -14,21 +17,22 @@ class RunningRequests:
     """
 
     def __init__(self) -> None:
-        self._urls: dict[str, str] = {}
+        self._requests: dict[str, tuple[str, str]] = {}
+        """The URL and the service of each ticket."""
         self._listeners: list[Callable[[str], None]] = []
         self._ended = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
 
-    def begin(self, url: str) -> str:
-        """Return a new ticket, which cannot be guessed."""
+    def begin(self, url: str, service: str = MAIN) -> str:
+        """Return a new ticket, which cannot be guessed; a service gets the request."""
         ticket = secrets.token_hex(16)
-        self._urls[ticket] = url
+        self._requests[ticket] = (url, service)
         return ticket
 
     def end(self, ticket: str) -> None:
         """End a ticket and tell every listener; an unknown ticket is ignored."""
-        if self._urls.pop(ticket, None) is None:
+        if self._requests.pop(ticket, None) is None:
             return
         for listener in self._listeners:
             listener(ticket)
@@ -36,7 +40,7 @@ class RunningRequests:
 
     def end_all(self) -> None:
         """End all tickets: the requests can make no more calls."""
-        for ticket in list(self._urls):
+        for ticket in list(self._requests):
             self.end(ticket)
 
     @contextlib.contextmanager
@@ -55,24 +59,32 @@ class RunningRequests:
 
     async def idle(self) -> None:
         """Wait until no request is running."""
-        while self._urls:
+        while self._requests:
             self._ended.clear()
             await self._ended.wait()
 
     def urls(self) -> list[str]:
         """Return the URL of each running request, the oldest first."""
-        return list(self._urls.values())
+        return [url for url, _ in self._requests.values()]
+
+    def services(self) -> set[str]:
+        """Return the services that have running requests."""
+        return {service for _, service in self._requests.values()}
 
     def url(self, ticket: str | None) -> str | None:
         """Return the URL of a running request, or None."""
-        return None if ticket is None else self._urls.get(ticket)
+        return None if ticket not in self._requests else self._requests[ticket][0]
+
+    def service(self, ticket: str | None) -> str:
+        """Return the service that got a request; MAIN for an unknown ticket."""
+        return MAIN if ticket not in self._requests else self._requests[ticket][1]
 
     def on_end(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the ticket of every request that ends."""
         self._listeners.append(listener)
 
     def __contains__(self, ticket: object) -> bool:
-        return ticket in self._urls
+        return ticket in self._requests
 
     def __len__(self) -> int:
-        return len(self._urls)
+        return len(self._requests)

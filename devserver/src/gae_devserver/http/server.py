@@ -108,15 +108,17 @@ def has_token(request: web.BaseRequest, token: str) -> bool:
     )
 
 
-def check_host(request: web.BaseRequest) -> None:
-    """Refuse a request that names another host.
+def check_host(
+    request: web.BaseRequest, is_host: Callable[[str], bool] = lambda host: False
+) -> str:
+    """Return the host that a request names; refuse one of another server.
 
     A web page can resolve its own name to 127.0.0.1 (DNS rebinding), and the browser
     then lets it read the answers of this server. The Host header still has that name.
 
     Raises:
         web.HTTPMisdirectedRequest: the host is neither a loopback name nor the address
-            that the client connected to.
+            that the client connected to, and `is_host` does not know it.
         web.HTTPBadRequest: there is no Host header or more than one, or the version of
             HTTP is not supported.
     """
@@ -132,13 +134,15 @@ def check_host(request: web.BaseRequest) -> None:
         # in "GET http://HOST/path", the target overrides the Host header
         hosts = [*hosts, urlsplit(target).netloc]
     sockname = request.get_extra_info("sockname")
+    own = own_names(*sockname[:2])
     for host in hosts:
-        if host.lower() not in own_names(*sockname[:2]):
+        if host.lower() not in own and not is_host(host):
             text = (
                 f"This server does not serve the host {printable(host)}. "
                 "Use localhost instead.\n"
             )
             raise _closing(web.HTTPMisdirectedRequest(text=text))
+    return hosts[-1] if hosts else ""
 
 
 @functools.lru_cache

@@ -53,6 +53,20 @@ def listen(port: int, host: str | None) -> tuple[socket.socket, ...]:
     )
 
 
+def listen_near(port: int, host: str | None) -> tuple[socket.socket, ...]:
+    """Listen as `listen` does, on the next free port after `port`.
+
+    Raises:
+        PortError: there is no free port.
+    """
+    for number in range(port + 1, min(port + 1 + _FREE_PORT_TRIES, 65536)):
+        try:
+            return listen(number, host)
+        except PortError:
+            continue
+    return listen(0, host)
+
+
 def listen_on(address: str, port: int) -> socket.socket:
     """Listen on one address; port 0 means any free port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -37,18 +37,21 @@ class TaskSender:
         deadline: float,
         refusal: Callable[[str], int | None] = lambda target: None,
         max_overdue: int = MAX_OVERDUE,
+        name: str = "app",
     ) -> None:
         """Replace a process in which a request runs for `deadline` seconds.
 
         A task may have an earlier deadline, after which the app can go on with it. But
         the process is replaced when it goes on with `max_overdue` of them. `refusal`
         returns the status that a task for a path gets in place of the app's, or None.
+        Messages call the app `name`.
         """
         self._app = app
         self._sender = sender
         self._deadline = deadline
         self._refusal = refusal
         self._max_overdue = max_overdue
+        self._name = name
         self._overdue: dict[asyncio.Task[int], AppProcess] = {}
 
     async def send(self, task: Request, deadline: float) -> int:
@@ -120,4 +123,5 @@ class TaskSender:
 
     def _replace(self, process: AppProcess, why: str) -> None:
         if self._app.replace(process):
-            logger.warning("the app restarts, as on App Engine: %s", why)
+            text = "the %s restarts, as on App Engine: %s"
+            logger.warning(text, self._name, why)

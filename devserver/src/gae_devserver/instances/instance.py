@@ -23,6 +23,7 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.forwarding import reason_of
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.terminal import Labelled
 
 logger = logging.getLogger("gae_devserver.request")
 
@@ -40,6 +41,7 @@ class Instance:
         sender: AppSender,
         requests: RunningRequests,
         *,
+        label: str = "",
         patience: float = 10.0,
         stop_seconds: float = 0.5,
     ) -> None:
@@ -49,12 +51,14 @@ class Instance:
             config: the app, whose scaling does not change.
             sender: sends requests to it.
             requests: the requests that run.
+            label: is put before each log line.
             patience: after so many seconds without an answer, a line says so.
             stop_seconds: how long the app may take for `/_ah/stop`.
         """
         self._config = config
         self._sender = sender
         self._requests = requests
+        self._log = Labelled(logger, label)
         self._patience = patience
         self._stop_seconds = stop_seconds
         self._process: AppProcess | None = None
@@ -69,7 +73,7 @@ class Instance:
         self._process = process
         slow = asyncio.get_running_loop().call_later(
             self._patience,
-            logger.warning,
+            self._log.warning,
             "GET /_ah/start is not answered yet; all other requests wait for it",
         )
         try:
@@ -86,7 +90,7 @@ class Instance:
                 f"GET /_ah/start {fault}. With manual or basic scaling, an instance "
                 f"starts only after 404 or 200 to 299.\n\n{process.tail()}".rstrip()
             )
-        logger.info("GET /_ah/start %d", status)
+        self._log.info("GET /_ah/start %d", status)
 
     async def stop(self) -> None:
         """Send `/_ah/stop`, if there is time; the process may end after this."""
@@ -95,9 +99,9 @@ class Instance:
         if self._process is not None and self._process.exit_status is None:
             try:
                 status = await self._send("/_ah/stop", deadline=self._stop_seconds)
-                logger.info("GET /_ah/stop %d", status)
+                self._log.info("GET /_ah/stop %d", status)
             except OSError as error:
-                logger.debug("GET /_ah/stop failed: %s", reason_of(error))
+                self._log.debug("GET /_ah/stop failed: %s", reason_of(error))
 
     def start_background_thread(self, ticket: str) -> str:
         """Return the ID of a new thread, for the request that asks for it.
@@ -131,7 +135,7 @@ class Instance:
             self._patience, self._log_if_running, ticket
         )
         try:
-            logger.info("GET /_ah/background: a background thread starts")
+            self._log.info("GET /_ah/background: a background thread starts")
             status = await self._send("/_ah/background", thread_id)
             fault = None if status == 200 else f"status {status}"
         except OSError as error:
@@ -139,13 +143,15 @@ class Instance:
         finally:
             slow.cancel()
         if fault is None:
-            logger.info("GET /_ah/background: a background thread has ended")
+            self._log.info("GET /_ah/background: a background thread has ended")
         else:
-            logger.warning("GET /_ah/background: a background thread failed: %s", fault)
+            self._log.warning(
+                "GET /_ah/background: a background thread failed: %s", fault
+            )
 
     def _log_if_running(self, ticket: str) -> None:
         if ticket in self._requests:
-            logger.warning(
+            self._log.warning(
                 "a request has started a background thread, and still runs after "
                 "%g s. If it waits for the thread, the app has no free thread: the "
                 "entrypoint needs gunicorn with --workers 1 --threads 20",

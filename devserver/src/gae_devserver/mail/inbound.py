@@ -31,15 +31,16 @@ class InboundMail:
     """Passes mail to the app as App Engine does."""
 
     def __init__(
-        self, config: AppConfig, send: Callable[[Request], Awaitable[int]]
+        self,
+        find_service: Callable[[str], AppConfig],
+        send: Callable[[Request], Awaitable[int]],
     ) -> None:
-        """`send` sends a request to the app and returns the status of the answer."""
-        self._send = send
-        self.apply(config)
+        """Pass mail to the service that `find_service` returns for a path.
 
-    def apply(self, config: AppConfig) -> None:
-        """Use a changed app.yaml."""
-        self._config = config
+        `send` sends a request to its service and returns the status of the answer.
+        """
+        self._find_service = find_service
+        self._send = send
 
     async def deliver(self, address: str, message: bytes) -> int:
         """Deliver a MIME message to an address; return the status of the answer.
@@ -49,9 +50,9 @@ class InboundMail:
             AppUnavailable: the app does not run.
             OSError: the app did not answer.
         """
-        self._check(MAIL)
         target = f"/_ah/mail/{quote(address, safe='')}"
-        return await self._post(target, "message/rfc822", message)
+        service = self._service(MAIL, target)
+        return await self._post(service, target, "message/rfc822", message)
 
     async def bounce(self, content: Content, message: str, why: str) -> int:
         """Tell the app that a mail of its own, a MIME message, cannot be delivered.
@@ -61,7 +62,7 @@ class InboundMail:
             AppUnavailable: the app does not run.
             OSError: the app did not answer.
         """
-        self._check(BOUNCE)
+        service = self._service(BOUNCE, "/_ah/bounce")
         fields = {
             "original-from": content.sender,
             "original-to": ", ".join(content.to),
@@ -82,21 +83,26 @@ class InboundMail:
             lines += [f"--{boundary}", head, "", text]
         body = "\r\n".join([*lines, f"--{boundary}--", ""]).encode()
         return await self._post(
-            "/_ah/bounce", f"multipart/form-data; boundary={boundary}", body
+            service, "/_ah/bounce", f"multipart/form-data; boundary={boundary}", body
         )
 
-    def _check(self, service: str) -> None:
-        if service not in self._config.inbound_services:
-            services = ", ".join(sorted({*self._config.inbound_services, service}))
+    def _service(self, kind: str, target: str) -> str:
+        """Return the service that gets mail of this kind."""
+        config = self._find_service(target)
+        if kind not in config.inbound_services:
+            kinds = ", ".join(sorted({*config.inbound_services, kind}))
             raise NotEnabledError(
-                f"{self._config.path.name} does not enable the service {service!r}. "
-                f"Write 'inbound_services: [{services}]'."
+                f"{config.path.name} does not enable the service {kind!r}. "
+                f"Write 'inbound_services: [{kinds}]'."
             )
+        return config.service
 
-    async def _post(self, target: str, media_type: str, body: bytes) -> int:
+    async def _post(
+        self, service: str, target: str, media_type: str, body: bytes
+    ) -> int:
         headers: CIMultiDict[str] = CIMultiDict()
         headers[hdrs.CONTENT_TYPE] = media_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        status = await self._send(Request("POST", target, headers, body))
+        status = await self._send(Request("POST", target, headers, body, service))
         logger.info("POST %s %d", target, status)
         return status

@@ -12,7 +12,7 @@ from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.running_requests import RunningRequests
@@ -32,7 +32,7 @@ class Apis:
 
     def __init__(
         self,
-        config: AppConfig,
+        application: Application,
         launch: LaunchSettings,
         clock: Clock,
         requests: RunningRequests,
@@ -52,7 +52,7 @@ class Apis:
         """Make the APIs of one app.
 
         Args:
-            config: the app.
+            application: the app.
             launch: what its process is told, such as the gRPC port.
             clock: the time of the services.
             requests: the requests that may make API calls.
@@ -72,7 +72,7 @@ class Apis:
         """
         self._others_cleared = when_cleared
         self.services = Services(
-            config,
+            application,
             launch.project,
             requests,
             clock,
@@ -84,7 +84,7 @@ class Apis:
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
-        self.routing = Routing(launch.project, config.service, launch.version)
+        self.routing = Routing(launch.project, application.main.service, launch.version)
         self.identity = Identity()
         self._after_rpc = after_rpc
         self._datastore_v1 = DatastoreV1(
@@ -103,17 +103,17 @@ class Apis:
         self._server = ApiServer(
             around_call(self.services.call),
             requests,
-            config.app_engine_apis,
+            application.main.app_engine_apis,
             token,
             Metadata(launch.project),
             self.identity,
             Rest(rpcs),
         )
 
-    def apply(self, config: AppConfig) -> None:
+    def apply(self, application: Application) -> None:
         """Use a changed configuration."""
-        self._server.apply(config)
-        self.services.apply(config)
+        self._server.apply(application.main)
+        self.services.apply(application)
 
     async def start(self, api_socket: socket.socket) -> None:
         """Serve API calls on a socket, and RPCs on the gRPC port.

@@ -13,7 +13,7 @@ from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.queues import config_of
-from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
@@ -49,7 +49,7 @@ class Services:
 
     def __init__(
         self,
-        config: AppConfig,
+        application: Application,
         project: str,
         requests: RunningRequests,
         clock: Clock,
@@ -67,7 +67,7 @@ class Services:
         """Make the services.
 
         Args:
-            config: the app's app.yaml, queue.yaml and index.yaml.
+            application: the app's services, queues and indexes.
             project: the app id is "dev~" and the project.
             requests: the running requests.
             clock: the time of tasks and memcache.
@@ -90,6 +90,7 @@ class Services:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
+        config = application.main
         info = AppRequestInfo(
             config.service,
             version,
@@ -115,11 +116,13 @@ class Services:
         if storage is not None:
             clock.offset = (storage.counter(_OFFSET) or 0) / 1e6
         self._stored_offset = clock.offset
-        self.indexes = NeededIndexes(config.folder, config.indexes, when_index_missing)
+        self.indexes = NeededIndexes(
+            application.files.index, application.indexes, when_index_missing
+        )
         on_query = self.indexes.check
         datastore = Datastore(self.app_id, storage, on_query=on_query)
         self.taskqueue = TaskQueue(
-            config.queues,
+            application.queues,
             clock,
             info,
             app_id=self.app_id,
@@ -221,10 +224,10 @@ class Services:
                 self._storage.set_counter(_OFFSET, int(self._stored_offset * 1e6))
             self._storage.flush()
 
-    def apply(self, config: AppConfig) -> None:
+    def apply(self, application: Application) -> None:
         """Use a changed queue.yaml and index.yaml."""
-        self.taskqueue.update(config.queues)
-        self.indexes.apply(config.indexes)
+        self.taskqueue.update(application.queues)
+        self.indexes.apply(application.indexes)
 
     def clear(self) -> None:
         """Delete entities, tasks and what every other service keeps."""

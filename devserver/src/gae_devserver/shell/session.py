@@ -13,6 +13,7 @@ from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.apis import Apis
@@ -45,7 +46,7 @@ class Settings:
     """How long the program may take to end after SIGTERM; then it gets SIGKILL."""
 
 
-async def run(settings: Settings, config: AppConfig, program: Program) -> int:
+async def run(settings: Settings, application: Application, program: Program) -> int:
     """Run a program as one long request; return its exit status as a shell does.
 
     It has the terminal: a Ctrl-C is for the program alone.
@@ -59,7 +60,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
     launch, storage = settings.launch, settings.storage
     requests = RunningRequests()
     apis = Apis(
-        config,
+        application,
         launch,
         settings.clock,
         requests,
@@ -77,7 +78,7 @@ async def run(settings: Settings, config: AppConfig, program: Program) -> int:
             settings.python.executable,
             *program.arguments,
             cwd=program.folder,
-            env=_environment(settings, config, ticket),
+            env=_environment(settings, application.main, ticket),
         )
         status = await _end_of(process, settings.stop_seconds)
     finally:

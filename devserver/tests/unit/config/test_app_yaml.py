@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.config.app_yaml import load
+from gae_devserver.config.app_yaml import load_app_yaml
 from gae_devserver.config.parsing import ConfigError
-from tests.helpers.calls import app_config
+from tests.helpers.calls import app_config, application
 from tests.helpers.config_files import LEAST, error_of, loaded, write
 
 GUIDE = "docs/python2-to-python3.md"
@@ -18,8 +18,8 @@ GUIDE = "docs/python2-to-python3.md"
 def test_the_least_app_yaml(tmp_path: Path) -> None:
     """A runtime is enough: default service, default queue, no App Engine APIs."""
     app = loaded(tmp_path, LEAST)
-    assert app == app_config(folder=tmp_path, app_engine_apis=False)
-    assert (app.version, app.memory_mb) == (None, 384)
+    assert app == application(folder=tmp_path, app_engine_apis=False)
+    assert (app.main.version, app.main.memory_mb) == (None, 384)
 
 
 def test_everything_that_is_honored(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ env_variables:
   NUMBER: 1
   TEXT: "False"
 """
-    assert loaded(tmp_path, app_yaml) == app_config(
+    assert loaded(tmp_path, app_yaml).main == app_config(
         folder=tmp_path,
         service="worker",
         memory_mb=1536,
@@ -60,13 +60,13 @@ def test_the_python_of_a_runtime(
     tmp_path: Path, runtime: str, version: tuple[int, int] | None
 ) -> None:
     """The version is in the name; python3 has none."""
-    assert loaded(tmp_path, f"runtime: {runtime}\n").python == version
+    assert loaded(tmp_path, f"runtime: {runtime}\n").main.python == version
 
 
 @pytest.mark.parametrize("line", ["", "entrypoint:", 'entrypoint: ""'])
 def test_no_entrypoint(tmp_path: Path, line: str) -> None:
     """An empty entrypoint is none, so that the app gets gunicorn."""
-    assert loaded(tmp_path, f"runtime: python313\n{line}\n").entrypoint is None
+    assert loaded(tmp_path, f"runtime: python313\n{line}\n").main.entrypoint is None
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_is_not_text(tmp_path: Path) -> None:
     """The message for a file that is not UTF-8 has its path."""
     (tmp_path / "app.yaml").write_bytes(b"runtime: \xff\n")
     with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "app.yaml"))):
-        load(tmp_path)
+        load_app_yaml(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -241,9 +241,9 @@ def test_app_yaml_alone_is_read_without_the_task_queue(tmp_path: Path) -> None:
     script = """
 import pathlib, sys
 import gae_devserver.app.process
-from gae_devserver.config.app_yaml import load_app_yaml
+from gae_devserver.config.application import load_services
 
-load_app_yaml(pathlib.Path(sys.argv[1]))
+load_services([pathlib.Path(sys.argv[1])])
 print(sys.modules.keys() & {"aiohttp", "asyncio", "google.appengine.api.taskqueue"})
 """
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.application import Application, load
 from tests.helpers.config_files import LEAST, error_of, write
 
 DAILY = "schedule: every day 9:00\n"
 
 
-def read(folder: Path, cron_yaml: str, app_yaml: str = LEAST) -> AppConfig:
+def read(folder: Path, cron_yaml: str, app_yaml: str = LEAST) -> Application:
     """Write the files and read them."""
     (folder / "cron.yaml").write_text(cron_yaml)
-    return load(write(folder, app_yaml))
+    return load([write(folder, app_yaml)])
 
 
 def test_cron_yaml(tmp_path: Path) -> None:

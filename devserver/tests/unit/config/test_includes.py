@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.config.app_yaml import AppConfig, load
+from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
 from gae_devserver.config.parsing import ConfigError
 from tests.helpers.config_files import LEAST
 
@@ -39,7 +39,7 @@ def loaded(folder: Path, files: dict[str, str]) -> AppConfig:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return load(folder)
+    return load_app_yaml(folder)
 
 
 def test_the_files_are_merged_as_gcloud_does(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gae_devserver.config.app_yaml import load
+from gae_devserver.config.application import load
 from gae_devserver.config.parsing import ConfigError
 from tests.helpers.config_files import LEAST
 
@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("project")
 def test_a_folder_or_a_file(target: str, file: str) -> None:
     """A folder stands for its app.yaml; the folder of a file is the app's folder."""
-    app = load(Path(target))
+    app = load([Path(target)]).main
     assert (app.path, app.folder) == (Path(file), Path(file).parent)
     assert app.service == Path(file).stem
 
@@ -44,8 +44,8 @@ def test_a_folder_or_a_file(target: str, file: str) -> None:
 @pytest.mark.usefixtures("project")
 def test_files_beside_the_one_that_is_named() -> None:
     """queue.yaml is read, and each other service causes a warning."""
-    assert load(Path("two/web.yaml")).queues[0].name == "mine"
-    warnings = load(Path("one/worker.yaml")).warnings
+    assert load([Path("two/web.yaml")]).queues[0].name == "mine"
+    warnings = load([Path("one/worker.yaml")]).warnings
     assert [warning.split()[0] for warning in warnings] == [
         "api/app.yaml",
         "app.yaml",
@@ -71,6 +71,6 @@ def test_files_beside_the_one_that_is_named() -> None:
 def test_a_wrong_path(target: str, named: list[str]) -> None:
     """The message has the path, and the ones that can be used."""
     with pytest.raises(ConfigError) as caught:
-        load(Path(target))
+        load([Path(target)])
     assert all(fact in str(caught.value) for fact in named)
     assert "two/other.yaml" not in str(caught.value)

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
-from tests.helpers.calls import HOSTNAME, PULL, add_request, app_config, reference
+from tests.helpers.calls import HOSTNAME, PULL, add_request, application, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
 from tests.helpers.waiting import settled, until
 from tests.unit.conftest import Bench, MakeBench
@@ -100,6 +100,10 @@ class State(Bench):
         return [entity["properties"] for entity in entities]
 
 
+async def restart_nothing(services: Collection[str]) -> None:
+    """Replace the restart of services, which most tests do not reach."""
+
+
 @pytest_asyncio.fixture
 async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]:
     """Start services, a task runner and a state API for given queues."""
@@ -107,7 +111,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
 
         async def make(
             *queues: QueueConfig,
-            restart_app: Callable[[], Awaitable[object]] = settled,
+            restart: Callable[[Collection[str]], Awaitable[object]] = restart_nothing,
             runner: Mapping[str, Any] | None = None,
             **options: Any,
         ) -> State:
@@ -117,7 +121,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             clock, requests = bench.clock, bench.server.requests
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
-            reset = Reset(*parts, requests, restart_app, **options)
+            reset = Reset(*parts, requests, restart, **options)
             state_api = StateApi(*parts, token, reset)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
@@ -472,8 +476,8 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     index = {"kind": "A", "ancestor": False, "properties": shown}
     assert (listed["existing"], listed["missing"]) == ([], [index])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
-    indexes = load_index_yaml(tmp_path)
-    state.server.services.apply(app_config(indexes=indexes))
+    indexes = load_index_yaml(tmp_path / "index.yaml")
+    state.server.services.apply(application(indexes=indexes))
     expected = {"existing": [index], "missing": [], "yaml": ""}
     assert await state.get("/indexes") == expected
 
@@ -586,10 +590,10 @@ async def test_a_request_that_does_not_end_before_a_reset(
     """The app gets a new process; a call that waits for a lock fails."""
     restarts: list[None] = []
 
-    async def restart_app() -> None:
+    async def restart(services: Collection[str]) -> None:
         restarts.append(None)
 
-    state = await make_state(restart_app=restart_app, quiet_seconds=0.05)
+    state = await make_state(restart=restart, quiet_seconds=0.05)
     key = reference("Counter", "x")
     holder, other = state.server.request(), state.server.request()
     await holder.put(key, 1, await holder.begin())
@@ -766,7 +770,7 @@ async def test_cron_jobs(state: State) -> None:
     It runs now if it is named by its URL, or by its place; the answer has the status.
     """
     jobs = (cron_job("/a", description="first"), cron_job("/b"), cron_job("/b"))
-    state.cron.apply(app_config(cron_jobs=jobs))
+    state.cron.apply(application(cron_jobs=jobs))
     await state.advance(3 * 3600)
     listed = await state.get("/cron")
     assert listed["scheduled"] is False
@@ -810,14 +814,14 @@ async def test_no_cron_job_is_named(
 ) -> None:
     """The error says what names a job."""
     jobs = [cron_job(url) for url in ("/a", "/b", "/b")]
-    state.cron.apply(app_config(cron_jobs=tuple(jobs)))
+    state.cron.apply(application(cron_jobs=tuple(jobs)))
     error = await state.ask("POST", "/cron/run", body, status=status)
     assert fact in error["error"]
 
 
 async def test_a_reset_stops_a_cron_job(state: State) -> None:
     """The request that runs a job fails, and the last run is forgotten."""
-    state.cron.apply(app_config(cron_jobs=(cron_job("/a"),)))
+    state.cron.apply(application(cron_jobs=(cron_job("/a"),)))
     await state.ask("POST", "/cron/run", b'{"url": "/a"}')
     release = state.hold(200)
     run = asyncio.create_task(

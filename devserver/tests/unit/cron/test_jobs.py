@@ -9,7 +9,7 @@ import pytest
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.cron.jobs import JobRefusedError
-from tests.helpers.calls import app_config
+from tests.helpers.calls import application
 from tests.helpers.waiting import until
 from tests.unit.conftest import MakeBench
 
@@ -20,7 +20,7 @@ def jobs(folder: Path, *entries: str) -> tuple[CronJob, ...]:
     """Read jobs whose settings are written as {url: /a, schedule: ...}."""
     listed = "".join(f"- {{{entry}}}\n" for entry in entries)
     (folder / "cron.yaml").write_text(f"cron:\n{listed}")
-    return load_cron_yaml(folder, "default", None).jobs
+    return load_cron_yaml(folder / "cron.yaml", {"default": None}).jobs
 
 
 async def test_an_advance_runs_jobs_and_tasks_in_time_order(
@@ -110,7 +110,7 @@ async def test_run_now(make_bench: MakeBench, tmp_path: Path) -> None:
         "url: /a, schedule: every day 09:00",
         "url: /b, schedule: every day 09:00, target: other",
     )
-    bench.cron.apply(app_config(cron_jobs=configs))
+    bench.cron.apply(application(cron_jobs=configs))
     job, elsewhere = bench.cron.jobs
     assert await bench.runner.advance(2 * 86400) == 0
     release = bench.hold(503)
@@ -156,7 +156,7 @@ async def test_cron_yaml_is_read_again(make_bench: MakeBench, tmp_path: Path) ->
     first = bench.cron.next_run(bench.cron.jobs[0])
     bench.clock.move_to(bench.clock.now() + 600)
     new = "url: /new, schedule: every 90 mins"
-    bench.cron.apply(app_config(cron_jobs=jobs(tmp_path, new, kept)))
+    bench.cron.apply(application(cron_jobs=jobs(tmp_path, new, kept)))
     assert bench.cron.next_run(bench.cron.jobs[1]) == first
     await bench.runner.advance(2 * 3600)
     assert [run.target for run in bench.app.executions] == ["/new", "/kept"]
@@ -170,7 +170,7 @@ async def test_a_job_that_disappears_while_the_app_starts(
     bench.app.started.clear()
     run = asyncio.create_task(bench.cron.run_now(bench.cron.jobs[0]))
     await until(lambda: bench.app.waiting)
-    bench.cron.apply(app_config(cron_jobs=()))
+    bench.cron.apply(application(cron_jobs=()))
     bench.app.started.set()
     with pytest.raises(JobRefusedError):
         await run

@@ -70,10 +70,11 @@ def make_indexes(switch: Switch, tmp_path: Path) -> MakeIndexes:
     """Begin with the text of an index.yaml."""
 
     def make(text: str = "", when_missing: WhenMissing = "report") -> NeededIndexes:
+        path = tmp_path / "index.yaml"
         if text:
-            (tmp_path / "index.yaml").write_text(text)
-        file = load_index_yaml(tmp_path)
-        switch.indexes = NeededIndexes(tmp_path, file, when_missing)
+            path.write_text(text)
+        file = load_index_yaml(path)
+        switch.indexes = NeededIndexes(path, file, when_missing)
         return switch.indexes
 
     return make
@@ -324,16 +325,16 @@ def test_indexes_are_written(
     query_of(ndb, "a").fetch(1)
     assert brief(indexes) == []
     written = (tmp_path / "index.yaml").read_text()
-    assert len(load_index_yaml(tmp_path).keys) == 1
+    assert len(load_index_yaml(tmp_path / "index.yaml").keys) == 1
     (tmp_path / "index.yaml").write_text("indexes: [")
     query_of(ndb, "b").fetch(1)
     assert brief(indexes) == ["A: b d-"]
     assert (tmp_path / "index.yaml").read_text() == "indexes: ["
     (tmp_path / "index.yaml").write_text(written)
-    indexes.apply(load_index_yaml(tmp_path))
+    indexes.apply(load_index_yaml(tmp_path / "index.yaml"))
     # this one is as before the mistake
     query_of(ndb, "c").fetch(1)
-    assert len(load_index_yaml(tmp_path).keys) == 3
+    assert len(load_index_yaml(tmp_path / "index.yaml").keys) == 3
 
 
 def test_an_edit_takes_effect(make_indexes: MakeIndexes, ndb: Any) -> None:

@@ -27,7 +27,7 @@ from tests.helpers.calls import (
     HOSTNAME,
     AppRequest,
     Server,
-    app_config,
+    application,
     code_of,
     filled,
 )
@@ -285,7 +285,7 @@ async def test_the_modules_api_knows_the_one_service(
     make_server: Callable[..., Server],
 ) -> None:
     """The service has a name, one version and a hostname; other names are errors."""
-    api = make_server(config=app_config(service="api"), version="v7").request()
+    api = make_server(app=application(service="api"), version="v7").request()
 
     async def ask(method: str, **fields: Any) -> Any:
         request_class, _ = rpc_table.message_classes("modules", method)
@@ -307,7 +307,7 @@ async def test_the_modules_api_knows_the_one_service(
         ("StopModule", {}, errors.INVALID_VERSION),
     ):
         assert await code_of(ask(method, **fields)) == code, (method, fields)
-    api = make_server(config=app_config(scaling="manual")).request()
+    api = make_server(app=application(scaling="manual")).request()
     assert (await ask("GetNumInstances")).instances == 1
 
 

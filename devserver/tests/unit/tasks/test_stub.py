@@ -22,7 +22,7 @@ from tests.helpers.calls import (
     Message,
     Server,
     add_request,
-    app_config,
+    application,
     code_of,
     reference,
 )
@@ -98,7 +98,7 @@ async def test_a_name_is_free_again(
     await (delete(api, "a") if ends == "deleted" else call(api, "PurgeQueue"))
     clock.offset = 8 * 86400.0
     assert await code_of(api.add("a")) == TASK_ERRORS.TOMBSTONED_TASK
-    server.services.apply(app_config(OTHER))
+    server.services.apply(application(OTHER))
     clock.offset = 12 * 86400.0
     await api.add("a")
     assert await api.names() == ["a"]
@@ -313,7 +313,7 @@ async def test_a_target_of_this_service_is_accepted(
     make_server: Callable[..., Server], host: str
 ) -> None:
     """A service, version, version.service, instance.version.service, or no target."""
-    api = make_server(config=app_config(service="api"), version="v7").request()
+    api = make_server(app=application(service="api"), version="v7").request()
     await api.add("a", headers=[("Host", host)])
     (task,) = await api.tasks()
     assert [header.value for header in task.header] == [host.encode()]
@@ -324,7 +324,7 @@ async def test_a_target_of_another_service_is_refused(
     make_server: Callable[..., Server], target: str
 ) -> None:
     """The error names the target, and the service and version of this server."""
-    api = make_server(config=app_config(service="api"), version="version7").request()
+    api = make_server(app=application(service="api"), version="version7").request()
     headers = [("host", f"{target}.{HOSTNAME}")]
     with pytest.raises(apiproxy_errors.ApplicationError) as error:
         await api.add("a", headers=headers)

@@ -22,9 +22,10 @@ class RunningAdvice:
     While the app starts, advice waits: if the app ends, that is in the reason.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Explain errors of the app in this folder."""
+    def __init__(self, folder: Path, label: str = "") -> None:
+        """Explain errors of the app in this folder; `label` is put before each line."""
         self._folder = folder
+        self._label = label
         self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
         self._indented = False
         """Whether the line before was indented, as in a traceback."""
@@ -51,7 +52,7 @@ class RunningAdvice:
         with self._lock:
             waiting, self._waiting = self._waiting or [], None
         for text in waiting:
-            logger.warning("%s", text)
+            logger.warning("%s%s", self._label, text)
 
     def stop(self) -> None:
         """Log no more, because the server ends the app, which may cause errors."""
@@ -78,4 +79,4 @@ class RunningAdvice:
             if self._waiting is not None:
                 self._waiting.append(text)
                 return
-        logger.warning("%s", text)
+        logger.warning("%s%s", self._label, text)

@@ -1,0 +1,20 @@
+"""Which service a target means: in queue.yaml, cron.yaml, `_target` or a host name."""
+
+from collections.abc import Mapping
+
+Versions = Mapping[str, str | None]
+"""The services of the run, the main one first, each with its version."""
+
+
+def service_of(target: str, services: Versions) -> str | None:
+    """Return the service that a target names; None if it is not one of these.
+
+    A target is SERVICE, VERSION.SERVICE, INSTANCE.VERSION.SERVICE or, in cron.yaml,
+    SERVICE:VERSION. The service decides, because one version of each runs here. A
+    version alone is one of the main service.
+    """
+    name = target.partition(":")[0].rpartition(".")[2]
+    if name in services:
+        return name
+    main = next(iter(services))
+    return main if name == services[main] else None

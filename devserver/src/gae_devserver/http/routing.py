@@ -1,0 +1,152 @@
+"""Decides which service a request or a task is for."""
+
+import dataclasses
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import unquote
+
+from gae_devserver.config.application import Application
+from gae_devserver.config.dispatch_yaml import DispatchRule
+from gae_devserver.config.targets import service_of
+
+_APPSPOT = ".appspot.com"
+_PORT = re.compile(r":[0-9]*$")
+_REGION = re.compile(r"\.[a-z0-9-]+\.r\.appspot\.com$")
+_INTERNAL = "/_ah/"
+"""Begins the paths that dispatch.yaml does not route."""
+
+
+class UnknownServiceError(Exception):
+    """A service does not run here; the message lists those that do."""
+
+
+class Routing:
+    """The services of the run, and the rules of dispatch.yaml.
+
+    https://cloud.google.com/appengine/docs/standard/how-requests-are-routed
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, str],
+        main: str,
+        rules: Sequence[DispatchRule],
+        project: str,
+    ) -> None:
+        """Route to these services, each with its version."""
+        self._services = {main: services[main], **services}
+        self._main = main
+        self._app_host = f"{project}{_APPSPOT}"
+        self._use(rules)
+
+    def apply(self, application: Application) -> None:
+        """Use the rules of a changed dispatch.yaml."""
+        self._use(application.dispatch)
+
+    def _use(self, rules: Sequence[DispatchRule]) -> None:
+        self._rules = [
+            (dataclasses.replace(rule, host=_without_region(rule.host)), rule)
+            for rule in rules
+        ]
+
+    def named(self, target: str) -> str:
+        """Return the service of a target, such as worker or v1.worker.
+
+        Raises:
+            UnknownServiceError: it does not run here.
+        """
+        found = service_of(target, self._services)
+        if found is None:
+            raise self._unknown(f"'{target}'")
+        return found
+
+    def for_request(self, host: str, path: str) -> str:
+        """Return the service for a request's Host, and its path as it was sent.
+
+        As in production, a name that no service has is ignored.
+
+        Raises:
+            UnknownServiceError: dispatch.yaml has another service for it.
+        """
+        hosts, prefix = self._parsed(host)
+        service = service_of(prefix, self._services) if prefix else None
+        is_targeted = "." in prefix and service is not None
+        if not is_targeted and self._rules:
+            path = unquote(path.partition("?")[0])
+            if not path.startswith(_INTERNAL):
+                for rule, original in self._rules:
+                    if any(rule.matches(name, path) for name in hosts):
+                        return self._of(original)
+        return service or self._main
+
+    def is_host(self, host: str) -> bool:
+        """Return whether a Host is the name of a service, or one of dispatch.yaml.
+
+        No stranger can have such a name, so no page of theirs reads our answers under
+        it. A pattern such as `*.com` would allow other names.
+        """
+        name = _PORT.sub("", host.lower())
+        prefix, _, end = name.rpartition(".")
+        if end == "localhost":
+            return service_of(prefix, self._services) is not None
+        return any(
+            "." in rule.host.lstrip("*.-") and rule.matches_host(_without_region(name))
+            for rule, _ in self._rules
+        )
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for each rule that never matches this server's own host."""
+        services = [f"{name}." for name in self._services]
+        own = [
+            f"{prefix}{host}"
+            for host in ("localhost", self._app_host)
+            for prefix in ("", *services)
+        ]
+        for rule, original in self._rules:
+            if any(rule.matches_host(name) for name in own):
+                continue
+            example = re.sub(r"^\*(?=\.)", "www", original.host)
+            example = re.sub(r"^\*(?=-)", "x", example).lstrip("*")
+            other = ""
+            if rule.host.endswith(_APPSPOT):
+                other = ", or start the server with the --project of this host"
+            yield (
+                f"{original.where}: requests to localhost never match "
+                f"'{original.host}'. To try this rule, send a request with "
+                f"-H 'Host: {example}'{other}."
+            )
+
+    def _parsed(self, host: str) -> tuple[list[str], str]:
+        """Return the names with which rules are compared, and the target in a Host."""
+        name = _without_region(_PORT.sub("", host.lower()).replace("-dot-", "."))
+        for own in ("localhost", self._app_host):
+            if name == own or name.endswith(f".{own}"):
+                prefix = name.removesuffix(own)
+                return [name, f"{prefix}{self._app_host}"], prefix.rstrip(".")
+        return ([name, self._app_host] if _is_local(name) else [name]), ""
+
+    def _of(self, rule: DispatchRule) -> str:
+        if rule.service not in self._services:
+            raise self._unknown(f"'{rule.service}' ({rule.where})")
+        return rule.service
+
+    def _unknown(self, service: str) -> UnknownServiceError:
+        return UnknownServiceError(
+            f"there is no service {service} on this server, which runs: "
+            f"{', '.join(self._services)}"
+        )
+
+
+def _without_region(host: str) -> str:
+    """Return a host as apps had it before regions: the region of a project is fixed."""
+    return _REGION.sub(_APPSPOT, host)
+
+
+def _is_local(name: str) -> bool:
+    """Return whether a host is an address, or a name that only a network knows."""
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return "." not in name
+    return True
