@@ -85,7 +85,7 @@ def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> Non
     main.write_text(BROKEN)  # so that it does not come back before the tasks wait
     for pid in who(server, "worker")["pids"]:
         os.kill(pid, signal.SIGKILL)
-    server.wait_for_log(r"the service worker .*SIGKILL")
+    server.wait_for_log(r"The service worker .*SIGKILL")
 
     defer_to_each(server, "a")
     wait_until(lambda: len(services_of(server, "a")) == 2, "two tasks")
@@ -109,7 +109,7 @@ def test_one_that_does_not_start(
     main.write_text(BROKEN)
     server = start(reload=True)
     reason = r"main.py, line 1: SyntaxError"
-    server.wait_for_log(f"error: the service admin .*{reason}")
+    server.wait_for_log(f"error: The service admin .*{reason}")
     shown = state_of(server, "admin")
     assert shown["state"] == "failed"
     assert reason in shown["failure"]
