@@ -170,7 +170,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
 
     terminal.set_up_logging("warning")
     try:
-        application = load([options.app])
+        application = load(options.apps)
         config = application.main
         program = (
             programs.shell(config.folder, options.project, options.storage)

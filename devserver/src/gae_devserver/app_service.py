@@ -14,7 +14,7 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.environments.environments import AppPackagesError
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.running_requests import RunningRequests
-from gae_devserver.http.site import SendBlob, Site
+from gae_devserver.http.site import InboundHeaders, SendBlob, Site
 from gae_devserver.http.task_sender import TaskSender
 from gae_devserver.instances.instance import Instance
 from gae_devserver.launch import Launched
@@ -34,6 +34,7 @@ class AppService:
         *,
         public_hostname: str,
         send_blob: SendBlob,
+        inbound_headers: InboundHeaders,
         hints: Hints,
         task_deadline: float | None,
         on_change: Callable[[], object],
@@ -46,6 +47,7 @@ class AppService:
             sessions: the users who are signed in.
             public_hostname: "host:port" of the public port.
             send_blob: sends a blob in place of an answer.
+            inbound_headers: says what App Engine adds to a request from outside.
             hints: how to install what the app lacks.
             task_deadline: seconds that it may take for a task; None: App Engine's
                 limit.
@@ -98,6 +100,7 @@ class AppService:
             self.app,
             self.sender,
             send_blob=send_blob,
+            inbound_headers=inbound_headers,
             access=self._access,
             label=self.label,
         )

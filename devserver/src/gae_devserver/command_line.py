@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gae_devserver.faults import Faults
 
 PROG = "gae-devserver"
+_APP = "the folder that holds app.yaml, or a YAML file of any name"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,11 +45,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser = _run_parser()
     else:
         parser = _serve_parser()
-        options, unknown = parser.parse_known_args(arguments)
+        # intermixed: options may stand between two apps
+        options, unknown = parser.parse_known_intermixed_args(arguments)
+        for path in options.apps:
+            if str(path) in ("shell", "run") and not path.exists():
+                parser.error(f"'{path}' must be the first word: {PROG} {path} APP")
         if unknown:
-            words = {"shell", "run"} & {*map(str, options.apps), *unknown}
-            for word in words:
-                parser.error(f"{word!r} must be the first word: {PROG} {word} APP")
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options
     return parser.parse_args(others)
@@ -63,6 +65,12 @@ def _serve_parser() -> argparse.ArgumentParser:
         f"and '{PROG} run APP SCRIPT' runs a script. Each has --help.",
     )
     parser.set_defaults(command=None)
+    _add_app(
+        parser,
+        "+",
+        f"{_APP}; several for an app with several services. Add dispatch.yaml, "
+        "queue.yaml, cron.yaml or index.yaml if it is not beside the main service",
+    )
     parser.add_argument(
         "--port",
         type=_port,
@@ -77,7 +85,6 @@ def _serve_parser() -> argparse.ArgumentParser:
         help="one more IP address to listen on, so that other machines can use the "
         "app; 0.0.0.0 for all addresses (default: this machine only)",
     )
-    parser.add_argument("apps", type=_path, nargs="+", metavar="APP", help="TODO")
     _add_common(parser)
     parser.add_argument(
         "--reload",
@@ -148,12 +155,7 @@ def _shell_parser() -> argparse.ArgumentParser:
         "the app's services. What is piped into it is run as a script.",
     )
     parser.set_defaults(command="shell")
-    parser.add_argument(
-        "app",
-        type=_path,
-        metavar="APP",
-        help="the folder that holds app.yaml, or a YAML file of any name",
-    )
+    _add_app(parser, 1, _APP)
     _add_common(parser)
     return parser
 
@@ -164,12 +166,7 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Run a script in the app's environment, with the app's services.",
     )
     parser.set_defaults(command="run")
-    parser.add_argument(
-        "app",
-        type=_path,
-        metavar="APP",
-        help="the folder that holds app.yaml, or a YAML file of any name",
-    )
+    _add_app(parser, 1, _APP)
     _add_common(parser)
     parser.add_argument(
         "-m",
@@ -184,6 +181,10 @@ def _run_parser() -> argparse.ArgumentParser:
         help="the script, in the current folder or in the app's, and its arguments",
     )
     return parser
+
+
+def _add_app(parser: argparse.ArgumentParser, count: int | str, text: str) -> None:
+    parser.add_argument("apps", nargs=count, type=_path, metavar="APP", help=text)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
 from gae_devserver.blobs.serving import BlobSender
@@ -30,6 +31,7 @@ from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
 from gae_devserver.http.front import FindSite, Front, Page
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.site import Site
@@ -39,6 +41,7 @@ from gae_devserver.mail.inbound import InboundMail
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.execution import Dispatch
 from gae_devserver.tasks.queues import Queue
@@ -102,6 +105,10 @@ class Parts:
         clock, requests = settings.clock, RunningRequests()
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
+        own_ports = [sock for service in launched for sock in service.sockets]
+        own_fetches = OwnFetches(
+            settings.launch.project, [*settings.front_sockets, *own_ports]
+        )
         self.services: Mapping[str, AppService] = {
             service.config.service: AppService(
                 service,
@@ -109,6 +116,7 @@ class Parts:
                 sessions,
                 public_hostname=hostname,
                 send_blob=blobs.replace,
+                inbound_headers=own_fetches.inbound_headers,
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 on_change=self._service_changed,
@@ -133,9 +141,16 @@ class Parts:
         self.token = secrets.token_hex(16)
         self.apis = Apis(
             application,
+            {
+                name: RunningService.of(
+                    service.config, service.version, service.hostname
+                )
+                for name, service in self.services.items()
+            },
             launched[0].settings,
             clock,
             requests,
+            self._routing,
             token=self.token,
             default_hostname=hostname,
             run_now=self._run_now,
@@ -143,6 +158,8 @@ class Parts:
             cloud_tasks=settings.cloud_tasks,
             smtp=settings.smtp,
             start_thread=self._start_background_thread,
+            find_pid=self._find_pid,
+            own_fetches=own_fetches,
             when_index_missing=settings.when_index_missing,
             when_cleared=sessions.clear,
             **injected,
@@ -153,31 +170,30 @@ class Parts:
             "/_ah/img": ImagePage(self._blobstore, blobs),
             "/_ah/upload": UploadPage(self._blobstore),
         }
-        find_site: FindSite = self._find_site
-        if len(self.services) == 1 and not application.dispatch:
-            find_site = self._always(self._main.site)
-        front = Front(find_site, pages=pages, is_host=self._routing.is_host)
+        front = Front(self._find_site, pages=pages, is_host=self._routing.is_host)
+        if len(self.services) == 1 and application.files.dispatch is None:
+            front = Front(self._always(self._main.site), pages=pages)
         self._fronts = [(front, settings.front_sockets)]
         for service in self.services.values():
             if service.sockets:
                 front = Front(self._always(service.site), pages=pages)
                 self._fronts.append((front, service.sockets))
+        apps = Supervisors({name: s.app for name, s in self.services.items()})
         self._cron = CronJobs(
             application.cron_jobs,
             clock,
             services.taskqueue.changed,
-            self._main.app.process,
+            self._routing,
+            apps,
             scheduled=settings.cron,
         )
         self._runner = TaskRunner(
             services.taskqueue,
             clock,
             dispatch,
-            self._main.app.process,
-            deadline=self._main.task_deadline,
-            make_request=functools.partial(
-                make_request, self.apis.identity, self.apis.routing
-            ),
+            apps,
+            deadline_of=lambda service: self.services[service].task_deadline,
+            make_request=functools.partial(make_request, self.apis.identity),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
         )
@@ -188,6 +204,7 @@ class Parts:
             clock,
             requests,
             self._restart_alone,
+            several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(self._receiver, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
@@ -204,11 +221,13 @@ class Parts:
             application,
             settings.targets,
             self.services,
-            parts=(self.apis, self._cron, self._routing),
+            # the routing first: the others ask it
+            parts=(self._routing, self.apis, self._cron),
         )
 
     def _service_changed(self) -> None:
-        """Tell the runner that a service became ready, or no longer is."""
+        # the services start after all parts are made
+        self._runner.wake()
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
@@ -224,14 +243,17 @@ class Parts:
         service = self.services.get(self._requests.service(ticket), self._main)
         return service.instance.start_background_thread(ticket)
 
+    def _find_pid(self, ticket: str) -> int | None:
+        service = self.services.get(self._requests.service(ticket), self._main)
+        return service.app.pid
+
     async def _process_for(self, task: Request) -> AppProcess:
         return await self.services.get(task.service, self._main).app.process()
 
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to its service, or to its HTTP target."""
-        if task.target.startswith("/"):
-            service = self.services.get(task.service, self._main)
-            return await service.tasks.send(task, deadline)
+        if task.service:
+            return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
     def _receiver(self, path: str) -> AppConfig:
@@ -247,7 +269,7 @@ class Parts:
         return await self._runner.run_now(queue, name)
 
     async def _restart_alone(self, names: Collection[str]) -> None:
-        services = (self.services.get(name, self._main) for name in names)
+        services = {self.services.get(name, self._main) for name in names}
         await asyncio.gather(*(service.app.restart_alone() for service in services))
 
     async def start(self) -> None:

@@ -26,7 +26,6 @@ from tests.helpers.cloud_tasks import (
     FULL,
     LOCATION,
     QUEUE,
-    ROUTING,
     app_task,
     queue_name,
     serving,
@@ -165,8 +164,8 @@ class Port:
             self._server.services.taskqueue,
             self._clock,
             app.dispatch,
-            app.ready,
-            make_request=functools.partial(make_request, Identity(), ROUTING),
+            app,
+            make_request=functools.partial(make_request, Identity()),
         )
         enter = self._stack.enter_async_context
         host = await enter(serving(self._server, self._runner))

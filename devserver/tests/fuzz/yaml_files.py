@@ -110,6 +110,18 @@ indexes:
 """
 )
 """Contents of index.yaml that App Engine accepts."""
+DISPATCH_YAMLS: list[File] = _read(
+    """
+dispatch:
+- {url: "*/favicon.ico", service: default}
+- {url: "*.a-1.b.test/*", service: a-1}
+- {url: "*-a.test/a*", module: b}
+---
+dispatch:
+- {url: example.com/, service: default}
+"""
+)
+"""Contents of dispatch.yaml that App Engine accepts."""
 
 
 def _places(value: object) -> Iterator[tuple[Any, Any]]:

@@ -9,23 +9,24 @@ from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
+from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services.api_server import ApiServer
 from gae_devserver.services.metadata import Metadata
-from tests.helpers.calls import Message, Server
+from tests.helpers.calls import Message, Server, app_config
 
 
 class ApiPort:
     """The services behind a port."""
 
-    def __init__(self, server: Server, app_engine_apis: bool = True) -> None:
+    def __init__(self, server: Server, *configs: AppConfig) -> None:
         self.server = server
         self.token = secrets.token_hex(16)
         self.identity = Identity()
         self.api_server = ApiServer(
             server.services.call,
             server.requests,
-            app_engine_apis,
+            configs or [app_config()],
             self.token,
             Metadata("sample-project"),
             self.identity,

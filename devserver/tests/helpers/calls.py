@@ -16,10 +16,13 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import AppFiles, Application
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.index_yaml import IndexYaml
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.routing import Routing
+from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.services import rpc_table
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
 from tests.helpers.clock import StoppedClock
 from tests.helpers.waiting import PATIENCE
@@ -227,24 +230,44 @@ class Server:
     """The services and the running requests, for the event loop that is running."""
 
     def __init__(
-        self, *queues: QueueConfig, clock: Clock | None = None, **options: Any
+        self,
+        *queues: QueueConfig,
+        clock: Clock | None = None,
+        others: Sequence[str] = (),
+        rules: Sequence[DispatchRule] = (),
+        **options: Any,
     ) -> None:
-        """Make the services; `options` are those of `Services`, or `app`."""
+        """Make the services; `options` are those of `Services`, or `app`.
+
+        `others` are services of the app besides the main one, for which `rules` are.
+        """
         app = options.pop("app", None) or application(*queues)
+        versions = {app.main.service: options.get("version", "1")}
+        versions |= dict.fromkeys(others, "1")
+        self.routing = Routing(versions, app.main.service, rules, PROJECT)
         self.clock = clock or StoppedClock()
         self.requests = RunningRequests()
+        version = options.pop("version", "1")
+        running = options.pop("running", None) or {
+            config.service: RunningService.of(config, version, HOSTNAME)
+            for config in app.services
+        }
         self.services = Services(
             app,
+            running,
             PROJECT,
             self.requests,
             self.clock,
             default_hostname=HOSTNAME,
+            routing=self.routing,
             **options,
         )
 
-    def request(self, url: str = f"http://{HOSTNAME}/") -> AppRequest:
-        """Return a new request that the app is handling."""
-        return AppRequest(self.services, self.requests.begin(url))
+    def request(
+        self, url: str = f"http://{HOSTNAME}/", service: str = MAIN
+    ) -> AppRequest:
+        """Return a new request that a service is handling."""
+        return AppRequest(self.services, self.requests.begin(url, service))
 
     def end(self, request: AppRequest) -> None:
         """End a request, as its answer does."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.rpc.method import Method
@@ -17,14 +16,13 @@ from tests.helpers.calls import PROJECT, Server
 
 LOCATION = f"projects/{PROJECT}/locations/us-central1"
 QUEUE = f"{LOCATION}/queues/default"
-ROUTING = Routing(PROJECT, "default", "1")
 FULL = 2
 """The view with the body."""
 
 
 def rpcs_on(services: Services, clock: Clock, run_now: RunNow) -> dict[str, Method]:
     """Return the RPCs on the queues of `services`, as the dev server has them."""
-    service = CloudTasks(services.taskqueue, clock, ROUTING, run_now)
+    service = CloudTasks(services.taskqueue, clock, PROJECT, run_now)
     return rpcs_of(service, lambda rpc: services.flush())
 
 

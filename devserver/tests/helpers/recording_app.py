@@ -20,6 +20,7 @@ class Execution:
     header_list: tuple[tuple[str, str], ...]
     body: bytes
     deadline: float
+    service: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -37,14 +38,19 @@ Outcome = int | BaseException | Awaitable[int]
 
 
 class App:
-    """Takes tasks in place of the front; answers 200, or what a test chooses."""
+    """Takes tasks in place of the front; answers 200, or what a test chooses.
+
+    It has one service or several (`gae_devserver.tasks.runner.Apps`).
+    """
 
     def __init__(self, clock: StoppedClock) -> None:
         self._clock = clock
+        self.services = ["default"]
+        self.listeners: list[Callable[[], None]] = []
+        """Called when a service runs again."""
+        self._failures: dict[str, str] = {}
         self.executions: list[Execution] = []
         self.answer: Callable[[Execution], Outcome] = lambda execution: 200
-        self.failure: str | None = None
-        """Why the app does not run; None: it runs."""
         self.started = asyncio.Event()
         """Cleared while the app starts."""
         self.started.set()
@@ -53,17 +59,30 @@ class App:
         self.running = 0
         self.peak = 0
 
-    async def ready(self) -> None:
-        """Fail if the app does not run (`gae_devserver.tasks.runner.Ready`)."""
+    def fail(self, reason: str | None, service: str = "default") -> None:
+        """End a service for a reason, or run it again (None)."""
+        if reason is not None:
+            self._failures[service] = reason
+        else:
+            del self._failures[service]
+            for listener in self.listeners:
+                listener()
+
+    def is_ready(self, service: str) -> bool:
+        """Return whether a service runs."""
+        return self.started.is_set() and service not in self._failures
+
+    async def process(self, service: str) -> None:
+        """Fail if a service does not run."""
         self.waiting += 1
         await self.started.wait()
         self.waiting -= 1
-        if self.failure is not None:
-            raise AppUnavailable(self.failure)
+        if service in self._failures:
+            raise AppUnavailable(self._failures[service])
 
     async def dispatch(self, request: Request, deadline: float) -> int:
         """Take a task and answer (`gae_devserver.tasks.execution.Dispatch`)."""
-        await self.ready()
+        await self.process(request.service)
         execution = Execution(
             self._clock.elapsed(),
             request.method,
@@ -71,6 +90,7 @@ class App:
             tuple(request.headers.items()),
             request.body or b"",
             deadline,
+            request.service,
         )
         self.executions.append(execution)
         self.running += 1

@@ -202,6 +202,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--port", "0", "--storage", "."], [FILE_NAME]),
         (["app", "--faults", "fire=1"], ["--faults: ", "'fire'", "twice, lost, error"]),
         (["app", "--fast"], ["--fast"]),
+        (["app", "--port", "0", "app"], ["app", "twice"]),
         (["--project", "dev-app", "shell", "app"], ["gae-devserver shell APP"]),
         (["app", "run", "fill.py"], ["gae-devserver run APP"]),
         (["app", "--port", "http"], ["--port: 'http'", "--port 8080"]),
@@ -294,7 +295,7 @@ def test_a_python_without_the_packages() -> None:
     result = run_python(*arguments, env={**os.environ, "PYTHONPATH": source})
     error = error_of(result, 1)
     assert result.stderr == f"{error}\n"
-    assert " google " in error
+    assert " ruamel " in error
     assert sys.executable in error
 
 

@@ -33,6 +33,7 @@ NAMES = [
     "X-AppEngine-Inbound-Appid",
     "X-Google-Internal-SkipAdminCheck",
     "X-Google-Apps-Metadata",
+    "X-AppEngine-Dev-Own-Fetch",
     "X-AppEngine-Dev-Request-Id",
     "X-Appengine-",
     "Forwarded",

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.storage.storage import Storage
@@ -127,18 +128,27 @@ async def make_bench(
         *queues: QueueConfig,
         jobs: Sequence[CronJob] | None = None,
         storage: Storage | None = None,
+        others: Sequence[str] = (),
+        rules: Sequence[DispatchRule] = (),
         **options: Any,
     ) -> Bench:
-        server = make_server(*queues, storage=storage)
+        server = make_server(*queues, storage=storage, others=others, rules=rules)
+        app.services += others
         taskqueue = server.services.taskqueue
         scheduled = jobs is not None
         cron = CronJobs(
-            jobs or (), clock, taskqueue.changed, app.ready, scheduled=scheduled
+            jobs or (),
+            clock,
+            taskqueue.changed,
+            server.routing,
+            app,
+            scheduled=scheduled,
         )
         options |= {"other_queues": [cron.queue], "on_run": cron.ended}
-        runner = TaskRunner(taskqueue, clock, app.dispatch, app.ready, **options)
+        runner = TaskRunner(taskqueue, clock, app.dispatch, app, **options)
         runner.start()
         runners.append(runner)
+        app.listeners.append(runner.wake)
         return Bench(server, app, server.request(), runner, clock, cron)
 
     yield make

@@ -108,6 +108,11 @@ class Supervisor:
         return self._process
 
     @property
+    def pid(self) -> int | None:
+        """The parent of the app's processes; None: it has none."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def failure(self) -> str | None:
         """Why the app does not run; None: it is ready, or it starts."""
         return self._failure

@@ -9,7 +9,6 @@ from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.messages import HttpMethod, Task
 from gae_devserver.cloud_tasks.queue_targets import apply_target
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.tasks import headers
 from gae_devserver.tasks.attempts import server_errors
 from gae_devserver.tasks.queues import Queue
@@ -18,16 +17,15 @@ _USER_AGENT = "Google-Cloud-Tasks"
 _NOT_OWN = ("x-google-", "x-appengine-", "x-cloudtasks-", "user-agent")
 
 
-def make_request(
-    identity: Identity, routing: Routing, queue: Queue, task: Any, offset: float
-) -> Request:
+def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> Request:
     """Return the request for a task of Cloud Tasks, or of the bundled API.
 
     The target is a path in the app, or the URL of an HTTP target. The clock of the
     server is `offset` seconds ahead of the app's.
 
     Raises:
-        ConnectionError: the task is for another service, or its URL is invalid.
+        ConnectionError: the URL of an HTTP target is invalid.
+        UnknownServiceError: the task's service does not run here.
     """
     if not task.HasField("description"):
         return headers.task_request(queue, task, offset)
@@ -37,7 +35,6 @@ def make_request(
             apply_target(queue.config.settings, sent.http_request)
         return _http_request(identity, queue, task, offset, sent.http_request)
     request = sent.app_engine_http_request
-    routing.check(request.app_engine_routing, queue.config.target)
     return headers.app_engine_request(
         queue,
         task,

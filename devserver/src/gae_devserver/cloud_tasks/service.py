@@ -4,7 +4,6 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.directory import Directory
 from gae_devserver.cloud_tasks.operations import Operations
 from gae_devserver.cloud_tasks.queue_rpcs import QueueRpcs
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.task_rpcs import RunNow, TaskRpcs
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -13,11 +12,11 @@ class CloudTasks:
     """The RPCs for the queues of one project and app."""
 
     def __init__(
-        self, taskqueue: TaskQueue, clock: Clock, routing: Routing, run_now: RunNow
+        self, taskqueue: TaskQueue, clock: Clock, project: str, run_now: RunNow
     ) -> None:
         """Serve the queues of `taskqueue`."""
-        self.directory = Directory(taskqueue, routing.project)
-        self.tasks = TaskRpcs(self.directory, clock, routing, run_now)
+        self.directory = Directory(taskqueue, project)
+        self.tasks = TaskRpcs(self.directory, clock, run_now)
         self.queues = QueueRpcs(self.directory, taskqueue, clock)
         self.operations = Operations()
 

@@ -11,7 +11,6 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks import messages, tasks
 from gae_devserver.cloud_tasks.directory import Directory
 from gae_devserver.cloud_tasks.paging import page, start_of
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.validation import check_task
 from gae_devserver.rpc.errors import (
     AlreadyExistsError,
@@ -35,13 +34,10 @@ _ERRORS = pb.TaskQueueServiceError
 class TaskRpcs:
     """The RPCs of tasks, as version 2 of the API has them."""
 
-    def __init__(
-        self, directory: Directory, clock: Clock, routing: Routing, run_now: RunNow
-    ) -> None:
+    def __init__(self, directory: Directory, clock: Clock, run_now: RunNow) -> None:
         """Serve the tasks of the queues in the directory."""
         self._directory = directory
         self._clock = clock
-        self._routing = routing
         self._run_now = run_now
 
     async def create_task(self, request: Any, response: Any) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from gae_devserver.config import service_file
+from gae_devserver.config import named_files, service_file
 from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
 from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.dispatch_yaml import (
@@ -13,10 +13,13 @@ from gae_devserver.config.dispatch_yaml import (
     load_dispatch_yaml,
 )
 from gae_devserver.config.index_yaml import IndexYaml, load_index_yaml
+from gae_devserver.config.parsing import ConfigError
 from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_queue_yaml
 from gae_devserver.config.targets import Versions
+from gae_devserver.config.unused_files import unused
+from gae_devserver.config.warnings import FILES
 
-_SHARED = ("queue.yaml", "cron.yaml", "index.yaml", "dispatch.yaml")
+_DEFAULT = "default"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +63,6 @@ class Application:
         """The services with their versions, the main one first."""
         return {service.service: service.version for service in self.services}
 
-    def service(self, name: str) -> AppConfig:
-        """Return the configuration of a service of this app.
-
-        Raises:
-            KeyError: there is none with this name.
-        """
-        found = {service.service: service for service in self.services}
-        return found[name]
-
 
 def load(targets: Sequence[Path]) -> Application:
     """Read the YAML files of services, and those that they share.
@@ -88,30 +82,52 @@ def load_services(targets: Sequence[Path]) -> Application:
     Raises:
         ConfigError: a file is missing, or this server cannot use it.
     """
-    named: dict[str, Path] = {}
-    services: list[AppConfig] = []
-    for target in targets:
-        if target.name in _SHARED and target.is_file():
-            named[target.name] = target
-        else:
-            services.append(load_app_yaml(target))
-    if not services:
-        raise service_file.not_a_service(targets[0])
-    services.sort(key=lambda config: config.service != "default")
-    folder = services[0].folder
-    dispatch = named.get("dispatch.yaml")
-    if dispatch is None and len(services) > 1:
-        dispatch = folder / "dispatch.yaml"
+    named = named_files.sort(targets)
+    services = [load_app_yaml(path) for path in named.services]
+    _check_names(services)
+    included = {path.resolve() for config in services for path in config.files}
+    for path in named.others:
+        if path.resolve() not in included:
+            good = (str(target) for target in targets if target not in named.others)
+            raise ConfigError(
+                f"{path} {service_file.NO_RUNTIME}. Pass only {' '.join(good)}"
+            )
+    services.sort(key=lambda config: config.service != _DEFAULT)
+    main = services[0]
+    shared = {name: main.folder / name for name in named_files.SHARED} | named.shared
+    uses_dispatch = len(services) > 1 or "dispatch.yaml" in named.shared
+    warnings = [
+        *(warning for config in services for warning in config.warnings),
+        *(f"{name} is not emulated: {FILES[name]}." for name in named.ignored),
+        *unused(services, named.shared),
+    ]
+    if len(services) > 1 and main.service != _DEFAULT:
+        warnings.append(
+            f"no service is called '{_DEFAULT}', as App Engine requires. Requests for "
+            f"it go to '{main.service}', the first one."
+        )
     return Application(
         services=tuple(services),
         files=AppFiles(
-            queue=named.get("queue.yaml", folder / "queue.yaml"),
-            cron=named.get("cron.yaml", folder / "cron.yaml"),
-            index=named.get("index.yaml", folder / "index.yaml"),
-            dispatch=dispatch,
+            queue=shared["queue.yaml"],
+            cron=shared["cron.yaml"],
+            index=shared["index.yaml"],
+            dispatch=shared["dispatch.yaml"] if uses_dispatch else None,
         ),
-        warnings=tuple(text for config in services for text in config.warnings),
+        # two services in one folder cause the same warnings about it
+        warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _check_names(services: Sequence[AppConfig]) -> None:
+    names: dict[str, Path] = {}
+    for config in services:
+        first = names.setdefault(config.service, config.path)
+        if first != config.path:
+            raise ConfigError(
+                f"{first} and {config.path} are both the service '{config.service}'. "
+                "Give one of them another name, such as 'service: worker'."
+            )
 
 
 def with_shared_files(application: Application) -> Application:
@@ -121,9 +137,12 @@ def with_shared_files(application: Application) -> Application:
         ConfigError: this server cannot use one of them.
     """
     files = application.files
-    queues = load_queue_yaml(files.queue)
-    cron = load_cron_yaml(files.cron, application.versions)
-    dispatch = load_dispatch_yaml(files.dispatch) if files.dispatch else Dispatch()
+    services = application.versions
+    queues = load_queue_yaml(files.queue, services)
+    cron = load_cron_yaml(files.cron, services)
+    dispatch = Dispatch()
+    if files.dispatch is not None:
+        dispatch = load_dispatch_yaml(files.dispatch, services)
     return dataclasses.replace(
         application,
         queues=queues.queues,

@@ -11,7 +11,7 @@ from gae_devserver.config import schedule, settings
 from gae_devserver.config.parsing import YamlFile, parse_yaml, read
 from gae_devserver.config.retries import retry_parameters
 from gae_devserver.config.schedule_times import Schedule
-from gae_devserver.config.targets import Versions, service_of
+from gae_devserver.config.targets import Versions, service_of, which_runs
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
@@ -73,7 +73,9 @@ def load_cron_yaml(path: Path, services: Versions) -> Cron:
         _job(entry, file, ("cron", index), services)
         for index, entry in enumerate(entries)
     )
-    return Cron(jobs, tuple(_warnings(jobs, file, services)))
+    warnings = [*settings.refused_settings(info, file)]
+    warnings += _warnings(jobs, file, services)
+    return Cron(jobs, tuple(warnings))
 
 
 def _job(
@@ -161,12 +163,19 @@ def _warnings(
     service = next(iter(services))
     for index, job in enumerate(jobs):
         if job.is_elsewhere:
+            where = f"{file.where('cron', index, 'target')}: the job {job.url}"
+            if len(services) > 1:
+                yield (
+                    f"{where} cannot run: its target is '{job.target}', and this "
+                    f"server {which_runs(services, job.target or '')}"
+                )
+                continue
             why = f"target is '{job.target}'"
             if job.target is None:
                 why = f"service is 'default'. To run it here, add 'target: {service}'"
             yield (
-                f"{file.where('cron', index, 'target')}: the job {job.url} does not "
-                f"run on this server of the service '{service}': its {why}."
+                f"{where} does not run on this server of the service '{service}': its "
+                f"{why}."
             )
         if (job.retry_parameters.task_retry_limit or 0) > _MOST_RETRIES:
             keys = ("cron", index, "retry_parameters", "job_retry_limit")

@@ -33,6 +33,13 @@ def _number(value: str) -> str:
     return number[0] if number else ""
 
 
+def _host_and_path(value: str) -> str:
+    host, slash, path = re.sub(r"^https?://", "", value).partition("/")
+    host = re.sub(r":\d*$", "", host.lower())
+    host = re.sub(r"^[\d.]+$", "*", host)
+    return f"{host or '*'}/{path if slash else '*'}"
+
+
 _SERVICE = Expected(
     "the name of a service, which has lowercase letters, digits and hyphens",
     "worker",
@@ -65,6 +72,12 @@ _EXPECTED: Mapping[str, Expected] = {
         "a path, which begins with /",
         "/daily",
         lambda value: "/" + re.sub(r"^(https?://[^/]*)?/*", "", value),
+    ),
+    "DispatchEntry.url": Expected(
+        "a host in lowercase with a path, in which only the first and the last "
+        "character may be *",
+        "*/worker/*",
+        _host_and_path,
     ),
     "schedule": Expected("a schedule", "every 24 hours"),
     "timezone": Expected("the name of a time zone", "Europe/Berlin"),
@@ -122,6 +135,8 @@ def about_value(
     advice = "Write for example"
     if fixed and _accepts(validator, fixed, key):
         advice, example = "Write", fixed
+    if example.startswith("*"):  # which begins a reference in YAML
+        example = f'"{example}"'
     setting = f"- {example}" if in_list else f"{key}: {example}"
     return f"{shown(value)} is not {what}. {advice} '{setting}'."
 

@@ -31,8 +31,8 @@ _SYNTAX: Mapping[str, str] = {
     "that document.",
 }
 _ANCHORS = (
-    "App Engine supports no YAML anchors (&name) and references (*name). Write the "
-    "value out."
+    "App Engine supports no YAML anchors (&name) and references (*name). Put "
+    "quotes around a value that begins with & or *, or write the value out."
 )
 _NULL = "the value has a null character, which no program can get. Delete it."
 

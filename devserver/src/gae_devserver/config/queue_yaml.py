@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gae_devserver.config import settings
 from gae_devserver.config.parsing import YamlFile, parse_yaml, read
 from gae_devserver.config.retries import check_number, retry_parameters
+from gae_devserver.config.targets import Versions, service_of, which_runs
 
 if TYPE_CHECKING:
     from google.appengine.api import queueinfo
@@ -48,8 +49,10 @@ class Queues:
 DEFAULT_QUEUE = QueueConfig("default")
 
 
-def load_queue_yaml(path: Path) -> Queues:
+def load_queue_yaml(path: Path, services: Versions) -> Queues:
     """Read queue.yaml; without one, there is only the default queue.
+
+    `services` are those that run, because a queue can have a target.
 
     Raises:
         ConfigError: this server cannot use it.
@@ -76,7 +79,11 @@ def load_queue_yaml(path: Path) -> Queues:
             )
         queues[entry.name] = _queue(entry, file, here)
     queues.setdefault(DEFAULT_QUEUE.name, DEFAULT_QUEUE)
-    return Queues(tuple(queues.values()), tuple(_refused(info.queue or [], file)))
+    warnings = [*settings.refused_settings(info, file)]
+    warnings += _refused(info.queue or [], file)
+    if len(services) > 1:
+        warnings += _elsewhere(info.queue or [], file, services)
+    return Queues(tuple(queues.values()), tuple(warnings))
 
 
 def _queue(entry: Any, file: YamlFile, here: tuple[str | int, ...]) -> QueueConfig:
@@ -126,6 +133,17 @@ def _refused(entries: list[Any], file: YamlFile) -> Iterator[str]:
             yield (
                 f"{file.where('queue', index, name)}: queue {entry.name}: {what}, or "
                 "gcloud app deploy refuses the file."
+            )
+
+
+def _elsewhere(entries: list[Any], file: YamlFile, services: Versions) -> Iterator[str]:
+    """Yield which queue has a target that does not run here."""
+    for index, entry in enumerate(entries):
+        if entry.target and service_of(entry.target, services) is None:
+            yield (
+                f"{file.where('queue', index, 'target')}: the tasks of the queue "
+                f"{entry.name} cannot run: its target is '{entry.target}', and this "
+                f"server {which_runs(services, entry.target)}"
             )
 
 

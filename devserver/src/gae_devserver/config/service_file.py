@@ -14,6 +14,9 @@ OTHER_FILES = {
     "queue.yaml": "the app's queues",
 }
 """The files of App Engine that describe no service, and what they describe."""
+PYTHON = "python"
+"""How the runtimes that this server knows begin."""
+NO_RUNTIME = "is not the YAML file of a service, because it has no runtime"
 _MOST_NAMED = 4
 
 
@@ -32,16 +35,21 @@ def find(target: Path) -> Path:
 def services_in(folder: Path) -> Iterator[Path]:
     """Yield the YAML files of services in a folder, and app.yaml in those below."""
     for path in sorted({*folder.glob("*.y*ml"), *folder.glob("[!.]*/app.yaml")}):
-        if path.suffix in (".yaml", ".yml") and _is_service(path):
+        if path.suffix in (".yaml", ".yml") and is_service(path):
             yield path
 
 
-def _is_service(path: Path) -> bool:
+def is_service(path: Path, runtime: str = "") -> bool:
+    """Return whether a file has a runtime, as that of a service does.
+
+    `runtime` is how its name begins.
+    """
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:  # a folder, a broken link, or a file that this user cannot read
         return False
-    return bool(re.search(r"""^["']?runtime["']?[ \t]*:""", text, re.MULTILINE))
+    setting = rf"""^["']?runtime["']?[ \t]*:[ \t]*["']?{runtime}"""
+    return bool(re.search(setting, text, re.MULTILINE))
 
 
 def _find(target: Path) -> Path:
@@ -66,7 +74,12 @@ def _find(target: Path) -> Path:
 def not_a_service(path: Path) -> ConfigError:
     """Return an error about a file that is no service's."""
     what = OTHER_FILES.get(path.name.replace(".yml", ".yaml"))
-    reason = f"describes {what}, not a service" if what else "is not a YAML file"
+    if what is not None:
+        reason = f"describes {what}, not a service"
+    elif path.suffix in (".yaml", ".yml"):
+        reason = NO_RUNTIME
+    else:
+        reason = "is not a YAML file"
     return ConfigError(f"{path} {reason}. {_which(path.parent)}")
 
 
@@ -75,9 +88,11 @@ def _which(folder: Path) -> str:
     if (folder / "app.yaml").is_file():
         return f"Pass the app's folder: {folder}"
     found = [
-        path.parent if path.name == "app.yaml" else path for path in services_in(folder)
+        path.parent if path.name == "app.yaml" else path
+        for path in services_in(folder)
+        if is_service(path, PYTHON)
     ]
     if not found:
         return "Pass the app's folder, which contains app.yaml, or its YAML file."
     names = ", ".join(map(str, found[:_MOST_NAMED]))
-    return f"Pass one of these: {names}" if len(found) > 1 else f"Pass {names}"
+    return f"Pass one or more of these: {names}" if len(found) > 1 else f"Pass {names}"

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.appengine.api import appinfo, validation
@@ -14,6 +14,7 @@ from gae_devserver.config.parsing import ConfigError, YamlFile
 Keys = tuple[str | int, ...]
 LIST_AS_TEXT = "[]"
 """What the SDK's parser makes of a list that is the value of a variable."""
+_OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 _USUAL = (
     "name",
     "url",
@@ -25,6 +26,8 @@ _USUAL = (
 )
 # what the SDK says about a group of settings -> what to do
 _ABOUT_GROUP: Mapping[str, str] = {
+    r"Only one of .* \[(\w+)\] \(preferred\) and \[(\w+)\] \(deprecated\) .*": r"'\1' "
+    r"and '\2' mean the same. Delete '\2'.",
     r"Missing required value \[(\w+)\]\.": r"'\1' is missing. Add it.",
     r"(schedule) must be specified": r"'\1' is missing. Add it.",
     r"Unknown url handler type\.[\s\S]*": "a handler has nothing that answers it. Add "
@@ -60,6 +63,16 @@ def load(file: YamlFile, parser: Callable[[str], Any], kind: type, first: str) -
         raise
     except Exception as error:
         raise _group_error(error, file, ()) from error
+
+
+def refused_settings(info: Any, file: YamlFile) -> Iterator[str]:
+    """Yield a warning for each setting that is an option of gcloud app deploy."""
+    for setting, option in _OPTIONS_OF_GCLOUD.items():
+        if getattr(info, setting, None):
+            yield (
+                f"{file.where(setting)}: gcloud app deploy refuses the setting "
+                f"'{setting}'. Delete it, and pass {option} to gcloud app deploy."
+            )
 
 
 def _check_group(file: YamlFile, kind: Any, node: MappingNode, keys: Keys) -> Any:

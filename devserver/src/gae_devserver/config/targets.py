@@ -1,5 +1,6 @@
 """Which service a target means: in queue.yaml, cron.yaml, `_target` or a host name."""
 
+import difflib
 from collections.abc import Mapping
 
 Versions = Mapping[str, str | None]
@@ -18,3 +19,10 @@ def service_of(target: str, services: Versions) -> str | None:
         return name
     main = next(iter(services))
     return main if name == services[main] else None
+
+
+def which_runs(services: Versions, target: str = "") -> str:
+    """Return what follows "this server": the services, and which one is meant."""
+    near = difflib.get_close_matches(target, services, n=1)
+    meant = f". Did you mean '{near[0]}'?" if near else "."
+    return f"runs: {', '.join(services)}{meant}"

@@ -9,12 +9,12 @@ from typing import Any
 from google.appengine.api import appinfo
 from ruamel.yaml.nodes import SequenceNode
 
-from gae_devserver.config import requirements, service_file
+from gae_devserver.config import requirements
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import YamlFile
 from gae_devserver.config.reserved import OTHER_SERVERS, is_reserved
 from gae_devserver.config.runtimes import GUIDE
-from gae_devserver.config.settings import LIST_AS_TEXT
+from gae_devserver.config.settings import LIST_AS_TEXT, refused_settings
 
 SETTINGS = (
     "api_config",
@@ -37,16 +37,12 @@ SETTINGS = (
     "vm_settings",
     "vpc_access_connector",
 )
-FILES = {
-    "dispatch.yaml": "all requests go to this service",
-    "dos.yaml": "no address is blocked",
-}
+FILES = {"dos.yaml": "no address is blocked"}
 _EMULATORS = {
     "CLOUD_TASKS_EMULATOR_HOST": "Cloud Tasks",
     "DATASTORE_EMULATOR_HOST": "the Datastore",
 }
 _INBOUND_SERVICES = frozenset({"mail", "mail_bounce", "warmup"})
-_OPTIONS_OF_GCLOUD = {"application": "--project", "version": "--version"}
 
 
 def about(
@@ -74,13 +70,13 @@ def about(
         )
     for empty in app.empty:
         yield f"{empty} is empty, so including it has no effect."
-    yield from _about_files(app.files)
+    yield from _about_files(file.path.parent)
 
 
 def _about_settings(
     info: Any, file: YamlFile, instance_classes: Collection[str]
 ) -> Iterator[str]:
-    name, where = file.path.name, file.where
+    where = file.where
     if info.runtime == "python3":
         yield (
             f"{where('runtime')}: App Engine has no runtime 'python3' without a minor "
@@ -94,8 +90,8 @@ def _about_settings(
         )
     if not info.app_engine_apis and _uses_sdk(file.path.parent):
         yield (
-            f"{name} has no 'app_engine_apis: true', so every call of google.appengine "
-            "fails. Add that line."
+            f"{file.path} has no 'app_engine_apis: true', so every call of "
+            "google.appengine fails. Add that line."
         )
     wanted = info.instance_class
     if wanted and wanted not in instance_classes:
@@ -109,14 +105,9 @@ def _about_settings(
             f"{where('threadsafe')}: the setting 'threadsafe' has no effect, and "
             "gcloud app deploy refuses it. Delete it."
         )
-    for setting, option in _OPTIONS_OF_GCLOUD.items():
-        if getattr(info, setting):
-            yield (
-                f"{where(setting)}: gcloud app deploy refuses the setting "
-                f"'{setting}'. Delete it, and pass {option} to gcloud app deploy."
-            )
+    yield from refused_settings(info, file)
     if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
-        yield f"these settings of {name} have no effect here: {', '.join(asked)}."
+        yield f"these settings of {file.path} have no effect here: {', '.join(asked)}."
     for scaling, setting in (
         ("manual_scaling", "instances"),
         ("basic_scaling", "max_instances"),
@@ -148,9 +139,8 @@ def _about_settings(
             yield f"{place}: inbound_services: {service} is not emulated."
 
 
-def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
+def _about_files(folder: Path) -> Iterator[str]:
     """Yield a warning for each file beside the YAML file that has no effect."""
-    folder = read[0].parent
     # cp -r makes broken links; hidden ones are locks of editors
     for entry in sorted(folder.glob("[!.]*")):
         if _is_broken_link(entry):
@@ -158,13 +148,6 @@ def _about_files(read: tuple[Path, ...]) -> Iterator[str]:
     for name, consequence in FILES.items():
         if (folder / name).exists():
             yield f"{name} is not emulated: {consequence}."
-    for other in service_file.services_in(folder):
-        if other not in read:
-            where = other.relative_to(folder)
-            yield (
-                f"{where} is not used, because this server runs only {read[0].name}. "
-                "To run it instead, pass that file."
-            )
 
 
 def _uses_sdk(folder: Path) -> bool:

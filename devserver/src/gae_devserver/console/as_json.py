@@ -44,6 +44,7 @@ def describe_task(queue: Queue, task: Any, clock: Clock) -> dict[str, Any]:
         "function": function_name(task.body),
         "size": len(task.body),
         "running": name in queue.running,
+        "service": queue.service_of(task),
     }
 
 
@@ -61,6 +62,7 @@ def describe_run(run: Run, clock: Clock) -> dict[str, Any]:
         "queue": run.queue.queue_name,
         **describe_task(run.queue, run.task, clock),
         **describe_contents(run.task),
+        "service": run.service,
         "status": run.status,
     }
 
@@ -74,6 +76,7 @@ def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
         "description": config.description,
         "timezone": config.timezone,
         "target": config.target,
+        "service": cron.service(job),
         "next_run": due,
         "eta": None if due is None else due - clock.offset,
         "due_in": None if due is None else due - clock.now(),

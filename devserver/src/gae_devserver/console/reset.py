@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gae_devserver.clock import Clock
 from gae_devserver.cron.jobs import CronJobs
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.memory import return_to_system
 from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
@@ -38,12 +38,14 @@ class Reset:
         clock: Clock,
         requests: RunningRequests,
         restart_services: Callable[[Collection[str]], Awaitable[object]],
+        *,
+        several: bool = False,
         quiet_seconds: float = 5.0,
     ) -> None:
         """Make it; it waits `quiet_seconds` for the requests that run.
 
         `restart_services` starts a new process of each of these services, and returns
-        when every older one is gone.
+        when every older one is gone. With `several`, messages name them.
         """
         self._services = services
         self._runner = runner
@@ -51,6 +53,7 @@ class Reset:
         self._clock = clock
         self._requests = requests
         self._restart_services = restart_services
+        self._several = several
         self._quiet_seconds = quiet_seconds
         self._one_at_a_time = asyncio.Lock()
 
@@ -91,15 +94,21 @@ class Reset:
     async def _end_requests(self) -> None:
         if urls := self._requests.urls():
             shown = ", ".join(map(printable, urls[:_SHOWN_URLS]))
+            services = self._requests.services()
+            what, of = "the app restarts", "its"
+            if self._several:
+                names = ", ".join(sorted(services - {MAIN}))
+                what, of = f"services restart ({names})", "their"
             logger.warning(
-                "the app restarts: %d of its requests still run %g s after a reset "
-                "was asked for: %s%s",
+                "%s: %d of %s requests still run %g s after a reset was asked for: "
+                "%s%s",
+                what,
                 len(urls),
+                of,
                 self._quiet_seconds,
                 shown,
                 ", ..." if len(urls) > _SHOWN_URLS else "",
             )
-            services = self._requests.services()
             # first, as the new process may get a request to start
             self._requests.end_all()
             await self._restart_services(services)

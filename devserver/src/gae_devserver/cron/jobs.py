@@ -5,6 +5,7 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from google.appengine.api import queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -12,10 +13,11 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from gae_devserver.clock import Clock
 from gae_devserver.config.application import Application
 from gae_devserver.config.cron_yaml import CronJob
+from gae_devserver.http.routing import Routing, UnknownServiceError
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.queues import CRON_QUEUE, Queue
-from gae_devserver.tasks.runner import Ready
+from gae_devserver.tasks.runner import Apps
 
 
 class JobRefusedError(Exception):
@@ -56,18 +58,27 @@ class CronJobs:
         jobs: Sequence[CronJob],
         clock: Clock,
         changed: Changes[Queue],
-        ready: Ready,
+        routing: Routing,
+        apps: Apps,
         *,
         scheduled: bool,
     ) -> None:
         """Make the queue, whose changes are noted in `changed`.
 
-        `ready` waits while the app starts.
+        `routing` finds the service of a job without a target.
         """
-        self.queue = Queue(CRON_QUEUE, gettime=clock.now, storage=None, changed=changed)
+        self.queue = Queue(
+            CRON_QUEUE,
+            gettime=clock.now,
+            storage=None,
+            changed=changed,
+            service_of=lambda target, task: self._service_of(task),
+            several_services=len(routing.services) > 1,
+        )
         self.scheduled = scheduled
         self._clock = clock
-        self._ready = ready
+        self._routing = routing
+        self._apps = apps
         self.jobs: list[Job] = []
         """In the order of cron.yaml."""
         self._by_task: dict[str, Job] = {}
@@ -76,6 +87,8 @@ class CronJobs:
     def apply(self, application: Application) -> None:
         """Use a changed cron.yaml; a job that stays keeps its next run."""
         self._update(application.cron_jobs)
+        # dispatch.yaml may have changed too
+        self.queue.route_again()
 
     def _update(self, configs: Sequence[CronJob]) -> None:
         old, self.jobs = self.jobs, []
@@ -101,9 +114,25 @@ class CronJobs:
         """
         if job.task_name is not None:
             return self.queue.find(job.task_name).eta_usec / 1e6
-        if job.config.is_elsewhere:
+        if self.service(job) is None:
             return None
         return job.config.schedule.next_after(self._clock.now())
+
+    def service(self, job: Job) -> str | None:
+        """Return the service that gets a job's requests; None: it does not run here."""
+        config = job.config
+        if config.is_elsewhere:
+            return None
+        try:
+            if config.target:
+                return self._routing.named(config.target)
+            return self._routing.for_request("", config.url)
+        except UnknownServiceError:
+            return None
+
+    def _service_of(self, task: Any) -> str:
+        job = self._by_task.get(task.task_name.decode())
+        return (job and self.service(job)) or ""
 
     def is_running(self, job: Job) -> bool:
         """Return whether the app is answering the job's request."""
@@ -117,10 +146,11 @@ class CronJobs:
                 gone before it has ended.
             AppUnavailable: the app does not run.
         """
-        await self._ready()
+        if (service := self.service(job)) is not None:
+            await self._apps.process(service)
         if job not in self.jobs:
             raise JobRefusedError("is no longer in cron.yaml")
-        if job.config.is_elsewhere:
+        if self.service(job) is None:
             raise JobRefusedError("belongs to another service. Change its 'target'")
         if self.is_running(job):
             raise JobRefusedError("runs already. Wait for its end")

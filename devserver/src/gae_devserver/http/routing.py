@@ -2,19 +2,20 @@
 
 import dataclasses
 import ipaddress
+import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from gae_devserver.config.application import Application
-from gae_devserver.config.dispatch_yaml import DispatchRule
+from gae_devserver.config.dispatch_yaml import INTERNAL, DispatchRule
 from gae_devserver.config.targets import service_of
+
+logger = logging.getLogger("gae_devserver")
 
 _APPSPOT = ".appspot.com"
 _PORT = re.compile(r":[0-9]*$")
 _REGION = re.compile(r"\.[a-z0-9-]+\.r\.appspot\.com$")
-_INTERNAL = "/_ah/"
-"""Begins the paths that dispatch.yaml does not route."""
 
 
 class UnknownServiceError(Exception):
@@ -40,15 +41,28 @@ class Routing:
         self._app_host = f"{project}{_APPSPOT}"
         self._use(rules)
 
+    @property
+    def services(self) -> Collection[str]:
+        """The services that run, the main one first."""
+        return self._services.keys()
+
+    @property
+    def main(self) -> str:
+        """The service that gets what no other one gets."""
+        return self._main
+
     def apply(self, application: Application) -> None:
         """Use the rules of a changed dispatch.yaml."""
-        self._use(application.dispatch)
+        if [*application.dispatch] != [rule for _, rule in self._rules]:
+            self._use(application.dispatch)
 
     def _use(self, rules: Sequence[DispatchRule]) -> None:
         self._rules = [
             (dataclasses.replace(rule, host=_without_region(rule.host)), rule)
             for rule in rules
         ]
+        for warning in self._warnings():
+            logger.warning("%s", warning)
 
     def named(self, target: str) -> str:
         """Return the service of a target, such as worker or v1.worker.
@@ -60,6 +74,10 @@ class Routing:
         if found is None:
             raise self._unknown(f"'{target}'")
         return found
+
+    def target_in(self, host: str) -> str:
+        """Return the target that a Host names, such as v1.worker, or ""."""
+        return self._parsed(host)[1]
 
     def for_request(self, host: str, path: str) -> str:
         """Return the service for a request's Host, and its path as it was sent.
@@ -74,7 +92,7 @@ class Routing:
         is_targeted = "." in prefix and service is not None
         if not is_targeted and self._rules:
             path = unquote(path.partition("?")[0])
-            if not path.startswith(_INTERNAL):
+            if not path.startswith(INTERNAL):
                 for rule, original in self._rules:
                     if any(rule.matches(name, path) for name in hosts):
                         return self._of(original)
@@ -95,7 +113,7 @@ class Routing:
             for rule, _ in self._rules
         )
 
-    def warnings(self) -> Iterator[str]:
+    def _warnings(self) -> Iterator[str]:
         """Yield a sentence for each rule that never matches this server's own host."""
         services = [f"{name}." for name in self._services]
         own = [
@@ -134,7 +152,7 @@ class Routing:
     def _unknown(self, service: str) -> UnknownServiceError:
         return UnknownServiceError(
             f"there is no service {service} on this server, which runs: "
-            f"{', '.join(self._services)}"
+            + ", ".join(self._services)
         )
 
 

@@ -22,6 +22,8 @@ logger = logging.getLogger("gae_devserver.request")
 BLOB_KEY_HEADER = "X-AppEngine-BlobKey"
 SendBlob = Callable[[web.BaseRequest, aiohttp.ClientResponse], web.StreamResponse]
 """Returns the blob that an answer of the app names, in place of the answer."""
+InboundHeaders = Callable[[web.BaseRequest], Mapping[str, str]]
+"""Returns what App Engine adds to a request of another app."""
 
 
 class Access(Protocol):
@@ -47,6 +49,7 @@ class Site:
         sender: AppSender,
         *,
         send_blob: SendBlob | None = None,
+        inbound_headers: InboundHeaders = lambda request: {},
         access: Access | None = None,
         label: str = "",
         limits: Limits = DEFAULT_LIMITS,
@@ -60,6 +63,7 @@ class Site:
         self._app = app
         self._sender = sender
         self._send_blob = send_blob
+        self._inbound_headers = inbound_headers
         self._access = access
         self._limits = limits
         self.label = label
@@ -103,6 +107,7 @@ class Site:
                 text = "This server is not a proxy.\n"
                 return web.Response(status=405, text=text)
             forwarded = await _from_outside(request)
+        forwarded.headers.update(self._inbound_headers(request))
         await self._sender.admitted()
         sending = self._sender.send(
             self._app.process, forwarded, ip=request.remote or "", user=user

@@ -7,7 +7,7 @@ OIDC tokens.
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
@@ -16,7 +16,7 @@ from google.appengine.runtime import apiproxy_errors
 from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.running_requests import MAIN, RunningRequests
 from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
@@ -60,7 +60,7 @@ class ApiServer(HttpServer):
         self,
         call: ApiCall,
         requests: RunningRequests,
-        app_engine_apis: bool,
+        configs: Sequence[AppConfig],
         token: str,
         metadata: Metadata,
         identity: Identity,
@@ -68,7 +68,8 @@ class ApiServer(HttpServer):
     ) -> None:
         """Serve the running requests, and programs that have the token.
 
-        Without `app_engine_apis`, the setting of app.yaml, every call is refused.
+        `configs` are those of the services, the main one first. Without the setting
+        `app_engine_apis`, every call of a service is refused.
         """
         super().__init__(self._handle)
         self._carry_out = call
@@ -77,13 +78,13 @@ class ApiServer(HttpServer):
         self._metadata = metadata
         self._identity = identity
         self._cloud_tasks = cloud_tasks
-        self._app_engine_apis = app_engine_apis
+        self._refusals = _refusals(configs)
         self._warned: set[str] = set()
         self._free_memory = FreeMemory()
 
-    def apply(self, config: AppConfig) -> None:
-        """Use a changed app.yaml."""
-        self._app_engine_apis = config.app_engine_apis
+    def apply(self, configs: Sequence[AppConfig]) -> None:
+        """Use changed YAML files of the services."""
+        self._refusals = _refusals(configs)
 
     async def _handle(self, http_request: web.BaseRequest) -> web.Response:
         check_host(http_request)
@@ -131,8 +132,8 @@ class ApiServer(HttpServer):
         body = await read_body(http_request)
         call = rpc_table.parse(remote_api.Request, body, "the call")
         what = printable(f"{call.service_name}.{call.method}")
-        if not self._app_engine_apis:
-            reason = "app.yaml lacks the setting 'app_engine_apis: true'"
+        service = self._requests.service(call.request_id)
+        if (reason := self._refusals.get(service)) is not None:
             logger.error("%s was refused: %s", what, reason)
             raise apiproxy_errors.FeatureNotEnabledError(reason)
         with self._ticket(call.request_id, http_request) as ticket:
@@ -203,3 +204,14 @@ class ApiServer(HttpServer):
                 self._requests.end(ticket)
         else:
             yield None
+
+
+def _refusals(configs: Sequence[AppConfig]) -> dict[str, str]:
+    """Return the reason for each service whose calls are refused."""
+    refusals = {}
+    for service, config in [(MAIN, configs[0]), *((c.service, c) for c in configs)]:
+        if not config.app_engine_apis:
+            of = f" of the service {config.service}" if len(configs) > 1 else ""
+            file = f"{config.path.name}{of}"
+            refusals[service] = f"{file} lacks the setting 'app_engine_apis: true'"
+    return refusals

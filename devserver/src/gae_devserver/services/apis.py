@@ -2,19 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gae_devserver.app.process import LaunchSettings
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.api import rpcs_of
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.rest import Rest
-from gae_devserver.cloud_tasks.routing import Routing
 from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.server import DatastoreV1
+from gae_devserver.http.own_fetches import OwnFetches
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
@@ -22,8 +23,9 @@ from gae_devserver.rpc.method import BeforeAnswer
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
-from gae_devserver.services.stubs import StartThread
+from gae_devserver.services.stubs import FindPid, StartThread
 from gae_devserver.storage.storage import Storage
 
 
@@ -33,9 +35,11 @@ class Apis:
     def __init__(
         self,
         application: Application,
+        running: Mapping[str, RunningService],
         launch: LaunchSettings,
         clock: Clock,
         requests: RunningRequests,
+        routing: Routing,
         *,
         token: str,
         default_hostname: str,
@@ -44,6 +48,8 @@ class Apis:
         cloud_tasks: bool = True,
         smtp: SmtpServer | None = None,
         start_thread: StartThread = refuse_background_thread,
+        find_pid: FindPid = lambda ticket: None,
+        own_fetches: OwnFetches | None = None,
         when_index_missing: WhenMissing = "report",
         around_call: Callable[[ApiCall], ApiCall] = lambda call: call,
         after_rpc: BeforeAnswer = lambda name: None,
@@ -53,16 +59,20 @@ class Apis:
 
         Args:
             application: the app.
+            running: its services by their names, the main one first.
             launch: what its process is told, such as the gRPC port.
             clock: the time of the services.
             requests: the requests that may make API calls.
+            routing: finds the services of tasks.
             token: what allows other programs to make API calls.
-            default_hostname: "host:port" of the app.
+            default_hostname: "host:port" of the public port.
             run_now: starts a task at once.
             storage: where entities and tasks are kept; None: nowhere.
             cloud_tasks: whether to serve Cloud Tasks.
             smtp: where mail is sent; None: nowhere.
-            start_thread: starts a background thread of the app.
+            start_thread: starts a background thread of a service.
+            find_pid: finds the process of a service, to measure what it uses.
+            own_fetches: recognizes fetches of the app's own URLs; None: of none.
             when_index_missing: what to do about a query that index.yaml does not
                 serve.
             around_call: returns what carries out API calls instead.
@@ -73,18 +83,20 @@ class Apis:
         self._others_cleared = when_cleared
         self.services = Services(
             application,
+            running,
             launch.project,
             requests,
             clock,
             default_hostname=default_hostname,
-            version=launch.version,
+            routing=routing,
             storage=storage,
             smtp=smtp,
             start_thread=start_thread,
+            find_pid=find_pid,
+            own_fetches=own_fetches,
             when_index_missing=when_index_missing,
             when_cleared=self._when_cleared,
         )
-        self.routing = Routing(launch.project, application.main.service, launch.version)
         self.identity = Identity()
         self._after_rpc = after_rpc
         self._datastore_v1 = DatastoreV1(
@@ -95,7 +107,7 @@ class Apis:
             on_query=self.services.indexes.check,
         )
         self._cloud_tasks = CloudTasks(
-            self.services.taskqueue, clock, self.routing, run_now
+            self.services.taskqueue, clock, launch.project, run_now
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
         self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
@@ -103,7 +115,7 @@ class Apis:
         self._server = ApiServer(
             around_call(self.services.call),
             requests,
-            application.main.app_engine_apis,
+            application.services,
             token,
             Metadata(launch.project),
             self.identity,
@@ -112,7 +124,7 @@ class Apis:
 
     def apply(self, application: Application) -> None:
         """Use a changed configuration."""
-        self._server.apply(application.main)
+        self._server.apply(application.services)
         self.services.apply(application)
 
     async def start(self, api_socket: socket.socket) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from google.appengine.api import full_app_id
@@ -19,6 +19,9 @@ from google.appengine.runtime import apiproxy_errors
 from gae_devserver.cloud_tasks.hosts import is_this_machine
 
 ERRORS = pb.URLFetchServiceError
+
+Identify = Callable[[socket.socket], Mapping[str, str]]
+"""Returns the headers that tell the server at the other end who sends the request."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL = 10240
@@ -52,6 +55,7 @@ class Fetch:
         headers: Sequence[tuple[str, str]],
         tls: Callable[[], ssl.SSLContext],
         end: float,
+        identify: Identify,
     ) -> None:
         """Prepare a request that has to be answered at the moment `end`."""
         if len(url) > _MAX_URL:
@@ -75,6 +79,7 @@ class Fetch:
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         self._target = urllib.parse.quote(path, safe=_QUOTED)
         self._method, self._payload, self._tls = method, payload, tls
+        self._identify = identify
         self._headers = _with_defaults(headers, payload)
         self._decompress = not any(n.lower() == "accept-encoding" for n, _ in headers)
         self._socket: socket.socket | None = None
@@ -128,6 +133,9 @@ class Fetch:
         if self._scheme == "http":
             if proxy is not None:
                 self._target = f"http://{self._authority}{self._target}"
+            elif _unmapped(host).endswith(".localhost"):
+                # not every resolver knows the names of services
+                host = "localhost"
             return http.client.HTTPConnection(host, port, timeout=timeout)
         connection = http.client.HTTPSConnection(
             host, port, timeout=timeout, context=self._tls()
@@ -139,12 +147,12 @@ class Fetch:
     def _write(self, connection: http.client.HTTPConnection) -> None:
         connection.connect()
         # the connection forgets it if only the end of the answer shows its length
-        self._socket = connection.sock
+        self._socket = sock = connection.sock
         connection.putrequest(
             self._method, self._target, skip_host=True, skip_accept_encoding=True
         )
         connection.putheader("Host", self._authority)
-        for name, value in self._headers:
+        for name, value in [*self._headers, *self._identify(sock).items()]:
             connection.putheader(name, value.encode("utf-8"))
         connection.endheaders(self._payload)
 

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,18 +13,22 @@ from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.queues import config_of
+from gae_devserver.cloud_tasks.routing import service_in
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import LOCK_DEADLINE, EntityGroupLocks
 from gae_devserver.datastore.needed_indexes import NeededIndexes, WhenMissing
 from gae_devserver.datastore.stub import Datastore
+from gae_devserver.http.own_fetches import OwnFetches
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services import rpc_table
-from gae_devserver.services.request_info import AppRequestInfo
+from gae_devserver.services.request_info import AppRequestInfo, RunningService
 from gae_devserver.services.stub_map import StubMap
 from gae_devserver.services.stubs import (
+    FindPid,
     MakeStub,
     StartThread,
     StubContext,
@@ -50,17 +54,20 @@ class Services:
     def __init__(
         self,
         application: Application,
+        running: Mapping[str, RunningService],
         project: str,
         requests: RunningRequests,
         clock: Clock,
         *,
         default_hostname: str,
-        version: str = "1",
+        routing: Routing,
         make_stub: MakeStub = make_stub,
         lock_deadline: float = LOCK_DEADLINE,
         storage: Storage | None = None,
         smtp: SmtpServer | None = None,
         start_thread: StartThread = refuse_background_thread,
+        find_pid: FindPid = lambda ticket: None,
+        own_fetches: OwnFetches | None = None,
         when_index_missing: WhenMissing = "report",
         when_cleared: Callable[[], None] = lambda: None,
     ) -> None:
@@ -68,16 +75,19 @@ class Services:
 
         Args:
             application: the app's services, queues and indexes.
+            running: its services by their names, the main one first.
             project: the app id is "dev~" and the project.
             requests: the running requests.
             clock: the time of tasks and memcache.
-            default_hostname: "host:port" of the app.
-            version: the GAE_VERSION of the app.
+            default_hostname: "host:port" of the public port.
+            routing: finds the services of tasks.
             make_stub: makes the stubs, except those of the datastore and task queue.
             lock_deadline: seconds that a transaction waits for another one.
             storage: where entities, tasks and the clock are kept; None: nowhere.
             smtp: where mail is sent; None: nowhere.
-            start_thread: starts a background thread of the app.
+            start_thread: starts a background thread of a service.
+            find_pid: finds the process of a service, to measure what it uses.
+            own_fetches: recognizes fetches of the app's own URLs; None: of none.
             when_index_missing: what to do about a query that index.yaml does not
                 serve.
             when_cleared: called by `clear`, for what is kept elsewhere.
@@ -88,16 +98,12 @@ class Services:
         # a domain.
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
+        self._requests = requests
+        self._routing = routing
+        self._rules = application.dispatch
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
-        config = application.main
-        info = AppRequestInfo(
-            config.service,
-            version,
-            default_hostname,
-            requests,
-            scaling=config.scaling,
-        )
+        info = AppRequestInfo(running, requests, default_hostname=default_hostname)
         stub_map = StubMap(self.stub)
         self._in_loop = stub_map.in_loop
         self._clears = 0
@@ -109,6 +115,8 @@ class Services:
             storage,
             smtp,
             start_thread,
+            find_pid,
+            own_fetches,
         )
         self._make_stub = make_stub
         apiproxy_stub_map.apiproxy = stub_map
@@ -127,10 +135,10 @@ class Services:
             info,
             app_id=self.app_id,
             default_hostname=default_hostname,
-            service=config.service,
-            version=version,
+            routing=routing,
             storage=storage,
             config_of=config_of,
+            service_in=service_in,
         )
         self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))
@@ -202,7 +210,8 @@ class Services:
             await self.datastore.call(method, request, response, ticket)
             return
         if service == "taskqueue":
-            self.taskqueue.accept(method, request)
+            caller = self._requests.service(ticket) or self._routing.main
+            self.taskqueue.accept(method, request, caller)
         elif service == "memcache" and method == "Set":
             for item in request.item:
                 # The app computed this moment with the real time. A duration needs
@@ -225,8 +234,11 @@ class Services:
             self._storage.flush()
 
     def apply(self, application: Application) -> None:
-        """Use a changed queue.yaml and index.yaml."""
+        """Use a changed queue.yaml, dispatch.yaml and index.yaml."""
         self.taskqueue.update(application.queues)
+        if application.dispatch != self._rules:
+            self._rules = application.dispatch
+            self.taskqueue.route_again()
         self.indexes.apply(application.indexes)
 
     def clear(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.clock import Clock
+from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.services.request_info import AppRequestInfo
@@ -14,6 +15,9 @@ from gae_devserver.users.sign_in import LOGIN, LOGOUT
 
 StartThread = Callable[[str], str]
 """Starts a background thread for the request with a ticket; returns its ID."""
+
+FindPid = Callable[[str], int | None]
+"""Returns the process that started the service that makes a call, if one runs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class StubContext:
     smtp: SmtpServer | None = None
     """Where mail is sent; None: nowhere."""
     start_thread: StartThread = refuse_background_thread
+    find_pid: FindPid = lambda ticket: None
+    own_fetches: OwnFetches | None = None
+    """Tells the app which requests it has sent itself; None: there is no such port."""
 
 
 MakeStub = Callable[[str, StubContext], Any]
@@ -77,7 +84,9 @@ def make_stub(service: str, context: StubContext) -> Any:
         case "memcache":
             return make(gettime=context.clock.now)
         case "system":
-            return make(context.start_thread, context.info)
+            return make(context.start_thread, context.find_pid, context.info)
+        case "urlfetch" if context.own_fetches is not None:
+            return make(context.own_fetches.outbound_headers)
         case "modules":
             return make(request_data=context.info)
         case "user":

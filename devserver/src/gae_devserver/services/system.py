@@ -7,7 +7,7 @@ from typing import Any
 from google.appengine.api.system.system_stub import SystemServiceStub
 
 from gae_devserver.app import processes
-from gae_devserver.services.stubs import StartThread
+from gae_devserver.services.stubs import FindPid, StartThread
 
 _MEGACYCLES_PER_SECOND = 600  # of an F1 instance
 
@@ -15,9 +15,12 @@ _MEGACYCLES_PER_SECOND = 600  # of an F1 instance
 class System(SystemServiceStub):  # type: ignore[misc]
     """Measures the processes of the app with `ps`, where the SDK's stub says 0."""
 
-    def __init__(self, start_thread: StartThread, request_data: Any) -> None:
+    def __init__(
+        self, start_thread: StartThread, find_pid: FindPid, request_data: Any
+    ) -> None:
         super().__init__(request_data=request_data)
         self._start_thread = start_thread
+        self._find_pid = find_pid
 
     def _Dynamic_StartBackgroundRequest(
         self, request: Any, response: Any, ticket: str
@@ -36,7 +39,8 @@ class System(SystemServiceStub):  # type: ignore[misc]
             why = "the program ps is not installed; on Debian, it is in procps"
             raise NotImplementedError(why) from None
         rows = [line.split() for line in printed.stdout.splitlines()]
-        app = processes.below(os.getpid(), {int(row[0]): int(row[1]) for row in rows})
+        parents = {int(row[0]): int(row[1]) for row in rows}
+        app = processes.below(self._find_pid(request_id) or os.getpid(), parents)
         used = [row[2:] for row in rows if int(row[0]) in app]
         megabytes = sum(int(kibibytes) for kibibytes, _, _ in used) / 1024
         cpu = sum(_seconds(time) for _, time, _ in used) * _MEGACYCLES_PER_SECOND

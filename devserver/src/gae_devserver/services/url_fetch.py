@@ -9,13 +9,14 @@ import logging
 import ssl
 import time
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 from google.appengine.api import urlfetch_service_pb2 as pb
 from google.appengine.api import urlfetch_stub
 from google.appengine.runtime import apiproxy_errors
 
-from gae_devserver.services.fetch import ERRORS, Fetch, fail
+from gae_devserver.services.fetch import ERRORS, Fetch, Identify, fail
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver")
@@ -45,13 +46,19 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
     """Carries out fetches, each in the thread that calls it."""
 
     def __init__(
-        self, *, deadline: float = _DEADLINE, max_answer: int = _MAX_ANSWER
+        self,
+        identify: Identify = lambda connection: {},
+        *,
+        deadline: float = _DEADLINE,
+        max_answer: int = _MAX_ANSWER,
     ) -> None:
         """Make the service.
 
+        `identify` is asked for each fetch that follows no redirects, as on App Engine.
         `deadline` is for fetches that set none. An answer is cut at `max_answer` bytes.
         """
         super().__init__()
+        self._identify = identify
         self._deadline = deadline
         self._max_answer = max_answer
         self._tls_context = functools.cache(_tls_context)
@@ -84,8 +91,9 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
         tls = functools.partial(
             self._tls_context, verify or request.MustValidateServerCertificate
         )
+        identify = _as_nobody if request.FollowRedirects else self._identify
         for _ in range(urlfetch_stub.MAX_REDIRECTS + 1):
-            fetch = Fetch(url, method, payload, headers, tls, end)
+            fetch = Fetch(url, method, payload, headers, tls, end, identify)
             answer = fetch.send(self._max_answer, request.FollowRedirects)
             if answer.location is None:
                 break
@@ -108,6 +116,10 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
             response.header.add(Key=name, Value=value)
         if url != request.Url:
             response.FinalUrl = url
+
+
+def _as_nobody(connection: object) -> Mapping[str, str]:
+    return {}
 
 
 def _tls_context(verify: bool) -> ssl.SSLContext:

@@ -15,8 +15,10 @@ from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
+from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services.apis import Apis
+from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
 from gae_devserver.shell.programs import Program
 from gae_devserver.storage.storage import Storage
@@ -58,12 +60,29 @@ async def run(settings: Settings, application: Application, program: Program) ->
     # the terminal sends it to the program too, which decides what it means
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     launch, storage = settings.launch, settings.storage
-    requests = RunningRequests()
+    requests, main = RunningRequests(), application.main
+    running = {
+        config.service: RunningService.of(
+            config,
+            launch.version,
+            _HOSTNAME if config is main else f"{config.service}.{_HOSTNAME}",
+        )
+        for config in application.services
+    }
+    versions = application.versions.items()
+    routing = Routing(
+        {name: version or launch.version for name, version in versions},
+        application.main.service,
+        application.dispatch,
+        launch.project,
+    )
     apis = Apis(
         application,
+        running,
         launch,
         settings.clock,
         requests,
+        routing,
         # required, but nothing else calls this server
         token=secrets.token_hex(16),
         default_hostname=_HOSTNAME,
@@ -78,7 +97,7 @@ async def run(settings: Settings, application: Application, program: Program) ->
             settings.python.executable,
             *program.arguments,
             cwd=program.folder,
-            env=_environment(settings, application.main, ticket),
+            env=_environment(settings, main, ticket),
         )
         status = await _end_of(process, settings.stop_seconds)
     finally:

@@ -8,7 +8,9 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
+from gae_devserver.http.routing import Routing, UnknownServiceError
 from gae_devserver.tasks.group import Group
+from gae_devserver.tasks.targets import Targets
 
 _ERRORS = pb.TaskQueueServiceError
 
@@ -27,19 +29,19 @@ class AppCalls:
         *,
         app_id: str,
         default_hostname: str,
-        service: str,
-        version: str,
+        routing: Routing,
+        targets: Targets,
     ) -> None:
         """Check calls about the queues of `group`; see `TaskQueue` for the others."""
         self._group = group
         self._clock = clock
         self._app_id = app_id
         self._default_hostname = default_hostname
-        self._service = service
-        self._version = version
+        self._routing = routing
+        self._targets = targets
 
-    def accept(self, method: str, request: Any) -> None:
-        """Check a call and adapt its ETAs; see `TaskQueue.accept`."""
+    def accept(self, method: str, request: Any, service: str) -> None:
+        """Check a call and adapt its ETAs and targets; see `TaskQueue.accept`."""
         adds = _adds(method, request)
         # the stub, too, looks only at the first one
         in_transaction = any(
@@ -52,7 +54,8 @@ class AppCalls:
             _check_name(add, in_transaction)
             _check_url(add)
             self._check_queue(add)
-            self._check_target(add)
+            if add.mode == pb.TaskQueueMode.PUSH:
+                self._set_target(add, service)
             # the app computed the ETA with the real time
             add.eta_usec += int(self._clock.offset * 1e6)
 
@@ -94,21 +97,28 @@ class AppCalls:
                 + ("method='PULL'" if kind == "pull" else "another method than 'PULL'"),
             )
 
-    def _check_target(self, add: Any) -> None:
+    def _set_target(self, add: Any, service: str) -> None:
+        """Check the target of a task; one without a target is for its own `service`.
+
+        The Host header keeps it. The target of the queue stays in queue.yaml, which may
+        change before the task runs.
+        """
         queue = self._group._queues.get(add.queue_name.decode(errors="replace"))
-        target = queue.config.target if queue is not None else None
-        for header in add.header:
-            if header.key.lower() == b"host":
-                host = header.value.decode(errors="replace")
-                if host.endswith("." + self._default_hostname):
-                    target = host.removesuffix("." + self._default_hostname)
-        # in "version.service" and "instance.version.service", the service decides
-        if target and target.rsplit(".", 1)[-1] not in (self._service, self._version):
+        try:
+            if queue is not None and queue.config.target:
+                self._routing.named(queue.config.target)
+            named = self._targets.in_headers(add)
+        except UnknownServiceError as error:
             raise ApplicationError(
-                _ERRORS.INVALID_REQUEST,
-                f"the task's target is {target!r}, but this dev server runs only "
-                f"the service {self._service!r}, in version {self._version!r}",
-            )
+                _ERRORS.INVALID_REQUEST, f"the task has a wrong target: {error}"
+            ) from None
+        if named is None and service != self._routing.main:
+            for header in add.header:
+                if header.key.lower() == b"host":
+                    break
+            else:
+                header = add.header.add(key=b"host")
+            header.value = f"{service}.{self._default_hostname}".encode()
 
 
 def _check_name(add: Any, in_transaction: bool) -> None:

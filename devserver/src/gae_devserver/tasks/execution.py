@@ -1,6 +1,7 @@
 """Executes one task once: sends it, then deletes or postpones it."""
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,12 +12,8 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.tasks.attempts import (
-    begin_attempt,
-    end_attempt,
-    is_for_app,
-    lose_answer,
-)
+from gae_devserver.http.routing import UnknownServiceError
+from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.terminal import printable
@@ -42,6 +39,8 @@ class Run:
     queue: Queue
     task: Any
     """A copy of the task (a QueryTasksResponse.Task) from before its execution."""
+    service: str
+    """The service that got it; "": an HTTP target got it, or the service is gone."""
     status: int
     """The status of the app's answer, or 0 if there was none."""
 
@@ -58,18 +57,25 @@ class TaskExecutor:
         self,
         clock: Clock,
         dispatch: Dispatch,
-        deadline: float,
+        deadline_of: Callable[[str], float],
         make_request: MakeRequest = task_request,
+        *,
+        several_services: bool = False,
     ) -> None:
-        """Take the functions that make and send a request; the deadline in seconds."""
+        """Take the functions that make and send a request.
+
+        `deadline_of` returns how many seconds a service may take. With several
+        services, the log names that of each task.
+        """
         self._clock = clock
         self._make_request = make_request
         self._dispatch = dispatch
-        self._deadline = deadline
+        self._deadline_of = deadline_of
+        self._several_services = several_services
         self.finished = 0
         """How many executions have ended since the start."""
 
-    async def execute(self, queue: Queue, task: Any) -> Run:
+    async def execute(self, queue: Queue, task: Any, service: str) -> Run:
         """Send a task; then delete it, or postpone it to its next attempt.
 
         Raises:
@@ -79,9 +85,15 @@ class TaskExecutor:
         sent = type(task).FromString(task.SerializeToString())
         begin_attempt(task, self._clock.now())
         attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
-        logger.info("task %s started%s", name, attempt)
+        where = f" on {service}" if self._several_services and service else ""
+        logger.info("task %s started%s%s", name, where, attempt)
         began = time.monotonic()
-        status, outcome = await self._send(queue, task)
+        try:
+            status, outcome = await self._send(queue, task, service)
+        except AppUnavailable:
+            app = f"the service {service}" if self._several_services else "the app"
+            logger.info("task %s was not sent: %s is not running", name, app)
+            raise
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         outcome += f" in {took}" if status else f" after {took}"
         self.finished += 1
@@ -95,7 +107,7 @@ class TaskExecutor:
             logger.info("task %s %s", name, outcome)
         else:
             self._retry(queue, task, name, outcome)
-        return Run(queue, sent, status)
+        return Run(queue, sent, service, status)
 
     def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
         now_usec = int(self._clock.now() * 1e6)
@@ -113,13 +125,12 @@ class TaskExecutor:
                 "task %s %s; dropped after attempt %d", name, outcome, attempts
             )
 
-    async def _send(self, queue: Queue, task: Any) -> tuple[int, str]:
+    async def _send(self, queue: Queue, task: Any, service: str) -> tuple[int, str]:
         """Send the task; return the status (0: none) and the outcome for the log."""
-        deadline = self._deadline
+        # the server's deadline is that of the app, not of HTTP targets
+        deadline = self._deadline_of(service) if service else math.inf
         if task.HasField("dispatch_deadline_usec"):
-            own = task.dispatch_deadline_usec / 1e6
-            # the server's deadline is that of the app, not of HTTP targets
-            deadline = min(deadline, own) if is_for_app(task) else own
+            deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
             request = self._make_request(queue, task, self._clock.offset)
             status = await self._dispatch(request, deadline)
@@ -128,7 +139,7 @@ class TaskExecutor:
         except TimeoutError:
             lose_answer(task, late=True)
             return 0, f"exceeded its deadline of {deadline:g} s"
-        except ConnectionError as error:
+        except (ConnectionError, UnknownServiceError) as error:
             lose_answer(task, late=False)
             # it can name a host, or have a part of the answer
             return 0, f"failed ({printable(str(error))})"

@@ -20,6 +20,9 @@ def task_request(queue: Queue, task: Any, offset: float) -> Request:
     """Return the request for a task of the bundled API.
 
     The clock of the server is `offset` seconds ahead of the app's.
+
+    Raises:
+        UnknownServiceError: the task's service does not run here.
     """
     return app_engine_request(
         queue,
@@ -48,7 +51,11 @@ def app_engine_request(
 
     Of its own X-AppEngine headers, only `keep` (in lower case) is not forged. Source:
     "Task request headers" in App Engine's documentation of push queues.
+
+    Raises:
+        UnknownServiceError: the task's service does not run here.
     """
+    service = queue.required_service(task)
     own = own_headers(headers, ("x-appengine-", "x-google-"), keep)
     agents = [value for name, value in own if name.lower() == "user-agent"]
     sent = [header for header in own if header[0].lower() != "user-agent"]
@@ -68,7 +75,7 @@ def app_engine_request(
     )
     if queue.queue_name == CRON_QUEUE:
         sent.append(("X-AppEngine-Cron", "true"))
-    return Request(method, _task_target(url), CIMultiDict(sent), body)
+    return Request(method, _task_target(url), CIMultiDict(sent), body, service)
 
 
 def own_headers(

@@ -13,11 +13,13 @@ from google.appengine.api.taskqueue import taskqueue_stub
 from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
 from gae_devserver.tasks.attempts import has_answer
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.sorted_queue import SortedQueue
+from gae_devserver.tasks.targets import ServiceOf
 from gae_devserver.tasks.token_bucket import TokenBucket
 from gae_devserver.tasks.tombstones import Tombstones
 from gae_devserver.terminal import printable
@@ -40,20 +42,24 @@ class Queue(SortedQueue):
         gettime: Callable[[], float],
         storage: Storage | None,
         changed: "Changes[Queue]",
+        service_of: ServiceOf,
+        several_services: bool = False,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and notes in `changed` that its next task
-        may be another one.
+        may be another one. With several services, the log names that of each task.
         """
         self._changed = changed
-        super().__init__(name, gettime)
+        self._find_service = service_of
+        self._several_services = several_services
+        super().__init__(name, gettime, self.service_of)
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
         self._storage = storage
-        self.running: set[str] = set()
-        """The names of the tasks that run; see `begin` and `end`."""
+        self.running: dict[str, str] = {}
+        """The services of the tasks that run, by their names; see `begin` and `end`."""
         self._broken: set[str] = set()
         self._finished = Counter[int]()  # executions by the second of their end
         self._configure(QueueConfig(name))
@@ -61,7 +67,10 @@ class Queue(SortedQueue):
     def apply(self, config: QueueConfig) -> None:
         """Use other settings; they fill the bucket."""
         if config != self.config:
+            other_target = config.target != self.config.target
             self._configure(config)
+            if other_target:
+                self.route_again()
 
     def _configure(self, config: QueueConfig) -> None:
         modes = taskqueue_stub.QUEUE_MODE
@@ -153,22 +162,51 @@ class Queue(SortedQueue):
             raise ApplicationError(_ERRORS.TOMBSTONED_TASK)
         self._InsertTask(task)
 
-    def next_task(self) -> Any:
-        """Return the task that is to start next, due or not, or None."""
-        for _, name, task in self._sorted_by_eta:
+    def service_of(self, task: Any) -> str:
+        """Return the service that gets a task.
+
+        "": an HTTP target gets it, or the service does not run here.
+        """
+        try:
+            return self.required_service(task)
+        except UnknownServiceError:
+            return ""
+
+    def required_service(self, task: Any) -> str:
+        """Return the service that gets a task; "": an HTTP target gets it.
+
+        Raises:
+            UnknownServiceError: the service does not run here.
+        """
+        return self._find_service(self.config.target, task)
+
+    def route_again(self) -> None:
+        """Look again which service gets each task: a rule for it has changed."""
+        self._route_again()
+        self._changed.add(self)
+
+    def next_task(self, service: str) -> Any:
+        """Return the task of a service that is to start next, due or not, or None."""
+        for _, name, task in self._by_service[service]:
             if name not in self.running and name not in self._broken:
                 return task
         return None
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, service: str) -> None:
         """Note that a task runs; until its end, it does not start again."""
-        self.running.add(name)
+        self.running[name] = service
         self._changed.add(self)
 
     def end(self, name: str) -> None:
         """Note that a task no longer runs."""
-        self.running.discard(name)
+        self.running.pop(name, None)
         self._changed.add(self)
+
+    def count_running(self, service: str) -> int:
+        """Return how many tasks of a service run."""
+        if len(self.services) == 1:
+            return len(self.running)
+        return list(self.running.values()).count(service)
 
     def pass_over(self, name: str) -> None:
         """Start a task only after it gets another ETA."""
@@ -223,8 +261,10 @@ class Queue(SortedQueue):
             due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
             url = printable(task.url.decode(errors="replace"))
             what = function_name(task.body) or url
-            name = task.task_name.decode()
-            logger.info("task %s on %s: %s, %s", name, self.queue_name, what, due)
+            name, where = task.task_name.decode(), self.queue_name
+            if self._several_services and (service := self.service_of(task)):
+                where += f" for {service}"
+            logger.info("task %s on %s: %s, %s", name, where, what, due)
 
     def _PostponeTaskInsertOnly(self, task: Any, new_eta_usec: int) -> None:
         try:

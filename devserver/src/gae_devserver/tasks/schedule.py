@@ -2,15 +2,14 @@
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from gae_devserver.tasks.attempts import is_for_app
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.stub import TaskQueue
 
 MAX_RUNNING = 16
-"""Tasks that run at once over all queues.
+"""Tasks of one service that run at once over all queues.
 
 A worker with twice as many threads always has some that no task holds, for visitors and
 for tasks that fetch a page of their own app.
@@ -38,6 +37,10 @@ class _Order:
         """Remove a queue, if it is there."""
         self._entries.pop(queue, None)
 
+    def queues(self) -> Collection[Queue]:
+        """Return the queues."""
+        return self._entries.keys()
+
     def first(self) -> tuple[float, int, Queue] | None:
         """Return the first number with its queue, or None."""
         heap = self._heap
@@ -46,102 +49,154 @@ class _Order:
         return heap[0] if heap else None
 
 
+class _Orders:
+    """The queues with tasks for one service."""
+
+    def __init__(self, serial: Iterator[int]) -> None:
+        self.waiting = _Order(serial)
+        """By the moment from which their next task may start."""
+        # first the queue that runs the fewest tasks, so that a long queue does not hold
+        # up the others
+        self.due = _Order(serial)
+        """By how many of their tasks for this service run."""
+
+
 class Schedule:
     """The order of the tasks of all push queues.
 
     It looks only at the queues that have changed or have become due, so an app may have
-    any number of others.
+    any number of others. A queue has a place for each service that its tasks are for.
     """
 
     def __init__(
-        self, taskqueue: TaskQueue, other_queues: Collection[Queue], max_running: int
+        self,
+        taskqueue: TaskQueue,
+        other_queues: Collection[Queue],
+        max_running: int,
+        is_ready: Callable[[str], bool],
     ) -> None:
-        """Let at most `max_running` tasks for the app run at once.
+        """Let at most `max_running` tasks for a service run at once.
 
         As many with an HTTP target may run beside them: a slow one holds up no task for
         the app, and the other way round. The app does not see `other_queues`.
+        `is_ready` says whether a service can get tasks.
         """
         self._taskqueue = taskqueue
         self._other_queues = other_queues
         self._max_running = max_running
-        serial = itertools.count()
-        self._waiting = _Order(serial)
-        """By the moment from which their next task may start."""
-        # first the queue that runs the fewest tasks, so that a long queue does not hold
-        # up the others
-        self._due = {True: _Order(serial), False: _Order(serial)}
-        """By how many tasks they run; for whether the next task is one for the app."""
-        self._orders: dict[Queue, _Order] = {}
-        """In which of these three a queue is."""
+        self._is_ready = is_ready
+        self._serial = itertools.count()
+        self._services: dict[str, _Orders] = {}
+        """By their names; "" is for HTTP targets."""
+        self._places: dict[Queue, list[_Order]] = {}
+        """In which of their orders a queue is."""
         self._now = 0.0
 
     def next_due(self, now: float) -> float | None:
         """Return when the next task may start (seconds since the epoch), or None.
 
-        A held queue does not count: time alone does not start its tasks.
+        Time alone does not start the tasks of a held queue, nor those that are due for
+        a service that is not ready, so these do not count.
         """
         self._look(now)
-        if any(order.first() for order in self._due.values()):
-            return now
+        for service, orders in self._services.items():
+            if orders.due.first() and self._is_ready(service):
+                return now
         return self._next_moment()
 
     def choose(
-        self, now: float, running: Sequence[bool]
-    ) -> tuple[tuple[Queue, Any] | None, float | None]:
-        """Take the task that is to start at `now`; or return when to look again.
+        self, now: float, running: Sequence[str]
+    ) -> tuple[tuple[Queue, Any, str] | None, float | None]:
+        """Take the task that is to start at `now`, with its service.
 
-        `running` says of each task that runs whether it is one for the app. The end of
-        one is another reason to look again.
+        Without one, return when to look again. The end of a task is another reason, and
+        that a service is ready. `running` has the service of each task that runs.
         """
         self._look(now)
-        first = [
-            entry
-            for for_app, order in self._due.items()
-            if (entry := order.first()) and running.count(for_app) < self._max_running
-        ]
-        if not first:
+        first = None
+        for service, orders in self._services.items():
+            if (
+                (entry := orders.due.first())
+                and (first is None or entry < first)
+                and running.count(service) < self._max_running
+                and self._is_ready(service)
+            ):
+                first, name = entry, service
+        if first is None:
             return None, self._next_moment()
-        queue = min(first)[-1]
+        queue = first[-1]
         if queue.bucket is not None:
             queue.bucket.take(now)
-        return (queue, queue.next_task()), None
+        return (queue, queue.next_task(name), name), None
+
+    def held_up(self, now: float) -> list[str]:
+        """Return the services that are not ready, though tasks for them are due."""
+        self._look(now)
+        return [
+            service
+            for service, orders in self._services.items()
+            if orders.due.first() and not self._is_ready(service)
+        ]
+
+    def count_due(self, service: str) -> int:
+        """Return how many tasks for a service are due."""
+        queues = self._services[service].due.queues()
+        return sum(queue.count_due(service, self._now) for queue in queues)
 
     def _next_moment(self) -> float | None:
-        entry = self._waiting.first()
-        return None if entry is None else entry[0]
+        moment = None
+        for orders in self._services.values():
+            entry = orders.waiting.first()
+            if entry and (moment is None or entry[0] < moment):
+                moment = entry[0]
+        return moment
 
     def _look(self, now: float) -> None:
         """Place the queues that have changed, or are due by now."""
         changed = self._taskqueue.changed.take()
         if now < self._now:
             # the clock was reset
-            changed = [*self._orders, *changed]
+            changed = [*self._places, *changed]
         self._now = now
         for queue in changed:
             self._place(queue, now)
-        while (entry := self._waiting.first()) and entry[0] <= now:
-            self._place(entry[-1], now)
+        for orders in list(self._services.values()):
+            while (entry := orders.waiting.first()) and entry[0] <= now:
+                self._place(entry[-1], now)
 
     def _place(self, queue: Queue, now: float) -> None:
-        if queue in self._orders:
-            self._orders.pop(queue).discard(queue)
-        task = queue.next_task() if self._runs(queue) else None
-        if task is None:
+        for order in self._places.pop(queue, ()):
+            order.discard(queue)
+        if not self._runs(queue):
             return
-        moment = task.eta_usec / 1e6
-        if queue.bucket is not None and not queue.bucket.is_ready(now):
-            moment = max(moment, queue.bucket.next_token(now))
-        if moment > now:
-            order, number = self._waiting, moment
-        else:
-            order, number = self._due[is_for_app(task)], len(queue.running)
-        order.put(queue, number)
-        self._orders[queue] = order
+        found = [
+            (service, task)
+            for service in queue.services
+            if (task := queue.next_task(service)) is not None
+        ]
+        if len(found) > 1:
+            # of equals, the first that is added gets the next token
+            found.sort(key=lambda item: queue.place(item[1]))
+        places = []
+        for service, task in found:
+            moment = task.eta_usec / 1e6
+            if queue.bucket is not None and not queue.bucket.is_ready(now):
+                moment = max(moment, queue.bucket.next_token(now))
+            if (orders := self._services.get(service)) is None:
+                orders = self._services[service] = _Orders(self._serial)
+            if moment > now:
+                order, number = orders.waiting, moment
+            else:
+                order, number = orders.due, queue.count_running(service)
+            order.put(queue, number)
+            places.append(order)
+        if places:
+            self._places[queue] = places
 
     def _runs(self, queue: Queue) -> bool:
         """Return whether a queue may start a task before another one of it ends."""
-        limit = queue.config.max_concurrent_requests or self._max_running
-        if not queue.is_push or queue.held or len(queue.running) >= limit:
+        limit = queue.config.max_concurrent_requests
+        if not queue.is_push or queue.held or (limit and len(queue.running) >= limit):
             return False
         known = self._taskqueue.queues().get(queue.queue_name)
         return known is queue or queue in self._other_queues

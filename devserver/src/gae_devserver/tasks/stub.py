@@ -15,11 +15,13 @@ from google.appengine.api.taskqueue import taskqueue_stub
 
 from gae_devserver.clock import Clock
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.http.routing import Routing
 from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.app_calls import AppCalls
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.group import Group
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.targets import ServiceIn, Targets
 
 logger = logging.getLogger("gae_devserver.task")
 
@@ -40,16 +42,17 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         *,
         app_id: str,
         default_hostname: str,
-        service: str,
-        version: str,
+        routing: Routing,
         config_of: ConfigOf,
+        service_in: ServiceIn,
         storage: Storage | None = None,
     ) -> None:
         """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
-        A task may have the service or the version as its target. `default_hostname` is
-        "host:port", the end of every task's Host header. `config_of` reads the stored
-        settings of a queue that the API of Cloud Tasks made.
+        `routing` finds the services of tasks. `default_hostname` is "host:port", the
+        end of a Host header. For tasks and queues that the API of Cloud Tasks made,
+        `config_of` reads the stored settings of a queue, and `service_in` the service
+        of a task.
         """
         super().__init__(
             request_data=request_data,
@@ -60,14 +63,17 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         self._storage = storage
         self.changed = Changes[Queue]()
         """Tells the runner when a task may start at another time."""
+        targets = Targets(routing, service_in)
+        self._service_of = targets.service_of
+        self._several_services = len(routing.services) > 1
         self._group = Group(self._new_queue, clock)
         self._calls = AppCalls(
             self._group,
             clock,
             app_id=app_id,
             default_hostname=default_hostname,
-            service=service,
-            version=version,
+            routing=routing,
+            targets=targets,
         )
         self._queues[None] = self._group
         self._set_aside: dict[str, Queue] = {}
@@ -96,6 +102,8 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             gettime=self._clock.now,
             storage=self._storage,
             changed=self.changed,
+            service_of=self._service_of,
+            several_services=self._several_services,
         )
 
     def _make_queue(self, name: str) -> Queue:
@@ -182,14 +190,20 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         if self._storage is not None:
             self._storage.flush()
 
-    def accept(self, method: str, request: Any) -> None:
-        """Check and adapt what the app sends, before the stub gets it.
+    def route_again(self) -> None:
+        """Look again which service gets each task: dispatch.yaml has changed."""
+        for queue in [*self.queues().values(), *self._set_aside.values()]:
+            queue.route_again()
+        self.changed.wake()
+
+    def accept(self, method: str, request: Any, service: str) -> None:
+        """Check and adapt what a service sends, before the stub gets it.
 
         Raises:
-            ApplicationError: the request names another app, another
-                service or an unknown queue, or a name or URL that no task may have.
+            ApplicationError: the request names another app, an unknown service or
+                queue, or a name or URL that no task may have.
         """
-        self._calls.accept(method, request)
+        self._calls.accept(method, request, service)
 
     def _Dynamic_Add(self, request: Any, response: Any, request_id: str | None) -> None:
         """Add a task; the task of a commit is added even if its queue is gone.

@@ -16,7 +16,7 @@ from google.cloud.tasks_v2beta3.services.cloud_tasks import transports as v2beta
 from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.queue_yaml import QueueConfig
-from tests.helpers.cloud_tasks import QUEUE, ROUTING, app_task, serving, task_name
+from tests.helpers.cloud_tasks import QUEUE, app_task, serving, task_name
 from tests.unit.conftest import Bench, MakeBench
 
 
@@ -67,7 +67,7 @@ async def make_cloud(make_bench: MakeBench) -> AsyncIterator[MakeCloud]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(*queues: QueueConfig, **options: Any) -> Cloud:
-            request = functools.partial(make_request, Identity(), ROUTING)
+            request = functools.partial(make_request, Identity())
             bench = make_bench(*queues, make_request=request, **options)
             host = await stack.enter_async_context(serving(bench.server, bench.runner))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(host))

@@ -14,7 +14,6 @@ from gae_devserver.cloud_tasks.identity import Identity
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.cloud_tasks.tasks import stub_task
 from gae_devserver.tasks.queues import Queue
-from tests.helpers.cloud_tasks import ROUTING
 from tests.helpers.recording_app import Execution, Outcome
 from tests.unit.conftest import Bench, MakeBench
 
@@ -34,7 +33,7 @@ def request_for(
     stored.retry_count = retries
     if retries:
         stored.runlog.response_code = 404
-    return make_request(Identity(), ROUTING, queue, stored, offset)
+    return make_request(Identity(), queue, stored, offset)
 
 
 @pytest.fixture
@@ -123,9 +122,7 @@ async def test_a_request_to_an_http_target(queue: Queue) -> None:
 @pytest.mark.asyncio
 async def test_the_attempts_of_an_http_target(make_bench: MakeBench) -> None:
     """Executions leave out those with a status of 5XX, also the 504 of a deadline."""
-    bench = make_bench(
-        make_request=functools.partial(make_request, Identity(), ROUTING)
-    )
+    bench = make_bench(make_request=functools.partial(make_request, Identity()))
     attempts: list[tuple[str, str | None]] = []
 
     def answer(execution: Execution) -> Outcome:

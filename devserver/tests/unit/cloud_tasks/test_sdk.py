@@ -17,7 +17,7 @@ from gae_devserver.rpc.errors import UnavailableError
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.storage.storage import StorageError
 from tests.helpers.calls import PROJECT, PULL
-from tests.helpers.cloud_tasks import QUEUE, ROUTING, queue_name
+from tests.helpers.cloud_tasks import QUEUE, queue_name
 from tests.unit.cloud_tasks.conftest import Cloud, MakeCloud
 from tests.unit.cloud_tasks.test_tasks import ids
 
@@ -127,7 +127,7 @@ async def test_an_answer_that_fails(
         raise error
 
     service = CloudTasks(
-        cloud.server.services.taskqueue, cloud.clock, ROUTING, cloud.runner.run_now
+        cloud.server.services.taskqueue, cloud.clock, PROJECT, cloud.runner.run_now
     )
     port = GrpcPort(rpcs_of(service, fail))
     host = f"127.0.0.1:{await port.start()}"

@@ -11,6 +11,7 @@ from google.cloud import tasks_v2, tasks_v2beta3
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2
 
+from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.calls import PULL
 from tests.helpers.cloud_tasks import (
@@ -277,6 +278,36 @@ async def test_tasks_that_cannot_be_created(
     assert (ids(response.tasks), errors) == (["good"], {0: code})
 
 
+@pytest.mark.parametrize(
+    ("override", "routing", "uri", "service"),
+    [
+        ({}, {}, "/a", "default"),
+        ({}, {"version": "v7"}, "/a", "default"),
+        ({}, {"service": "worker", "version": "v7"}, "/a", "worker"),
+        ({}, {}, "/work/a?b", "worker"),
+        ({}, {"service": "default"}, "/work/a", "default"),
+        ({"service": "worker", "version": "v7"}, {"service": "default"}, "/", "worker"),
+    ],
+)
+async def test_the_service_that_gets_a_task(
+    make_cloud: MakeCloud,
+    override: dict[str, str],
+    routing: dict[str, str],
+    uri: str,
+    service: str,
+) -> None:
+    """The queue's, then the task's, then that of dispatch.yaml, then the main one."""
+    rule = DispatchRule("*", "/work/*", "worker", "dispatch.yaml, line 2")
+    cloud = await make_cloud(others=["worker"], rules=[rule])
+    parent = queue_name("routed")
+    queue = {"name": parent, "app_engine_routing_override": override}
+    await cloud.v2.update_queue(queue=queue)
+    request = {"relative_uri": uri, "app_engine_routing": routing}
+    await cloud.create("a", parent, app_engine_http_request=request)
+    await until(lambda: cloud.runner.finished)
+    assert [execution.service for execution in cloud.app.executions] == [service]
+
+
 @pytest.mark.parametrize("of", ["task", "queue"])
 async def test_a_task_for_another_service_waits(
     cloud: Cloud, of: str, caplog: pytest.LogCaptureFixture
@@ -289,7 +320,7 @@ async def test_a_task_for_another_service_waits(
     routing = {} if of == "queue" else {"app_engine_routing": elsewhere}
     await cloud.create("a", parent, app_engine_http_request=routing)
     await until(lambda: cloud.runner.finished)
-    assert "'elsewhere'" in caplog.text
+    assert "elsewhere'" in caplog.text
     assert cloud.app.executions == []
     task = await cloud.get("a", queue=parent)
     assert (task.dispatch_count, task.response_count) == (1, 0)
@@ -475,10 +506,10 @@ async def test_a_slow_http_target_holds_up_no_task_of_the_app(
 async def test_a_forced_run_while_the_app_does_not_run(cloud: Cloud) -> None:
     """The answer is an error, and costs the task no attempt."""
     await cloud.create("a", schedule_time=cloud.at(60))
-    cloud.app.failure = "the app has a syntax error"
+    cloud.app.fail("the app has a syntax error")
     name = task_name("a")
     assert await code_of(cloud.v2.run_task(name=name)) == code_pb2.UNAVAILABLE
-    cloud.app.failure = None
+    cloud.app.fail(None)
     assert (await cloud.get("a")).dispatch_count == 0
     await cloud.runner.advance(60)
     assert cloud.app.times == [60]

@@ -126,6 +126,7 @@ def test_an_empty_queue_yaml(tmp_path: Path, queue_yaml: str) -> None:
     ("queue_yaml", "line", "facts"),
     [
         ("queue:\n", 1, ["no queue"]),
+        ("application: x\nqueue: [{name: a, rate: 5/s}]\n", 1, ["--project"]),
         ("queue:\n- name: a\n", 2, ["queue a", "'rate: 5/s'"]),
         ("queue:\n- name: a\n  rate: 501/s\n", 3, ["500/s", "501/s"]),
         ("queue:\n- name: a\n  rate: 5/s\n  bucket_size: 501\n", 4, ["500", "501"]),

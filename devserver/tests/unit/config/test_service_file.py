@@ -18,6 +18,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(f"{LEAST}service: {Path(name).stem}\n")
     for name in ("one/main.py", "one/cron.yaml", "two/main.py", "two/other.yaml"):
         (tmp_path / name).write_text("a: b\n" if name != "one/cron.yaml" else "cron:\n")
+    (tmp_path / "two" / "node.yaml").write_text("runtime: nodejs22\n")
     (tmp_path / "two" / "queue.yaml").write_text("queue:\n- {name: mine, rate: 5/s}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -74,3 +75,4 @@ def test_a_wrong_path(target: str, named: list[str]) -> None:
         load([Path(target)])
     assert all(fact in str(caught.value) for fact in named)
     assert "two/other.yaml" not in str(caught.value)
+    assert "two/node.yaml" not in str(caught.value)

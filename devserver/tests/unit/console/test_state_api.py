@@ -208,6 +208,7 @@ NEW_TASK = {
     "function": None,
     "size": 0,
     "running": False,
+    "service": "default",
 }
 
 
@@ -454,7 +455,7 @@ async def test_json_is_utf_8_whatever_the_header_says(state: State) -> None:
 
 async def test_an_advance_says_why_tasks_cannot_run(state: State) -> None:
     """503 with the reason while the app does not run; the task stays."""
-    state.app.failure = "the app has a syntax error"
+    state.app.fail("the app has a syntax error")
     await state.add("a")
     answer = await state.advance(60, status=503)
     assert "syntax error" in answer["error"]
@@ -585,22 +586,23 @@ async def test_what_a_running_task_writes_does_not_outlive_a_reset(
 
 
 async def test_a_request_that_does_not_end_before_a_reset(
-    make_state: Callable[..., Any],
+    make_state: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The app gets a new process; a call that waits for a lock fails."""
-    restarts: list[None] = []
+    """Its service gets a new process; a call that waits for a lock fails."""
+    restarted: list[str] = []
 
     async def restart(services: Collection[str]) -> None:
-        restarts.append(None)
+        restarted.extend(sorted(services))
 
-    state = await make_state(restart=restart, quiet_seconds=0.05)
+    state = await make_state(restart=restart, several=True, quiet_seconds=0.05)
     key = reference("Counter", "x")
-    holder, other = state.server.request(), state.server.request()
+    holder, other = (state.server.request(service=name) for name in ("api", "worker"))
     await holder.put(key, 1, await holder.begin())
     late = asyncio.create_task(other.put(key, 2))
     await settled()
     await state.post("/reset")
-    assert restarts == [None]
+    assert restarted == ["api", "worker"]
+    assert "(api, worker)" in caplog.text
     with pytest.raises(apiproxy_errors.ApplicationError, match="reset"):
         await late
     assert await state.properties("kind=Counter") == []
@@ -782,6 +784,7 @@ async def test_cron_jobs(state: State) -> None:
         "description": "first",
         "timezone": "UTC",
         "target": None,
+        "service": "default",
         "next_run": midnight,
         "eta": midnight - 3 * 3600,
         "due_in": midnight - now,

@@ -8,6 +8,8 @@ import pytest
 
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
+from gae_devserver.config.dispatch_yaml import DispatchRule
+from gae_devserver.config.targets import Versions
 from gae_devserver.cron.jobs import JobRefusedError
 from tests.helpers.calls import application
 from tests.helpers.waiting import until
@@ -16,11 +18,16 @@ from tests.unit.conftest import MakeBench
 pytestmark = pytest.mark.asyncio
 
 
-def jobs(folder: Path, *entries: str) -> tuple[CronJob, ...]:
+ONE_SERVICE: Versions = {"default": None}
+
+
+def jobs(
+    folder: Path, *entries: str, services: Versions = ONE_SERVICE
+) -> tuple[CronJob, ...]:
     """Read jobs whose settings are written as {url: /a, schedule: ...}."""
     listed = "".join(f"- {{{entry}}}\n" for entry in entries)
     (folder / "cron.yaml").write_text(f"cron:\n{listed}")
-    return load_cron_yaml(folder / "cron.yaml", {"default": None}).jobs
+    return load_cron_yaml(folder / "cron.yaml", services).jobs
 
 
 async def test_an_advance_runs_jobs_and_tasks_in_time_order(
@@ -124,7 +131,7 @@ async def test_run_now(make_bench: MakeBench, tmp_path: Path) -> None:
     assert job.last_run is not None
     assert job.last_run.status == 503
     assert await bench.runner.run_next() is None
-    bench.app.failure = "it has died"
+    bench.app.fail("it has died")
     with pytest.raises(AppUnavailable):
         await bench.cron.run_now(job)
 
@@ -198,3 +205,41 @@ async def test_a_job_of_another_service_never_runs(
     )
     assert await bench.runner.advance(86400) == 0
     assert bench.cron.next_run(bench.cron.jobs[0]) is None
+
+
+async def test_the_service_that_gets_a_job(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    """The target, then the rules of dispatch.yaml, then the main service.
+
+    A job does not run if its service does not run here.
+    """
+    every = "schedule: every 1 hours, url:"
+    rules = [
+        DispatchRule("*", "/work/*", "worker", "dispatch.yaml, line 2"),
+        DispatchRule("*", "/gone", "gone", "dispatch.yaml, line 4"),
+    ]
+    bench = make_bench(
+        jobs=jobs(
+            tmp_path,
+            f"{every} /a",
+            f"{every} /b, target: worker",
+            f"{every} '/work/c?d'",
+            f"{every} /work/e, target: default",
+            f"{every} /gone",
+            services={"default": None, "worker": None},
+        ),
+        others=["worker"],
+        rules=rules,
+    )
+    expected = ["default", "worker", "worker", "default", None]
+    assert [bench.cron.service(job) for job in bench.cron.jobs] == expected
+    assert await bench.runner.advance(3600) == 4
+    assert [run.service for run in bench.app.executions] == expected[:4]
+    bench.app.fail("it has died", "worker")
+    own, other, *_, gone = bench.cron.jobs
+    assert await bench.cron.run_now(own) == 200
+    with pytest.raises(AppUnavailable):
+        await bench.cron.run_now(other)
+    with pytest.raises(JobRefusedError):
+        await bench.cron.run_now(gone)

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from google.appengine.datastore import datastore_pb, datastore_v4_pb2
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors, default_api_stub
 
+from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.services import rpc_table
@@ -40,6 +43,7 @@ pytestmark = pytest.mark.asyncio
 
 CODES = remote_api.RpcError
 MEBIBYTE = 2**20
+OFF = app_config(app_engine_apis=False)
 GET = memcache_service_pb2.MemcacheGetRequest(key=[b"key"])
 FLUSH = remote_api.Request(service_name="memcache", method="FlushAll", request=b"")
 
@@ -95,7 +99,7 @@ async def make_port(
 
     async def start(
         *queues: QueueConfig,
-        app_engine_apis: bool = True,
+        configs: Sequence[AppConfig] = (),
         **broken: Any,
     ) -> Port:
         def make(service: str, context: StubContext) -> Any:
@@ -104,7 +108,7 @@ async def make_port(
             return make_stub(service, context)
 
         server = make_server(*queues, make_stub=make)
-        ports.append(Port(server, app_engine_apis))
+        ports.append(Port(server, *configs))
         await ports[-1].start()
         return ports[-1]
 
@@ -335,23 +339,37 @@ async def test_app_yaml_has_to_enable_the_apis(
     make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Until then each call fails; the client and the log name the setting."""
-    port = await make_port(app_engine_apis=False)
+    port = await make_port(configs=[OFF])
     with pytest.raises(
         apiproxy_errors.FeatureNotEnabledError, match="app_engine_apis: true"
     ):
         await port.call("memcache", "Get", GET)
     (record,) = errors_in(caplog)
     assert "memcache.Get" in record.getMessage()
-    assert "app_engine_apis: true" in record.getMessage()
-    port.api_server.apply(app_config(app_engine_apis=True))
+    assert "app.yaml lacks the setting 'app_engine_apis: true'" in record.getMessage()
+    port.api_server.apply([app_config()])
     await port.call("memcache", "Get", GET)
+
+
+async def test_each_service_has_to_enable_the_apis(
+    make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The setting is that of the service whose request makes the call."""
+    worker = dataclasses.replace(OFF, service="worker", path=Path("worker.yaml"))
+    port = await make_port(configs=[app_config(), worker])
+    ticket = port.server.request(service="worker").ticket
+    for request, code in ((port.ticket, 0), (ticket, CODES.FEATURE_DISABLED)):
+        answer = await port.ask("memcache", "FlushAll", ticket=request)
+        assert answer.rpc_error.code == code
+    (record,) = errors_in(caplog)
+    assert "worker.yaml of the service worker" in record.getMessage()
 
 
 async def test_a_name_in_the_log_does_nothing_to_a_terminal(
     make_port: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A hostile name cannot start a new log line."""
-    port = await make_port(app_engine_apis=False)
+    port = await make_port(configs=[OFF])
     await port.ask("x\n10:00:00 task 1 200\x1b[2J", "Get")
     (record,) = errors_in(caplog)
     assert r"x\n10:00:00 task 1 200\x1b[2J.Get" in record.getMessage()

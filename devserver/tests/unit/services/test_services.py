@@ -2,14 +2,16 @@
 
 import asyncio
 import io
+import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import google.auth
 import pytest
+import pytest_asyncio
 from google.appengine.api import apiproxy_stub_map
 from google.appengine.api.app_identity import app_identity_service_pb2
 from google.appengine.api.blobstore import blobstore_service_pb2
@@ -22,12 +24,12 @@ from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
+from gae_devserver.http.running_requests import MAIN
 from gae_devserver.services import rpc_table
+from gae_devserver.services.request_info import RunningService
 from tests.helpers.calls import (
-    HOSTNAME,
     AppRequest,
     Server,
-    application,
     code_of,
     filled,
 )
@@ -281,40 +283,98 @@ async def test_a_search_finds_the_words_that_special_characters_split(
 # --- modules, identity ----------------------------------------------------------------
 
 
-async def test_the_modules_api_knows_the_one_service(
-    make_server: Callable[..., Server],
-) -> None:
-    """The service has a name, one version and a hostname; other names are errors."""
-    api = make_server(app=application(service="api"), version="v7").request()
+ERRORS = modules_service_pb2.ModulesServiceError
+SERVICES = {
+    "default": RunningService("default", "v1", "localhost:8081"),
+    "worker": RunningService("worker", "v2", "localhost:8082", "manual"),
+}
+WORKER = {"module": "worker"}
+NO_SUCH = {"module": "x"}
 
-    async def ask(method: str, **fields: Any) -> Any:
+
+@pytest_asyncio.fixture
+async def ask(make_server: Callable[..., Server]) -> Callable[..., Awaitable[Any]]:
+    """Make a call of the modules API from a service; return the field of the answer."""
+    server = make_server(running=SERVICES)
+
+    async def ask(caller: str, method: str, fields: dict[str, Any]) -> Any:
         request_class, _ = rpc_table.message_classes("modules", method)
-        return await api.call("modules", method, request_class(**fields))
+        api = server.request(service=caller)
+        answer = await api.call("modules", method, request_class(**fields))
+        return next((value for _, value in answer.ListFields()), None)
 
-    assert (await ask("GetModules")).module == ["api"]
-    for own in ({}, {"module": "api"}):
-        assert (await ask("GetVersions", **own)).version == ["v7"]
-        assert (await ask("GetHostname", **own)).hostname == HOSTNAME
-    assert (await ask("GetDefaultVersion", module="api")).version == "v7"
-    errors = modules_service_pb2.ModulesServiceError
-    for method, fields, code in (
-        ("GetVersions", {"module": "x"}, errors.INVALID_MODULE),
-        ("GetHostname", {"module": "x"}, errors.INVALID_MODULE),
-        ("GetHostname", {"version": "x"}, errors.INVALID_MODULE),
-        ("GetHostname", {"instance": "0"}, errors.INVALID_INSTANCES),
-        # as with automatic scaling
-        ("GetNumInstances", {}, errors.INVALID_VERSION),
-        ("StopModule", {}, errors.INVALID_VERSION),
-    ):
-        assert await code_of(ask(method, **fields)) == code, (method, fields)
-    api = make_server(app=application(scaling="manual")).request()
-    assert (await ask("GetNumInstances")).instances == 1
+    return ask
 
 
-async def test_usage_needs_ps(api: AppRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("caller", "method", "fields", "answer"),
+    [
+        (MAIN, "GetModules", {}, ["default", "worker"]),
+        (MAIN, "GetVersions", {}, ["v1"]),
+        ("worker", "GetVersions", {}, ["v2"]),
+        ("default", "GetDefaultVersion", WORKER, "v2"),
+        (MAIN, "GetHostname", {}, "localhost:8081"),
+        ("worker", "GetHostname", {}, "localhost:8082"),
+        # the other service does not have the version of the caller
+        ("default", "GetHostname", WORKER, "localhost:8082"),
+        ("default", "GetHostname", {**WORKER, "version": "v2"}, "localhost:8082"),
+        ("default", "GetHostname", {**WORKER, "instance": "0"}, "localhost:8082"),
+        ("default", "GetNumInstances", WORKER, 1),
+        ("worker", "SetNumInstances", {"instances": 1}, None),
+    ],
+)
+async def test_the_modules_api(
+    ask: Callable[..., Awaitable[Any]],
+    caller: str,
+    method: str,
+    fields: dict[str, Any],
+    answer: object,
+) -> None:
+    """Each call is about the service that makes it, if it names no other one."""
+    assert await ask(caller, method, fields) == answer
+
+
+@pytest.mark.parametrize(
+    ("caller", "method", "fields", "code"),
+    [
+        ("default", "GetVersions", NO_SUCH, ERRORS.INVALID_MODULE),
+        ("default", "GetDefaultVersion", NO_SUCH, ERRORS.INVALID_MODULE),
+        ("default", "GetHostname", NO_SUCH, ERRORS.INVALID_MODULE),
+        ("default", "GetHostname", {"version": "v2"}, ERRORS.INVALID_MODULE),
+        ("default", "GetHostname", {"instance": "0"}, ERRORS.INVALID_INSTANCES),
+        ("worker", "GetHostname", {"instance": "1"}, ERRORS.INVALID_INSTANCES),
+        ("worker", "GetNumInstances", NO_SUCH, ERRORS.INVALID_VERSION),
+        ("worker", "GetNumInstances", {"version": "v1"}, ERRORS.INVALID_VERSION),
+        # with automatic scaling
+        ("default", "GetNumInstances", {}, ERRORS.INVALID_VERSION),
+        ("default", "SetNumInstances", {"instances": 1}, ERRORS.INVALID_VERSION),
+        ("default", "StopModule", {}, ERRORS.INVALID_VERSION),
+        # the client raises modules.Error, with the text
+        ("worker", "SetNumInstances", {"instances": 2}, ERRORS.INVALID_INSTANCES),
+        ("worker", "StopModule", {}, ERRORS.INVALID_INSTANCES),
+        # the client ignores it: the version has started
+        ("worker", "StartModule", WORKER | {"version": "v2"}, ERRORS.UNEXPECTED_STATE),
+    ],
+)
+async def test_what_the_modules_api_refuses(
+    ask: Callable[..., Awaitable[Any]],
+    caller: str,
+    method: str,
+    fields: dict[str, Any],
+    code: int,
+) -> None:
+    """The codes are those of which the client makes the documented errors."""
+    assert await code_of(ask(caller, method, fields)) == code
+
+
+async def test_usage_needs_ps(
+    make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the program, as in small container images, the call is refused."""
+    api = make_server(find_pid=lambda ticket: os.getppid()).request()
     stats = system_service_pb2.GetSystemStatsRequest()
-    assert (await api.call("system", "GetSystemStats", stats)).memory.current >= 0
+    # what the process has started, which is at least this one
+    assert (await api.call("system", "GetSystemStats", stats)).memory.current > 1
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NotImplementedError, match="procps"):
         await api.call("system", "GetSystemStats", stats)

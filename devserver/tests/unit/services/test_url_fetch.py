@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest_asyncio
 from aiohttp import web
 from google.appengine.api import urlfetch_service_pb2 as pb
 
+from gae_devserver.http.own_fetches import OwnFetches
+from gae_devserver.http.sockets import listen
 from gae_devserver.services.url_fetch import UrlFetch
 from tests.helpers.calls import AppRequest, Server, code_of
 from tests.helpers.tls import Authority
@@ -27,15 +29,19 @@ LIMIT = 2**16
 class Site:
     """A server on loopback, and what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_fetches: OwnFetches | None = None) -> None:
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
         self.url = ""
+        self.own_fetches = own_fetches
+        self.inbound: Mapping[str, str] = {}
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer as the path says."""
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append((f"{request.method} {request.raw_path}", headers, body))
+        if self.own_fetches is not None:
+            self.inbound = self.own_fetches.inbound_headers(request)
         first, _, rest = request.path.lstrip("/").partition("/")
         if first == "slow":
             stream = web.StreamResponse()
@@ -183,6 +189,39 @@ async def test_headers(api: AppRequest, site: Site) -> None:
     assert headers["content-type"] == "application/x-www-form-urlencoded"
     assert headers["x-own"].encode("utf-8", "surrogateescape") == "é".encode()
     assert not {"via", "x-appengine-inbound-appid"} & headers.keys()
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "worker.localhost", "v1.worker.LOCALHOST."]
+)
+async def test_a_fetch_of_the_app_itself(
+    make_server: Callable[..., Server], site: Site, host: str
+) -> None:
+    """Its receiver learns the project, if it follows no redirects, and nobody else."""
+    with contextlib.ExitStack() as stack:
+        sockets = listen(0, host=None)
+        for sock in sockets:
+            stack.callback(sock.close)
+        own_fetches = OwnFetches("unit", sockets)
+        own = Site(own_fetches)
+        runner = web.ServerRunner(web.Server(own.answer), shutdown_timeout=0.1)
+        await runner.setup()
+        for sock in sockets:
+            await web.SockSite(runner, sock).start()
+        api = make_server(own_fetches=own_fetches).request()
+        url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        await fetch(api, f"{url}/a", FollowRedirects=False)
+        assert own.inbound == {"X-Appengine-Inbound-Appid": "unit"}
+        ((_, secret, _),) = own.asked
+        await fetch(api, f"{url}/a", FollowRedirects=True)
+        assert own.inbound == {}
+        (name,) = [name for name in secret if name.startswith("x-appengine")]
+        await fetch(api, f"{url}/a", "GET", (name, "x"))
+        assert own.inbound == {}
+        await fetch(api, f"{site.url}/a", FollowRedirects=False)
+        ((_, others, _),) = site.asked
+        assert name not in others
+        await runner.cleanup()
 
 
 async def test_large_answers_are_cut(

@@ -147,7 +147,7 @@ async def test_tasks_keep_their_order(
         await api.bulk_add([add_request(name, now=clock.start) for name in names])
 
     taskqueue = start().services.taskqueue
-    await TaskRunner(taskqueue, clock, app.dispatch, app.ready).advance(0)
+    await TaskRunner(taskqueue, clock, app.dispatch, app).advance(0)
     assert app.names == ["z", "m", "a", "k"]
 
 
@@ -192,7 +192,7 @@ async def test_attempts_come_back(start: Starts, clock: StoppedClock, app: App) 
     await api.add("fails", now=clock.start)
     await api.add("succeeds", now=clock.start)
     app.answer = lambda execution: 500 if execution.name == "fails" else 200
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app)
     runner.start()
     await until(lambda: runner.finished == 2)
     await runner.stop()
@@ -271,7 +271,7 @@ async def test_a_full_disk_does_not_stop_the_runner(
     """Tasks still run while their end cannot be stored; it is stored later."""
     server = start()
     api = server.request()
-    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app.ready)
+    runner = TaskRunner(server.services.taskqueue, clock, app.dispatch, app)
     runner.start()
     await api.add("one", due_in=10, now=clock.start)
     await api.add("two", due_in=20, now=clock.start)

@@ -115,7 +115,7 @@ async def test_the_headers_of_a_task(bench: Bench) -> None:
         ({}, {}, 600),
         ({}, {"dispatch_deadline_usec": 15_000_000}, 15),
         ({}, {"dispatch_deadline_usec": 3600_000_000}, 600),
-        ({"deadline": 30.0}, {}, 30),
+        ({"deadline_of": {"default": 30.0}.__getitem__}, {}, 30),
     ],
 )
 async def test_the_deadline(
@@ -124,7 +124,7 @@ async def test_the_deadline(
     fields: dict[str, Any],
     deadline: float,
 ) -> None:
-    """A task has the server's deadline, or its own if that is shorter."""
+    """A task has the deadline of its service, or its own if that is shorter."""
     bench = make_bench(**options)
     await bench.add("a", **fields)
     await bench.runner.advance(0)

@@ -1,6 +1,7 @@
 """The order of a queue's tasks, compared with that of a plain list."""
 
 import datetime
+from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from hypothesis import given
@@ -26,9 +27,20 @@ CHANGES = st.lists(
 def test_tasks_are_ordered_by_eta_and_then_by_arrival(
     changes: list[tuple[str, int, str, bool]], rows: int, now_usec: int
 ) -> None:
-    """Adds, postponements and deletions keep the order for queries and leases."""
+    """Adds, postponements and deletions keep the order for queries and leases.
+
+    The tasks of each service keep it too, also when the queue gets a target.
+    """
+
+    def service_of(target: str | None, task: Any) -> str:
+        return target or task.tag.decode()
+
     queue = Queue(
-        "q", gettime=lambda: now_usec / 1e6, storage=None, changed=Changes[Queue]()
+        "q",
+        gettime=lambda: now_usec / 1e6,
+        storage=None,
+        changed=Changes[Queue](),
+        service_of=service_of,
     )
     queue.apply(QueueConfig("q", mode="pull"))
     model: dict[str, tuple[int, str]] = {}
@@ -58,6 +70,14 @@ def test_tasks_are_ordered_by_eta_and_then_by_arrival(
     assert [task.task_name.decode() for task in queue.Lookup(9, name="c")] == (
         sorted(name for name in order if name >= "c")
     )
+
+    for target in (None, "worker", None):
+        queue.apply(QueueConfig("q", mode="pull", target=target))
+        for service in queue.services:
+            own = [name for name in order if (target or model[name][1]) == service]
+            assert queue.next_task(service) is (queue.find(own[0]) if own else None)
+            due = [name for name in own if model[name][0] <= now_usec]
+            assert queue.count_due(service, now_usec / 1e6) == len(due)
 
     request = pb.TaskQueueQueryAndOwnTasksRequest(
         queue_name=b"q", lease_seconds=60, max_tasks=2, group_by_tag=True, tag=b"x"

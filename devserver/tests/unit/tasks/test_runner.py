@@ -38,9 +38,7 @@ async def test_a_task_runs_when_real_time_has_come(
 
     due = clock.now() + 0.05
     await server.request().add(now=due)
-    runner = TaskRunner(
-        server.services.taskqueue, clock, dispatch, App(StoppedClock()).ready
-    )
+    runner = TaskRunner(server.services.taskqueue, clock, dispatch, App(StoppedClock()))
     runner.start()
     await until(lambda: ran)
     await runner.stop()
@@ -115,15 +113,15 @@ async def test_tasks_of_a_pull_queue_are_not_sent(make_bench: MakeBench) -> None
 
 async def test_an_app_that_does_not_run_costs_no_attempt(bench: Bench) -> None:
     """The task waits; an advance says why it cannot continue."""
-    bench.app.failure = "the app has a syntax error"
+    bench.app.fail("the app has a syntax error")
     await bench.add("a")
     async with asyncio.timeout(10):
-        with pytest.raises(AppUnavailable, match=bench.app.failure):
+        with pytest.raises(AppUnavailable, match="syntax error"):
             await bench.runner.advance(60)
     assert bench.clock.elapsed() == 0
     assert [task.retry_count for task in await bench.api.tasks()] == [0]
     assert not bench.queue().running
-    bench.app.failure = None
+    bench.app.fail(None)
     await until(lambda: bench.runner.finished)
     last = bench.app.executions[-1].headers
     assert last["x-appengine-taskretrycount"] == "0"
@@ -135,10 +133,10 @@ async def test_an_app_that_does_not_run_costs_no_attempt(bench: Bench) -> None:
 async def test_a_task_that_an_advance_could_not_run(bench: Bench) -> None:
     """It became due by the advance, so it runs when the app is back."""
     await bench.add("a", 3600)
-    bench.app.failure = "the app restarts"
+    bench.app.fail("the app restarts")
     with pytest.raises(AppUnavailable):
         await bench.runner.advance(7200)
-    bench.app.failure = None
+    bench.app.fail(None)
     await until(lambda: bench.app.times == [3600])
 
 
@@ -157,7 +155,7 @@ async def test_a_task_that_waits_for_the_app_can_be_stopped(
     bench: Bench, what: str
 ) -> None:
     """A task that was held or deleted meanwhile is not sent when the app is back."""
-    bench.app.failure = "the app has a syntax error"
+    bench.app.fail("the app has a syntax error")
     await bench.add_many(20)
     with pytest.raises(AppUnavailable):
         await bench.runner.advance(0)
@@ -169,7 +167,7 @@ async def test_a_task_that_waits_for_the_app_can_be_stopped(
         case "reset":
             bench.server.services.taskqueue.clear()
             bench.runner.reset()
-    bench.app.failure = None
+    bench.app.fail(None)
     bench.runner.wake()
     assert await bench.runner.advance(60) == 0
     assert bench.app.executions == []

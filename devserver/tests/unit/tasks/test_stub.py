@@ -323,27 +323,30 @@ async def test_a_target_of_this_service_is_accepted(
 async def test_a_target_of_another_service_is_refused(
     make_server: Callable[..., Server], target: str
 ) -> None:
-    """The error names the target, and the service and version of this server."""
-    api = make_server(app=application(service="api"), version="version7").request()
+    """The error names the target, and the services that run."""
+    server = make_server(app=application(service="api"), others=["worker"])
+    api = server.request()
     headers = [("host", f"{target}.{HOSTNAME}")]
     with pytest.raises(apiproxy_errors.ApplicationError) as error:
         await api.add("a", headers=headers)
     assert error.value.application_error == TASK_ERRORS.INVALID_REQUEST
-    for fact in (target, "api", "version7"):
-        assert repr(fact) in error.value.error_detail
+    for fact in (target, "api", "worker"):
+        assert fact in error.value.error_detail
     bulk = api.bulk_add([add_request("b"), add_request("c", headers=headers)])
     assert await code_of(bulk) == TASK_ERRORS.INVALID_REQUEST
     assert await api.tasks() == []
 
 
 async def test_the_target_of_a_queue_counts(make_server: Callable[..., Server]) -> None:
-    """queue.yaml may set a target for all tasks of a queue."""
+    """queue.yaml may set a target for all tasks of a queue, which replaces theirs."""
     api = make_server(
         QueueConfig("here", target="default"), QueueConfig("there", target="other")
     ).request()
     await api.add("a", queue="here")
     assert await code_of(api.add("a", queue="there")) == TASK_ERRORS.INVALID_REQUEST
-    await api.add("b", queue="there", headers=[("Host", f"default.{HOSTNAME}")])
+    headers = [("Host", f"default.{HOSTNAME}")]
+    refused = api.add("b", queue="there", headers=headers)
+    assert await code_of(refused) == TASK_ERRORS.INVALID_REQUEST
 
 
 # --- queue.yaml ----------------------------------------------------------------------
