@@ -85,7 +85,7 @@ def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> Non
     main.write_text(BROKEN)  # so that it does not come back before the tasks wait
     for pid in who(server, "worker")["pids"]:
         os.kill(pid, signal.SIGKILL)
-    server.wait_for_log(r"The service worker .*SIGKILL")
+    server.wait_for_log(r"The service worker .*signal 9")
 
     defer_to_each(server, "a")
     wait_until(lambda: len(services_of(server, "a")) == 2, "two tasks")
