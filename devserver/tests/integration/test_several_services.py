@@ -173,6 +173,14 @@ def test_a_request_to_the_public_port(
     assert decoded(answer)["service"] == receiver
 
 
+def test_a_rule_for_a_service_that_does_not_run(server: DevServer) -> None:
+    """The answer names the rule and the services that run."""
+    answer = server.get("/elsewhere/x")
+    assert answer.status == 404
+    facts = ("'elsewhere'", "dispatch.yaml, line 10", *FRAMEWORKS)
+    assert all(fact in answer.text for fact in facts)
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_request_to_a_port_of_a_service(server: DevServer, name: str) -> None:
     """It skips dispatch.yaml."""

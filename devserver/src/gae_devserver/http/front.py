@@ -13,6 +13,7 @@ from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http import static_files
 from gae_devserver.http.forwarding import reason_of
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.http.server import HttpServer, check_host
 from gae_devserver.http.site import Site
 from gae_devserver.terminal import printable
@@ -97,6 +98,9 @@ class Front(HttpServer):
             if not error.keep_alive:
                 refusal.force_close()
             return label, refusal
+        except UnknownServiceError as error:
+            text = f"The server cannot route this request: {error}.\n"
+            return label, web.Response(status=404, text=text)
         except AppUnavailable as error:
             return label, web.Response(status=503, text=f"{error}\n")
         except aiohttp.ClientError as error:
