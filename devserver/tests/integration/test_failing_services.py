@@ -136,7 +136,7 @@ def test_the_server_is_killed(start: Callable[..., DevServer], tmp_path: Path) -
     server.kill()
 
     server = start(storage)
-    assert sorted(str(task.service) for task in server.tasks()) == sorted(FRAMEWORKS)
+    assert sorted(task.service for task in server.tasks()) == sorted(FRAMEWORKS)
     server.resume()
     server.advance(0)
     assert sorted(services_of(server, "a")) == sorted(FRAMEWORKS)

@@ -24,8 +24,8 @@ class Task:
     payload: bytes = b""
     function: str | None = None
     """The deferred function, such as `tasks.send_mail`."""
-    service: str | None = None
-    """The service that gets the task; None if its target is a URL."""
+    service: str = ""
+    """The service that gets the task; "" for a URL, or if it does not run here."""
 
     @classmethod
     def from_json(cls, queue: str, shown: Mapping[str, Any], **more: Any) -> Self:
