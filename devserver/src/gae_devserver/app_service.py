@@ -58,6 +58,8 @@ class AppService:
         is_only = not launched.sockets
         name = "app" if is_only else f"service {config.service}"
         self.name = config.service
+        self._is_only = is_only
+        self._name = name
         self.version = launched.settings.version
         self.sockets = launched.sockets
         self.label = launched.label
@@ -88,7 +90,7 @@ class AppService:
             on_change=on_change,
         )
         self.instance = Instance(config, self.sender, requests, label=self.label)
-        self._access = LoginRules(config, sessions)
+        self._access = LoginRules(config, sessions, label=self.label)
         self.tasks = TaskSender(
             self.app,
             self.sender,
@@ -154,6 +156,10 @@ class AppService:
             self._python = await asyncio.to_thread(
                 self._environments.python, self._config
             )
+        except AppPackagesError as error:
+            if isinstance(self._python, Python):
+                raise
+            self._python = error
         finally:
             self.app.restart()
 
@@ -175,7 +181,7 @@ class AppService:
 
     def _start(self) -> AppProcess:
         if isinstance(self._python, AppPackagesError):
-            raise self._python
+            raise AppPackagesError(f"The {self._name} cannot start: {self._python}")
         return AppProcess(self._config, self._launch, self._python, label=self.label)
 
     def _what_to_do(self, reason: str, reloading: bool) -> str:
@@ -184,7 +190,8 @@ class AppService:
             self._config.folder,
             self._python,
             server_installs=self._environments.installs,
-            reloading=reloading,
+            # the server goes on if another service starts
+            reloading=reloading or not self._is_only,
         )
         return failed_start.what_to_do(reason, self._config, installation, self._hints)
 

@@ -36,6 +36,7 @@ class Server:
         self._parts = Parts(settings, application, launched)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_announced = False
 
     async def run(self) -> None:
         """Serve until a signal comes or the parent has ended.
@@ -50,9 +51,6 @@ class Server:
         try:
             await self._parts.start()
             if await self._started():
-                for service in self._parts.services.values():
-                    if (notice := service.late_notice()) is not None:
-                        logger.warning("%s%s", service.label, notice)
                 self._announce()
                 if self._settings.reload:
                     self._spawn(self._parts.reloader.run())
@@ -105,11 +103,19 @@ class Server:
                 )
                 return None
             if len(self._parts.services) > 1:
-                logger.error("%s It restarts when one of its files changes.", reason)
+                how = "To start it, fix the reason, and restart the server."
+                if self._settings.reload:
+                    how = "It starts when one of its files changes."
+                logger.error("%s. %s", reason.rstrip("."), how)
             return error
+        if (notice := service.late_notice()) is not None:
+            logger.warning("%s%s", service.label, notice)
+        if self._is_announced:
+            logger.info("%sthe service is ready", service.label)
         return None
 
     def _announce(self) -> None:
+        self._is_announced = True
         settings = self._settings
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
         storage = settings.storage

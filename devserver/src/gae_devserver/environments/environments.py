@@ -10,6 +10,7 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.environments import interpreters
 from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import InstallError, find_uv
+from gae_devserver.terminal import Labelled
 
 logger = logging.getLogger("gae_devserver")
 
@@ -21,8 +22,18 @@ class AppPackagesError(Exception):
 class Environments:
     """Gives an app the environment that its requirements.txt and runtime ask for."""
 
-    def __init__(self, given: Python | None = None, cache: Cache | None = None) -> None:
-        """Use `given` as it is; without it, make environments and keep them."""
+    def __init__(
+        self,
+        given: Python | None = None,
+        cache: Cache | None = None,
+        *,
+        label: str = "",
+    ) -> None:
+        """Use `given` as it is; without it, make environments and keep them.
+
+        `label` is put before each warning.
+        """
+        self._log = Labelled(logger, label)
         self._given = given
         self._cache = cache or Cache(uv=find_uv())
         self._runtime: str | None = None
@@ -94,7 +105,7 @@ class Environments:
                 f"{version}. To install it: uv python install {version}, or: pyenv "
                 f"install {version}"
             )
-            logger.warning(
+            self._log.warning(
                 "%s asks for %s, but the app runs on %s, %s",
                 config.path.name,
                 config.runtime,
@@ -103,7 +114,7 @@ class Environments:
             )
         if self._given is not None:
             if self._listed not in (None, listed):
-                logger.warning(
+                self._log.warning(
                     "%s changed, but the server installs nothing for --python. "
                     "Install it with: %s -m pip install %s",
                     file.name,
