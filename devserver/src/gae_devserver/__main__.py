@@ -85,7 +85,9 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         _fail(2, str(error))
     terminal.log_warnings(application)
     if options.host is not None:
-        exposed = sockets.what_is_exposed(options.host, front_sockets)
+        exposed = sockets.what_is_exposed(
+            options.host, front_sockets, services=len(application.services)
+        )
         terminal.logger.warning("%s", exposed)
     api_socket = sockets.listen_on("127.0.0.1", 0)
     state_socket = sockets.listen_on("127.0.0.1", 0)
