@@ -102,7 +102,7 @@ class Server:
                     reason,
                 )
                 return None
-            if len(self._parts.services) > 1:
+            if len(self._parts.services) > 1 and not self._is_announced:
                 how = "To start it, fix the reason, and restart the server."
                 if self._settings.reload:
                     how = "It starts when one of its files changes."
@@ -110,12 +110,12 @@ class Server:
             return error
         if (notice := service.late_notice()) is not None:
             logger.warning("%s%s", service.label, notice)
-        if self._is_announced:
-            logger.info("%sthe service is ready", service.label)
         return None
 
     def _announce(self) -> None:
         self._is_announced = True
+        for service in self._parts.services.values():
+            service.app.report()
         settings = self._settings
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
         storage = settings.storage
