@@ -100,8 +100,8 @@ class AppCalls:
     def _set_target(self, add: Any, service: str) -> None:
         """Check the target of a task; one without a target is for its own `service`.
 
-        The Host header keeps it. The target of the queue stays in queue.yaml, which may
-        change before the task runs.
+        The Host header keeps it, as the next start may have another main service. The
+        target of the queue stays in queue.yaml, which may change before the task runs.
         """
         queue = self._group._queues.get(add.queue_name.decode(errors="replace"))
         try:
@@ -112,7 +112,7 @@ class AppCalls:
             raise ApplicationError(
                 _ERRORS.INVALID_REQUEST, f"the task has a wrong target: {error}"
             ) from None
-        if named is None and service != self._routing.main:
+        if named is None and {*self._routing.services} != {"default"}:
             for header in add.header:
                 if header.key.lower() == b"host":
                     break

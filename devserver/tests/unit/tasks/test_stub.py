@@ -315,8 +315,7 @@ async def test_a_target_of_this_service_is_accepted(
     """A service, version, version.service, instance.version.service, or no target."""
     api = make_server(app=application(service="api"), version="v7").request()
     await api.add("a", headers=[("Host", host)])
-    (task,) = await api.tasks()
-    assert [header.value for header in task.header] == [host.encode()]
+    assert await api.names() == ["a"]
 
 
 @pytest.mark.parametrize("target", ["other", "v7.other", "0.v7.other", "api.v8"])
