@@ -30,8 +30,9 @@ def config_of(name: str, settings: bytes) -> QueueConfig:
     """Return what a queue does with the settings that `settings_of` returned."""
     queue = messages.Queue.FromString(settings)
     rates, retry = queue.rate_limits, queue.retry_config
-    routing = queue.app_engine_routing_override
-    target = ".".join(filter(None, [routing.version, routing.service]))
+    override = queue.app_engine_routing_override
+    # one version of each service runs; without a service, it is one of `default`
+    target = override.service or ("default" if override.ByteSize() else None)
     attempts, age = retry.max_attempts, math.ceil(seconds(retry.max_retry_duration))
     return QueueConfig(
         name=name,
@@ -46,7 +47,7 @@ def config_of(name: str, settings: bytes) -> QueueConfig:
             max_backoff_seconds=seconds(retry.max_backoff),
             max_doublings=retry.max_doublings,
         ),
-        target=target or None,
+        target=target,
         settings=settings,
     )
 

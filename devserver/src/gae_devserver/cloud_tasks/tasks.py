@@ -167,6 +167,8 @@ def describe(
             StubTask.RequestMethod.Name(task.method)
         ].value
         request.relative_uri = _text(task.url)
+        if (service := queue.service_of(task)) != "default":
+            request.app_engine_routing.service = service
         for header in task.header:
             request.headers[_text(header.key)] = _text(header.value)
         if task.HasField("dispatch_deadline_usec"):
