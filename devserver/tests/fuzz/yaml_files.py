@@ -112,6 +112,7 @@ indexes:
 """Contents of index.yaml that App Engine accepts."""
 DISPATCH_YAMLS: list[File] = _read(
     """
+application: a-project
 dispatch:
 - {url: "*/favicon.ico", service: default}
 - {url: "*.a-1.b.test/*", service: a-1}
@@ -142,6 +143,7 @@ _ODD_TEXTS = st.one_of(
     st.sampled_from(["/etc", "s/../..", r"s/\2", r"s/\g<n>", "(?P<n>x", "a\0b", "*"]),
     st.sampled_from(["1/s/s", "1e9/s", "1/x", "0x1/s", "python27", "a" * 600, "5"]),
     st.sampled_from(["infs", "nans", "9" * 400 + "d", "9" * 400 + "/s", "-1s", ""]),
+    st.sampled_from(["*/a*", "B.test/*", "a" * 60 + "_b/", "1.2.3.4/", "*b.test/a"]),
     st.text(max_size=10),
 )
 _SCALARS = st.one_of(

@@ -242,16 +242,15 @@ class Server:
         `others` are services of the app besides the main one, for which `rules` are.
         """
         app = options.pop("app", None) or application(*queues)
-        versions = {app.main.service: options.get("version", "1")}
-        versions |= dict.fromkeys(others, "1")
-        self.routing = Routing(versions, app.main.service, rules, PROJECT)
         self.clock = clock or StoppedClock()
         self.requests = RunningRequests()
         version = options.pop("version", "1")
         running = options.pop("running", None) or {
             config.service: RunningService.of(config, version, HOSTNAME)
-            for config in app.services
+            for config in (*app.services, *(app_config(service=s) for s in others))
         }
+        versions = {name: service.version for name, service in running.items()}
+        self.routing = Routing(versions, app.main.service, rules, PROJECT)
         self.services = Services(
             app,
             running,

@@ -17,7 +17,9 @@ _USER_AGENT = "Google-Cloud-Tasks"
 _NOT_OWN = ("x-google-", "x-appengine-", "x-cloudtasks-", "user-agent")
 
 
-def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> Request:
+def make_request(
+    identity: Identity, queue: Queue, task: Any, service: str, offset: float
+) -> Request:
     """Return the request for a task of Cloud Tasks, or of the bundled API.
 
     The target is a path in the app, or the URL of an HTTP target. The clock of the
@@ -25,10 +27,9 @@ def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> 
 
     Raises:
         ConnectionError: the URL of an HTTP target is invalid.
-        UnknownServiceError: the task's service does not run here.
     """
     if not task.HasField("description"):
-        return headers.task_request(queue, task, offset)
+        return headers.task_request(queue, task, service, offset)
     sent = Task.FromString(task.description)
     if sent.HasField("http_request"):
         if queue.config.settings is not None:
@@ -38,6 +39,7 @@ def make_request(identity: Identity, queue: Queue, task: Any, offset: float) -> 
     return headers.app_engine_request(
         queue,
         task,
+        service,
         offset,
         method=_method(request),
         url=task.url,

@@ -75,16 +75,14 @@ def load_dispatch_yaml(path: Path, services: Versions) -> Dispatch:
     if file.root is None:
         raise file.error("the file is empty. Delete it, or write 'dispatch: []'.")
     # import late: an app without dispatch.yaml starts without it
-    from google.appengine.api import dispatchinfo
+    from gae_devserver.config.dispatch_schema import DispatchInfo, parse
 
-    info = settings.load(
-        file,
-        dispatchinfo.LoadSingleDispatch,
-        dispatchinfo.DispatchInfoExternal,
-        "dispatch:",
-    )
+    info = settings.load(file, parse, DispatchInfo, "dispatch:")
     entries = info.dispatch or []
-    rules = [_rule(entry, file, index) for index, entry in enumerate(entries)]
+    rules = [
+        DispatchRule(*_split(entry.url), entry.service, file.where("dispatch", index))
+        for index, entry in enumerate(entries)
+    ]
     warnings = [*_about_file(info, file)]
     for index, (rule, entry) in enumerate(zip(rules, entries, strict=True)):
         is_old = entry.GetUnnormalized("module") is not None
@@ -95,23 +93,10 @@ def load_dispatch_yaml(path: Path, services: Versions) -> Dispatch:
     return Dispatch(tuple(rules), tuple(warnings))
 
 
-def _rule(entry: Any, file: YamlFile, index: int) -> DispatchRule:
-    """Return a rule.
-
-    Raises:
-        ConfigError: its pattern cannot be used, which the SDK's parser does not see.
-    """
-    from google.appengine.api import dispatchinfo
-
-    url = dispatchinfo.ParsedURL(entry.url)
-    if "*" in url.path:
-        raise file.error(
-            f"'{entry.url}' has a * inside its path, which may only end with one. "
-            "Delete it.",
-            *("dispatch", index, "url"),
-        )
-    where = file.where("dispatch", index)
-    return DispatchRule(url.host_pattern, url.path_pattern, entry.service, where)
+def _split(url: str) -> tuple[str, str]:
+    """Return the host and the path of a pattern."""
+    host, _, path = url.partition("/")
+    return host, f"/{path}"
 
 
 def _about_file(info: Any, file: YamlFile) -> Iterator[str]:

@@ -26,7 +26,7 @@ Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Request | None
 With None, the app gets the request itself.
 """
 FindSite = Callable[[str, str], Site]
-"""Returns the site for a Host header and a path, or raises UnknownServiceError."""
+"""Returns the site for a Host header and a target, or raises UnknownServiceError."""
 
 
 class Front(HttpServer):
@@ -89,7 +89,7 @@ class Front(HttpServer):
                     return label, answered
                 if answered is not None:
                     forwarded, target = answered, answered.target
-            site = self._find_site(host, static_files.path_of(target))
+            site = self._find_site(host, target)
             label = site.label
             return label, await site.respond(request, forwarded, at_end)
         except web.HTTPException as error:
@@ -99,7 +99,7 @@ class Front(HttpServer):
                 refusal.force_close()
             return label, refusal
         except UnknownServiceError as error:
-            text = f"The server cannot route this request: {error}.\n"
+            text = f"{str(error)[0].upper()}{str(error)[1:]}.\n"
             return label, web.Response(status=404, text=text)
         except AppUnavailable as error:
             return label, web.Response(status=503, text=f"{error}\n")

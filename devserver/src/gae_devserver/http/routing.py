@@ -5,11 +5,11 @@ import ipaddress
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from urllib.parse import unquote
 
 from gae_devserver.config.application import Application
 from gae_devserver.config.dispatch_yaml import INTERNAL, DispatchRule
 from gae_devserver.config.targets import service_of
+from gae_devserver.http.static_files import path_of
 
 logger = logging.getLogger("gae_devserver")
 
@@ -79,8 +79,8 @@ class Routing:
         """Return the target that a Host names, such as v1.worker, or ""."""
         return self._parsed(host)[1]
 
-    def for_request(self, host: str, path: str) -> str:
-        """Return the service for a request's Host, and its path as it was sent.
+    def for_request(self, host: str, target: str) -> str:
+        """Return the service for a request's Host and target.
 
         As in production, a name that no service has is ignored.
 
@@ -91,7 +91,7 @@ class Routing:
         service = service_of(prefix, self._services) if prefix else None
         is_targeted = "." in prefix and service is not None
         if not is_targeted and self._rules:
-            path = unquote(path.partition("?")[0])
+            path = path_of(target)
             if not path.startswith(INTERNAL):
                 for rule, original in self._rules:
                     if any(rule.matches(name, path) for name in hosts):

@@ -25,8 +25,9 @@ DEADLINE = 600.0
 _LONG_DEADLINE = 86400.0
 
 
-MakeRequest = Callable[[Queue, Any, float], Request]
-"""Makes the request of a task. The server's clock is so many seconds ahead."""
+MakeRequest = Callable[[Queue, Any, str, float], Request]
+"""Makes the request of a task for a service. The server's clock is some seconds ahead.
+"""
 
 Dispatch = Callable[[Request, float], Awaitable[int]]
 """Sends a task within a deadline in seconds; returns the status of the answer."""
@@ -132,7 +133,10 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
-            request = self._make_request(queue, task, self._clock.offset)
+            if not service:
+                # fails unless this is an HTTP target
+                queue.required_service(task)
+            request = self._make_request(queue, task, service, self._clock.offset)
             status = await self._dispatch(request, deadline)
         except AppUnavailable:
             raise

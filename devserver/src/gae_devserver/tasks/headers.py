@@ -16,17 +16,15 @@ _NOT_OWN = NOT_FORWARDED | {"host"}
 _USER_AGENT = "AppEngine-Google; (+http://code.google.com/appengine)"
 
 
-def task_request(queue: Queue, task: Any, offset: float) -> Request:
-    """Return the request for a task of the bundled API.
+def task_request(queue: Queue, task: Any, service: str, offset: float) -> Request:
+    """Return the request to a service for a task of the bundled API.
 
     The clock of the server is `offset` seconds ahead of the app's.
-
-    Raises:
-        UnknownServiceError: the task's service does not run here.
     """
     return app_engine_request(
         queue,
         task,
+        service,
         offset,
         method=task.RequestMethod.Name(task.method),
         url=task.url,
@@ -39,6 +37,7 @@ def task_request(queue: Queue, task: Any, offset: float) -> Request:
 def app_engine_request(
     queue: Queue,
     task: Any,
+    service: str,
     offset: float,
     *,
     method: str,
@@ -51,11 +50,7 @@ def app_engine_request(
 
     Of its own X-AppEngine headers, only `keep` (in lower case) is not forged. Source:
     "Task request headers" in App Engine's documentation of push queues.
-
-    Raises:
-        UnknownServiceError: the task's service does not run here.
     """
-    service = queue.required_service(task)
     own = own_headers(headers, ("x-appengine-", "x-google-"), keep)
     agents = [value for name, value in own if name.lower() == "user-agent"]
     sent = [header for header in own if header[0].lower() != "user-agent"]

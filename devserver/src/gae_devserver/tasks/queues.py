@@ -184,6 +184,7 @@ class Queue(SortedQueue):
         """Look again which service gets each task: a rule for it has changed."""
         self._route_again()
         self._changed.add(self)
+        self._changed.wake()
 
     def next_task(self, service: str) -> Any:
         """Return the task of a service that is to start next, due or not, or None."""

@@ -303,13 +303,12 @@ class TaskRunner:
     def _unavailable(
         self, errors: Mapping[str, AppUnavailable]
     ) -> AppUnavailable | None:
-        if not errors:
-            return None
-        if not self._several_services:
+        if errors and not self._several_services:
             return next(iter(errors.values()))
         texts = []
         for service, error in errors.items():
-            count = self._schedule.count_due(service)
-            tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
-            texts.append(f"{tasks} for the service {service!r}: {error}")
-        return AppUnavailable("\n\n".join(texts))
+            # they may have been deleted meanwhile
+            if count := self._schedule.count_due(service, self._clock.now()):
+                tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
+                texts.append(f"{tasks} for the service {service!r}: {error}")
+        return AppUnavailable("\n\n".join(texts)) if texts else None

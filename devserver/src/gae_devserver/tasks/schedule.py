@@ -138,10 +138,11 @@ class Schedule:
             if orders.due.first() and not self._is_ready(service)
         ]
 
-    def count_due(self, service: str) -> int:
-        """Return how many tasks for a service are due."""
+    def count_due(self, service: str, now: float) -> int:
+        """Return how many tasks wait that are due for a service."""
+        self._look(now)
         queues = self._services[service].due.queues()
-        return sum(queue.count_due(service, self._now) for queue in queues)
+        return sum(queue.count_due(service, now) for queue in queues)
 
     def _next_moment(self) -> float | None:
         moment = None

@@ -194,7 +194,6 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Look again which service gets each task: dispatch.yaml has changed."""
         for queue in [*self.queues().values(), *self._set_aside.values()]:
             queue.route_again()
-        self.changed.wake()
 
     def accept(self, method: str, request: Any, service: str) -> None:
         """Check and adapt what a service sends, before the stub gets it.

@@ -33,7 +33,7 @@ def request_for(
     stored.retry_count = retries
     if retries:
         stored.runlog.response_code = 404
-    return make_request(Identity(), queue, stored, offset)
+    return make_request(Identity(), queue, stored, "default", offset)
 
 
 @pytest.fixture

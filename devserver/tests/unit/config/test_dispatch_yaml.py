@@ -38,6 +38,7 @@ def test_no_rules(tmp_path: Path, text: str | None) -> None:
         ("*/a", ["b.test/a"], ["b.test/a/", "b.test/A"]),
         ("b.test/*", ["b.test/", "B.Test/a"], ["a.b.test/", "b.tests/"]),
         ("*.b.test/*", ["a.b.test/", "c.a.b.test/a"], ["b.test/"]),
+        (f"{'b' * 60}/*", [f"{'b' * 60}/"], ["b/"]),
         ("*b.test/", ["b.test/", "ab.test/", "a.b.test/"], ["b.test/a"]),
     ],
 )
@@ -73,6 +74,7 @@ def test_a_rule(
         (of_rules("https://B.test:80/a"), 2, ["'url: b.test/a'"]),
         (of_rules("a*.test/"), 2, ["'a*.test/'", '"*/worker/*"']),
         (of_rules("*/a/*/b"), 2, ["'*/a/*/b'"]),
+        (of_rules(f"{'a' * 40}_b.test/"), 2, ["a_b.test/'"]),
         (of_rules("127.0.0.1/a"), 2, ["'127.0.0.1/a'", "'url: \"*/a\"'"]),
     ],
 )

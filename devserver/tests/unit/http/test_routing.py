@@ -48,12 +48,14 @@ def test_a_target(target: str, service: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "path", "service"),
+    ("host", "target", "service"),
     [
         ("localhost:8080", "/", "default"),
         ("127.0.0.1:8080", "/a/b", "api"),
         ("127.0.0.1", "/a/b?x=/w/", "api"),
         ("[::1]:8080", "/%61/", "api"),
+        ("localhost", "/%2561/", "default"),
+        ("localhost", "http://localhost/a/", "api"),
         ("devserver:8080", "/home", "worker"),
         ("localhost", "/home?x", "worker"),
         ("localhost", "/_ah/a/", "default"),
@@ -75,7 +77,7 @@ def test_a_target(target: str, service: str | None) -> None:
         ("shop.test", "/home", "default"),
     ],
 )
-def test_a_request(host: str, path: str, service: str) -> None:
+def test_a_request(host: str, target: str, service: str) -> None:
     """The first rule that matches decides, then the service in the host, then main.
 
     No rule is for a version of a service, or for an internal path.
@@ -88,7 +90,7 @@ def test_a_request(host: str, path: str, service: str) -> None:
         ("*.shop.test/*", "worker"),
         ("*/home", "default"),
     )
-    assert routes.for_request(host, path) == service
+    assert routes.for_request(host, target) == service
     routes.apply(application())
     assert routes.for_request("localhost", "/a/") == "default"
 

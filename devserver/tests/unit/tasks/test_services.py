@@ -49,14 +49,21 @@ async def bench(make_bench: MakeBench) -> Bench:
 async def test_the_service_that_gets_a_task(
     make_bench: MakeBench, target: str | None, host: str, caller: str, service: str
 ) -> None:
-    """The target of the queue, then that of the task, then the service that adds it."""
+    """The target of the queue, then that of the task, then the service that adds it.
+
+    This is noted before the commit of a transaction that adds the task.
+    """
     bench = make_bench(QueueConfig("work", target=target), others=["worker"])
     headers = [("Host", host)] if host else []
-    add = add_request("a", queue="work", now=bench.clock.start, headers=headers)
-    bench.server.services.taskqueue.accept("Add", add, caller)
-    await bench.api.call("taskqueue", "Add", add)
-    assert await bench.runner.advance(0) == 1
-    assert [execution.service for execution in bench.app.executions] == [service]
+    api = bench.server.request(service=caller)
+    transaction = await api.begin()
+    options: list[dict[str, Any]] = [{}, {"transaction": transaction}]
+    for fields in options:
+        now = bench.clock.start
+        await api.add(queue="work", now=now, headers=headers, **fields)
+    await api.commit(transaction)
+    await bench.runner.advance(0)
+    assert [execution.service for execution in bench.app.executions] == [service] * 2
 
 
 async def test_the_tasks_of_a_queue_that_gets_a_target(make_bench: MakeBench) -> None:
