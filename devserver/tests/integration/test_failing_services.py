@@ -113,6 +113,7 @@ def test_one_that_does_not_start(
     shown = state_of(server, "admin")
     assert shown["state"] == "failed"
     assert reason in shown["failure"]
+    assert "restart the server" not in shown["failure"]
     answer = server.get("/admin/x")
     assert answer.status == 503
     assert reason in answer.text
