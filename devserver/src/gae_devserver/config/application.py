@@ -141,7 +141,7 @@ def _check_names(services: Sequence[AppConfig]) -> None:
         if first != config.path:
             raise ConfigError(
                 f"{first} and {config.path} are both the service '{config.service}'. "
-                "Give one of them another name, such as 'service: worker'."
+                "Pass one of them, or name the other one, such as 'service: worker'."
             )
 
 
