@@ -2,7 +2,7 @@
 """Every task of this project. Without nox, use `python3 noxfile.py` for `nox`.
 
 nox -s serve -- flask          run an app on the dev server (or django, plain_wsgi,
-                               or the folder of an app of your own)
+                               or the folder or YAML files of an app of your own)
 nox -s copy -- flask DIR       copy an app, to start your own from it
 nox                            run the tests and checks of a change
 nox -s flask -- -x -k retry    what follows -- goes to pytest
@@ -42,7 +42,7 @@ import nox  # installed by now: see start_nox()
 from tools import audit as auditing
 from tools import copy_app, environments
 from tools import deploy as deploying
-from tools.arguments import APPS, Options, app_folder, app_name
+from tools.arguments import APPS, Options, app_name, app_path
 from tools.cloud_sdk import need_dev_appserver
 from tools.contract import EMBEDDED, VARIANTS, Variant, run_contract, test_contract
 from tools.environments import DEVSERVER, install
@@ -85,11 +85,11 @@ def serve(session: nox.Session) -> None:
     """Run an app on the dev server: nox -s serve -- flask [options of the server]."""
     options = Options(
         session,
-        "APP is flask, django or plain_wsgi, or the folder of another app, "
-        "for example: python3 noxfile.py -s serve -- flask",
+        "APP is flask, django or plain_wsgi, or the folder or the YAML files of "
+        "another app, for example: python3 noxfile.py -s serve -- flask",
         add_help=False,
     )
-    options.add_argument("app", metavar="APP")
+    options.add_argument("apps", metavar="APP", nargs="+")
     options.add_argument("--server", choices=SERVERS, default="embedded")
     options.add_argument("--storage", metavar="DIR")
     if {"-h", "--help"} & {*session.posargs}:
@@ -105,12 +105,12 @@ def serve(session: nox.Session) -> None:
         others.append(f"--storage={arguments.typed(session, chosen.storage)}")
     if chosen.server == "dev_appserver":
         need_dev_appserver(session.error)
-    folder = app_folder(options, chosen.app)
+    paths = [app_path(options, app) for app in chosen.apps]
     install(session, apps=APPS, devserver=True)
-    if chosen.server == "embedded" and not folder.is_absolute():
+    if chosen.server == "embedded" and not any(path.is_absolute() for path in paths):
         # a sample runs in the session's environment, whose packages are locked
         others.insert(0, "--python=python")
-    run_server(session, "-m", SERVERS[chosen.server], str(folder), *others)
+    run_server(session, "-m", SERVERS[chosen.server], *map(str, paths), *others)
 
 
 @nox.session(venv_backend="none")

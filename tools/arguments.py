@@ -81,16 +81,18 @@ def app_name(text: str) -> str:
     return app
 
 
-def app_folder(options: Options, text: str) -> Path:
-    """Return the folder of the app that the user names; only a sample's is relative.
+def app_path(options: Options, text: str) -> Path:
+    """Return the folder, or the YAML file, that the user names.
 
-    End the session if `shared` cannot be imported there: `cp -r` copies the link
-    without the folder, and git on Windows writes a text file instead of the link.
+    Only the folder of a sample is relative.
     """
     # check this first: on Windows, copying the app does not help
     if sys.platform == "win32":
         options.session.error(WINDOWS)
     own = typed(options.session, text)
+    if own.is_file() and own.suffix in (".yaml", ".yml"):
+        _check_shared(options, own.parent)
+        return own
     is_app = (own / "app.yaml").is_file()
     try:
         folder = Path(f"{app_name(text)}_app")
@@ -103,6 +105,16 @@ def app_folder(options: Options, text: str) -> Path:
         if not is_app:
             options.error(f"{error}, and there is no file {own / 'app.yaml'}")
         folder = own
+    _check_shared(options, folder)
+    return folder
+
+
+def _check_shared(options: Options, folder: Path) -> None:
+    """End the session if `shared` cannot be imported in an app's folder.
+
+    `cp -r` copies the link without the folder, and git on Windows writes a text file
+    instead of the link.
+    """
     shared = folder / "shared"
     broken = shared.is_symlink() and not shared.exists()
     if broken or (shared.is_file() and shared.read_bytes().strip() == b"../shared"):
@@ -111,7 +123,6 @@ def app_folder(options: Options, text: str) -> Path:
             f"{shared} is {what}. Make a copy of the app that contains this folder: "
             f"python3 noxfile.py {EXAMPLES['copy']}"
         )
-    return folder
 
 
 def typed(session: nox.Session, text: str) -> Path:

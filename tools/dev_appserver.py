@@ -222,6 +222,8 @@ def main() -> int:
             "With --server dev_appserver, --port is the only option. Remove "
             + ", ".join(wrong or others)
         )
+    if options.app.is_file():
+        parser.error("With --server dev_appserver, name the app's folder, not a file")
     try:
         find_dev_appserver()
         service_file.find(options.app)

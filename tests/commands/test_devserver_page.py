@@ -129,14 +129,16 @@ def test_answer(cell: str, counting: Embedded) -> None:
 
 
 def test_fields(counting: Embedded) -> None:
-    """Queues, tasks, entities, cron jobs and indexes have the fields of the tables.
+    """Services, queues, tasks, entities and others have the fields of the tables.
 
     A task has fewer in the list of its queue.
     """
+    (service,) = ask(counting, "GET /services")["services"]
     (queue,) = ask(counting, "GET /queues`")["queues"]
     task = ask(counting, "GET /queues/QUEUE/tasks/TASK")
     (entity,) = ask(counting, "GET /entities")["entities"]
 
+    assert service.keys() == fields("Fields of a service")
     assert queue.keys() == fields("Fields of a queue")
     assert task.keys() == fields("Fields of a task")
     assert queue["tasks"][0].keys() == task.keys() - {"headers", "payload"}

@@ -2,12 +2,19 @@
 
 import pathlib
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 from gae_devserver.testing.requests import send
 
 from tests.commands.running import COMMANDS, nox, reason, run, start_nox
 from tools import cloud_sdk
+
+HELLO = """\
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"{}"]
+"""
 
 
 def test_folder_of_an_app(tmp_path: pathlib.Path, own_cache: dict[str, str]) -> None:
@@ -22,6 +29,28 @@ def test_folder_of_an_app(tmp_path: pathlib.Path, own_cache: dict[str, str]) -> 
 
     assert "my_app/requirements.txt for Python" in serving.log
     assert "Development server for my_app " in serving.log
+
+
+def test_files_of_several_services(
+    tmp_path: pathlib.Path, own_cache: dict[str, str]
+) -> None:
+    """Each file is relative to the user's folder; the services get environments."""
+    for name in ("default", "worker"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.py").write_text(HELLO.format(name))
+        text = f"runtime: python313\nservice: {name}\n"
+        (tmp_path / name / f"{name}.yaml").write_text(text)
+        (tmp_path / name / "requirements.txt").touch()
+
+    files = ("default/default.yaml", "worker/worker.yaml")
+    with start_nox(
+        "-s", "serve", "--", *files, "--port", "0", work=tmp_path, **own_cache
+    ) as serving:
+        url = serving.wait_for(r"^  App +(http://\S+)$")
+        for name in ("default", "worker"):
+            host = f"{name}.localhost:{urlsplit(url).port}"
+            answer = send(url, "GET", "/", {"Host": host})
+            assert answer.text == name
 
 
 def test_help() -> None:

@@ -1,11 +1,11 @@
 """docs/testing.md: its commands and its examples run as they are."""
 
-import dataclasses
 import inspect
 import pathlib
 import re
 import shlex
 import sys
+import typing
 
 import pytest
 from gae_devserver.testing import (
@@ -15,6 +15,7 @@ from gae_devserver.testing import (
     Index,
     Mail,
     Response,
+    Service,
     TaskRun,
 )
 
@@ -108,6 +109,7 @@ def test_every_name_is_documented() -> None:
     ("title", "kind"),
     [
         ("response", Response),
+        ("service", Service),
         ("task", TaskRun),
         ("entity", Entity),
         ("blob", Blob),
@@ -120,4 +122,4 @@ def test_every_field_is_documented(title: str, kind: type) -> None:
     properties = {name for name, x in vars(kind).items() if isinstance(x, property)}
     documented = set(code(first_cells(section(PAGE, f"Fields of an? {title}"))))
 
-    assert documented == {x.name for x in dataclasses.fields(kind)} | properties
+    assert documented == typing.get_type_hints(kind).keys() | properties

@@ -11,6 +11,7 @@ from gae_devserver.app.process import AppProcess
 from gae_devserver.app.python import Python
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import AppConfig
+from gae_devserver.config.handlers import is_static_site
 from gae_devserver.environments.environments import AppPackagesError
 from gae_devserver.http.app_sender import AppSender
 from gae_devserver.http.running_requests import RunningRequests
@@ -115,7 +116,8 @@ class AppService:
         """Its address and its name, and why it does not run."""
         state = "" if self.app.is_ready else ", which is starting"
         if self.app.failure is not None:
-            state = ", which does not run"
+            static = is_static_site(self._config.static_handlers, self._config.folder)
+            state = ", only static files" if static else ", which does not run"
         port = self.hostname.rpartition(":")[2]
         name, runtime = self._config.service, self._config.runtime
         return f"http://127.0.0.1:{port}  {name} ({runtime}){state}"

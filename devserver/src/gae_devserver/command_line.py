@@ -53,7 +53,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if unknown:
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options
-    return parser.parse_args(others)
+    options = parser.parse_args(others)
+    named = []
+    while first == "run" and options.script[0].endswith((".yaml", ".yml")):
+        # not the script, but the file of another service
+        named.append(_path(others.pop(-len(options.script))))
+        options = parser.parse_args(others)
+    options.apps += named
+    return options
 
 
 def _serve_parser() -> argparse.ArgumentParser:
@@ -155,7 +162,7 @@ def _shell_parser() -> argparse.ArgumentParser:
         "the app's services. What is piped into it is run as a script.",
     )
     parser.set_defaults(command="shell")
-    _add_app(parser, 1, _APP)
+    _add_app(parser, "+", f"{_APP}; several for an app with several services")
     _add_common(parser)
     return parser
 
@@ -166,7 +173,7 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Run a script in the app's environment, with the app's services.",
     )
     parser.set_defaults(command="run")
-    _add_app(parser, 1, _APP)
+    _add_app(parser, 1, f"{_APP}; the YAML files of other services may follow")
     _add_common(parser)
     parser.add_argument(
         "-m",

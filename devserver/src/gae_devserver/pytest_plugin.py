@@ -22,11 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("devserver", "gae-devserver").addoption(
         "--devserver-app",
         metavar="APP",
+        action="append",
+        default=[],
         help="the app that the fixture devserver runs: the folder that holds app.yaml, "
-        "or a YAML file",
+        "or a YAML file; repeat it for several services",
     )
     parser.addini(
-        "devserver_app", "the default of --devserver-app, from this file's folder"
+        "devserver_app",
+        "the default of --devserver-app, from this file's folder; several services on "
+        "a line each",
     )
     parser.addini(
         "devserver_options",
@@ -37,21 +41,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def devserver_app(pytestconfig: pytest.Config) -> Path:
+def devserver_app(pytestconfig: pytest.Config) -> Path | list[Path]:
     """The app that `devserver` runs; override this to make or choose it in code."""
-    invoked_in = pytestconfig.invocation_params.dir
-    if option := pytestconfig.getoption("--devserver-app"):
-        return invoked_in / option
-    setting = pytestconfig.getini("devserver_app")
-    if not setting:
+    folder = pytestconfig.invocation_params.dir
+    named = pytestconfig.getoption("--devserver-app")
+    if not named:
+        lines = map(str.strip, pytestconfig.getini("devserver_app").splitlines())
+        named = [line for line in lines if line]
+        folder = pytestconfig.inipath.parent if pytestconfig.inipath else folder
+    if not named:
         pytest.fail(
             "the fixture devserver needs the folder of your app. Write "
             "`pytest --devserver-app FOLDER`, or `devserver_app = FOLDER` in pytest's "
             "configuration file.",
             pytrace=False,
         )
-    file = pytestconfig.inipath
-    return (file.parent if file else invoked_in) / setting
+    apps = [folder / name for name in named]
+    return apps[0] if len(apps) == 1 else apps
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +68,7 @@ def devserver_options(pytestconfig: pytest.Config) -> Sequence[str]:
 
 @pytest.fixture(scope="session")
 def _devserver(
-    devserver_app: Path, devserver_options: Sequence[str]
+    devserver_app: Path | Sequence[Path], devserver_options: Sequence[str]
 ) -> Iterator[DevServer]:
     """The server, started once for all tests."""
     from gae_devserver.testing import DevServer

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.app_folder import copy_app, make_app
 from tests.helpers.command import OWN_PYTHON, run_python
 
@@ -22,6 +24,12 @@ FAILS = """\
 def test_fails(devserver):
     devserver.post("/defer?function=note&label=a")
     devserver.purge("missing")
+"""
+TWO = """\
+def test_two(devserver):
+    for name in devserver.services:
+        assert devserver.service(name).get("/").text == "hello"
+    assert name == "worker"
 """
 UNUSED = """\
 import sys
@@ -62,6 +70,17 @@ def test_a_failure_shows_what_the_server_printed(tmp_path: Path) -> None:
     assert "queue 'missing'" in printed
     assert "dev_server.py" not in printed
     assert "API call taskqueue" in printed  # a line of that log level
+
+
+@pytest.mark.parametrize("where", ["option", "ini"])
+def test_several_services(where: str, tmp_path: Path) -> None:
+    """Repeat the option, or name the services on a line each."""
+    names = ["default", "worker"]
+    for name in names:
+        make_app(tmp_path / name, app_yaml=f"service: {name}\n")
+    options = [f"--devserver-app={name}" for name in names] * (where == "option")
+    ini = "devserver_app =\n    default\n    worker" * (where == "ini")
+    assert "1 passed" in run_pytest(tmp_path, TWO, *options, ini=ini)
 
 
 def test_a_missing_setting(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.helpers.command import Running, fetch
 MISTAKES = """\
 import functools, threading
 
-from google.appengine.api import memcache, wrap_wsgi_app
+from google.appengine.api import memcache, taskqueue, wrap_wsgi_app
 from google.appengine.ext import deferred, ndb
 
 class Model(ndb.Model):
@@ -45,6 +45,8 @@ def call(path):
         threading.Thread(target=run_late).start()
     if path == "/end":
         ended.set()
+    if path == "/gone":
+        taskqueue.add(url="/_ah/queue/deferred", payload=b"cgone\\nf\\n.")
     if path == "/memcache":
         memcache.get("a")
 
@@ -53,7 +55,7 @@ def app(environ, start_response):
     call(environ["PATH_INFO"])
     return [b"hello"]
 """
-WRAP = "app = wrap_wsgi_app(app)\n"
+WRAP = "app = wrap_wsgi_app(app, use_deferred=True)\n"
 ON_IMPORT = """
 try:
     memcache.get("b")
@@ -75,7 +77,7 @@ def test_mistakes_in_requests(folder: Path, start: Callable[..., Running]) -> No
     main = MISTAKES + WRAP + ON_IMPORT
     make_app(folder, main, "app_engine_apis: true")
     server = start("--no-reload")
-    paths = ("/lambda", "/lock", "/replaced", "/called")
+    paths = ("/lambda", "/lock", "/replaced", "/called", "/gone")
     for path in (*paths, *paths, "/late", "/end"):
         fetch(server.url, path)
     for call, what_to_do in (
@@ -90,6 +92,7 @@ def test_mistakes_in_requests(folder: Path, start: Callable[..., Running]) -> No
         lines = [text.strip() for text in main.splitlines()]
         assert f" main.py, line {lines.index(call) + 1}: " in line
         assert what_to_do in line
+    assert "drops the task" in advised(server, "No module named 'gone'")
 
 
 @pytest.mark.parametrize(

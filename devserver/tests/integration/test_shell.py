@@ -14,9 +14,10 @@ from gae_devserver.environments import interpreters
 from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import find_uv
 from gae_devserver.storage.storage import FILE_NAME
-from gae_devserver.testing import wait_until
+from gae_devserver.testing import DevServer, wait_until
 from tests.helpers.app_folder import make_app
 from tests.helpers.command import MODULE, PATIENCE, Running
+from tests.helpers.several_services import copy_services, services_of
 
 PYTHON = f"--python={sys.executable}"
 APP = """\
@@ -196,6 +197,18 @@ def test_a_script_runs_as_with_python(
     assert done.stdout == native.stdout
     assert done.stderr == native.stderr
     assert done.returncode == native.returncode
+
+
+def test_several_services(tmp_path: Path) -> None:
+    """The program runs in the main service, and can add tasks for each of them."""
+    apps = copy_services(tmp_path)
+    script, storage = tmp_path / "script.py", f"--storage={tmp_path / 'data'}"
+    script.write_text("import jobs\nprint(jobs.defer('a', _target='worker'))")
+    done = run("run", *apps, storage, script)
+    assert done.stdout == "None\n", done.stderr
+    with DevServer(apps, PYTHON, storage) as server:
+        server.advance(0)
+        assert services_of(server, "a") == ["worker"]
 
 
 def test_what_the_app_cannot_run(app: Path) -> None:

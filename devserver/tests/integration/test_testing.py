@@ -166,6 +166,7 @@ WRONG_CALLS: list[tuple[Callable[[DevServer], object], type[Exception], str]] = 
     (lambda server: server.purge("missing"), StateApiError, "404 .*queue 'missing'"),
     (lambda server: server.tasks("missing"), StateApiError, "queue 'missing'"),
     (lambda server: server.entities(""), StateApiError, "400 .*kind"),
+    (lambda server: server.service("nowhere"), ValueError, "'nowhere'.* default"),
     (lambda server: server.advance(-1), ValueError, "-1 s"),
     (lambda server: server.advance(float("nan")), ValueError, "nan s"),
 ]

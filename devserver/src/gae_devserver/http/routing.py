@@ -106,8 +106,8 @@ class Routing:
         """
         name = _PORT.sub("", host.lower())
         prefix, _, end = name.rpartition(".")
-        if end == "localhost":
-            return service_of(prefix, self._services) is not None
+        if end == "localhost" and service_of(prefix, self._services) is not None:
+            return True
         return any(
             "." in rule.host.lstrip("*.-") and rule.matches_host(_without_region(name))
             for rule, _ in self._rules

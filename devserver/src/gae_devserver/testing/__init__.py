@@ -3,6 +3,7 @@
 from gae_devserver.testing.dev_server import DevServer
 from gae_devserver.testing.requests import Response
 from gae_devserver.testing.server_process import ServerEndedError
+from gae_devserver.testing.service import Service
 from gae_devserver.testing.state import (
     Attachment,
     Blob,
@@ -24,6 +25,7 @@ __all__ = [
     "Mail",
     "Response",
     "ServerEndedError",
+    "Service",
     "StateApiError",
     "Task",
     "TaskRun",

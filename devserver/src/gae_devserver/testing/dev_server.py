@@ -3,7 +3,7 @@
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
 from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
 from gae_devserver.testing.server_process import ServerProcess
+from gae_devserver.testing.service import Service
 from gae_devserver.testing.state import (
     Blob,
     Entity,
@@ -45,7 +46,7 @@ class DevServer:
 
     def __init__(
         self,
-        app: str | PathLike[str],
+        app: str | PathLike[str] | Sequence[str | PathLike[str]],
         *options: str,
         python: str | PathLike[str] | None = None,
         log_file: str | PathLike[str] | None = None,
@@ -54,7 +55,8 @@ class DevServer:
         """Start the server; return when the app is ready.
 
         Args:
-            app: the folder that holds app.yaml, or the YAML file itself.
+            app: the folder that holds app.yaml, or the YAML file itself; for several
+                services, a list of these.
             options: options of the command line. The port is free unless they name one.
             python: the Python that runs the app, or the folder of its environment. By
                 default, the server makes an environment from requirements.txt.
@@ -66,7 +68,9 @@ class DevServer:
             ServerEndedError: the server ended. The text shows what it printed.
             TimeoutError: the app was not ready in time. The text shows the same.
         """
-        arguments = [fspath(app), "--port=0", "--reload" if reload else "--no-reload"]
+        apps = [app] if isinstance(app, str | PathLike) else app
+        arguments = [*(fspath(path) for path in apps), "--port=0"]
+        arguments.append("--reload" if reload else "--no-reload")
         if python is not None:
             arguments.append(f"--python={fspath(python)}")
         self._process = ServerProcess([*arguments, *options], log_file)
@@ -139,7 +143,7 @@ class DevServer:
             ServerEndedError: the server has ended. The text shows what it printed.
             TimeoutError: no answer came within 60 s. The text shows the same.
         """
-        return self._send(self.url, method, target, headers, body, TIMEOUT)
+        return self._send(self.url, method, target, headers, body)
 
     def get(self, target: str, headers: Headers = ()) -> Response:
         """GET `target`."""
@@ -148,6 +152,24 @@ class DevServer:
     def post(self, target: str, body: bytes = b"", headers: Headers = ()) -> Response:
         """POST `body` to `target`."""
         return self.request("POST", target, headers, body)
+
+    @property
+    def services(self) -> list[str]:
+        """The names of the app's services; the one that is named first is the first."""
+        return [shown["name"] for shown in self.state("GET", "/services")["services"]]
+
+    def service(self, name: str) -> Service:
+        """Return a service of the app.
+
+        Raises:
+            ValueError: the server runs no such service.
+        """
+        listed = self.state("GET", "/services")["services"]
+        for shown in listed:
+            if shown["name"] == name:
+                return Service(name, shown["version"], shown["url"], self._send)
+        names = ", ".join(shown["name"] for shown in listed)
+        raise ValueError(f"this server runs no service {name!r}, only: {names}")
 
     def sign_in(self, email: str, *, admin: bool = False) -> dict[str, str]:
         """Sign a user in; return the headers of requests that this user makes.
@@ -173,7 +195,7 @@ class DevServer:
         target: str,
         headers: Headers,
         body: bytes | None,
-        seconds: float,
+        seconds: float = TIMEOUT,
     ) -> Response:
         try:
             return send(url, method, target, headers, body, seconds)

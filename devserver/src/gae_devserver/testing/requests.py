@@ -59,8 +59,13 @@ def send(
     connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = connect(parts.hostname or "", parts.port, timeout=timeout)
     try:
-        connection.putrequest(method, target, skip_accept_encoding=True)
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        pairs = [*(headers.items() if isinstance(headers, Mapping) else headers)]
+        connection.putrequest(
+            method,
+            target,
+            skip_host=any(name.lower() == "host" for name, _ in pairs),
+            skip_accept_encoding=True,
+        )
         for name, value in pairs:
             connection.putheader(name, value)
         if body is not None:

@@ -24,6 +24,8 @@ class Task:
     payload: bytes = b""
     function: str | None = None
     """The deferred function, such as `tasks.send_mail`."""
+    service: str = ""
+    """The service that gets the task; "" for a URL, or if it does not run here."""
 
     @classmethod
     def from_json(cls, queue: str, shown: Mapping[str, Any], **more: Any) -> Self:
@@ -38,6 +40,7 @@ class Task:
             headers={name.lower(): value for name, value in shown["headers"]},
             payload=base64.b64decode(shown["payload"]),
             function=shown["function"],
+            service=shown["service"],
             **more,
         )
 

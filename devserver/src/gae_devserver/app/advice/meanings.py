@@ -30,6 +30,8 @@ _THREADS = ("/threading.py", "/concurrent/futures/thread.py", "/anyio/to_thread.
 _SERVICE = re.compile(r"/google/appengine/(?:api|ext)/(\w+)")
 # pickle finds no function, or another one, under the name of a function
 _OTHER_NAME = ("not the same object as", "attribute lookup", "not found as")
+# and what it says when it loads a call whose function is gone
+_NOT_FOUND = ("No module named", "Can't get attribute")
 _DEFERRED = "/google/appengine/ext/deferred/"
 _ID_TOKEN = "/google/oauth2/id_token.py"
 # what its functions say without the certificate that a token needs
@@ -204,6 +206,13 @@ def _deferred(traceback: Traceback, folder: Path) -> Meaning | None:
             "function of a program",
             "The function was deferred from a module that runs as a program, such as "
             "python main.py. Move it to a module that is imported.",
+        )
+    if traceback.frames[-1].function == "run" and any(x in error for x in _NOT_FOUND):
+        return Meaning(
+            "missing function",
+            "The SDK drops the task, because this service does not have the deferred "
+            "function. A task contains only its name: the module must have the same "
+            "name in the service that defers the function and in the one that runs it.",
         )
     if 'environ.get("SERVER_SOFTWARE")' in traceback.frames[-1].code:
         return Meaning(

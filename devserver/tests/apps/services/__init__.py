@@ -1,0 +1,1 @@
+"""An app with three services, each with a framework of its own."""
