@@ -175,6 +175,15 @@ class Reloader:
             ConfigError: they cannot be used, or not before the server restarts.
         """
         application = load(self._targets)
+        paths = [
+            {config.path for config in one.services}
+            for one in (self._application, application)
+        ]
+        if changed := paths[0] ^ paths[1]:
+            raise ConfigError(
+                f"the runtime of {min(changed)} is now another language. Restart the "
+                "server."
+            )
         for now, config in zip(
             self._application.services, application.services, strict=True
         ):

@@ -130,6 +130,8 @@ class Routing:
         for rule, original in self._rules:
             if any(rule.matches_host(name) for name in own):
                 continue
+            if rule.service not in self._services:  # there is a warning about that
+                continue
             example = re.sub(r"^\*(?=\.)", "www", original.host)
             example = re.sub(r"^\*(?=-)", "x", example).lstrip("*")
             other = ""
