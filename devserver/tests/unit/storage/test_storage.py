@@ -140,19 +140,31 @@ async def test_tasks_come_back(start: Starts) -> None:
     assert await add_result(api, "named") == TASK_ERRORS.TASK_ALREADY_EXISTS
 
 
-@pytest.mark.parametrize("first", [["default", "worker"], ["worker"]])
-async def test_tasks_keep_their_service(start: Starts, first: list[str]) -> None:
-    """A task without a target never gets to another service, whichever run later."""
+@pytest.mark.parametrize(
+    ("first", "host"),
+    [
+        (["default", "worker"], "localhost:8081"),
+        (["default"], "localhost:8080"),
+        (["worker"], "localhost:8080"),
+        (["default"], "v1.localhost:8080"),
+        (["worker"], "v1.localhost:8080"),
+    ],
+)
+async def test_tasks_keep_their_service(
+    start: Starts, first: list[str], host: str
+) -> None:
+    """A task never gets to another service, whichever services run later.
+
+    Its target may be a version, which a later run does not have.
+    """
 
     def apps(names: list[str]) -> dict[str, Any]:
         main, *others = names
         return {"app": application(service=main), "others": others}
 
-    server = start(**apps(first))
+    server = start(**apps(first), version="v1")
     for name in first:
-        # what the SDK sends, which names no service
-        headers = [("Host", "localhost:8081")]
-        await server.request(service=name).add(name, headers=headers)
+        await server.request(service=name).add(name, headers=[("Host", host)])
     for names in (["worker", "api"], ["default", "worker"], ["default"]):
         queue = start(**apps(names)).services.taskqueue.queues()["default"]
         found = {name: queue.service_of(queue.find(name)) for name in first}

@@ -208,4 +208,5 @@ async def test_a_task_takes_the_same_time_with_any_number_that_wait(
         return time.process_time() - began
 
     few = await seconds(1)
-    assert await seconds(10_000) < 10 * few
+    # twice, because the garbage collector may run meanwhile
+    assert min(await seconds(10_000), await seconds(10_000)) < 10 * few
