@@ -77,7 +77,11 @@ async def test_the_tasks_of_a_queue_that_gets_a_target(make_bench: MakeBench) ->
     bench = make_bench(QueueConfig("work"), others=["worker"])
     bench.app.fail("it has died", "worker")
     await bench.add_many(3, queue="work", headers=TO_WORKER)
-    bench.configure(QueueConfig("work", target="default"))
+    for mode in ("pull", "push"):  # no service gets the tasks of a pull queue
+        bench.configure(QueueConfig("work", target="default", mode=mode))
+        queue = bench.queue("work")
+        services = {queue.service_of(task) for task in queue.tasks_by_eta(3)}
+        assert services == {"default" if mode == "push" else ""}
     assert await bench.runner.advance(0) == 3
     assert {execution.service for execution in bench.app.executions} == {"default"}
 
