@@ -56,7 +56,10 @@ def state_of(server: DevServer, service: str) -> dict[str, str]:
 
 
 def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> None:
-    """The others keep their processes, and a request to one of them is not cut off."""
+    """The others keep their processes, and a request to one of them is not cut off.
+
+    An edit of dispatch.yaml restarts none.
+    """
     server = start(reload=True)
     before = {name: who(server, name)["pids"] for name in FRAMEWORKS}
     with ThreadPoolExecutor() as pool:
@@ -73,6 +76,16 @@ def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> N
         wait_until(is_edited, "the worker restarts", PATIENCE)
         admin.get("/share?key=a&value=b")
         assert decoded(held.result(PATIENCE)) == "b"
+
+    def who_is_admin() -> str:
+        return str(decoded(server.get("/admin/x"))["service"])
+
+    assert who_is_admin() == "admin"
+    dispatch = apps[0].with_name("dispatch.yaml")
+    dispatch.write_text(
+        dispatch.read_text().replace("service: admin", "service: worker")
+    )
+    wait_until(lambda: who_is_admin() == "worker", "the rule changes", PATIENCE)
     after = {name: who(server, name)["pids"] for name in FRAMEWORKS}
     assert {name for name in FRAMEWORKS if before[name] != after[name]} == {"worker"}
 
