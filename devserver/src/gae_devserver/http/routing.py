@@ -76,8 +76,14 @@ class Routing:
         return found
 
     def target_in(self, host: str) -> str:
-        """Return the target that a Host names, such as v1.worker, or ""."""
-        return self._parsed(host)[1]
+        """Return the target that a Host names, such as v1.worker, or "".
+
+        A host of dispatch.yaml is none, unless a service has its name: the SDK sends
+        that of the visit with each task that has no target.
+        """
+        target = self._parsed(host)[1]
+        is_service = service_of(target, self._services) is not None
+        return target if is_service or not self.is_host(host) else ""
 
     def for_request(self, host: str, target: str) -> str:
         """Return the service for a request's Host and target.
