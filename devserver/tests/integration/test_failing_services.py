@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.testing import DevServer, wait_until
-from tests.helpers.command import OWN_PYTHON, PATIENCE, edit, run
+from tests.helpers.command import OWN_PYTHON, PATIENCE, Running, edit, fetch, run
 from tests.helpers.several_services import (
     FRAMEWORKS,
     copy_services,
@@ -122,6 +122,26 @@ def test_one_that_does_not_start(
     main.write_text(good)
     wait_until(lambda: "admin" in services_of(server, "a"), "admin starts", PATIENCE)
     assert state_of(server, "admin")["state"] == "ready"
+
+
+def test_an_edit_before_the_banner(apps: list[Path], tmp_path: Path) -> None:
+    """A service that did not start restarts, while another one still starts."""
+    go = tmp_path / "go"
+    wait = f"import pathlib, time\nwhile not pathlib.Path('{go}').exists():"
+    slow, broken = (app.with_name("main.py") for app in apps[1:])
+    slow.write_text(f"{wait}\n    time.sleep(0.05)\n{slow.read_text()}")
+    good = broken.read_text()
+    broken.write_text(BROKEN)
+    server = Running(apps[0], tmp_path, *map(str, apps[1:]))
+    try:
+        server.log("error: The service admin ")
+        broken.write_text(good)
+        server.log(r"\[admin\] main.py changed")
+        go.touch()
+        assert fetch(server.url, "/who")[0] == 200
+    finally:
+        server.process.terminate()
+        server.process.wait(PATIENCE)
 
 
 def test_the_server_is_killed(start: Callable[..., DevServer], tmp_path: Path) -> None:
