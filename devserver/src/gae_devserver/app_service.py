@@ -38,6 +38,7 @@ class AppService:
         inbound_headers: InboundHeaders,
         hints: Hints,
         task_deadline: float | None,
+        reload: bool,
         on_change: Callable[[], object],
     ) -> None:
         """Make it; `run` then takes its first process.
@@ -52,6 +53,7 @@ class AppService:
             hints: how to install what the app lacks.
             task_deadline: seconds that it may take for a task; None: App Engine's
                 limit.
+            reload: whether an edit restarts it.
             on_change: called when it becomes ready, and when it no longer is.
         """
         config = launched.config
@@ -71,6 +73,8 @@ class AppService:
         self._first = launched.process
         self._environments = launched.environments
         self._hints = hints
+        # the only service ends the server if it does not start
+        self._outlives_failure = reload and not is_only
         self._client = AppClient()
         self.sender = AppSender(
             self._client,
@@ -184,7 +188,7 @@ class AppService:
             self._config.folder,
             self._python,
             server_installs=self._environments.installs,
-            reloading=reloading,
+            reloading=reloading or self._outlives_failure,
         )
         return failed_start.what_to_do(reason, self._config, installation, self._hints)
 

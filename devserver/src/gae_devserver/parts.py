@@ -119,6 +119,7 @@ class Parts:
                 inbound_headers=own_fetches.inbound_headers,
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
+                reload=settings.reload,
                 on_change=self._service_changed,
             )
             for service in launched

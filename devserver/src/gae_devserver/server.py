@@ -109,7 +109,8 @@ class Server:
                 )
                 return None
             if len(self._parts.services) > 1:
-                logger.error("%s It restarts when one of its files changes.", reason)
+                then = " It restarts when one of its files changes."
+                logger.error("%s%s", reason, then if self._settings.reload else "")
             return error
         return None
 

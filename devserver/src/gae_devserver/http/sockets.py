@@ -109,12 +109,16 @@ def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
     ]
 
 
-def what_is_exposed(host: str, sockets: tuple[socket.socket, ...]) -> str:
-    """Return a warning about who can reach the server with --host."""
+def what_is_exposed(
+    host: str, sockets: tuple[socket.socket, ...], *, several: bool = False
+) -> str:
+    """Return a warning about who can reach the server, or several services' ports."""
     where = "every address of this machine" if host in _ALL else host
-    port = sockets[0].getsockname()[1]
+    port = f"port {sockets[0].getsockname()[1]}"
+    if several:
+        port += " or on the port of a service"
     return (
-        f"--host {host}: anyone who can reach {where} on port {port} can use the app, "
+        f"--host {host}: anyone who can reach {where} on {port} can use the app, "
         "and the connection is not encrypted. The State API and the API server still "
         "listen on 127.0.0.1 only."
     )

@@ -8,6 +8,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.runtime.apiproxy_errors import ApplicationError
 
 from gae_devserver.clock import Clock
+from gae_devserver.config.service_file import DEFAULT
 from gae_devserver.http.routing import Routing, UnknownServiceError
 from gae_devserver.tasks.group import Group
 from gae_devserver.tasks.targets import Targets
@@ -112,7 +113,9 @@ class AppCalls:
             raise ApplicationError(
                 _ERRORS.INVALID_REQUEST, f"the task has a wrong target: {error}"
             ) from None
-        if named is None and service != self._routing.main:
+        # without a name, Host is the main service of the run that sends the task, which
+        # --storage may make a run with more services
+        if named is None and not service == self._routing.main == DEFAULT:
             for header in add.header:
                 if header.key.lower() == b"host":
                     break

@@ -306,15 +306,27 @@ async def test_a_queue_that_changes_before_the_commit(server: Server) -> None:
         f"v7.{HOSTNAME}",
         f"v8.api.{HOSTNAME}",
         f"0.v7.api.{HOSTNAME}",
-        "www.example.com",
     ],
 )
 async def test_a_target_of_this_service_is_accepted(
     make_server: Callable[..., Server], host: str
 ) -> None:
-    """A service, version, version.service, instance.version.service, or no target."""
+    """A service, version, version.service or instance.version.service."""
     api = make_server(app=application(service="api"), version="v7").request()
     await api.add("a", headers=[("Host", host)])
+    (task,) = await api.tasks()
+    assert [header.value for header in task.header] == [host.encode()]
+
+
+@pytest.mark.parametrize(
+    ("service", "host"), [("api", f"api.{HOSTNAME}"), ("default", "www.example.com")]
+)
+async def test_a_task_keeps_its_service(
+    make_server: Callable[..., Server], service: str, host: str
+) -> None:
+    """A later run of the server may have another main service, if not `default`."""
+    api = make_server(app=application(service=service)).request()
+    await api.add("a", headers=[("Host", "www.example.com")])
     (task,) = await api.tasks()
     assert [header.value for header in task.header] == [host.encode()]
 
