@@ -77,6 +77,17 @@ def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> N
     assert {name for name in FRAMEWORKS if before[name] != after[name]} == {"worker"}
 
 
+def test_a_reload_of_two(apps: list[Path]) -> None:
+    """Two services of one folder restart together, which the log says once."""
+    other = apps[0].with_name("other.yaml")
+    other.write_text(f"service: other\n{apps[0].read_text()}")
+    with DevServer([apps[0], other], OWN_PYTHON, reload=True) as server:
+        (apps[0].with_name("main.py")).touch()
+        server.wait_for_log(r"\d main.py changed: restarting default, other$")
+        for name in ("default", "other"):
+            server.wait_for_log(f"the service {name} is ready again")
+
+
 def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> None:
     """Tasks for it wait, and run once when it is back; the others work on."""
     server = start()
