@@ -43,7 +43,7 @@ def script(app_folder: Path, words: Sequence[str], is_module: bool) -> Program:
             return Program(_bootstrap("run", app_folder.resolve(), path, *arguments))
     if Path(name).is_dir():
         raise ScriptError(
-            f"{name} is a folder, not a script. For a further service, pass its YAML file."
+            f"{name} is a folder, not a script. If it is a service, pass its YAML file."
         )
     raise ScriptError(
         f"There is no script {name} in the current folder, and none in {app_folder}."
