@@ -111,7 +111,7 @@ def show_banner(
     name = config.folder.resolve().name
     queues = _some([queue.name for queue in application.queues])
     jobs = _some([job.url for job in application.cron_jobs])
-    rules = _some([f"{r.host}{r.path} to {r.service}" for r in application.dispatch])
+    rules = _some([str(rule) for rule in application.dispatch])
     how = "" if cron else " (scheduled only with --cron)"
     what = f"service {config.service}, {config.runtime}"
     if len(application.services) > 1:
