@@ -85,9 +85,8 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         _fail(2, str(error))
     terminal.log_warnings(application)
     if options.host is not None:
-        exposed = sockets.what_is_exposed(
-            options.host, front_sockets, services=len(application.services)
-        )
+        several = len(application.services) > 1
+        exposed = sockets.what_is_exposed(options.host, front_sockets, several=several)
         terminal.logger.warning("%s", exposed)
     api_socket = sockets.listen_on("127.0.0.1", 0)
     state_socket = sockets.listen_on("127.0.0.1", 0)

@@ -38,6 +38,7 @@ class AppService:
         inbound_headers: InboundHeaders,
         hints: Hints,
         task_deadline: float | None,
+        reload: bool,
         on_change: Callable[[], object],
     ) -> None:
         """Make it; `run` then takes its first process.
@@ -52,13 +53,13 @@ class AppService:
             hints: how to install what the app lacks.
             task_deadline: seconds that it may take for a task; None: App Engine's
                 limit.
+            reload: whether an edit restarts it.
             on_change: called when it becomes ready, and when it no longer is.
         """
         config = launched.config
         is_only = not launched.sockets
         name = "app" if is_only else f"service {config.service}"
         self.name = config.service
-        self._is_only = is_only
         self._name = name
         self.version = launched.settings.version
         self.sockets = launched.sockets
@@ -73,6 +74,8 @@ class AppService:
         self._first = launched.process
         self._environments = launched.environments
         self._hints = hints
+        # the only service ends the server if it does not start
+        self._outlives_failure = reload and not is_only
         self._client = AppClient()
         self.sender = AppSender(
             self._client,
@@ -190,8 +193,7 @@ class AppService:
             self._config.folder,
             self._python,
             server_installs=self._environments.installs,
-            # the server goes on if another service starts
-            reloading=reloading or not self._is_only,
+            reloading=reloading or self._outlives_failure,
         )
         return failed_start.what_to_do(reason, self._config, installation, self._hints)
 

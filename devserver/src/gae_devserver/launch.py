@@ -65,12 +65,13 @@ def launch(
     # all services get one version, as with `gcloud app deploy` of all of them
     settings = dataclasses.replace(settings, version=time.strftime("%Y%m%dt%H%M%S"))
     launched = []
+    environments = Environments(given)
     for config in application.services:
         own: tuple[socket.socket, ...] = ()
         if several:
             own = sockets.listen_near(near_port, host)
             near_port = own[0].getsockname()[1]
-        one = _launch(application, config, settings, given, own)
+        one = _launch(application, config, settings, environments, own)
         launched.append(one)
         if one.process is not None:
             on_start(one.process)
@@ -87,13 +88,12 @@ def _launch(
     application: Application,
     config: AppConfig,
     settings: LaunchSettings,
-    given: Python | None,
+    environments: Environments,
     own: tuple[socket.socket, ...],
 ) -> Launched:
     if config.version is not None:
         settings = dataclasses.replace(settings, version=config.version)
     label = f"[{config.service}] " if own else ""
-    environments = Environments(given, label=label)
     failed = Launched(
         config, settings, environments, AppPackagesError(), None, own, label
     )

@@ -119,6 +119,7 @@ class Parts:
                 inbound_headers=own_fetches.inbound_headers,
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
+                reload=settings.reload,
                 on_change=self._service_changed,
             )
             for service in launched
@@ -258,7 +259,10 @@ class Parts:
 
     async def _deliver_mail(self, request: Request) -> int:
         # dispatch.yaml is not for App Engine's own requests
-        return await self._main.send(request, ip=inbound.IP, deadline=inbound.DEADLINE)
+        main, ip = self._main, inbound.IP
+        status = await main.send(request, ip=ip, deadline=inbound.DEADLINE)
+        logger.info("%sPOST %s %d", main.label, request.target, status)
+        return status
 
     async def _run_now(self, queue: Queue, name: str) -> Any:
         # the runner needs the queues, so it is made after the APIs
@@ -284,16 +288,24 @@ class Parts:
                 await asyncio.gather(*(service.instance.stop() for service in services))
                 await asyncio.gather(
                     *(service.app.stop() for service in services),
-                    *(front.stop() for front, _ in self._fronts),
-                    self._runner.stop(),
+                    self._stop_requests(),
                     return_exceptions=True,
                 )
-                await asyncio.gather(*(service.close() for service in services))
                 await self._http_targets.close()
                 await asyncio.gather(self.apis.stop(), self._state.stop())
         except TimeoutError:
             logger.debug("the shutdown was cut short")
         self.apis.services.close()
+
+    async def _stop_requests(self) -> None:
+        """End the requests, then the connections: gunicorn waits for idle ones too."""
+        await asyncio.gather(
+            *(front.stop() for front, _ in self._fronts),
+            self._runner.stop(),
+            return_exceptions=True,
+        )
+        services = self.services.values()
+        await asyncio.gather(*(service.close() for service in services))
 
 
 def port_of(sock: socket.socket) -> int:

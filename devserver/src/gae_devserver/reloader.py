@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -57,8 +57,8 @@ class Reloader:
         self._parts = parts
         self._watched: dict[str, set[Path]] = {}
         """The folders of each service."""
-        self._edited: dict[str, set[Path]] = {name: set() for name in services}
-        """The files of each service that changed after its last restart began."""
+        self._waiting: set[str] = set()
+        """The services that changed after their last restart began."""
         self._restarts: dict[str, asyncio.Task[None]] = {}
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
@@ -119,8 +119,15 @@ class Reloader:
             )
             for name, service in self._services.items()
         }
-        for name, files in by_owner(others, sources).items():
-            self._edited[name] |= files
+        edited = by_owner(others, sources)
+        affected: dict[frozenset[Path], list[Service]] = {}
+        for name, service in self._services.items():
+            if name in edited:
+                affected.setdefault(frozenset(edited[name]), []).append(service)
+        for files, services in affected.items():
+            _log_restart(files, services)
+        for name in edited:
+            self._waiting.add(name)
             if name not in self._restarts or self._restarts[name].done():
                 # a task: other services must not wait while this one installs packages
                 restart = asyncio.create_task(self._restart(name))
@@ -129,9 +136,8 @@ class Reloader:
     async def _restart(self, name: str) -> None:
         """Restart a service, and again if it is edited meanwhile."""
         service = self._services[name]
-        while files := self._edited[name]:
-            self._edited[name] = set()
-            _log_restart(files, service.label)
+        while name in self._waiting:
+            self._waiting.remove(name)
             try:
                 await service.restart()
             except AppPackagesError as error:
@@ -169,12 +175,13 @@ class Reloader:
         """
         application = load(self._targets)
         began = {config.path: config for config in self._application.services}
+        if changed := began.keys() ^ {config.path for config in application.services}:
+            raise ConfigError(
+                f"the runtime of {min(changed)} is now another language. Restart the "
+                "server."
+            )
         for config in application.services:
-            if (now := began.pop(config.path, None)) is None:
-                raise ConfigError(
-                    f"{config.path}: this is now the YAML file of a service. To run it "
-                    "too, restart the server."
-                )
+            now = began[config.path]
             for name in ("service", "version", "scaling"):
                 # tasks, cron jobs and the app's clients have the one from the start
                 before, after = getattr(now, name), getattr(config, name)
@@ -183,11 +190,6 @@ class Reloader:
                         f"{config.path}: the {name} is now {after!r}, but this server "
                         f"began with {before!r}. Restart the server."
                     )
-        for path in began:
-            raise ConfigError(
-                f"{path}: this is no longer the YAML file of a service. Restart the "
-                "server without it."
-            )
         return application
 
     def _apply(self, application: Application) -> None:
@@ -207,7 +209,7 @@ class Reloader:
             (
                 self._files.dispatch,
                 "rules",
-                [f"{rule.host}{rule.path}" for rule in application.dispatch],
+                [str(rule) for rule in application.dispatch],
             ),
             (
                 self._files.queue,
@@ -232,8 +234,11 @@ def _resolved(files: Iterable[Path]) -> set[Path]:
     return {file.parent.resolve() / file.name for file in files}
 
 
-def _log_restart(files: set[Path], label: str) -> None:
+def _log_restart(files: Collection[Path], services: Sequence[Service]) -> None:
+    label, what = services[0].label, "the app"
+    if len(services) > 1:
+        label, what = "", ", ".join(service.config.service for service in services)
     # the temporary files of an editor no longer exist: do not log them
     shown = sorted(file for file in files if file.exists()) or sorted(files)
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    logger.info("%s%s%s changed: restarting the app", label, shown[0].name, more)
+    logger.info("%s%s%s changed: restarting %s", label, shown[0].name, more, what)

@@ -50,9 +50,13 @@ class Server:
         self._spawn(self._stop_with_parent())
         try:
             await self._parts.start()
+            several = len(self._parts.services) > 1
+            if self._settings.reload and several:
+                # some may take long to start, while the user fixes another one
+                self._spawn(self._parts.reloader.run())
             if await self._started():
                 self._announce()
-                if self._settings.reload:
+                if self._settings.reload and not several:
                     self._spawn(self._parts.reloader.run())
                 await self._stop.wait()
         finally:
@@ -103,10 +107,9 @@ class Server:
                 )
                 return None
             if len(self._parts.services) > 1 and not self._is_announced:
-                how = "To start it, fix the reason, and restart the server."
-                if self._settings.reload:
-                    how = "It starts when one of its files changes."
-                logger.error("%s. %s", reason.rstrip("."), how)
+                then = " It restarts when one of its files changes."
+                then = then if self._settings.reload else ""
+                logger.error("%s.%s", reason.rstrip("."), then)
             return error
         if (notice := service.late_notice()) is not None:
             logger.warning("%s%s", service.label, notice)

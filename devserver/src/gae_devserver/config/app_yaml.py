@@ -41,6 +41,8 @@ class AppConfig:
     static_handlers: tuple[StaticHandler, ...]
     warnings: tuple[str, ...]
     """A sentence for each setting or file that has no effect on this server."""
+    without_effect: tuple[str, ...] = ()
+    """Settings that need no sentence of their own."""
     version: str | None = None
     memory_mb: int = 384
     scaling: str = "automatic"
@@ -88,7 +90,7 @@ def load_app_yaml(target: Path) -> AppConfig:
         files=app.files,
         runtime=info.runtime,
         python=python,
-        service=info.service or info.module or "default",
+        service=info.service or info.module or service_file.DEFAULT,
         # the SDK's validator puts "exec" before every entrypoint, even an empty one
         entrypoint=re.sub(r"^exec\s+", "", info.entrypoint or "").strip() or None,
         env_variables=dict(info.env_variables or {}),
@@ -99,6 +101,7 @@ def load_app_yaml(target: Path) -> AppConfig:
             *warnings.about(app, file, instance_classes=_MEMORY_MB),
             *handlers.warnings(app, static_handlers, path.parent),
         ),
+        without_effect=warnings.without_effect(info),
         version=info.version,
         memory_mb=_MEMORY_MB.get(instance_class, 384),
         scaling=_scaling(info),

@@ -1,7 +1,7 @@
 """Reads the YAML files of all services of an app, and the files that they share."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gae_devserver.config import named_files, service_file
@@ -18,8 +18,6 @@ from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_que
 from gae_devserver.config.targets import Versions
 from gae_devserver.config.unused_files import unused
 from gae_devserver.config.warnings import FILES
-
-_DEFAULT = "default"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +81,11 @@ def load_services(targets: Sequence[Path]) -> Application:
         ConfigError: a file is missing, or this server cannot use it.
     """
     named = named_files.sort(targets)
-    services = [load_app_yaml(path) for path in named.services]
+    # such as a frontend in Node.js: those in Python run without it
+    foreign = [path for path in named.services if service_file.is_foreign(path)]
+    if len(foreign) == len(named.services):
+        foreign = []
+    services = [load_app_yaml(path) for path in named.services if path not in foreign]
     _check_names(services)
     included = {path.resolve() for config in services for path in config.files}
     for path in named.others:
@@ -92,19 +94,21 @@ def load_services(targets: Sequence[Path]) -> Application:
             raise ConfigError(
                 f"{path} {service_file.NO_RUNTIME}. Pass only {' '.join(good)}"
             )
-    services.sort(key=lambda config: config.service != _DEFAULT)
+    services.sort(key=lambda config: config.service != service_file.DEFAULT)
     main = services[0]
     shared = {name: main.folder / name for name in named_files.SHARED} | named.shared
     uses_dispatch = len(services) > 1 or "dispatch.yaml" in named.shared
     warnings = [
+        *_without_effect(services),
         *(warning for config in services for warning in config.warnings),
         *(f"{name} is not emulated: {FILES[name]}." for name in named.ignored),
+        *(f"{path} {service_file.NOT_HERE}." for path in foreign),
         *unused(services, named.shared),
     ]
-    if len(services) > 1 and main.service != _DEFAULT:
+    if len(services) > 1 and main.service != service_file.DEFAULT:
         warnings.append(
-            f"no service is called '{_DEFAULT}', as App Engine requires. Requests for "
-            f"it go to '{main.service}', the first one."
+            f"no service that runs is called '{service_file.DEFAULT}'. Requests that "
+            f"no rule of dispatch.yaml is for go to '{main.service}', the first one."
         )
     return Application(
         services=tuple(services),
@@ -119,6 +123,17 @@ def load_services(targets: Sequence[Path]) -> Application:
     )
 
 
+def _without_effect(services: Sequence[AppConfig]) -> Iterator[str]:
+    """Yield one sentence for the services with the same settings."""
+    paths: dict[tuple[str, ...], list[str]] = {}
+    for config in services:
+        if config.without_effect:
+            paths.setdefault(config.without_effect, []).append(str(config.path))
+    for names, files in paths.items():
+        where = ", ".join(files)
+        yield f"these settings of {where} have no effect here: {', '.join(names)}."
+
+
 def _check_names(services: Sequence[AppConfig]) -> None:
     names: dict[str, Path] = {}
     for config in services:
@@ -126,7 +141,7 @@ def _check_names(services: Sequence[AppConfig]) -> None:
         if first != config.path:
             raise ConfigError(
                 f"{first} and {config.path} are both the service '{config.service}'. "
-                "Give one of them another name, such as 'service: worker'."
+                "Pass one of them, or name the other one, such as 'service: worker'."
             )
 
 

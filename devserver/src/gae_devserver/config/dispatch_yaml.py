@@ -28,6 +28,10 @@ class DispatchRule:
     where: str
     """The file and the line."""
 
+    def __str__(self) -> str:
+        """Return what the banner and the log show."""
+        return f"{self.host}{self.path} to {self.service}"
+
     def matches(self, host: str, path: str) -> bool:
         """Return whether this rule is for a request to a host, without its port."""
         return self.matches_host(host) and (
@@ -123,14 +127,15 @@ def _about_rule(
     if "-dot-" in rule.host:
         dots = rule.host.replace("-dot-", ".")
         yield "url", f"no host has -dot- in a rule. Write '{dots}{rule.path}'."
-    if rule.path.startswith(INTERNAL):
-        yield "url", f"no rule is for paths that begin with {INTERNAL}. Delete it."
     if "?" in rule.path:
         yield "url", "a rule is for paths without parameters. Delete the ?."
-    if covering := next((other for other in earlier if other.covers(rule)), None):
+    if rule.path.startswith(INTERNAL):
+        what = f"App Engine applies no rule to paths that begin with {INTERNAL}"
+        yield "url", f"{what}. Delete this one."
+    elif covering := next((other for other in earlier if other.covers(rule)), None):
         first = f"the rule in {covering.where.rpartition(', ')[2]} matches first"
         yield "url", f"{first}. Move this one up, or delete it."
-    if rule.service not in services:
+    elif rule.service not in services:
         error = f"requests to '{rule.host}{rule.path}' get an error"
         runs = which_runs(services, rule.service)
         why = f"their service is '{rule.service}', and this server {runs}"

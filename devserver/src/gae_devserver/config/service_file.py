@@ -14,10 +14,16 @@ OTHER_FILES = {
     "queue.yaml": "the app's queues",
 }
 """The files of App Engine that describe no service, and what they describe."""
-PYTHON = "python"
-"""How the runtimes that this server knows begin."""
+DEFAULT = "default"
+"""The service of a file that names none."""
+NOT_HERE = (
+    "is not used, because this server runs only Python 3, and not App Engine's "
+    "flexible environment"
+)
 NO_RUNTIME = "is not the YAML file of a service, because it has no runtime"
 _MOST_NAMED = 4
+# how their names begin
+_OTHER_RUNTIMES = ("custom", "go", "java", "nodejs", "php", "ruby")
 
 
 def find(target: Path) -> Path:
@@ -32,24 +38,43 @@ def find(target: Path) -> Path:
         raise ConfigError(f"{target} cannot be read: {error.strerror}.") from error
 
 
-def services_in(folder: Path) -> Iterator[Path]:
-    """Yield the YAML files of services in a folder, and app.yaml in those below."""
-    for path in sorted({*folder.glob("*.y*ml"), *folder.glob("[!.]*/app.yaml")}):
+def services_in(folder: Path, below: str = "app.yaml") -> Iterator[Path]:
+    """Yield the YAML files of services in a folder, and `below` in those below."""
+    for path in sorted({*folder.glob("*.y*ml"), *folder.glob(f"[!.]*/{below}")}):
         if path.suffix in (".yaml", ".yml") and is_service(path):
             yield path
 
 
-def is_service(path: Path, runtime: str = "") -> bool:
-    """Return whether a file has a runtime, as that of a service does.
+def is_service(path: Path) -> bool:
+    """Return whether a file has a runtime, as that of a service does."""
+    return _setting(path, "runtime") is not None
 
-    `runtime` is how its name begins.
-    """
+
+def runs_here(path: Path) -> bool:
+    """Return whether a file is a service in Python 3 of the standard environment."""
+    is_flexible = (_setting(path, "env") or "").startswith(("flex", "2"))
+    return (_setting(path, "runtime") or "").startswith("python3") and not is_flexible
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a file is a service in another language."""
+    return (_setting(path, "runtime") or "").startswith(_OTHER_RUNTIMES)
+
+
+def name_in(path: Path) -> str:
+    """Return the service that a file describes."""
+    return _setting(path, "service") or _setting(path, "module") or DEFAULT
+
+
+def _setting(path: Path, name: str) -> str | None:
+    """Return a setting of a file that may not be valid YAML; None: it has none."""
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:  # a folder, a broken link, or a file that this user cannot read
-        return False
-    setting = rf"""^["']?runtime["']?[ \t]*:[ \t]*["']?{runtime}"""
-    return bool(re.search(setting, text, re.MULTILINE))
+        return None
+    setting = rf"""^["']?{name}["']?[ \t]*:[ \t]*["']?([\w.-]*)"""
+    found = re.search(setting, text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _find(target: Path) -> Path:
@@ -89,8 +114,8 @@ def _which(folder: Path) -> str:
         return f"Pass the app's folder: {folder}"
     found = [
         path.parent if path.name == "app.yaml" else path
-        for path in services_in(folder)
-        if is_service(path, PYTHON)
+        for path in services_in(folder, below="*.y*ml")
+        if runs_here(path)
     ]
     if not found:
         return "Pass the app's folder, which contains app.yaml, or its YAML file."

@@ -14,7 +14,7 @@ def service_of(target: str, services: Versions) -> str | None:
     SERVICE:VERSION. The service decides, because one version of each runs here. A
     version alone is one of the main service.
     """
-    name = target.partition(":")[0].rpartition(".")[2]
+    name = _name_in(target)
     if name in services:
         return name
     main = next(iter(services))
@@ -22,7 +22,14 @@ def service_of(target: str, services: Versions) -> str | None:
 
 
 def which_runs(services: Versions, target: str = "") -> str:
-    """Return what follows "this server": the services, and which one is meant."""
-    near = difflib.get_close_matches(target, services, n=1)
-    meant = f". Did you mean '{near[0]}'?" if near else "."
-    return f"runs: {', '.join(services)}{meant}"
+    """Return what follows "this server": the services, and what to do."""
+    # more similar than py3-api and py3-web: services often begin in the same way
+    near = difflib.get_close_matches(_name_in(target), services, n=1, cutoff=0.8)
+    what = "To run it too, pass its YAML file."
+    if near:
+        what = f"Did you mean '{near[0]}'?"
+    return f"runs: {', '.join(services)}. {what}"
+
+
+def _name_in(target: str) -> str:
+    return target.partition(":")[0].rpartition(".")[2]

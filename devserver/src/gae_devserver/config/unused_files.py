@@ -23,13 +23,21 @@ def unused(services: Sequence[AppConfig], shared: Mapping[str, Path]) -> Iterato
             "it, and the YAML files of the services that it names."
         )
     read = {path.resolve() for service in services for path in service.files}
+    named = {service.service: service.path for service in services}
     for folder in dict.fromkeys(service.folder for service in services):
         for path in service_file.services_in(folder):
             if path.resolve() in read:
                 continue
             read.add(path.resolve())
-            if not service_file.is_service(path, service_file.PYTHON):
-                yield f"{path} is not used, because this server runs only Python."
+            name = service_file.name_in(path)
+            if not service_file.runs_here(path):
+                yield f"{path} {service_file.NOT_HERE}."
+            elif name in named:
+                shown = path if others else path.relative_to(folder)
+                yield (
+                    f"{shown} is not used, because it is the service '{name}', as "
+                    f"{named[name]} is. To run it instead, pass that file."
+                )
             elif others:
                 yield f"{path} is not used. To run this service too, pass that file."
             else:

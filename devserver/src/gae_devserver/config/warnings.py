@@ -73,6 +73,11 @@ def about(
     yield from _about_files(file.path.parent)
 
 
+def without_effect(info: Any) -> tuple[str, ...]:
+    """Return the settings that have no effect, and need no sentence of their own."""
+    return tuple(setting for setting in SETTINGS if getattr(info, setting, None))
+
+
 def _about_settings(
     info: Any, file: YamlFile, instance_classes: Collection[str]
 ) -> Iterator[str]:
@@ -106,8 +111,6 @@ def _about_settings(
             "gcloud app deploy refuses it. Delete it."
         )
     yield from refused_settings(info, file)
-    if asked := [setting for setting in SETTINGS if getattr(info, setting, None)]:
-        yield f"these settings of {file.path} have no effect here: {', '.join(asked)}."
     for scaling, setting in (
         ("manual_scaling", "instances"),
         ("basic_scaling", "max_instances"),

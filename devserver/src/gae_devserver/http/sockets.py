@@ -110,16 +110,15 @@ def other_urls(sockets: tuple[socket.socket, ...]) -> list[str]:
 
 
 def what_is_exposed(
-    host: str, sockets: tuple[socket.socket, ...], *, services: int = 1
+    host: str, sockets: tuple[socket.socket, ...], *, several: bool = False
 ) -> str:
-    """Return a warning about who can reach the server with --host."""
+    """Return a warning about who can reach the server, or several services' ports."""
     where = "every address of this machine" if host in _ALL else host
-    port = sockets[0].getsockname()[1]
-    ports = f"port {port}"
-    if services > 1:
-        ports += " or a port of a service"
+    port = f"port {sockets[0].getsockname()[1]}"
+    if several:
+        port += " or on the port of a service"
     return (
-        f"--host {host}: anyone who can reach {where} on {ports} can use the app, "
+        f"--host {host}: anyone who can reach {where} on {port} can use the app, "
         "and the connection is not encrypted. The State API and the API server still "
         "listen on 127.0.0.1 only."
     )

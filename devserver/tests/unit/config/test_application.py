@@ -57,6 +57,14 @@ def test_all_yaml_files_of_a_folder(load_files: Load) -> None:
     assert app.warnings == ()
 
 
+def test_a_service_in_another_language(load_files: Load) -> None:
+    """The services in Python run without it."""
+    files = {"web/app.yaml": LEAST, "ui/app.yaml": "runtime: nodejs22\nservice: ui\n"}
+    app = load_files(files, "ui web")
+    assert names(app) == ["default"]
+    assert [warning.split()[0] for warning in app.warnings] == ["ui/app.yaml"]
+
+
 @pytest.mark.parametrize("other", ["worker/queue.yaml", "queue.yaml", "api/queue.yml"])
 def test_shared_files(load_files: Load, other: str) -> None:
     """Those beside the service default are used, unless the user names others."""
@@ -128,6 +136,18 @@ def test_a_wrong_list_of_files(load_files: Load, named: str, facts: list[str]) -
         ({"more/app.yaml": WORKER}, ["more/app.yaml"]),
         ({"ui/app.yaml": "runtime: nodejs22\n"}, ["ui/app.yaml", "Python"]),
         (
+            {"hub.yaml": "service: hub\nenv: flex\nruntime: python\n"},
+            ["hub.yaml", "flexible"],
+        ),
+        ({"app-staging.yaml": LEAST}, ["app-staging.yaml", " app.yaml", "'default'"]),
+        (
+            {
+                "app.yaml": f"{LEAST}service_account: a@b.example\n",
+                "worker.yaml": f"{WORKER}service_account: c@d.example\n",
+            },
+            [" app.yaml, worker.yaml ", "service_account"],
+        ),
+        (
             {"queue.yaml": QUEUE.replace("}", ", target: v1.workers}")},
             ["queue.yaml, line 2: ", "'v1.workers'", "default, worker", "'worker'?"],
         ),
@@ -139,6 +159,10 @@ def test_a_wrong_list_of_files(load_files: Load, named: str, facts: list[str]) -
             {"dispatch.yaml": DISPATCH.replace(": w", ": ww")},
             ["dispatch.yaml, line 2: ", "'wworker'", "default, worker", "'worker'?"],
         ),
+        (
+            {"dispatch.yaml": DISPATCH.replace(": worker", ": web-worker")},
+            ["dispatch.yaml, line 2: ", "'web-worker'"],
+        ),
         ({"app.yaml": f"{LEAST}service: api\n"}, ["'default'", "'api'"]),
     ],
 )
@@ -149,3 +173,4 @@ def test_what_has_no_effect(
     app = {"app.yaml": LEAST, "worker.yaml": WORKER}
     (warning,) = load_files({**app, **files}, "app.yaml worker.yaml").warnings
     assert all(fact in warning for fact in facts)
+    assert warning.endswith("?") is facts[-1].endswith("?")

@@ -102,6 +102,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
         (of_rules(f"*{'a' * 100}/"), 2, " 100"),
         (of_rules("a-dot-b.test/*"), 2, "'a.b.test/*'"),
         (of_rules("*/_ah/queue/*"), 2, "/_ah/"),
+        ("dispatch:\n- url: '*/_ah/a'\n  service: gone\n", 2, "/_ah/"),
         (of_rules("*/a?b=1"), 2, "?"),
         (of_rules("b.test/a*", "*/a", "b.test/ab"), 4, "line 2"),
         (of_rules("*.test/a/*", "b.test/a/*", "*/a/*"), 3, "line 2"),

@@ -29,14 +29,14 @@ def routing(*rules: tuple[str, str]) -> Routing:
         ("worker:v3", "worker"),
         ("v2", "default"),
         ("v3", None),
-        ("workers", None),
+        ("wroker", None),
         ("", None),
     ],
 )
 def test_a_target(target: str, service: str | None) -> None:
     """The service decides; a version alone is one of the main service.
 
-    The error for a service that does not run lists those that do.
+    The error for a service that does not run lists those that do, and one is meant.
     """
     if service is not None:
         assert routing().named(target) == service
@@ -45,6 +45,7 @@ def test_a_target(target: str, service: str | None) -> None:
         routing().named(target)
     assert f"'{target}'" in str(caught.value)
     assert "default, api, worker" in str(caught.value)
+    assert ("'worker'" in str(caught.value)) == (target == "wroker")
 
 
 @pytest.mark.parametrize(
@@ -120,9 +121,15 @@ def test_the_names_of_this_server(pattern: str, host: str, expected: bool) -> No
     assert routing((f"{pattern}/*", "api")).is_host(host) is expected
 
 
-def test_a_rule_of_a_service_that_does_not_run() -> None:
-    """The error has the service, the line and the services that run."""
-    routes = routing(("*/a/*", "shop"))
+def test_a_rule_of_a_service_that_does_not_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The error has the service, the line and the services that run.
+
+    No warning about the host of such a rule says how to try it.
+    """
+    routes = routing(("shop.test/*", "shop"), ("*/a/*", "shop"))
+    assert caplog.messages == []
     assert routes.for_request("localhost", "/") == "default"
     with pytest.raises(UnknownServiceError) as caught:
         routes.for_request("localhost", "/a/")
