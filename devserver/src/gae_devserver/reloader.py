@@ -212,10 +212,7 @@ class Reloader:
         names = {
             "queue.yaml": ("queues", [queue.name for queue in application.queues]),
             "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
-            "dispatch.yaml": (
-                "rules",
-                [f"{rule.host}{rule.path}" for rule in application.dispatch],
-            ),
+            "dispatch.yaml": ("rules", [str(rule) for rule in application.dispatch]),
         }
         for file in sorted(self._shared_files & files):
             if file.name not in names:  # the part that uses it logs what changed
