@@ -177,8 +177,8 @@ class Reloader:
         began = {config.path: config for config in self._application.services}
         if changed := began.keys() ^ {config.path for config in application.services}:
             raise ConfigError(
-                f"the runtime of {min(changed)} is now another language. Restart the "
-                "server."
+                f"{min(changed)}: the runtime or the environment has changed. Restart "
+                "the server."
             )
         for config in application.services:
             now = began[config.path]
