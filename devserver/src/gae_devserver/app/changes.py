@@ -20,8 +20,14 @@ async def changes(folders: Collection[Path]) -> AsyncIterator[set[Path]]:
         ignore_permission_denied=True,
     ):
         # some systems report a linked folder by the link, others by its real name
-        files = [Path(path) for _, path in batch]
-        yield {file.parent.resolve() / file.name for file in files}
+        if files := [Path(path) for path in _edited(batch)]:
+            yield {file.parent.resolve() / file.name for file in files}
+
+
+def _edited(batch: Collection[tuple[watchfiles.Change, str]]) -> set[str]:
+    """Return the files of a batch without the temporary ones of an editor."""
+    added = {path for change, path in batch if change is watchfiles.Change.added}
+    return {path for _, path in batch if path not in added or os.path.lexists(path)}
 
 
 def edit_filter() -> watchfiles.DefaultFilter:
