@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -104,30 +104,31 @@ class Reloader:
                 self._report_settings(self._unread)
                 others |= self._unread - self._shared_files
                 self._unread = set()
+        affected: dict[frozenset[Path], list[Service]] = {}
+        for name, service in self._services.items():
+            if files := self._files_of(name, others):
+                affected.setdefault(files, []).append(service)
+        for files, services in affected.items():
+            _log_restart(files, services)
         await asyncio.gather(
-            *(
-                self._restart(service, files)
-                for name, service in self._services.items()
-                if (files := self._files_of(name, others))
-            )
+            *(self._restart(one) for services in affected.values() for one in services)
         )
 
-    async def _restart(self, service: Service, files: set[Path]) -> None:
-        _log_restart(files, service.label)
+    async def _restart(self, service: Service) -> None:
         try:
             await service.restart()
         except AppPackagesError as error:
             text = "%sthe app keeps the packages that it has: %s"
             logger.error(text, service.label, error)
 
-    def _files_of(self, name: str, paths: Iterable[Path]) -> set[Path]:
+    def _files_of(self, name: str, paths: Iterable[Path]) -> frozenset[Path]:
         """Return the files that belong to a service.
 
         A service's own YAML file is its alone. Any other file belongs to the services
         in whose folder it is, but not to one that has another service's folder around
         the file.
         """
-        return {path for path in paths if name in self._owners(path)}
+        return frozenset(path for path in paths if name in self._owners(path))
 
     def _owners(self, path: Path) -> Collection[str]:
         readers = {
@@ -211,10 +212,7 @@ class Reloader:
         names = {
             "queue.yaml": ("queues", [queue.name for queue in application.queues]),
             "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
-            "dispatch.yaml": (
-                "rules",
-                [f"{rule.host}{rule.path}" for rule in application.dispatch],
-            ),
+            "dispatch.yaml": ("rules", [str(rule) for rule in application.dispatch]),
         }
         for file in sorted(self._shared_files & files):
             if file.name not in names:  # the part that uses it logs what changed
@@ -235,8 +233,11 @@ def _resolved(files: Iterable[Path]) -> set[Path]:
     return {file.parent.resolve() / file.name for file in files}
 
 
-def _log_restart(files: set[Path], label: str) -> None:
+def _log_restart(files: Collection[Path], services: Sequence[Service]) -> None:
+    label, what = services[0].label, "the app"
+    if len(services) > 1:
+        label, what = "", ", ".join(service.config.service for service in services)
     # the temporary files of an editor no longer exist: do not log them
     shown = sorted(file for file in files if file.exists()) or sorted(files)
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    logger.info("%s%s%s changed: restarting the app", label, shown[0].name, more)
+    logger.info("%s%s%s changed: restarting %s", label, shown[0].name, more, what)

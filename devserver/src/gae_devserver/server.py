@@ -49,12 +49,16 @@ class Server:
         self._spawn(self._stop_with_parent())
         try:
             await self._parts.start()
+            several = len(self._parts.services) > 1
+            if self._settings.reload and several:
+                # some may take long to start, while the user fixes another one
+                self._spawn(self._parts.reloader.run())
             if await self._started():
                 for service in self._parts.services.values():
                     if (notice := service.late_notice()) is not None:
                         logger.warning("%s%s", service.label, notice)
                 self._announce()
-                if self._settings.reload:
+                if self._settings.reload and not several:
                     self._spawn(self._parts.reloader.run())
                 await self._stop.wait()
         finally:

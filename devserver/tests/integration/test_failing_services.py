@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.testing import DevServer, wait_until
-from tests.helpers.command import OWN_PYTHON, PATIENCE, edit, run
+from tests.helpers.command import OWN_PYTHON, PATIENCE, Running, edit, fetch, run
 from tests.helpers.several_services import (
     FRAMEWORKS,
     copy_services,
@@ -87,6 +87,17 @@ def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> N
     assert {name for name in FRAMEWORKS if before[name] != after[name]} == {"worker"}
 
 
+def test_a_reload_of_two(apps: list[Path]) -> None:
+    """Two services of one folder restart together, which the log says once."""
+    other = apps[0].with_name("other.yaml")
+    other.write_text(f"service: other\n{apps[0].read_text()}")
+    with DevServer([apps[0], other], OWN_PYTHON, reload=True) as server:
+        (apps[0].with_name("main.py")).touch()
+        server.wait_for_log(r"\d main.py changed: restarting default, other$")
+        for name in ("default", "other"):
+            server.wait_for_log(f"the service {name} is ready again")
+
+
 def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> None:
     """Tasks for it wait, and run once when it is back; the others work on."""
     server = start()
@@ -133,6 +144,26 @@ def test_one_that_does_not_start(
     main.write_text(good)
     wait_until(lambda: "admin" in services_of(server, "a"), "admin starts", PATIENCE)
     assert state_of(server, "admin")["state"] == "ready"
+
+
+def test_an_edit_before_the_banner(apps: list[Path], tmp_path: Path) -> None:
+    """A service that did not start restarts, while another one still starts."""
+    go = tmp_path / "go"
+    wait = f"import pathlib, time\nwhile not pathlib.Path('{go}').exists():"
+    slow, broken = (app.with_name("main.py") for app in apps[1:])
+    slow.write_text(f"{wait}\n    time.sleep(0.05)\n{slow.read_text()}")
+    good = broken.read_text()
+    broken.write_text(BROKEN)
+    server = Running(apps[0], tmp_path, *map(str, apps[1:]))
+    try:
+        server.log("error: The service admin ")
+        broken.write_text(good)
+        server.log(r"\[admin\] main.py changed")
+        go.touch()
+        assert fetch(server.url, "/who")[0] == 200
+    finally:
+        server.process.terminate()
+        server.process.wait(PATIENCE)
 
 
 def test_the_server_is_killed(start: Callable[..., DevServer], tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ def test_a_request_to_the_public_port(
 
 
 def test_a_rule_for_a_service_that_does_not_run(server: DevServer) -> None:
-    """The answer names the rule and the services that run."""
+    """The answer names the rule and the services that run; the banner has all rules."""
+    assert "*/elsewhere/* to elsewhere" in server.log_file.read_text()
     answer = server.get("/elsewhere/x")
     assert answer.status == 404
     facts = ("'elsewhere'", "dispatch.yaml, line 8", *FRAMEWORKS)

@@ -154,7 +154,8 @@ class CronJobs:
         if job not in self.jobs:
             raise JobRefusedError("is no longer in cron.yaml")
         if self.service(job) is None:
-            raise JobRefusedError("belongs to another service. Set its 'target'")
+            file = "its 'target'" if job.config.target else "dispatch.yaml"
+            raise JobRefusedError(f"belongs to another service. Change {file}")
         if self.is_running(job):
             raise JobRefusedError("runs already. Wait for its end")
         if job.task_name is None:

@@ -106,13 +106,15 @@ class AppCalls:
         which may change before the task runs.
         """
         queue = self._group._queues.get(add.queue_name.decode(errors="replace"))
+        what = "task"
         try:
-            if queue is not None and queue.config.target:
-                self._routing.named(queue.config.target)
             named = self._targets.in_headers(add)
+            if queue is not None and queue.config.target:
+                what = f"queue {queue.config.name}"
+                self._routing.named(queue.config.target)
         except UnknownServiceError as error:
             raise ApplicationError(
-                _ERRORS.INVALID_REQUEST, f"the task has a wrong target: {error}"
+                _ERRORS.INVALID_REQUEST, f"the {what} has a wrong target: {error}"
             ) from None
         if named is not None or service != DEFAULT:
             for header in add.header:

@@ -242,7 +242,7 @@ async def test_the_service_that_gets_a_job(
     assert await bench.cron.run_now(own) == 200
     with pytest.raises(AppUnavailable):
         await bench.cron.run_now(other)
-    with pytest.raises(JobRefusedError):
+    with pytest.raises(JobRefusedError, match=r"dispatch\.yaml"):
         await bench.cron.run_now(gone)
 
 
