@@ -60,6 +60,7 @@ class AppService:
         is_only = not launched.sockets
         name = "app" if is_only else f"service {config.service}"
         self.name = config.service
+        self._name = name
         self.version = launched.settings.version
         self.sockets = launched.sockets
         self.label = launched.label
@@ -92,7 +93,7 @@ class AppService:
             on_change=on_change,
         )
         self.instance = Instance(config, self.sender, requests, label=self.label)
-        self._access = LoginRules(config, sessions)
+        self._access = LoginRules(config, sessions, label=self.label)
         self.tasks = TaskSender(
             self.app,
             self.sender,
@@ -158,6 +159,10 @@ class AppService:
             self._python = await asyncio.to_thread(
                 self._environments.python, self._config
             )
+        except AppPackagesError as error:
+            if isinstance(self._python, Python):
+                raise
+            self._python = error
         finally:
             self.app.restart()
 
@@ -179,7 +184,7 @@ class AppService:
 
     def _start(self) -> AppProcess:
         if isinstance(self._python, AppPackagesError):
-            raise self._python
+            raise AppPackagesError(f"The {self._name} cannot start: {self._python}")
         return AppProcess(self._config, self._launch, self._python, label=self.label)
 
     def _what_to_do(self, reason: str, reloading: bool) -> str:

@@ -29,11 +29,8 @@ class Launched:
     """None: there is no Python for it."""
     sockets: tuple[socket.socket, ...] = ()
     """Its own port; empty: it has only the public one."""
-
-    @property
-    def label(self) -> str:
-        """What stands before its log lines; empty if it is the only service."""
-        return f"[{self.config.service}] " if self.sockets else ""
+    label: str = ""
+    """What stands before its log lines; empty if it is the only service."""
 
 
 def launch(
@@ -78,15 +75,12 @@ def launch(
         launched.append(one)
         if one.process is not None:
             on_start(one.process)
-    errors = [
-        (one.label, one.python)
-        for one in launched
-        if isinstance(one.python, AppPackagesError)
-    ]
-    for label, error in errors:
-        if len(errors) == len(launched):
-            raise error
-        logger.error("%s%s", label, error)
+    if all(one.process is None for one in launched):
+        *others, last = launched
+        for one in others:
+            logger.error("%s%s", one.label, one.python)
+        assert isinstance(last.python, AppPackagesError)
+        raise last.python
     return launched
 
 
@@ -99,14 +93,17 @@ def _launch(
 ) -> Launched:
     if config.version is not None:
         settings = dataclasses.replace(settings, version=config.version)
-    failed = Launched(config, settings, environments, AppPackagesError(), None, own)
+    label = f"[{config.service}] " if own else ""
+    failed = Launched(
+        config, settings, environments, AppPackagesError(), None, own, label
+    )
     try:
         # a mistake in a file such as queue.yaml would otherwise appear only after the
         # installation
         python = environments.python(config, lambda: with_shared_files(application))
     except AppPackagesError as error:
         return dataclasses.replace(failed, python=error)
-    process = AppProcess(config, settings, python, label=failed.label)
+    process = AppProcess(config, settings, python, label=label)
     if process.notice and process.is_gunicorn:  # others get it when the app is ready
-        logger.warning("%s%s", failed.label, process.notice)
+        logger.warning("%s%s", label, process.notice)
     return dataclasses.replace(failed, python=python, process=process)

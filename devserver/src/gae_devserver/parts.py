@@ -21,7 +21,6 @@ from gae_devserver.blobs.upload import UploadPage
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
-from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import Application
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
@@ -102,7 +101,8 @@ class Parts:
         self._settings = settings
         port = port_of(settings.front_sockets[0])
         hostname = f"localhost:{port}"
-        clock, requests = settings.clock, RunningRequests()
+        clock = settings.clock
+        requests = RunningRequests(application.main.service)
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
         own_ports = [sock for service in launched for sock in service.sockets]
@@ -207,7 +207,7 @@ class Parts:
             self._restart_alone,
             several=len(self.services) > 1,
         )
-        inbound_mail = InboundMail(self._receiver, self._deliver_mail)
+        inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
@@ -241,11 +241,11 @@ class Parts:
         return lambda host, path: site
 
     def _start_background_thread(self, ticket: str) -> str:
-        service = self.services.get(self._requests.service(ticket), self._main)
+        service = self.services[self._requests.service(ticket)]
         return service.instance.start_background_thread(ticket)
 
     def _find_pid(self, ticket: str) -> int | None:
-        service = self.services.get(self._requests.service(ticket), self._main)
+        service = self.services[self._requests.service(ticket)]
         return service.app.pid
 
     async def _process_for(self, task: Request) -> AppProcess:
@@ -257,14 +257,11 @@ class Parts:
             return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 
-    def _receiver(self, path: str) -> AppConfig:
-        """Return the service that gets App Engine's own request for a path."""
-        return self.services[self._routing.for_request("", path)].config
-
     async def _deliver_mail(self, request: Request) -> int:
-        service = self.services[request.service]
-        status = await service.send(request, ip=inbound.IP, deadline=inbound.DEADLINE)
-        logger.info("%sPOST %s %d", service.label, request.target, status)
+        # dispatch.yaml is not for App Engine's own requests
+        main, ip = self._main, inbound.IP
+        status = await main.send(request, ip=ip, deadline=inbound.DEADLINE)
+        logger.info("%sPOST %s %d", main.label, request.target, status)
         return status
 
     async def _run_now(self, queue: Queue, name: str) -> Any:
@@ -272,7 +269,7 @@ class Parts:
         return await self._runner.run_now(queue, name)
 
     async def _restart_alone(self, names: Collection[str]) -> None:
-        services = {self.services.get(name, self._main) for name in names}
+        services = [self.services[name] for name in names]
         await asyncio.gather(*(service.app.restart_alone() for service in services))
 
     async def start(self) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from gae_devserver import terminal
+from gae_devserver.app.owners import Sources, by_owner
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.config.application import Application, load
+from gae_devserver.config.application import AppFiles, Application, load
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.environments.environments import AppPackagesError
 
@@ -56,6 +57,9 @@ class Reloader:
         self._parts = parts
         self._watched: dict[str, set[Path]] = {}
         """The folders of each service."""
+        self._waiting: set[str] = set()
+        """The services that changed after their last restart began."""
+        self._restarts: dict[str, asyncio.Task[None]] = {}
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
 
@@ -79,7 +83,7 @@ class Reloader:
                 file.parent for file in self._shared_files if file.parent.is_dir()
             }
             async for paths in changes(folders.union(*self._watched.values())):
-                await self._apply_edits(paths)
+                self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -87,8 +91,11 @@ class Reloader:
                 "each edit",
                 error,
             )
+        finally:
+            for restart in self._restarts.values():
+                restart.cancel()
 
-    async def _apply_edits(self, paths: set[Path]) -> None:
+    def _apply_edits(self, paths: set[Path]) -> None:
         """Apply changed settings, and restart the services whose files changed."""
         settings = self._settings_in(paths)
         others = paths - settings
@@ -104,57 +111,48 @@ class Reloader:
                 self._report_settings(self._unread)
                 others |= self._unread - self._shared_files
                 self._unread = set()
+        sources = {
+            name: Sources(
+                service.config.folder.resolve(),
+                self._watched[name],
+                _resolved(service.config.files),
+            )
+            for name, service in self._services.items()
+        }
+        edited = by_owner(others, sources)
         affected: dict[frozenset[Path], list[Service]] = {}
         for name, service in self._services.items():
-            if files := self._files_of(name, others):
-                affected.setdefault(files, []).append(service)
+            if name in edited:
+                affected.setdefault(frozenset(edited[name]), []).append(service)
         for files, services in affected.items():
             _log_restart(files, services)
-        await asyncio.gather(
-            *(self._restart(one) for services in affected.values() for one in services)
-        )
+        for name in edited:
+            self._waiting.add(name)
+            if name not in self._restarts or self._restarts[name].done():
+                # a task: other services must not wait while this one installs packages
+                restart = asyncio.create_task(self._restart(name))
+                self._restarts[name] = restart
 
-    async def _restart(self, service: Service) -> None:
-        try:
-            await service.restart()
-        except AppPackagesError as error:
-            text = "%sthe app keeps the packages that it has: %s"
-            logger.error(text, service.label, error)
+    async def _restart(self, name: str) -> None:
+        """Restart a service, and again if it is edited meanwhile."""
+        service = self._services[name]
+        while name in self._waiting:
+            self._waiting.remove(name)
+            try:
+                await service.restart()
+            except AppPackagesError as error:
+                text = "%sthe app keeps the packages that it has: %s"
+                logger.error(text, service.label, error)
 
-    def _files_of(self, name: str, paths: Iterable[Path]) -> frozenset[Path]:
-        """Return the files that belong to a service.
-
-        A service's own YAML file is its alone. Any other file belongs to the services
-        in whose folder it is, but not to one that has another service's folder around
-        the file.
-        """
-        return frozenset(path for path in paths if name in self._owners(path))
-
-    def _owners(self, path: Path) -> Collection[str]:
-        readers = {
-            name
-            for name, service in self._services.items()
-            if path in _resolved(service.config.files)
-        }
-        if readers:
-            return readers
-        nearest = {
-            name: max(around, key=lambda folder: len(folder.parts))
-            for name, folders in self._watched.items()
-            if (around := [folder for folder in folders if path.is_relative_to(folder)])
-        }
-        roots = [s.config.folder.resolve() for s in self._services.values()]
-        inner = [root for root in roots if path.is_relative_to(root)]
-        return {
-            name
-            for name, folder in nearest.items()
-            if not any(root != folder and root.is_relative_to(folder) for root in inner)
-        }
+    @property
+    def _files(self) -> AppFiles:
+        # the same in each run, as the command line names them
+        return self._application.files
 
     @property
     def _shared_files(self) -> set[Path]:
         """The settings that need no restart of a service."""
-        return _resolved(self._application.files.paths)
+        return _resolved(self._files.paths)
 
     def _settings_in(self, paths: set[Path]) -> set[Path]:
         """Return the files with settings among the files that changed."""
@@ -176,18 +174,14 @@ class Reloader:
             ConfigError: they cannot be used, or not before the server restarts.
         """
         application = load(self._targets)
-        paths = [
-            {config.path for config in one.services}
-            for one in (self._application, application)
-        ]
-        if changed := paths[0] ^ paths[1]:
+        began = {config.path: config for config in self._application.services}
+        if changed := began.keys() ^ {config.path for config in application.services}:
             raise ConfigError(
                 f"{min(changed)}: the runtime or the environment has changed. Restart "
                 "the server."
             )
-        for now, config in zip(
-            self._application.services, application.services, strict=True
-        ):
+        for config in application.services:
+            now = began[config.path]
             for name in ("service", "version", "scaling"):
                 # tasks, cron jobs and the app's clients have the one from the start
                 before, after = getattr(now, name), getattr(config, name)
@@ -209,16 +203,23 @@ class Reloader:
         """Log what was read again."""
         application = self._application
         terminal.log_warnings(application)
-        names = {
-            "queue.yaml": ("queues", [queue.name for queue in application.queues]),
-            "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
-            "dispatch.yaml": ("rules", [str(rule) for rule in application.dispatch]),
-        }
-        for file in sorted(self._shared_files & files):
-            if file.name not in names:  # the part that uses it logs what changed
+        # the part that uses index.yaml logs what changed
+        for file, what, listed in (
+            (self._files.cron, "jobs", [job.url for job in application.cron_jobs]),
+            (
+                self._files.dispatch,
+                "rules",
+                [str(rule) for rule in application.dispatch],
+            ),
+            (
+                self._files.queue,
+                "queues",
+                [queue.name for queue in application.queues],
+            ),
+        ):
+            if file is None or not _resolved([file]) & files:
                 continue
             event = "read again" if file.exists() else "removed"
-            what, listed = names[file.name]
             logger.info(
                 "%s was %s. The %s are now: %s",
                 file.name,

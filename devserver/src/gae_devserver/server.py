@@ -36,6 +36,7 @@ class Server:
         self._parts = Parts(settings, application, launched)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_announced = False
 
     async def run(self) -> None:
         """Serve until a signal comes or the parent has ended.
@@ -54,9 +55,6 @@ class Server:
                 # some may take long to start, while the user fixes another one
                 self._spawn(self._parts.reloader.run())
             if await self._started():
-                for service in self._parts.services.values():
-                    if (notice := service.late_notice()) is not None:
-                        logger.warning("%s%s", service.label, notice)
                 self._announce()
                 if self._settings.reload and not several:
                     self._spawn(self._parts.reloader.run())
@@ -108,13 +106,19 @@ class Server:
                     reason,
                 )
                 return None
-            if len(self._parts.services) > 1:
+            if len(self._parts.services) > 1 and not self._is_announced:
                 then = " It restarts when one of its files changes."
-                logger.error("%s%s", reason, then if self._settings.reload else "")
+                then = then if self._settings.reload else ""
+                logger.error("%s.%s", reason.rstrip("."), then)
             return error
+        if (notice := service.late_notice()) is not None:
+            logger.warning("%s%s", service.label, notice)
         return None
 
     def _announce(self) -> None:
+        self._is_announced = True
+        for service in self._parts.services.values():
+            service.app.report()
         settings = self._settings
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
         storage = settings.storage

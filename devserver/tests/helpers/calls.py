@@ -20,7 +20,7 @@ from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.index_yaml import IndexYaml
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.routing import Routing
-from gae_devserver.http.running_requests import MAIN, RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
@@ -243,7 +243,7 @@ class Server:
         """
         app = options.pop("app", None) or application(*queues)
         self.clock = clock or StoppedClock()
-        self.requests = RunningRequests()
+        self.requests = RunningRequests(app.main.service)
         version = options.pop("version", "1")
         running = options.pop("running", None) or {
             config.service: RunningService.of(config, version, HOSTNAME)
@@ -263,7 +263,7 @@ class Server:
         )
 
     def request(
-        self, url: str = f"http://{HOSTNAME}/", service: str = MAIN
+        self, url: str = f"http://{HOSTNAME}/", service: str | None = None
     ) -> AppRequest:
         """Return a new request that a service is handling."""
         return AppRequest(self.services, self.requests.begin(url, service))

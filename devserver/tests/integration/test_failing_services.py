@@ -146,6 +146,29 @@ def test_one_that_does_not_start(
     assert state_of(server, "admin")["state"] == "ready"
 
 
+def test_one_without_packages(tmp_path: Path) -> None:
+    """It starts once its packages can be installed; each failure is logged."""
+    entrypoint = "entrypoint: python -m http.server --bind 127.0.0.1 $PORT\n"
+    for name in ("default", "worker"):
+        (tmp_path / name).mkdir()
+        app_yaml = f"runtime: python311\nservice: {name}\n{entrypoint}"
+        (tmp_path / name / "app.yaml").write_text(app_yaml)
+    listed = tmp_path / "worker" / "requirements.txt"
+    listed.write_text("= 1\n")
+    apps = [tmp_path / "default", tmp_path / "worker"]
+    with DevServer(apps, reload=True) as server:
+        reason = r"error: The service worker cannot start: .*requirements\.txt"
+        server.wait_for_log(reason)
+        page = tmp_path / "default" / "page.html"
+        edited = "[default] page.html changed"
+        wait_until(lambda: page.write_text("x") and edited in server.log(), edited)
+        listed.write_text("= 22\n")
+        server.wait_for_log(rf"(?s){reason}.*{reason}", PATIENCE)
+        listed.write_text("")
+        server.wait_for_log("the service worker is ready")
+        assert server.service("worker").get("/app.yaml").status == 200
+
+
 def test_an_edit_before_the_banner(apps: list[Path], tmp_path: Path) -> None:
     """A service that did not start restarts, while another one still starts."""
     go = tmp_path / "go"

@@ -125,6 +125,23 @@ def test_queue_yaml_is_read_again(folder: Path, start: Callable[..., Running]) -
     assert "restarting the app" not in server.stderr
 
 
+def test_a_queue_yml_that_is_named(
+    folder: Path, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    """It is read again in its own folder, and the log says so."""
+    file = tmp_path / "settings" / "queue.yml"
+    file.parent.mkdir()
+    file.write_text("queue:\n- name: slow\n  rate: 1/s\n")
+    server = start(str(file))
+    assert queues(server) == {"default", "slow"}
+    wait_until(
+        lambda: file.write_text("queue: []\n") and queues(server) == {"default"},
+        "the change",
+        PATIENCE,
+    )
+    server.log(r"queue\.yml was read again\. .*: default$")
+
+
 def test_cron_yaml_is_read_again(folder: Path, start: Callable[..., Running]) -> None:
     """A new job needs no restart of the app; a broken file changes nothing."""
 

@@ -194,6 +194,19 @@ def test_what_one_service_stores_the_others_see(server: DevServer) -> None:
         assert decoded(service.get("/", ann))["user"] == "ann@example.com"
 
 
+def test_sign_in_under_the_name_of_a_service(server: DevServer) -> None:
+    """A user who signs in on worker.localhost goes back to a page there."""
+    host = f"worker.localhost:{urlsplit(server.url).port}"
+    headers = {
+        "Host": host,
+        "Origin": f"http://{host}",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    form = {"email": "ann@example.com", "continue": f"http://{host}/who?x"}
+    answer = server.post("/_ah/login", urlencode(form).encode(), headers)
+    assert (answer.status, answer.headers["Location"]) == (303, "/who?x")
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_modules_api(server: DevServer, name: str) -> None:
     """Each service learns of the others, and an address of each that works.

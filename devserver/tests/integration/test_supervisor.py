@@ -1,6 +1,7 @@
 """The app is kept running: readiness, reload, and restarts after a crash."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -180,6 +181,24 @@ async def test_a_reload_that_fails_waits_for_the_next_change(
     (app.folder / "main.py").write_text(HELLO)
     app.supervisor.restart()
     assert await app.ready() is app.processes[2]
+
+
+async def test_a_first_start_that_fails(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`run` raises the reason; the log has that of a restart, and that one works."""
+    caplog.set_level(logging.INFO)
+    with pytest.raises(AppUnavailable, match="RuntimeError: broken app"):
+        await app.run(BROKEN)
+    assert caplog.messages == []
+    app.supervisor.restart()
+    await until(lambda: len(caplog.messages) == 1)
+    assert "RuntimeError: broken app" in await app.reason()
+    assert "exit status 3" in caplog.messages[0]
+    (app.folder / "main.py").write_text(HELLO)
+    app.supervisor.restart()
+    await app.ready()
+    assert caplog.messages[1:] == ["the app is ready"]
 
 
 @pytest.mark.parametrize(("longest_delay", "second"), [(30.0, "0.2 s"), (0.0, "0.1 s")])

@@ -55,8 +55,8 @@ class Supervisor:
     ) -> None:
         """Supervise the processes that `start` makes.
 
-        If the app ends before it is ready, `what_to_do` gets the reason and whether the
-        app was ready before; it returns advice for the user. `warm_up` is called with
+        If the app ends before it is ready, `what_to_do` gets the reason and whether
+        the server goes on; it returns advice for the user. `warm_up` is called with
         each process before it counts as ready. Messages call the app `name`.
         `on_change` is called when it becomes ready, and when it no longer is.
         """
@@ -71,6 +71,8 @@ class Supervisor:
         self._ready = False
         self._stopped = False
         self._was_ready = False
+        self._reports = False
+        """Whether this class logs how a start ends; `run` tells its caller first."""
         self._failure: str | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -122,9 +124,14 @@ class Supervisor:
         """Whether the app gets requests."""
         return self._ready
 
+    def report(self) -> None:
+        """Log how the first start ends too, in place of the caller of `run`."""
+        self._reports = True
+
     def restart(self) -> None:
         """Start a new process, and end the old one at the same time."""
         if not self._stopped:
+            self._reports = True
             self._supervise(None)
 
     def replace(self, process: AppProcess) -> bool:
@@ -181,15 +188,16 @@ class Supervisor:
                 if isinstance(error, OSError):
                     reason = f"The server cannot start the {self._name}: {reason}."
                 elif isinstance(error, AppUnavailable):
-                    advice = self._what_to_do(reason, self._was_ready)
+                    advice = self._what_to_do(reason, self._reports)
                     reason = _with_advice(reason, advice)
-                if not self._was_ready:
+                if not self._reports:
                     self._set(failure=reason)
                     return
             else:
-                if self._was_ready:
-                    logger.info("the %s is ready again", self._name)
-                self._was_ready = restarts = True
+                if self._reports:
+                    again = " again" if self._was_ready else ""
+                    logger.info("the %s is ready%s", self._name, again)
+                self._was_ready = self._reports = restarts = True
                 process.log_advice()
                 self._set(ready=True)
                 began = time.monotonic()

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gae_devserver.clock import Clock
 from gae_devserver.cron.jobs import CronJobs
-from gae_devserver.http.running_requests import MAIN, RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.memory import return_to_system
 from gae_devserver.services.services import Services
 from gae_devserver.tasks.runner import TaskRunner
@@ -97,7 +97,7 @@ class Reset:
             services = self._requests.services()
             what, of = "the app restarts", "its"
             if self._several:
-                names = ", ".join(sorted(services - {MAIN}))
+                names = ", ".join(sorted(services))
                 what, of = f"services restart ({names})", "their"
             logger.warning(
                 "%s: %d of %s requests still run %g s after a reset was asked for: "

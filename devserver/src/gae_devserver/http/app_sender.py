@@ -14,7 +14,7 @@ from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.forwarding import reason_of, status_of
-from gae_devserver.http.running_requests import MAIN, RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.static_files import origin_form
 from gae_devserver.terminal import Labelled
 
@@ -44,11 +44,11 @@ class AppSender:
         requests: RunningRequests,
         *,
         hostname: str,
-        service: str = MAIN,
+        service: str | None = None,
         default_hostname: str | None = None,
         label: str = "",
     ) -> None:
-        """Send requests to a service.
+        """Send requests to `service`, or to the main one.
 
         `hostname` is "host:port" of the service, and `default_hostname` that of the
         public port, if it is another one. `label` is put before each log line.

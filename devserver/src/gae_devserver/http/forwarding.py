@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import logging
 import re
 import socket
 import struct
@@ -14,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-logger = logging.getLogger("gae_devserver.request")
+from gae_devserver.terminal import Labelled
 
 _HOP_BY_HOP = frozenset(
     [
@@ -59,9 +58,12 @@ class Answer(web.StreamResponse):
     aiohttp would add a Content-Type, and drop values that are not UTF-8.
     """
 
-    def __init__(self, answer: aiohttp.ClientResponse, limit: int) -> None:
+    def __init__(
+        self, answer: aiohttp.ClientResponse, limit: int, log: Labelled
+    ) -> None:
         """Forward an answer whose body may have `limit` bytes."""
         super().__init__(status=answer.status)
+        self._log = log
         self._answer = answer
         self._limit = limit
         self._sent = False
@@ -122,7 +124,7 @@ class Answer(web.StreamResponse):
                     size += len(data)
                     if size > self._limit:
                         why = too_large("the app's answer", self._limit)
-                        logger.error("the connection is cut: %s", why)
+                        self._log.error("the connection is cut: %s", why)
                         self._keep_open = False
                         _reset(request.transport)
                         return
@@ -134,7 +136,9 @@ class Answer(web.StreamResponse):
             # the client disconnected
             raise
         except aiohttp.ClientError as error:
-            logger.warning("the app did not complete its answer: %s", reason_of(error))
+            self._log.warning(
+                "the app did not complete its answer: %s", reason_of(error)
+            )
             self._keep_open = False
             _reset(request.transport)
 

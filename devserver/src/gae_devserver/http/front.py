@@ -106,7 +106,7 @@ class Front(HttpServer):
         except aiohttp.ClientError as error:
             # the client of a HEAD gets no text
             why = printable(f"the request to the app failed: {reason_of(error)}")
-            logger.warning("status 502: %s", why)
+            logger.warning("%sstatus 502: %s", label, why)
             text = f"{why[0].upper()}{why[1:]}.\n"
             return label, web.Response(status=502, text=text)
         except ValueError as error:

@@ -15,6 +15,8 @@ logger = logging.getLogger("gae_devserver")
 
 _APPSPOT = ".appspot.com"
 _PORT = re.compile(r":[0-9]*$")
+# such as co.uk, under which anyone can register a name
+_REGISTRY = re.compile(r"[a-z]{2,3}\.[a-z]{2}")
 _REGION = re.compile(r"\.[a-z0-9-]+\.r\.appspot\.com$")
 
 
@@ -108,14 +110,16 @@ class Routing:
         """Return whether a Host is the name of a service, or one of dispatch.yaml.
 
         No stranger can have such a name, so no page of theirs reads our answers under
-        it. A pattern such as `*.com` would allow other names.
+        it. But a stranger can have one of those that `*.com`, `*.co.uk` and `*shop.com`
+        stand for.
         """
         name = _PORT.sub("", host.lower())
         prefix, _, end = name.rpartition(".")
         if end == "localhost" and service_of(prefix, self._services) is not None:
             return True
+        name = _without_region(name)
         return any(
-            "." in rule.host.lstrip("*.-") and rule.matches_host(_without_region(name))
+            rule.matches_host(name) and _is_of_its_owner(rule.host, name)
             for rule, _ in self._rules
         )
 
@@ -167,6 +171,15 @@ class Routing:
 def _without_region(host: str) -> str:
     """Return a host as apps had it before regions: the region of a project is fixed."""
     return _REGION.sub(_APPSPOT, host)
+
+
+def _is_of_its_owner(pattern: str, name: str) -> bool:
+    """Return whether the owner of a pattern alone can have a name that it matches."""
+    if name == pattern.lstrip("*"):
+        return bool(name)
+    # `*-a.shop.com` is for names of shop.com; `*shop.com` is for names of com
+    domain = pattern.partition(".")[2]
+    return "." in domain and not _REGISTRY.fullmatch(domain)
 
 
 def _is_local(name: str) -> bool:

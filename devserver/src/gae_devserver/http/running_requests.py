@@ -5,9 +5,6 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 
-MAIN = ""
-"""The service of a call that no request makes: the main one, whatever its name."""
-
 
 class RunningRequests:
     """Gives every request a ticket, which ends with the request.
@@ -16,7 +13,9 @@ class RunningRequests:
     X-Appengine-Api-Ticket), so the server knows for which request a call is made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, main: str = "default") -> None:
+        """Begin without requests; `main` makes the calls that no request makes."""
+        self._main = main
         self._requests: dict[str, tuple[str, str]] = {}
         """The URL and the service of each ticket."""
         self._listeners: list[Callable[[str], None]] = []
@@ -24,10 +23,13 @@ class RunningRequests:
         self._open = asyncio.Event()
         self._open.set()
 
-    def begin(self, url: str, service: str = MAIN) -> str:
-        """Return a new ticket, which cannot be guessed; a service gets the request."""
+    def begin(self, url: str, service: str | None = None) -> str:
+        """Return a new ticket, which cannot be guessed.
+
+        `service` gets the request; None: the main one.
+        """
         ticket = secrets.token_hex(16)
-        self._requests[ticket] = (url, service)
+        self._requests[ticket] = (url, service or self._main)
         return ticket
 
     def end(self, ticket: str) -> None:
@@ -76,8 +78,8 @@ class RunningRequests:
         return None if ticket not in self._requests else self._requests[ticket][0]
 
     def service(self, ticket: str | None) -> str:
-        """Return the service that got a request; MAIN for an unknown ticket."""
-        return MAIN if ticket not in self._requests else self._requests[ticket][1]
+        """Return the service that got a request; the main one for no ticket."""
+        return self._requests[ticket][1] if ticket in self._requests else self._main
 
     def on_end(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the ticket of every request that ends."""

@@ -16,6 +16,7 @@ from gae_devserver.http.app_sender import NO_USER, AppSender
 from gae_devserver.http.forwarding import Answer, headers_from_outside, too_large
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.server import read_body
+from gae_devserver.terminal import Labelled
 
 logger = logging.getLogger("gae_devserver.request")
 
@@ -67,6 +68,7 @@ class Site:
         self._access = access
         self._limits = limits
         self.label = label
+        self._log = Labelled(logger, label)
 
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml from the next request on."""
@@ -120,7 +122,7 @@ class Site:
             # the app's request has ended, however long the client takes
             await at_end.aclose()
             return blob
-        return Answer(answer, self._limits.answer)
+        return Answer(answer, self._limits.answer, self._log)
 
     def _refused(self, answer: aiohttp.ClientResponse) -> web.Response | None:
         """Return what App Engine sends in place of an answer that is too large."""
@@ -133,7 +135,7 @@ class Site:
                 return None
             what = "the head of the app's answer"
             status, why = 502, too_large(what, limits.answer_head)
-        logger.error("status %d: %s", status, why)
+        self._log.error("status %d: %s", status, why)
         return web.Response(status=status, text=f"{why[0].upper()}{why[1:]}.\n")
 
 

@@ -29,14 +29,14 @@ class InboundMail:
 
     def __init__(
         self,
-        find_service: Callable[[str], AppConfig],
+        config: Callable[[], AppConfig],
         send: Callable[[Request], Awaitable[int]],
     ) -> None:
-        """Pass mail to the service that `find_service` returns for a path.
+        """Pass mail to the service whose settings in effect `config` returns.
 
-        `send` sends a request to its service and returns the status of the answer.
+        `send` sends a request to it and returns the status of the answer.
         """
-        self._find_service = find_service
+        self._config = config
         self._send = send
 
     async def deliver(self, address: str, message: bytes) -> int:
@@ -47,9 +47,9 @@ class InboundMail:
             AppUnavailable: the app does not run.
             OSError: the app did not answer.
         """
+        self._check(MAIL)
         target = f"/_ah/mail/{quote(address, safe='')}"
-        service = self._service(MAIL, target)
-        return await self._post(service, target, "message/rfc822", message)
+        return await self._post(target, "message/rfc822", message)
 
     async def bounce(self, content: Content, message: str, why: str) -> int:
         """Tell the app that a mail of its own, a MIME message, cannot be delivered.
@@ -59,7 +59,7 @@ class InboundMail:
             AppUnavailable: the app does not run.
             OSError: the app did not answer.
         """
-        service = self._service(BOUNCE, "/_ah/bounce")
+        self._check(BOUNCE)
         fields = {
             "original-from": content.sender,
             "original-to": ", ".join(content.to),
@@ -80,24 +80,20 @@ class InboundMail:
             lines += [f"--{boundary}", head, "", text]
         body = "\r\n".join([*lines, f"--{boundary}--", ""]).encode()
         return await self._post(
-            service, "/_ah/bounce", f"multipart/form-data; boundary={boundary}", body
+            "/_ah/bounce", f"multipart/form-data; boundary={boundary}", body
         )
 
-    def _service(self, kind: str, target: str) -> str:
-        """Return the service that gets mail of this kind."""
-        config = self._find_service(target)
+    def _check(self, kind: str) -> None:
+        config = self._config()
         if kind not in config.inbound_services:
             kinds = ", ".join(sorted({*config.inbound_services, kind}))
             raise NotEnabledError(
                 f"{config.path.name} does not enable the service {kind!r}. "
                 f"Write 'inbound_services: [{kinds}]'."
             )
-        return config.service
 
-    async def _post(
-        self, service: str, target: str, media_type: str, body: bytes
-    ) -> int:
+    async def _post(self, target: str, media_type: str, body: bytes) -> int:
         headers: CIMultiDict[str] = CIMultiDict()
         headers[hdrs.CONTENT_TYPE] = media_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        return await self._send(Request("POST", target, headers, body, service))
+        return await self._send(Request("POST", target, headers, body))

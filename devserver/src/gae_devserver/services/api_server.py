@@ -16,7 +16,7 @@ from google.appengine.runtime import apiproxy_errors
 from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.http.running_requests import MAIN, RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.http.server import (
     TOKEN_HEADER,
     HttpServer,
@@ -68,8 +68,8 @@ class ApiServer(HttpServer):
     ) -> None:
         """Serve the running requests, and programs that have the token.
 
-        `configs` are those of the services, the main one first. Without the setting
-        `app_engine_apis`, every call of a service is refused.
+        `configs` are those of the services. Without the setting `app_engine_apis`,
+        every call of a service is refused.
         """
         super().__init__(self._handle)
         self._carry_out = call
@@ -209,9 +209,9 @@ class ApiServer(HttpServer):
 def _refusals(configs: Sequence[AppConfig]) -> dict[str, str]:
     """Return the reason for each service whose calls are refused."""
     refusals = {}
-    for service, config in [(MAIN, configs[0]), *((c.service, c) for c in configs)]:
+    for config in configs:
         if not config.app_engine_apis:
             of = f" of the service {config.service}" if len(configs) > 1 else ""
-            file = f"{config.path.name}{of}"
-            refusals[service] = f"{file} lacks the setting 'app_engine_apis: true'"
+            lacks = "lacks the setting 'app_engine_apis: true'"
+            refusals[config.service] = f"{config.path.name}{of} {lacks}"
     return refusals

@@ -9,7 +9,7 @@ from google.appengine.api.modules import modules_service_pb2 as pb
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.http.running_requests import MAIN, RunningRequests
+from gae_devserver.http.running_requests import RunningRequests
 
 _ONE_INSTANCE = "this dev server runs exactly one instance of each service"
 
@@ -111,10 +111,13 @@ class AppRequestInfo(request_info.RequestInfo):  # type: ignore[misc]
         *,
         default_hostname: str,
     ) -> None:
-        """Answer for the services by their names, the main one first."""
+        """Answer for the services by their names, the main one first.
+
+        `requests` knows which of them makes a call.
+        """
         self._requests = requests
         self._default_hostname = default_hostname
-        self._service_of = {MAIN: next(iter(services.values())), **services}
+        self._services = services
         self._dispatcher = Dispatcher(services)
 
     def get_request_url(self, request_id: str | None) -> str:
@@ -124,11 +127,11 @@ class AppRequestInfo(request_info.RequestInfo):  # type: ignore[misc]
     # The request id is None when a commit adds its transactional tasks.
     def get_module(self, request_id: str | None) -> str:
         """Return the service that got the request."""
-        return self._service_of[self._requests.service(request_id)].name
+        return self._requests.service(request_id)
 
     def get_version(self, request_id: str | None) -> str:
         """Return the version that got the request."""
-        return self._service_of[self._requests.service(request_id)].version
+        return self._services[self._requests.service(request_id)].version
 
     def get_instance(self, request_id: str | None) -> None:
         """Return None: each service runs as a single instance."""

@@ -99,7 +99,6 @@ class Services:
         os.environ["AUTH_DOMAIN"] = "gmail.com"
         self._clock = clock
         self._requests = requests
-        self._routing = routing
         self._rules = application.dispatch
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(_MAX_THREADS, "service")
@@ -210,7 +209,7 @@ class Services:
             await self.datastore.call(method, request, response, ticket)
             return
         if service == "taskqueue":
-            caller = self._requests.service(ticket) or self._routing.main
+            caller = self._requests.service(ticket)
             self.taskqueue.accept(method, request, caller)
         elif service == "memcache" and method == "Set":
             for item in request.item:

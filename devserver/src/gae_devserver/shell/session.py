@@ -60,7 +60,8 @@ async def run(settings: Settings, application: Application, program: Program) ->
     # the terminal sends it to the program too, which decides what it means
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     launch, storage = settings.launch, settings.storage
-    requests, main = RunningRequests(), application.main
+    main = application.main
+    requests = RunningRequests(main.service)
     running = {
         config.service: RunningService.of(
             config,

@@ -4,7 +4,7 @@ import re
 import string
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gae_devserver.http.server import own_names
 
@@ -24,6 +24,9 @@ def destination(url: str, request: web.BaseRequest) -> str | None:
         return None
     sockname = request.get_extra_info("sockname") or ("", 0)
     host, path = match["host"], match["path"]
-    if host is not None and host.lower() not in own_names(*sockname[:2]):
+    # the port has accepted this name, which may be that of a service
+    named = request.headers.get(hdrs.HOST, "").lower()
+    own = own_names(*sockname[:2])
+    if host is not None and host.lower() != named and host.lower() not in own:
         return None
     return quote(path if path.startswith("/") else f"/{path}", safe=string.punctuation)

@@ -13,6 +13,7 @@ from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.handlers import StaticHandler
 from gae_devserver.http import static_files
 from gae_devserver.http.app_sender import NO_USER
+from gae_devserver.terminal import Labelled
 from gae_devserver.users import pages
 from gae_devserver.users.sessions import Sessions
 from gae_devserver.users.sign_in import LOGIN
@@ -24,8 +25,14 @@ logger = logging.getLogger("gae_devserver.request")
 class LoginRules:
     """Applies the handlers' rules to requests and tasks."""
 
-    def __init__(self, config: AppConfig, sessions: Sessions) -> None:
-        """Apply the rules of an app; `sessions` knows who is signed in."""
+    def __init__(
+        self, config: AppConfig, sessions: Sessions, *, label: str = ""
+    ) -> None:
+        """Apply the rules of a service; `sessions` knows who is signed in.
+
+        `label` is put before each log line.
+        """
+        self._log = Labelled(logger, label)
         self._sessions = sessions
         self.apply(config)
 
@@ -57,7 +64,7 @@ class LoginRules:
         """
         for handler in self._handlers(target):
             if handler.login == LOGIN_REQUIRED:
-                logger.warning(
+                self._log.warning(
                     "no task or cron job can reach %s, because its handler has "
                     "'login: required'. Write 'login: admin'",
                     target,

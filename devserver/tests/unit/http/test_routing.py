@@ -96,6 +96,31 @@ def test_a_request(host: str, target: str, service: str) -> None:
     assert routes.for_request("localhost", "/a/") == "default"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "host", "expected"),
+    [
+        ("*", "evil.example", False),
+        ("*", "", False),
+        ("*.com", "evil.com", False),
+        ("*.co.uk", "evil.co.uk", False),
+        ("*shop.com", "evilshop.com", False),
+        ("*shop.com", "shop.com", True),
+        ("*-shop.com", "evil-shop.com", False),
+        ("*.shop.com", "www.shop.com:8080", True),
+        ("*-a.shop.com", "b-a.shop.com", True),
+        ("*.shop.com", "shop.com.evil.example", False),
+        ("t.co", "T.co:8080", True),
+        ("proj.appspot.com", "proj.uc.r.appspot.com", True),
+        ("*", "worker.localhost:8080", True),
+        ("*", "v3.worker.localhost", True),
+        ("*", "other.localhost", False),
+    ],
+)
+def test_the_names_of_this_server(pattern: str, host: str, expected: bool) -> None:
+    """They are those of services and of rules, but none that a stranger can have."""
+    assert routing((f"{pattern}/*", "api")).is_host(host) is expected
+
+
 def test_a_rule_of_a_service_that_does_not_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

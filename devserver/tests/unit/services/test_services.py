@@ -24,7 +24,6 @@ from google.appengine.runtime import apiproxy_errors
 from google.auth.exceptions import DefaultCredentialsError
 from PIL import Image
 
-from gae_devserver.http.running_requests import MAIN
 from gae_devserver.services import rpc_table
 from gae_devserver.services.request_info import RunningService
 from tests.helpers.calls import (
@@ -297,7 +296,7 @@ async def ask(make_server: Callable[..., Server]) -> Callable[..., Awaitable[Any
     """Make a call of the modules API from a service; return the field of the answer."""
     server = make_server(running=SERVICES)
 
-    async def ask(caller: str, method: str, fields: dict[str, Any]) -> Any:
+    async def ask(caller: str | None, method: str, fields: dict[str, Any]) -> Any:
         request_class, _ = rpc_table.message_classes("modules", method)
         api = server.request(service=caller)
         answer = await api.call("modules", method, request_class(**fields))
@@ -309,11 +308,11 @@ async def ask(make_server: Callable[..., Server]) -> Callable[..., Awaitable[Any
 @pytest.mark.parametrize(
     ("caller", "method", "fields", "answer"),
     [
-        (MAIN, "GetModules", {}, ["default", "worker"]),
-        (MAIN, "GetVersions", {}, ["v1"]),
+        (None, "GetModules", {}, ["default", "worker"]),
+        (None, "GetVersions", {}, ["v1"]),
         ("worker", "GetVersions", {}, ["v2"]),
         ("default", "GetDefaultVersion", WORKER, "v2"),
-        (MAIN, "GetHostname", {}, "localhost:8081"),
+        (None, "GetHostname", {}, "localhost:8081"),
         ("worker", "GetHostname", {}, "localhost:8082"),
         # the other service does not have the version of the caller
         ("default", "GetHostname", WORKER, "localhost:8082"),
@@ -325,7 +324,7 @@ async def ask(make_server: Callable[..., Server]) -> Callable[..., Awaitable[Any
 )
 async def test_the_modules_api(
     ask: Callable[..., Awaitable[Any]],
-    caller: str,
+    caller: str | None,
     method: str,
     fields: dict[str, Any],
     answer: object,
@@ -358,7 +357,7 @@ async def test_the_modules_api(
 )
 async def test_what_the_modules_api_refuses(
     ask: Callable[..., Awaitable[Any]],
-    caller: str,
+    caller: str | None,
     method: str,
     fields: dict[str, Any],
     code: int,
