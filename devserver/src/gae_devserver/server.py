@@ -13,7 +13,6 @@ from gae_devserver import terminal
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.app_service import AppService
 from gae_devserver.config.application import Application, with_shared_files
-from gae_devserver.config.handlers import is_static_site
 from gae_devserver.http import sockets
 from gae_devserver.launch import Launched
 from gae_devserver.parts import Parts, Settings, port_of
@@ -36,6 +35,7 @@ class Server:
         self._parts = Parts(settings, application, launched)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._follows_edits = False
 
     async def run(self) -> None:
         """Serve until a signal comes or the parent has ended.
@@ -54,8 +54,7 @@ class Server:
                     if (notice := service.late_notice()) is not None:
                         logger.warning("%s%s", service.label, notice)
                 self._announce()
-                if self._settings.reload:
-                    self._spawn(self._parts.reloader.run())
+                self._follow_edits()
                 await self._stop.wait()
         finally:
             await self._shut_down()
@@ -81,6 +80,9 @@ class Server:
                     ready, patience = ready + 1, _OTHERS_SECONDS
                 else:
                     failure = failure or failed
+            if len(waiting) > 1:
+                # an edit may fix one while the others start
+                self._follow_edits()
         if self._stop.is_set():
             for start in starting:
                 start.cancel()
@@ -97,7 +99,7 @@ class Server:
             await service.run()
         except AppUnavailable as error:
             reason = str(error).partition("\n")[0]
-            if is_static_site(service.config.static_handlers, service.config.folder):
+            if service.is_static_site:
                 logger.warning(
                     "%sthe server has only static files, because there is no app: %s",
                     service.label,
@@ -109,6 +111,11 @@ class Server:
                 logger.error("%s%s", reason, then if self._settings.reload else "")
             return error
         return None
+
+    def _follow_edits(self) -> None:
+        if self._settings.reload and not self._follows_edits:
+            self._follows_edits = True
+            self._spawn(self._parts.reloader.run())
 
     def _announce(self) -> None:
         settings = self._settings

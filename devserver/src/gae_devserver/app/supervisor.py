@@ -50,6 +50,7 @@ class Supervisor:
         what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
         warm_up: Callable[[AppProcess], Awaitable[None]] | None = None,
         name: str = "app",
+        is_optional: Callable[[], bool] = lambda: False,
         on_change: Callable[[], object] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -57,11 +58,13 @@ class Supervisor:
 
         If the app ends before it is ready, `what_to_do` gets the reason and whether the
         app was ready before; it returns advice for the user. `warm_up` is called with
-        each process before it counts as ready. Messages call the app `name`.
+        each process before it counts as ready. Messages call the app `name`. They do
+        not repeat that an app which `is_optional` does not start.
         `on_change` is called when it becomes ready, and when it no longer is.
         """
         self._start = start
         self._name = name
+        self._is_optional = is_optional
         self._on_change = on_change
         self._what_to_do = what_to_do
         self._warm_up = warm_up
@@ -71,6 +74,7 @@ class Supervisor:
         self._ready = False
         self._stopped = False
         self._was_ready = False
+        self._was_started = False
         self._failure: str | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -183,13 +187,17 @@ class Supervisor:
                 elif isinstance(error, AppUnavailable):
                     advice = self._what_to_do(reason, self._was_ready)
                     reason = _with_advice(reason, advice)
-                if not self._was_ready:
+                # `run` reports the first start
+                is_reported = not self._was_started or self._is_optional()
+                self._was_started = True
+                if is_reported and not self._was_ready:
                     self._set(failure=reason)
                     return
             else:
-                if self._was_ready:
-                    logger.info("the %s is ready again", self._name)
-                self._was_ready = restarts = True
+                if self._was_started:
+                    again = " again" if self._was_ready else ""
+                    logger.info("the %s is ready%s", self._name, again)
+                self._was_started = self._was_ready = restarts = True
                 process.log_advice()
                 self._set(ready=True)
                 began = time.monotonic()
