@@ -56,6 +56,8 @@ class Reloader:
         self._parts = parts
         self._watched: dict[str, set[Path]] = {}
         """The folders of each service."""
+        self._edited: dict[str, set[Path]] = {}
+        """The services that restart, with the files that were edited meanwhile."""
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
 
@@ -78,18 +80,24 @@ class Reloader:
             folders = {
                 file.parent for file in self._shared_files if file.parent.is_dir()
             }
-            async for paths in changes(folders.union(*self._watched.values())):
-                await self._apply_edits(paths)
-        except (OSError, RuntimeError) as error:
+            async with asyncio.TaskGroup() as restarts:
+                async for paths in changes(folders.union(*self._watched.values())):
+                    for name, files in self._apply_edits(paths).items():
+                        if name in self._edited:
+                            self._edited[name] |= files
+                        else:
+                            self._edited[name] = files
+                            restarts.create_task(self._restart(name))
+        except* (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
                 "the server cannot watch the app's files: %s. Restart the server after "
                 "each edit",
-                error,
+                error.exceptions[0],
             )
 
-    async def _apply_edits(self, paths: set[Path]) -> None:
-        """Apply changed settings, and restart the services whose files changed."""
+    def _apply_edits(self, paths: set[Path]) -> dict[str, set[Path]]:
+        """Apply changed settings; return the services to restart, with their files."""
         settings = self._settings_in(paths)
         others = paths - settings
         if settings:
@@ -104,21 +112,27 @@ class Reloader:
                 self._report_settings(self._unread)
                 others |= self._unread - self._shared_files
                 self._unread = set()
-        await asyncio.gather(
-            *(
-                self._restart(service, files)
-                for name, service in self._services.items()
-                if (files := self._files_of(name, others))
-            )
-        )
+        return {
+            name: files
+            for name in self._services
+            if (files := self._files_of(name, others))
+        }
 
-    async def _restart(self, service: Service, files: set[Path]) -> None:
-        _log_restart(files, service.label)
-        try:
-            await service.restart()
-        except AppPackagesError as error:
-            text = "%sthe app keeps the packages that it has: %s"
-            logger.error(text, service.label, error)
+    async def _restart(self, name: str) -> None:
+        """Restart a service until it has no more edits.
+
+        It may install packages for minutes, and the others do not wait for it.
+        """
+        service = self._services[name]
+        while files := self._edited[name]:
+            self._edited[name] = set()
+            _log_restart(files, service.label)
+            try:
+                await service.restart()
+            except (AppPackagesError, OSError) as error:
+                text = "%sthe app keeps the packages that it has: %s"
+                logger.error(text, service.label, error)
+        del self._edited[name]
 
     def _files_of(self, name: str, paths: Iterable[Path]) -> set[Path]:
         """Return the files that belong to a service.
