@@ -90,7 +90,8 @@ def app_path(options: Options, text: str) -> Path:
     if sys.platform == "win32":
         options.session.error(WINDOWS)
     own = typed(options.session, text)
-    if own.is_file() and own.suffix in (".yaml", ".yml"):
+    is_yaml = own.suffix in (".yaml", ".yml")
+    if own.is_file() and is_yaml:
         _check_shared(options, own.parent)
         return own
     is_app = (own / "app.yaml").is_file()
@@ -103,7 +104,8 @@ def app_path(options: Options, text: str) -> Path:
             )
     except argparse.ArgumentTypeError as error:
         if not is_app:
-            options.error(f"{error}, and there is no file {own / 'app.yaml'}")
+            file = own if is_yaml else own / "app.yaml"
+            options.error(f"{error}, and there is no file {file}")
         folder = own
     _check_shared(options, folder)
     return folder

@@ -64,7 +64,7 @@ DEV_APPSERVER = {
     "rate": Difference("`rate` and `bucket_size` of `queue.yaml`"),
     # skipped: they would wait a minute for something that never runs
     "one at a time": Difference("tasks that run at once", skipped=True),
-    "target": Difference("`_target` that names another service"),
+    "target": Difference("`_target` that names a service that does not run"),
     # skipped: they use the State API
     "pause": Difference("pausing a queue", skipped=True),
     "age limit": Difference("`task_age_limit`"),

@@ -68,12 +68,13 @@ def launch(
     # all services get one version, as with `gcloud app deploy` of all of them
     settings = dataclasses.replace(settings, version=time.strftime("%Y%m%dt%H%M%S"))
     launched = []
+    environments = Environments(given)
     for config in application.services:
         own: tuple[socket.socket, ...] = ()
         if several:
             own = sockets.listen_near(near_port, host)
             near_port = own[0].getsockname()[1]
-        one = _launch(application, config, settings, Environments(given), own)
+        one = _launch(application, config, settings, environments, own)
         launched.append(one)
         if one.process is not None:
             on_start(one.process)

@@ -263,7 +263,9 @@ class Parts:
 
     async def _deliver_mail(self, request: Request) -> int:
         service = self.services[request.service]
-        return await service.send(request, ip=inbound.IP, deadline=inbound.DEADLINE)
+        status = await service.send(request, ip=inbound.IP, deadline=inbound.DEADLINE)
+        logger.info("%sPOST %s %d", service.label, request.target, status)
+        return status
 
     async def _run_now(self, queue: Queue, name: str) -> Any:
         # the runner needs the queues, so it is made after the APIs

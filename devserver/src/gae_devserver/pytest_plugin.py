@@ -46,8 +46,10 @@ def devserver_app(pytestconfig: pytest.Config) -> Path | list[Path]:
     folder = pytestconfig.invocation_params.dir
     named = pytestconfig.getoption("--devserver-app")
     if not named:
-        lines = map(str.strip, pytestconfig.getini("devserver_app").splitlines())
-        named = [line for line in lines if line]
+        setting = pytestconfig.getini("devserver_app")
+        # it is a list if pyproject.toml has one
+        lines = setting.splitlines() if isinstance(setting, str) else setting
+        named = [line.strip() for line in lines if line.strip()]
         folder = pytestconfig.inipath.parent if pytestconfig.inipath else folder
     if not named:
         pytest.fail(

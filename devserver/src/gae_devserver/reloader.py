@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -56,8 +56,9 @@ class Reloader:
         self._parts = parts
         self._watched: dict[str, set[Path]] = {}
         """The folders of each service."""
-        self._edited: dict[str, set[Path]] = {}
-        """The services that restart, with the files that were edited meanwhile."""
+        self._restarting: set[str] = set()
+        self._edited: set[str] = set()
+        """The services whose restart has not begun yet."""
         self._unread: set[Path] = set()
         """Edited settings files that could not be applied yet."""
 
@@ -82,12 +83,11 @@ class Reloader:
             }
             async with asyncio.TaskGroup() as restarts:
                 async for paths in changes(folders.union(*self._watched.values())):
-                    for name, files in self._apply_edits(paths).items():
-                        if name in self._edited:
-                            self._edited[name] |= files
-                        else:
-                            self._edited[name] = files
-                            restarts.create_task(self._restart(name))
+                    edited = set(self._apply_edits(paths))
+                    self._edited |= edited
+                    for name in edited - self._restarting:
+                        self._restarting.add(name)
+                        restarts.create_task(self._restart(name))
         except* (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
             logger.warning(
@@ -96,8 +96,8 @@ class Reloader:
                 error.exceptions[0],
             )
 
-    def _apply_edits(self, paths: set[Path]) -> dict[str, set[Path]]:
-        """Apply changed settings; return the services to restart, with their files."""
+    def _apply_edits(self, paths: set[Path]) -> list[str]:
+        """Apply changed settings; return the services whose files changed."""
         settings = self._settings_in(paths)
         others = paths - settings
         if settings:
@@ -112,36 +112,39 @@ class Reloader:
                 self._report_settings(self._unread)
                 others |= self._unread - self._shared_files
                 self._unread = set()
-        return {
-            name: files
-            for name in self._services
-            if (files := self._files_of(name, others))
-        }
+        affected: dict[frozenset[Path], list[Service]] = {}
+        for name, service in self._services.items():
+            if files := self._files_of(name, others):
+                affected.setdefault(files, []).append(service)
+        for files, services in affected.items():
+            _log_restart(files, services)
+        return [
+            one.config.service for services in affected.values() for one in services
+        ]
 
     async def _restart(self, name: str) -> None:
-        """Restart a service until it has no more edits.
+        """Restart a service, and again if it was edited meanwhile.
 
         It may install packages for minutes, and the others do not wait for it.
         """
         service = self._services[name]
-        while files := self._edited[name]:
-            self._edited[name] = set()
-            _log_restart(files, service.label)
+        while name in self._edited:
+            self._edited.discard(name)
             try:
                 await service.restart()
             except (AppPackagesError, OSError) as error:
                 text = "%sthe app keeps the packages that it has: %s"
                 logger.error(text, service.label, error)
-        del self._edited[name]
+        self._restarting.discard(name)
 
-    def _files_of(self, name: str, paths: Iterable[Path]) -> set[Path]:
+    def _files_of(self, name: str, paths: Iterable[Path]) -> frozenset[Path]:
         """Return the files that belong to a service.
 
         A service's own YAML file is its alone. Any other file belongs to the services
         in whose folder it is, but not to one that has another service's folder around
         the file.
         """
-        return {path for path in paths if name in self._owners(path)}
+        return frozenset(path for path in paths if name in self._owners(path))
 
     def _owners(self, path: Path) -> Collection[str]:
         readers = {
@@ -225,10 +228,7 @@ class Reloader:
         names = {
             "queue.yaml": ("queues", [queue.name for queue in application.queues]),
             "cron.yaml": ("jobs", [job.url for job in application.cron_jobs]),
-            "dispatch.yaml": (
-                "rules",
-                [f"{rule.host}{rule.path}" for rule in application.dispatch],
-            ),
+            "dispatch.yaml": ("rules", [str(rule) for rule in application.dispatch]),
         }
         for file in sorted(self._shared_files & files):
             if file.name not in names:  # the part that uses it logs what changed
@@ -249,8 +249,11 @@ def _resolved(files: Iterable[Path]) -> set[Path]:
     return {file.parent.resolve() / file.name for file in files}
 
 
-def _log_restart(files: set[Path], label: str) -> None:
+def _log_restart(files: Collection[Path], services: Sequence[Service]) -> None:
+    label, what = services[0].label, "the app"
+    if len(services) > 1:
+        label, what = "", ", ".join(service.config.service for service in services)
     # the temporary files of an editor no longer exist: do not log them
     shown = sorted(file for file in files if file.exists()) or sorted(files)
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    logger.info("%s%s%s changed: restarting the app", label, shown[0].name, more)
+    logger.info("%s%s%s changed: restarting %s", label, shown[0].name, more, what)

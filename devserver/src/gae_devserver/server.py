@@ -35,7 +35,6 @@ class Server:
         self._parts = Parts(settings, application, launched)
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._follows_edits = False
 
     async def run(self) -> None:
         """Serve until a signal comes or the parent has ended.
@@ -49,12 +48,17 @@ class Server:
         self._spawn(self._stop_with_parent())
         try:
             await self._parts.start()
+            several = len(self._parts.services) > 1
+            if self._settings.reload and several:
+                # some may take long to start, while the user fixes another one
+                self._spawn(self._parts.reloader.run())
             if await self._started():
                 for service in self._parts.services.values():
                     if (notice := service.late_notice()) is not None:
                         logger.warning("%s%s", service.label, notice)
                 self._announce()
-                self._follow_edits()
+                if self._settings.reload and not several:
+                    self._spawn(self._parts.reloader.run())
                 await self._stop.wait()
         finally:
             await self._shut_down()
@@ -80,9 +84,6 @@ class Server:
                     ready, patience = ready + 1, _OTHERS_SECONDS
                 else:
                     failure = failure or failed
-            if len(waiting) > 1:
-                # an edit may fix one while the others start
-                self._follow_edits()
         if self._stop.is_set():
             for start in starting:
                 start.cancel()
@@ -111,11 +112,6 @@ class Server:
                 logger.error("%s%s", reason, then if self._settings.reload else "")
             return error
         return None
-
-    def _follow_edits(self) -> None:
-        if self._settings.reload and not self._follows_edits:
-            self._follows_edits = True
-            self._spawn(self._parts.reloader.run())
 
     def _announce(self) -> None:
         settings = self._settings

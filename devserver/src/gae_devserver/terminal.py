@@ -111,6 +111,7 @@ def show_banner(
     name = config.folder.resolve().name
     queues = _some([queue.name for queue in application.queues])
     jobs = _some([job.url for job in application.cron_jobs])
+    rules = _some([str(rule) for rule in application.dispatch])
     how = "" if cron else " (scheduled only with --cron)"
     what = f"service {config.service}, {config.runtime}"
     if len(application.services) > 1:
@@ -121,6 +122,7 @@ def show_banner(
         f"  App        {app_url}",
         *(f"             {url}" for url in other_urls),
         *(f"  {head:9}  {one}" for head, one in zip(heads, services, strict=False)),
+        *((f"  Dispatch   {rules}",) if rules else ()),
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",

@@ -1,10 +1,12 @@
 """The app runs in an environment that the server makes from its requirements.txt."""
 
+import functools
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from gae_devserver.app.python import OWN
 from gae_devserver.environments import interpreters
 from gae_devserver.environments.cache import Cache
-from gae_devserver.environments.installer import find_uv
+from gae_devserver.environments.installer import InstallError, find_uv
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
 from tests.helpers.app_folder import RUNTIME, make_app
@@ -238,6 +240,23 @@ def test_each_installer(
     assert "aiohttp" not in names
     assert interpreters.inspect(python.executable) == python
     assert cache.environment(OWN, file, gunicorn=True) == python
+
+
+def test_a_failure_is_shared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services with the same list that cannot be installed cause one attempt."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    cache = Cache(tmp_path / "cache")
+    file = tmp_path / "requirements.txt"
+    file.write_text("no-such-package==1\n")
+    ask = functools.partial(cache.environment, OWN, file, gunicorn=False)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(ask) for _ in range(3)]
+    assert all(isinstance(one.exception(), InstallError) for one in asked)
+    with pytest.raises(InstallError):
+        ask()
+    assert sum("installing" in text for text in caplog.messages) == 1
 
 
 def test_unused_environments_are_deleted(tmp_path: Path) -> None:

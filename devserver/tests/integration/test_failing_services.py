@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.testing import DevServer, wait_until
-from tests.helpers.command import OWN_PYTHON, PATIENCE, edit, run
+from tests.helpers.command import OWN_PYTHON, PATIENCE, Running, edit, fetch, run
 from tests.helpers.several_services import (
     FRAMEWORKS,
     copy_services,
@@ -56,7 +56,10 @@ def state_of(server: DevServer, service: str) -> dict[str, str]:
 
 
 def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> None:
-    """The others keep their processes, and a request to one of them is not cut off."""
+    """The others keep their processes, and a request to one of them is not cut off.
+
+    An edit of dispatch.yaml restarts none.
+    """
     server = start(reload=True)
     before = {name: who(server, name)["pids"] for name in FRAMEWORKS}
     with ThreadPoolExecutor() as pool:
@@ -73,8 +76,29 @@ def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> N
         wait_until(is_edited, "the worker restarts", PATIENCE)
         admin.get("/share?key=a&value=b")
         assert decoded(held.result(PATIENCE)) == "b"
+
+    def who_is_admin() -> str:
+        return str(decoded(server.get("/admin/x"))["service"])
+
+    assert who_is_admin() == "admin"
+    dispatch = apps[0].with_name("dispatch.yaml")
+    dispatch.write_text(
+        dispatch.read_text().replace("service: admin", "service: worker")
+    )
+    wait_until(lambda: who_is_admin() == "worker", "the rule changes", PATIENCE)
     after = {name: who(server, name)["pids"] for name in FRAMEWORKS}
     assert {name for name in FRAMEWORKS if before[name] != after[name]} == {"worker"}
+
+
+def test_a_reload_of_two(apps: list[Path]) -> None:
+    """Two services of one folder restart together, which the log says once."""
+    other = apps[0].with_name("other.yaml")
+    other.write_text(f"service: other\n{apps[0].read_text()}")
+    with DevServer([apps[0], other], OWN_PYTHON, reload=True) as server:
+        (apps[0].with_name("main.py")).touch()
+        server.wait_for_log(r"\d main.py changed: restarting default, other$")
+        for name in ("default", "other"):
+            server.wait_for_log(f"the service {name} is ready again")
 
 
 def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> None:
@@ -83,8 +107,8 @@ def test_one_is_killed(apps: list[Path], start: Callable[..., DevServer]) -> Non
     main = apps[1].with_name("main.py")
     good = main.read_text()
     main.write_text(BROKEN)  # so that it does not come back before the tasks wait
-    for pid in who(server, "worker")["pids"]:
-        os.kill(pid, signal.SIGKILL)
+    # the server ends the other processes of the service
+    os.kill(who(server, "worker")["pids"][0], signal.SIGKILL)
     server.wait_for_log(r"The service worker .*signal 9")
 
     defer_to_each(server, "a")
@@ -125,6 +149,26 @@ def test_one_that_does_not_start(
     assert state_of(server, "admin")["state"] == "ready"
 
 
+def test_an_edit_before_the_banner(apps: list[Path], tmp_path: Path) -> None:
+    """A service that did not start restarts, while another one still starts."""
+    go = tmp_path / "go"
+    wait = f"import pathlib, time\nwhile not pathlib.Path('{go}').exists():"
+    slow, broken = (app.with_name("main.py") for app in apps[1:])
+    slow.write_text(f"{wait}\n    time.sleep(0.05)\n{slow.read_text()}")
+    good = broken.read_text()
+    broken.write_text(BROKEN)
+    server = Running(apps[0], tmp_path, *map(str, apps[1:]))
+    try:
+        server.log("error: The service admin ")
+        broken.write_text(good)
+        server.log(r"\[admin\] main.py changed")
+        go.touch()
+        assert fetch(server.url, "/who")[0] == 200
+    finally:
+        server.process.terminate()
+        server.process.wait(PATIENCE)
+
+
 def test_the_server_is_killed(start: Callable[..., DevServer], tmp_path: Path) -> None:
     """With --storage, each task runs on its own service after a restart, once.
 
@@ -143,16 +187,10 @@ def test_the_server_is_killed(start: Callable[..., DevServer], tmp_path: Path) -
     assert sorted(services_of(server, "a")) == sorted(FRAMEWORKS)
 
 
-@pytest.mark.parametrize(
-    "dispatch",
-    [
-        "dispatch:\n- url: '*/x/*'\n  service: worker\n- {url: 'a b/*', service: x}\n",
-        "dispatch:\n- url: '*/x/*'\n  service: worker\n- {url: '*/y/*', servic: x}\n",
-    ],
-)
-def test_a_mistake_in_dispatch_yaml(apps: list[Path], dispatch: str) -> None:
+def test_a_mistake_in_dispatch_yaml(apps: list[Path]) -> None:
     """The server names file and line, with status 2, before anything starts."""
-    (apps[0].with_name("dispatch.yaml")).write_text(dispatch)
+    dispatch = "dispatch:\n- url: '*/x/*'\n  service: x\n- {url: '*/y/*', servic: x}\n"
+    apps[0].with_name("dispatch.yaml").write_text(dispatch)
     done = run(*apps, "--port=0")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()

@@ -19,9 +19,20 @@ async def changes(folders: Collection[Path]) -> AsyncIterator[set[Path]]:
         watch_filter=edit_filter(),
         ignore_permission_denied=True,
     ):
-        # some systems report a linked folder by the link, others by its real name
-        files = [Path(path) for _, path in batch]
-        yield {file.parent.resolve() / file.name for file in files}
+        if files := _edited(batch):
+            yield files
+
+
+def _edited(batch: Collection[tuple[watchfiles.Change, str]]) -> set[Path]:
+    # an editor may write a file under another name, and then rename it
+    came, gone = (
+        {path for change, path in batch if change == kind}
+        for kind in (watchfiles.Change.added, watchfiles.Change.deleted)
+    )
+    temporary = {path for path in came & gone if not os.path.lexists(path)}
+    files = [Path(path) for _, path in batch if path not in temporary]
+    # some systems report a linked folder by the link, others by its real name
+    return {file.parent.resolve() / file.name for file in files}
 
 
 def edit_filter() -> watchfiles.DefaultFilter:

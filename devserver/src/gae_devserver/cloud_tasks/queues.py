@@ -11,6 +11,7 @@ from gae_devserver.cloud_tasks.queue_targets import check_target
 from gae_devserver.cloud_tasks.tasks import describe_retries, seconds
 from gae_devserver.cloud_tasks.validation import check_backoff, check_retry_config
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.config.service_file import DEFAULT
 from gae_devserver.rpc.errors import InvalidArgumentError, check
 from gae_devserver.tasks.queues import Queue
 
@@ -30,8 +31,9 @@ def config_of(name: str, settings: bytes) -> QueueConfig:
     """Return what a queue does with the settings that `settings_of` returned."""
     queue = messages.Queue.FromString(settings)
     rates, retry = queue.rate_limits, queue.retry_config
-    routing = queue.app_engine_routing_override
-    target = ".".join(filter(None, [routing.version, routing.service]))
+    override = queue.app_engine_routing_override
+    # one version of each service runs; without a service, it is one of `default`
+    target = override.service or (DEFAULT if override.ByteSize() else None)
     attempts, age = retry.max_attempts, math.ceil(seconds(retry.max_retry_duration))
     return QueueConfig(
         name=name,
@@ -46,7 +48,7 @@ def config_of(name: str, settings: bytes) -> QueueConfig:
             max_backoff_seconds=seconds(retry.max_backoff),
             max_doublings=retry.max_doublings,
         ),
-        target=target or None,
+        target=target,
         settings=settings,
     )
 

@@ -12,6 +12,7 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2
 
 from gae_devserver.cloud_tasks import messages
+from gae_devserver.config.service_file import DEFAULT
 from gae_devserver.tasks.attempts import has_answer
 from gae_devserver.tasks.queues import Queue
 
@@ -167,6 +168,8 @@ def describe(
             StubTask.RequestMethod.Name(task.method)
         ].value
         request.relative_uri = _text(task.url)
+        if (service := queue.service_of(task)) != DEFAULT:
+            request.app_engine_routing.service = service
         for header in task.header:
             request.headers[_text(header.key)] = _text(header.value)
         if task.HasField("dispatch_deadline_usec"):

@@ -107,8 +107,8 @@ def load_services(targets: Sequence[Path]) -> Application:
     ]
     if len(services) > 1 and main.service != service_file.DEFAULT:
         warnings.append(
-            f"no service is called '{service_file.DEFAULT}', as App Engine requires. "
-            f"Requests for it go to '{main.service}', the first one."
+            f"no service that runs is called '{service_file.DEFAULT}'. Requests that "
+            f"no rule of dispatch.yaml is for go to '{main.service}', the first one."
         )
     return Application(
         services=tuple(services),

@@ -164,19 +164,17 @@ def _warnings(
     for index, job in enumerate(jobs):
         if job.is_elsewhere:
             where = f"{file.where('cron', index, 'target')}: the job {job.url}"
-            if len(services) > 1:
+            if job.target is None:
+                yield (
+                    f"{where} does not run on this server of the service '{service}': "
+                    "its service is 'default'. To run it here, add "
+                    f"'target: {service}'."
+                )
+            else:
                 yield (
                     f"{where} cannot run: its target is '{job.target}', and this "
-                    f"server {which_runs(services, job.target or '')}"
+                    f"server {which_runs(services, job.target)}"
                 )
-                continue
-            why = f"target is '{job.target}'"
-            if job.target is None:
-                why = f"service is 'default'. To run it here, add 'target: {service}'"
-            yield (
-                f"{where} does not run on this server of the service '{service}': its "
-                f"{why}."
-            )
         if (job.retry_parameters.task_retry_limit or 0) > _MOST_RETRIES:
             keys = ("cron", index, "retry_parameters", "job_retry_limit")
             yield (

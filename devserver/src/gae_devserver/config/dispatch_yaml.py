@@ -28,6 +28,10 @@ class DispatchRule:
     where: str
     """The file and the line."""
 
+    def __str__(self) -> str:
+        """Return what the banner and the log show."""
+        return f"{self.host}{self.path} to {self.service}"
+
     def matches(self, host: str, path: str) -> bool:
         """Return whether this rule is for a request to a host, without its port."""
         return self.matches_host(host) and (

@@ -40,6 +40,11 @@ def _host_and_path(value: str) -> str:
     return f"{host or '*'}/{path if slash else '*'}"
 
 
+def _service_and_version(value: str) -> str:
+    parts = (_hyphens(part).lower() for part in reversed(value.split(".")[-2:]))
+    return ":".join(parts)
+
+
 _SERVICE = Expected(
     "the name of a service, which has lowercase letters, digits and hyphens",
     "worker",
@@ -68,6 +73,7 @@ _EXPECTED: Mapping[str, Expected] = {
         "/.*",
         lambda value: "/" + value.strip("^$").lstrip("/"),
     ),
+    "CronEntry.target": dataclasses.replace(_SERVICE, fix=_service_and_version),
     "CronEntry.url": Expected(
         "a path, which begins with /",
         "/daily",

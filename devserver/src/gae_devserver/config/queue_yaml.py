@@ -81,8 +81,7 @@ def load_queue_yaml(path: Path, services: Versions) -> Queues:
     queues.setdefault(DEFAULT_QUEUE.name, DEFAULT_QUEUE)
     warnings = [*settings.refused_settings(info, file)]
     warnings += _refused(info.queue or [], file)
-    if len(services) > 1:
-        warnings += _elsewhere(info.queue or [], file, services)
+    warnings += _elsewhere(info.queue or [], file, services)
     return Queues(tuple(queues.values()), tuple(warnings))
 
 

@@ -38,9 +38,9 @@ def find(target: Path) -> Path:
         raise ConfigError(f"{target} cannot be read: {error.strerror}.") from error
 
 
-def services_in(folder: Path) -> Iterator[Path]:
-    """Yield the YAML files of services in a folder, and app.yaml in those below."""
-    for path in sorted({*folder.glob("*.y*ml"), *folder.glob("[!.]*/app.yaml")}):
+def services_in(folder: Path, below: str = "app.yaml") -> Iterator[Path]:
+    """Yield the YAML files of services in a folder, and `below` in those below."""
+    for path in sorted({*folder.glob("*.y*ml"), *folder.glob(f"[!.]*/{below}")}):
         if path.suffix in (".yaml", ".yml") and is_service(path):
             yield path
 
@@ -114,7 +114,7 @@ def _which(folder: Path) -> str:
         return f"Pass the app's folder: {folder}"
     found = [
         path.parent if path.name == "app.yaml" else path
-        for path in services_in(folder)
+        for path in services_in(folder, below="*.y*ml")
         if runs_here(path)
     ]
     if not found:

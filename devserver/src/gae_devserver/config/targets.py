@@ -22,11 +22,13 @@ def service_of(target: str, services: Versions) -> str | None:
 
 
 def which_runs(services: Versions, target: str = "") -> str:
-    """Return what follows "this server": the services, and which one is meant."""
+    """Return what follows "this server": the services, and what to do."""
     # more similar than py3-api and py3-web: services often begin in the same way
-    near = difflib.get_close_matches(_name_in(target), services, n=1, cutoff=0.85)
-    meant = f". Did you mean '{near[0]}'?" if near else "."
-    return f"runs: {', '.join(services)}{meant}"
+    near = difflib.get_close_matches(_name_in(target), services, n=1, cutoff=0.8)
+    what = "To run it too, pass its YAML file."
+    if near:
+        what = f"Did you mean '{near[0]}'?"
+    return f"runs: {', '.join(services)}. {what}"
 
 
 def _name_in(target: str) -> str:

@@ -120,19 +120,22 @@ class CronJobs:
 
     def service(self, job: Job) -> str | None:
         """Return the service that gets a job's requests; None: it does not run here."""
-        config = job.config
-        if config.is_elsewhere:
+        if job.config.is_elsewhere:
             return None
         try:
-            if config.target:
-                return self._routing.named(config.target)
-            return self._routing.for_request("", config.url)
+            return self._required_service(job.config)
         except UnknownServiceError:
             return None
 
+    def _required_service(self, config: CronJob) -> str:
+        if config.target:
+            return self._routing.named(config.target)
+        return self._routing.for_request("", config.url)
+
     def _service_of(self, task: Any) -> str:
+        # dispatch.yaml may have changed since the job was scheduled
         job = self._by_task.get(task.task_name.decode())
-        return (job and self.service(job)) or ""
+        return self._required_service(job.config) if job else ""
 
     def is_running(self, job: Job) -> bool:
         """Return whether the app is answering the job's request."""
@@ -151,7 +154,8 @@ class CronJobs:
         if job not in self.jobs:
             raise JobRefusedError("is no longer in cron.yaml")
         if self.service(job) is None:
-            raise JobRefusedError("belongs to another service. Change its 'target'")
+            file = "its 'target'" if job.config.target else "dispatch.yaml"
+            raise JobRefusedError(f"belongs to another service. Change {file}")
         if self.is_running(job):
             raise JobRefusedError("runs already. Wait for its end")
         if job.task_name is None:

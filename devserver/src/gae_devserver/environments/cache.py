@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sysconfig
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -26,6 +27,8 @@ logger.setLevel(logging.INFO)
 _COMPLETE = "gae-devserver.txt"
 _SDK = "google/appengine"
 _UNUSED_SECONDS = 30 * 86400
+# The services of an app ask one after another at the start, and together after an edit.
+_SAME_FAILURE_SECONDS = 2.0
 
 
 def default_folder() -> Path:
@@ -60,6 +63,9 @@ class Cache:
         self._folder = folder
         self._uv = uv
         self._unused_seconds = unused_seconds
+        self._locks: dict[Path, threading.Lock] = {}
+        self._failures: dict[Path, tuple[float, InstallError]] = {}
+        """When an environment could not be made, and why."""
 
     def environment(
         self,
@@ -73,7 +79,8 @@ class Cache:
 
         With `gunicorn`, it has that package even if the file does not list it. What
         `before_install` raises spares the user a useless installation. If the file
-        changes during the installation, that begins again.
+        changes during the installation, that begins again. Services with the same list
+        share an installation, and its failure.
 
         Raises:
             InstallError: that failed; the program that failed has printed the reason.
@@ -101,7 +108,14 @@ class Cache:
         folder = cache / "python{}.{}-{}".format(*base.version, digest)
         if not _is_complete(folder):
             cache.mkdir(parents=True, exist_ok=True)
-            with _lock(cache / f"{folder.name}.lock"):
+            asked = time.monotonic()
+            with (
+                self._locks.setdefault(folder, threading.Lock()),
+                _lock(cache / f"{folder.name}.lock"),
+            ):
+                failed = self._failures.get(folder)
+                if failed and failed[0] > asked - _SAME_FAILURE_SECONDS:
+                    raise failed[1]
                 if not _is_complete(folder):  # another server may have made it
                     before_install()
                     what = f"installing {file}"
@@ -115,7 +129,11 @@ class Cache:
                         uv=self._uv,
                         is_outdated=lambda: requirements.content(file) != listed,
                     )
-                    _make(folder, installer, file, gunicorn=gunicorn)
+                    try:
+                        _make(folder, installer, file, gunicorn=gunicorn)
+                    except InstallError as error:
+                        self._failures[folder] = (time.monotonic(), error)
+                        raise
                     self._delete_unused(cache)
         os.utime(folder / _COMPLETE)
         return Python(folder / "bin" / "python", base.version)

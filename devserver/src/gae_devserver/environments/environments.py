@@ -1,6 +1,7 @@
-"""Chooses the Python and the environment that an app runs in."""
+"""Chooses the Python and the environment that each service runs in."""
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,16 +20,19 @@ class AppPackagesError(Exception):
 
 
 class Environments:
-    """Gives an app the environment that its requirements.txt and runtime ask for."""
+    """Gives a service the environment that its requirements.txt and runtime ask for."""
 
     def __init__(self, given: Python | None = None, cache: Cache | None = None) -> None:
         """Use `given` as it is; without it, make environments and keep them."""
         self._given = given
         self._cache = cache or Cache(uv=find_uv())
-        self._runtime: str | None = None
-        """The last runtime whose Python was looked for."""
-        self._listed: list[str] | None = None
-        """The last content of requirements.txt, if an environment was given."""
+        self._found: dict[tuple[int, int], Python] = {}
+        """Interpreters, because looking for one may take a tenth of a second."""
+        self._warning = threading.Lock()
+        self._runtimes: dict[Path, str] = {}
+        """The last runtime of each service for which a Python was looked for."""
+        self._listed: dict[Path, list[str]] = {}
+        """The last contents of requirements.txt, if an environment was given."""
 
     @property
     def installs(self) -> bool:
@@ -38,10 +42,11 @@ class Environments:
     def python(
         self, config: AppConfig, before_install: Callable[[], object] = lambda: None
     ) -> Python:
-        """Return the app's Python; make its environment if that is missing.
+        """Return the Python of a service; make its environment if that is missing.
 
         Call this again when a file has changed; it is quick if that was another file.
-        Only a missing environment calls `before_install`, whose errors are not caught.
+        Services may call it at the same time, from several threads. Only a missing
+        environment calls `before_install`, whose errors are not caught.
 
         Raises:
             AppPackagesError: the environment cannot be made.
@@ -54,7 +59,8 @@ class Environments:
             raise AppPackagesError(
                 f"the app's list of packages cannot be read: {error}"
             ) from error
-        self._warn(config, base, file, listed)
+        with self._warning:
+            self._warn(config, base, file, listed)
         if self._given is not None:
             return self._given
         gunicorn = config.entrypoint is None
@@ -77,14 +83,19 @@ class Environments:
             ) from error
 
     def _base(self, config: AppConfig) -> Python:
-        return interpreters.find(config.python or OWN.version) or OWN
+        version = config.python or OWN.version
+        if version not in self._found:
+            if (found := interpreters.find(version)) is None:
+                return OWN  # it may be installed later
+            self._found[version] = found
+        return self._found[version]
 
     def _warn(
         self, config: AppConfig, python: Python, file: Path, listed: list[str]
     ) -> None:
         """Log what differs from App Engine, once."""
-        wanted, last = config.python, self._runtime
-        self._runtime = config.runtime
+        wanted, last = config.python, self._runtimes.get(config.path)
+        self._runtimes[config.path] = config.runtime
         if wanted not in (None, python.version) and config.runtime != last:
             version = "{}.{}".format(*wanted)
             reason = (
@@ -102,7 +113,7 @@ class Environments:
                 reason,
             )
         if self._given is not None:
-            if self._listed not in (None, listed):
+            if self._listed.get(file, listed) != listed:
                 logger.warning(
                     "%s changed, but the server installs nothing for --python. "
                     "Install it with: %s -m pip install %s",
@@ -110,4 +121,4 @@ class Environments:
                     python.executable,
                     requirements.pip_arguments(file),
                 )
-            self._listed = listed
+            self._listed[file] = listed

@@ -99,7 +99,7 @@ class Front(HttpServer):
                 refusal.force_close()
             return label, refusal
         except UnknownServiceError as error:
-            text = f"{str(error)[0].upper()}{str(error)[1:]}.\n"
+            text = f"{str(error)[0].upper()}{str(error)[1:]}\n"
             return label, web.Response(status=404, text=text)
         except AppUnavailable as error:
             return label, web.Response(status=503, text=f"{error}\n")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from gae_devserver.config.application import Application
 from gae_devserver.config.dispatch_yaml import INTERNAL, DispatchRule
-from gae_devserver.config.targets import service_of
+from gae_devserver.config.targets import service_of, which_runs
 from gae_devserver.http.static_files import path_of
 
 logger = logging.getLogger("gae_devserver")
@@ -72,12 +72,18 @@ class Routing:
         """
         found = service_of(target, self._services)
         if found is None:
-            raise self._unknown(f"'{target}'")
+            raise self._unknown(target)
         return found
 
     def target_in(self, host: str) -> str:
-        """Return the target that a Host names, such as v1.worker, or ""."""
-        return self._parsed(host)[1]
+        """Return the target that a Host names, such as v1.worker, or "".
+
+        A host of dispatch.yaml is none, unless a service has its name: the SDK sends
+        that of the visit with each task that has no target.
+        """
+        target = self._parsed(host)[1]
+        is_service = service_of(target, self._services) is not None
+        return target if is_service or not self.is_host(host) else ""
 
     def for_request(self, host: str, target: str) -> str:
         """Return the service for a request's Host and target.
@@ -148,13 +154,13 @@ class Routing:
 
     def _of(self, rule: DispatchRule) -> str:
         if rule.service not in self._services:
-            raise self._unknown(f"'{rule.service}' ({rule.where})")
+            raise self._unknown(rule.service, f" ({rule.where})")
         return rule.service
 
-    def _unknown(self, service: str) -> UnknownServiceError:
+    def _unknown(self, target: str, where: str = "") -> UnknownServiceError:
+        runs = which_runs(self._services, target)
         return UnknownServiceError(
-            f"there is no service {service} on this server, which runs: "
-            + ", ".join(self._services)
+            f"there is no service '{target}'{where} on this server, which {runs}"
         )
 
 

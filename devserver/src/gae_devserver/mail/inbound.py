@@ -1,6 +1,5 @@
 """Mail that the app receives: requests to `/_ah/mail/ADDRESS` and `/_ah/bounce`."""
 
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -16,8 +15,6 @@ MAIL, BOUNCE = "mail", "mail_bounce"
 IP = "0.1.0.20"
 """By this address, an app recognizes mail."""
 DEADLINE = 600.0
-
-logger = logging.getLogger("gae_devserver")
 
 _DAEMON = "Mail Delivery Subsystem <mailer-daemon@googlemail.com>"
 _FAILURE = "Delivery Status Notification (Failure)"
@@ -103,6 +100,4 @@ class InboundMail:
         headers: CIMultiDict[str] = CIMultiDict()
         headers[hdrs.CONTENT_TYPE] = media_type
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        status = await self._send(Request("POST", target, headers, body, service))
-        logger.info("POST %s %d", target, status)
-        return status
+        return await self._send(Request("POST", target, headers, body, service))

@@ -41,6 +41,10 @@ def script(app_folder: Path, words: Sequence[str], is_module: bool) -> Program:
     for path in (Path(name), app_folder / name):
         if path.is_file():
             return Program(_bootstrap("run", app_folder.resolve(), path, *arguments))
+    if Path(name).is_dir():
+        raise ScriptError(
+            f"{name} is a folder, not a script. If it is a service, pass its YAML file."
+        )
     raise ScriptError(
         f"There is no script {name} in the current folder, and none in {app_folder}."
     )

@@ -101,27 +101,28 @@ class AppCalls:
     def _set_target(self, add: Any, service: str) -> None:
         """Check the target of a task; one without a target is for its own `service`.
 
-        The Host header keeps it. The target of the queue stays in queue.yaml, which may
-        change before the task runs.
+        The Host header keeps it, as a later run may have other services and versions;
+        without a name, it means `default`. The target of the queue stays in queue.yaml,
+        which may change before the task runs.
         """
         queue = self._group._queues.get(add.queue_name.decode(errors="replace"))
+        what = "task"
         try:
-            if queue is not None and queue.config.target:
-                self._routing.named(queue.config.target)
             named = self._targets.in_headers(add)
+            if queue is not None and queue.config.target:
+                what = f"queue {queue.config.name}"
+                self._routing.named(queue.config.target)
         except UnknownServiceError as error:
             raise ApplicationError(
-                _ERRORS.INVALID_REQUEST, f"the task has a wrong target: {error}"
+                _ERRORS.INVALID_REQUEST, f"the {what} has a wrong target: {error}"
             ) from None
-        # without a name, Host is the main service of the run that sends the task, which
-        # --storage may make a run with more services
-        if named is None and not service == self._routing.main == DEFAULT:
+        if named is not None or service != DEFAULT:
             for header in add.header:
                 if header.key.lower() == b"host":
                     break
             else:
                 header = add.header.add(key=b"host")
-            header.value = f"{service}.{self._default_hostname}".encode()
+            header.value = f"{named or service}.{self._default_hostname}".encode()
 
 
 def _check_name(add: Any, in_transaction: bool) -> None:

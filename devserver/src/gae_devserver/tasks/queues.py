@@ -67,9 +67,9 @@ class Queue(SortedQueue):
     def apply(self, config: QueueConfig) -> None:
         """Use other settings; they fill the bucket."""
         if config != self.config:
-            other_target = config.target != self.config.target
+            before = self.config
             self._configure(config)
-            if other_target:
+            if (config.target, config.mode) != (before.target, before.mode):
                 self.route_again()
 
     def _configure(self, config: QueueConfig) -> None:
@@ -165,7 +165,7 @@ class Queue(SortedQueue):
     def service_of(self, task: Any) -> str:
         """Return the service that gets a task.
 
-        "": an HTTP target gets it, or the service does not run here.
+        "": an HTTP target or a lease gets it, or the service does not run here.
         """
         try:
             return self.required_service(task)
@@ -173,12 +173,12 @@ class Queue(SortedQueue):
             return ""
 
     def required_service(self, task: Any) -> str:
-        """Return the service that gets a task; "": an HTTP target gets it.
+        """Return the service that gets a task; "": an HTTP target or a lease gets it.
 
         Raises:
             UnknownServiceError: the service does not run here.
         """
-        return self._find_service(self.config.target, task)
+        return self._find_service(self.config.target, task) if self.is_push else ""
 
     def route_again(self) -> None:
         """Look again which service gets each task: a rule for it has changed."""

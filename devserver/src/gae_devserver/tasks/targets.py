@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from gae_devserver.config.service_file import DEFAULT
 from gae_devserver.http.routing import Routing
 from gae_devserver.tasks.attempts import is_for_app
 
@@ -39,7 +40,7 @@ class Targets:
         if target:
             return routing.named(target)
         if not task.description:
-            return self.in_headers(task) or routing.main
+            return self.in_headers(task) or routing.named(DEFAULT)
         if named := self._service_in(task.description):
             return routing.named(named)
         return routing.for_request("", task.url.decode(errors="replace"))

@@ -155,7 +155,7 @@ class DevServer:
 
     @property
     def services(self) -> list[str]:
-        """The names of the app's services; the one that is named first is the first."""
+        """The names of the app's services, the main one first."""
         return [shown["name"] for shown in self.state("GET", "/services")["services"]]
 
     def service(self, name: str) -> Service:

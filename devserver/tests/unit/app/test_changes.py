@@ -1,11 +1,12 @@
 """Which edits of an app the server sees."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import watchfiles
 
-from gae_devserver.app.changes import edit_filter, watched_folders
+from gae_devserver.app.changes import changes, edit_filter, watched_folders
 
 
 def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
@@ -36,3 +37,16 @@ def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
 def test_files_that_an_app_writes_are_no_edits(file: str, expected: bool) -> None:
     """Caches, logs and databases would restart the app again and again."""
     assert edit_filter()(watchfiles.Change.modified, f"/app/{file}") is expected
+
+
+@pytest.mark.asyncio
+async def test_the_temporary_file_of_an_editor(tmp_path: Path) -> None:
+    """A file that is renamed at once is reported under its final name alone."""
+    file, temporary = tmp_path.resolve() / "app.yaml", tmp_path / "sed1234"
+    file.write_text("old")
+    watching = changes([tmp_path])
+    batch = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0)
+    temporary.write_text("new")
+    temporary.rename(file)
+    assert await asyncio.wait_for(batch, 30) == {file}

@@ -429,6 +429,17 @@ async def test_the_bundled_api_has_the_same_queues(cloud: Cloud) -> None:
     assert cloud.app.names == ["b"]
 
 
+async def test_the_service_of_a_task_of_the_bundled_api(make_cloud: MakeCloud) -> None:
+    """It is that of its routing; without one, the service is `default`."""
+    cloud = await make_cloud(others=["worker"])
+    await cloud.add("a", 60, headers=[("Host", "v1.worker.localhost:8080")])
+    await cloud.add("b", 60)
+    routings = [
+        t.app_engine_http_request.app_engine_routing for t in await cloud.listed()
+    ]
+    assert [routing.service for routing in routings] == ["worker", ""]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -287,6 +287,7 @@ async def test_tasks_that_cannot_be_created(
         ({}, {}, "/work/a?b", "worker"),
         ({}, {"service": "default"}, "/work/a", "default"),
         ({"service": "worker", "version": "v7"}, {"service": "default"}, "/", "worker"),
+        ({"version": "v7"}, {"service": "worker"}, "/work/a", "default"),
     ],
 )
 async def test_the_service_that_gets_a_task(

@@ -63,6 +63,7 @@ cron:
         ("url: /b", 3, ["'url'"]),
         (f"{DAILY}  timezone: Berlin", 4, ["'Berlin'"]),
         (f"{DAILY}  target: b_a", 4, ["'b_a'", "'target: b-a'"]),
+        (f"{DAILY}  target: v1.b", 4, ["'v1.b'", "'target: b:v1'"]),
         (f"{DAILY}  attempt_deadline: 5", 4, ["_deadline: 5s'"]),
         (f"{DAILY}  attempt_deadline: -5s", 4, ["above 0"]),
         (f"{DAILY}  attempt_deadline: nans", 4, ["'nans'"]),

@@ -63,7 +63,7 @@ def test_files_beside_the_one_that_is_named() -> None:
         ("two/web", [" two/web.yaml"]),
         ("two/queue.yaml", [" two/web.yaml"]),
         ("two/main.py", [" two/web.yaml"]),
-        (".", ["app.yaml", " one"]),
+        (".", ["app.yaml", " one", " two/web.yaml"]),
         ("missing/app.yaml", [" missing/app.yaml"]),
         ("a" * 300, ["too long"]),
     ],

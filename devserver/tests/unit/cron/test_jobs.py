@@ -1,6 +1,7 @@
 """Jobs of cron.yaml run in time order with the tasks, and can be run now."""
 
 import asyncio
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -241,5 +242,20 @@ async def test_the_service_that_gets_a_job(
     assert await bench.cron.run_now(own) == 200
     with pytest.raises(AppUnavailable):
         await bench.cron.run_now(other)
-    with pytest.raises(JobRefusedError):
+    with pytest.raises(JobRefusedError, match=r"dispatch\.yaml"):
         await bench.cron.run_now(gone)
+
+
+async def test_a_rule_that_changes_after_a_job_is_scheduled(
+    make_bench: MakeBench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The attempt fails and names the rule, if its service does not run here."""
+    hourly = jobs(tmp_path, "url: /a, schedule: every 1 hours")
+    bench = make_bench(jobs=hourly)
+    rule = DispatchRule("*", "/a", "gone", "dispatch.yaml, line 2")
+    changed = dataclasses.replace(application(cron_jobs=hourly), dispatch=(rule,))
+    bench.server.routing.apply(changed)
+    bench.cron.apply(changed)
+    await bench.runner.advance(3600)
+    assert bench.app.executions == []
+    assert "dispatch.yaml, line 2" in caplog.text

@@ -29,14 +29,14 @@ def routing(*rules: tuple[str, str]) -> Routing:
         ("worker:v3", "worker"),
         ("v2", "default"),
         ("v3", None),
-        ("workers", None),
+        ("wroker", None),
         ("", None),
     ],
 )
 def test_a_target(target: str, service: str | None) -> None:
     """The service decides; a version alone is one of the main service.
 
-    The error for a service that does not run lists those that do.
+    The error for a service that does not run lists those that do, and one is meant.
     """
     if service is not None:
         assert routing().named(target) == service
@@ -45,6 +45,7 @@ def test_a_target(target: str, service: str | None) -> None:
         routing().named(target)
     assert f"'{target}'" in str(caught.value)
     assert "default, api, worker" in str(caught.value)
+    assert ("'worker'" in str(caught.value)) == (target == "wroker")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from typing import Any
 
 import pytest
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -19,6 +20,7 @@ from tests.helpers.calls import (
     TASK_ERRORS,
     AppRequest,
     add_request,
+    application,
     code_of,
     reference,
 )
@@ -136,6 +138,37 @@ async def test_tasks_come_back(start: Starts) -> None:
     assert sorted(await api.names()) == sorted([name, chosen])
     assert await api.tasks() == before
     assert await add_result(api, "named") == TASK_ERRORS.TASK_ALREADY_EXISTS
+
+
+@pytest.mark.parametrize(
+    ("first", "host"),
+    [
+        (["default", "worker"], "localhost:8081"),
+        (["default"], "localhost:8080"),
+        (["worker"], "localhost:8080"),
+        (["default"], "v1.localhost:8080"),
+        (["worker"], "v1.localhost:8080"),
+    ],
+)
+async def test_tasks_keep_their_service(
+    start: Starts, first: list[str], host: str
+) -> None:
+    """A task never gets to another service, whichever services run later.
+
+    Its target may be a version, which a later run does not have.
+    """
+
+    def apps(names: list[str]) -> dict[str, Any]:
+        main, *others = names
+        return {"app": application(service=main), "others": others}
+
+    server = start(**apps(first), version="v1")
+    for name in first:
+        await server.request(service=name).add(name, headers=[("Host", host)])
+    for names in (["worker", "api"], ["default", "worker"], ["default"]):
+        queue = start(**apps(names)).services.taskqueue.queues()["default"]
+        found = {name: queue.service_of(queue.find(name)) for name in first}
+        assert found == {name: name if name in names else "" for name in first}
 
 
 async def test_tasks_keep_their_order(

@@ -42,7 +42,6 @@ def test_tasks_are_ordered_by_eta_and_then_by_arrival(
         changed=Changes[Queue](),
         service_of=service_of,
     )
-    queue.apply(QueueConfig("q", mode="pull"))
     model: dict[str, tuple[int, str]] = {}
     for name, usec, tag, postpones in changes:
         if name not in model:
@@ -72,13 +71,14 @@ def test_tasks_are_ordered_by_eta_and_then_by_arrival(
     )
 
     for target in (None, "worker", None):
-        queue.apply(QueueConfig("q", mode="pull", target=target))
+        queue.apply(QueueConfig("q", target=target))
         for service in queue.services:
             own = [name for name in order if (target or model[name][1]) == service]
             assert queue.next_task(service) is (queue.find(own[0]) if own else None)
             due = [name for name in own if model[name][0] <= now_usec]
             assert queue.count_due(service, now_usec / 1e6) == len(due)
 
+    queue.apply(QueueConfig("q", mode="pull"))
     request = pb.TaskQueueQueryAndOwnTasksRequest(
         queue_name=b"q", lease_seconds=60, max_tasks=2, group_by_tag=True, tag=b"x"
     )

@@ -316,15 +316,16 @@ async def test_an_add_takes_the_same_time_with_any_number_of_queues(
         for queue in others:
             await bench.add(due_in=60, queue=queue)
         await settled()
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(200):
             await bench.add()
             await settled(2)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
-    # it was 50 times as long; 10 leaves room for a busy machine
-    few = await seconds()
-    assert await seconds(*(f"q{number}" for number in range(1000))) < 10 * few
+    # it was 50 times as long
+    few, many = await seconds(), [f"q{number}" for number in range(1000)]
+    # twice, because the garbage collector may run meanwhile
+    assert min(await seconds(*many), await seconds(*many)) < 10 * few
 
 
 # --- what may happen while a task runs -----------------------------------------------

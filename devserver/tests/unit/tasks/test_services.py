@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from gae_devserver.app.supervisor import AppUnavailable
+from gae_devserver.config.dispatch_yaml import DispatchRule
 from gae_devserver.config.queue_yaml import QueueConfig
 from tests.helpers.calls import HOSTNAME, add_request
 from tests.helpers.waiting import settled, until
@@ -38,6 +39,7 @@ async def bench(make_bench: MakeBench) -> Bench:
         (None, "", "worker", "worker"),
         (None, "localhost:8081", "worker", "worker"),
         (None, "www.example.com", "worker", "worker"),
+        (None, "jobs.localhost:8080", "worker", "worker"),
         (None, "default.localhost:8080", "worker", "default"),
         (None, "worker.localhost:1", "default", "worker"),
         (None, "v1.worker.localhost", "default", "worker"),
@@ -51,9 +53,13 @@ async def test_the_service_that_gets_a_task(
 ) -> None:
     """The target of the queue, then that of the task, then the service that adds it.
 
-    This is noted before the commit of a transaction that adds the task.
+    This is noted before the commit of a transaction that adds the task. A host of
+    dispatch.yaml that is no service, which the SDK sends after a visit, is no target.
     """
-    bench = make_bench(QueueConfig("work", target=target), others=["worker"])
+    rule = DispatchRule("jobs.localhost", "/*", "worker", "dispatch.yaml, line 2")
+    bench = make_bench(
+        QueueConfig("work", target=target), others=["worker"], rules=[rule]
+    )
     headers = [("Host", host)] if host else []
     api = bench.server.request(service=caller)
     transaction = await api.begin()
@@ -71,7 +77,11 @@ async def test_the_tasks_of_a_queue_that_gets_a_target(make_bench: MakeBench) ->
     bench = make_bench(QueueConfig("work"), others=["worker"])
     bench.app.fail("it has died", "worker")
     await bench.add_many(3, queue="work", headers=TO_WORKER)
-    bench.configure(QueueConfig("work", target="default"))
+    for mode in ("pull", "push"):  # no service gets the tasks of a pull queue
+        bench.configure(QueueConfig("work", target="default", mode=mode))
+        queue = bench.queue("work")
+        services = {queue.service_of(task) for task in queue.tasks_by_eta(3)}
+        assert services == {"default" if mode == "push" else ""}
     assert await bench.runner.advance(0) == 3
     assert {execution.service for execution in bench.app.executions} == {"default"}
 
@@ -195,12 +205,12 @@ async def test_a_task_takes_the_same_time_with_any_number_that_wait(
         await bench.add_many(waiting, headers=TO_WORKER)
         await bench.add()
         await until(lambda: bench.runner.finished == 1)
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(200):
             await bench.add()
         await until(lambda: bench.runner.finished == 201)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
-    # 10 leaves room for a busy machine
     few = await seconds(1)
-    assert await seconds(10_000) < 10 * few
+    # twice, because the garbage collector may run meanwhile
+    assert min(await seconds(10_000), await seconds(10_000)) < 10 * few
