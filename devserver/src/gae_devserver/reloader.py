@@ -198,8 +198,8 @@ class Reloader:
         ]
         if changed := paths[0] ^ paths[1]:
             raise ConfigError(
-                f"the runtime of {min(changed)} is now another language. Restart the "
-                "server."
+                f"{min(changed)}: the runtime or the environment has changed. Restart "
+                "the server."
             )
         for now, config in zip(
             self._application.services, application.services, strict=True

@@ -52,18 +52,23 @@ def is_service(path: Path) -> bool:
 
 def runs_here(path: Path) -> bool:
     """Return whether a file is a service in Python 3 of the standard environment."""
-    is_flexible = (_setting(path, "env") or "").startswith(("flex", "2"))
-    return (_setting(path, "runtime") or "").startswith("python3") and not is_flexible
+    runtime = _setting(path, "runtime") or ""
+    return runtime.startswith("python3") and not _is_flexible(path)
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether a file is a service in another language."""
-    return (_setting(path, "runtime") or "").startswith(_OTHER_RUNTIMES)
+    """Return whether a file is a service in another language or environment."""
+    runtime = _setting(path, "runtime") or ""
+    return runtime.startswith(_OTHER_RUNTIMES) or _is_flexible(path)
 
 
 def name_in(path: Path) -> str:
     """Return the service that a file describes."""
     return _setting(path, "service") or _setting(path, "module") or DEFAULT
+
+
+def _is_flexible(path: Path) -> bool:
+    return (_setting(path, "env") or "").startswith(("flex", "2"))
 
 
 def _setting(path: Path, name: str) -> str | None:

@@ -57,9 +57,10 @@ def test_all_yaml_files_of_a_folder(load_files: Load) -> None:
     assert app.warnings == ()
 
 
-def test_a_service_in_another_language(load_files: Load) -> None:
-    """The services in Python run without it."""
-    files = {"web/app.yaml": LEAST, "ui/app.yaml": "runtime: nodejs22\nservice: ui\n"}
+@pytest.mark.parametrize("kind", ["nodejs22", "python\nenv: flex"])
+def test_a_service_that_cannot_run_here(load_files: Load, kind: str) -> None:
+    """The other services run without it."""
+    files = {"web/app.yaml": LEAST, "ui/app.yaml": f"service: ui\nruntime: {kind}\n"}
     app = load_files(files, "ui web")
     assert names(app) == ["default"]
     assert [warning.split()[0] for warning in app.warnings] == ["ui/app.yaml"]
