@@ -81,10 +81,7 @@ def test_a_reload_of_one(apps: list[Path], start: Callable[..., DevServer]) -> N
         return str(decoded(server.get("/admin/x"))["service"])
 
     assert who_is_admin() == "admin"
-    dispatch = apps[0].with_name("dispatch.yaml")
-    dispatch.write_text(
-        dispatch.read_text().replace("service: admin", "service: worker")
-    )
+    edit(apps[0].with_name("dispatch.yaml"), "service: admin", "service: worker")
     wait_until(lambda: who_is_admin() == "worker", "the rule changes", PATIENCE)
     after = {name: who(server, name)["pids"] for name in FRAMEWORKS}
     assert {name for name in FRAMEWORKS if before[name] != after[name]} == {"worker"}
