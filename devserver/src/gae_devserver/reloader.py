@@ -140,7 +140,7 @@ class Reloader:
             self._waiting.remove(name)
             try:
                 await service.restart()
-            except AppPackagesError as error:
+            except (AppPackagesError, OSError) as error:
                 text = "%sthe app keeps the packages that it has: %s"
                 logger.error(text, service.label, error)
 

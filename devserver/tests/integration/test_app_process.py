@@ -89,11 +89,15 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
         main: str = HELLO,
         entrypoint: str | None = GUNICORN,
         stop_seconds: float = STOP_SECONDS,
+        label: str = "",
         **app_yaml: object,
     ) -> AppProcess:
         (folder / "main.py").write_text(main)
         config = app_config(folder=folder, entrypoint=entrypoint, **app_yaml)
-        processes.append(AppProcess(config, LAUNCH, OWN, stop_seconds=stop_seconds))
+        process = AppProcess(
+            config, LAUNCH, OWN, label=label, stop_seconds=stop_seconds
+        )
+        processes.append(process)
         return processes[-1]
 
     yield start_app
@@ -246,18 +250,22 @@ def test_what_the_app_prints(
     assert len(tail) < 1000
 
 
+@pytest.mark.parametrize("label", ["", "[worker] "])
 def test_nasty_output(
     folder: Path,
     start: Callable[..., AppProcess],
     capfdbinary: pytest.CaptureFixture[bytes],
+    label: str,
 ) -> None:
-    """Every byte of the app's output is on the terminal."""
+    """Every byte of the app's output is on the terminal, and the label once a line."""
     nasty = b" a\nE: " + b"\xff\0" * 2**20 + b"\nTraceback\n  File\nE: b\n" * 9999
     (folder / "nasty").write_bytes(nasty)
-    process = start(entrypoint="cat nasty")
+    process = start(entrypoint="cat nasty", label=label)
     process.log_advice()
     ended(process)
-    assert capfdbinary.readouterr().err == nasty
+    lines = nasty.splitlines(keepends=True)
+    shown = b"".join(label.encode() + line for line in lines)
+    assert capfdbinary.readouterr().err == shown
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,32 @@ def test_edits_beside_a_broken_queue_yaml_are_not_lost(
     assert queues(server) == {"default", "slow"}
 
 
+def test_a_fix_while_another_service_starts(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    """It takes effect at once, and the log says whether it helps."""
+    slow = make_app(tmp_path / "slow", HELLO, "service: slow\n")
+    broken = make_app(tmp_path / "broken", "def app(:\n", "service: broken\n")
+    waiting = "import pathlib, time\nwhile not pathlib.Path('go').exists():\n    "
+    (slow / "main.py").write_text(f"{waiting}time.sleep(0.01)\n{HELLO}")
+    server = start(str(slow / "app.yaml"), str(broken / "app.yaml"))
+    server.log("error: The service broken")
+
+    def is_seen() -> bool:
+        # the server begins to watch the files only now
+        (broken / "main.py").write_text(f"{texts.pop()}{'#' * len(texts)}\n")
+        return "main.py changed" in server.stderr
+
+    texts = ["def still_broken(:\n"] * 1000
+    wait_until(is_seen, "the edit is seen", PATIENCE)
+    server.log(r"error: The service broken .*\n(.*\n)*.*error: The service broken")
+    (broken / "main.py").write_text(HELLO)
+    server.log("the service broken is ready$")
+    assert server.stdout == ""
+    (slow / "go").touch()
+    assert server.banner("Services")
+
+
 def test_app_engine_apis_and_warmup_take_effect(
     folder: Path, start: Callable[..., Running]
 ) -> None:

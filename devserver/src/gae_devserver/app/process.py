@@ -252,13 +252,16 @@ class AppProcess:
 
     def _copy_output(self, source: BinaryIO) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
+        label = self._label
         with source:
             while line := source.readline(65536):
                 self._tail.append(line)
                 # keep reading if the terminal is gone: the app blocks on a full pipe
                 with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.buffer.write(self._label + line)
+                    sys.stderr.buffer.write(label + line)
                     sys.stderr.buffer.flush()
+                # the next piece may be the rest of a long line
+                label = self._label if line.endswith(b"\n") else b""
                 self._advice.see(line)
 
     def _wait(self, copier: threading.Thread) -> None:
