@@ -91,7 +91,7 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
         tls = functools.partial(
             self._tls_context, verify or request.MustValidateServerCertificate
         )
-        identify = _as_nobody if request.FollowRedirects else self._identify
+        identify = _without_identity if request.FollowRedirects else self._identify
         for _ in range(urlfetch_stub.MAX_REDIRECTS + 1):
             fetch = Fetch(url, method, payload, headers, tls, end, identify)
             answer = fetch.send(self._max_answer, request.FollowRedirects)
@@ -118,7 +118,7 @@ class UrlFetch(urlfetch_stub.URLFetchServiceStub):  # type: ignore[misc]
             response.FinalUrl = url
 
 
-def _as_nobody(connection: object) -> Mapping[str, str]:
+def _without_identity(connection: object) -> Mapping[str, str]:
     return {}
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
-from gae_devserver.testing.requests import TIMEOUT, Headers, Response, send
+from gae_devserver.testing.requests import TIMEOUT, Headers, Receiver, Response, send
 from gae_devserver.testing.server_process import ServerProcess
 from gae_devserver.testing.service import Service
 from gae_devserver.testing.state import (
@@ -30,7 +30,7 @@ __tracebackhide__ = True
 _STATE_SECONDS = 660.0
 
 
-class DevServer:
+class DevServer(Receiver):
     """The dev server in a process of its own, with one app on it."""
 
     url: str
@@ -144,14 +144,6 @@ class DevServer:
             TimeoutError: no answer came within 60 s. The text shows the same.
         """
         return self._send(self.url, method, target, headers, body)
-
-    def get(self, target: str, headers: Headers = ()) -> Response:
-        """GET `target`."""
-        return self.request("GET", target, headers)
-
-    def post(self, target: str, body: bytes = b"", headers: Headers = ()) -> Response:
-        """POST `body` to `target`."""
-        return self.request("POST", target, headers, body)
 
     @property
     def services(self) -> list[str]:

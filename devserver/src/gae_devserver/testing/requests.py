@@ -1,5 +1,6 @@
 """Send HTTP requests byte for byte, and keep the answers as they came."""
 
+import abc
 import http.client
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -75,3 +76,25 @@ def send(
         return Response(answer.status, answer.headers, answer.read())
     finally:
         connection.close()
+
+
+class Receiver(abc.ABC):
+    """Something that gets requests."""
+
+    @abc.abstractmethod
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Headers = (),
+        body: bytes | None = None,
+    ) -> Response:
+        """Send a request, and return the answer."""
+
+    def get(self, target: str, headers: Headers = ()) -> Response:
+        """GET `target`."""
+        return self.request("GET", target, headers)
+
+    def post(self, target: str, body: bytes = b"", headers: Headers = ()) -> Response:
+        """POST `body` to `target`."""
+        return self.request("POST", target, headers, body)

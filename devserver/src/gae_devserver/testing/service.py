@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gae_devserver.testing.requests import Headers, Response
+from gae_devserver.testing.requests import Headers, Receiver, Response
 
 __tracebackhide__ = True  # see dev_server.py
 
@@ -10,7 +10,7 @@ Send = Callable[[str, str, str, Headers, bytes | None], Response]
 """Sends a request: URL of the server, method, target, headers, body."""
 
 
-class Service:
+class Service(Receiver):
     """A service of the app. Requests reach it whatever dispatch.yaml says."""
 
     name: str
@@ -34,11 +34,3 @@ class Service:
     ) -> Response:
         """Send a request to the service, as `DevServer.request` does to the app."""
         return self._send(self.url, method, target, headers, body)
-
-    def get(self, target: str, headers: Headers = ()) -> Response:
-        """GET `target`."""
-        return self.request("GET", target, headers)
-
-    def post(self, target: str, body: bytes = b"", headers: Headers = ()) -> Response:
-        """POST `body` to `target`."""
-        return self.request("POST", target, headers, body)

@@ -284,10 +284,10 @@ async def test_tasks_that_cannot_be_created(
         ({}, {}, "/a", "default"),
         ({}, {"version": "v7"}, "/a", "default"),
         ({}, {"service": "worker", "version": "v7"}, "/a", "worker"),
-        ({}, {}, "/work/a?b", "worker"),
-        ({}, {"service": "default"}, "/work/a", "default"),
+        ({}, {}, "/jobs/a?b", "worker"),
+        ({}, {"service": "default"}, "/jobs/a", "default"),
         ({"service": "worker", "version": "v7"}, {"service": "default"}, "/", "worker"),
-        ({"version": "v7"}, {"service": "worker"}, "/work/a", "default"),
+        ({"version": "v7"}, {"service": "worker"}, "/jobs/a", "default"),
     ],
 )
 async def test_the_service_that_gets_a_task(
@@ -298,7 +298,7 @@ async def test_the_service_that_gets_a_task(
     service: str,
 ) -> None:
     """The queue's, then the task's, then that of dispatch.yaml, then the main one."""
-    rule = DispatchRule("*", "/work/*", "worker", "dispatch.yaml, line 2")
+    rule = DispatchRule("*", "/jobs/*", "worker", "dispatch.yaml, line 2")
     cloud = await make_cloud(others=["worker"], rules=[rule])
     parent = queue_name("routed")
     queue = {"name": parent, "app_engine_routing_override": override}

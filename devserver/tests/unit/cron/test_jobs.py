@@ -217,7 +217,7 @@ async def test_the_service_that_gets_a_job(
     """
     every = "schedule: every 1 hours, url:"
     rules = [
-        DispatchRule("*", "/work/*", "worker", "dispatch.yaml, line 2"),
+        DispatchRule("*", "/jobs/*", "worker", "dispatch.yaml, line 2"),
         DispatchRule("*", "/gone", "gone", "dispatch.yaml, line 4"),
     ]
     bench = make_bench(
@@ -225,8 +225,8 @@ async def test_the_service_that_gets_a_job(
             tmp_path,
             f"{every} /a",
             f"{every} /b, target: worker",
-            f"{every} '/work/c?d'",
-            f"{every} /work/e, target: default",
+            f"{every} '/jobs/c?d'",
+            f"{every} /jobs/e, target: default",
             f"{every} /gone",
             services={"default": None, "worker": None},
         ),

@@ -197,7 +197,7 @@ async def test_headers(api: AppRequest, site: Site) -> None:
 async def test_a_fetch_of_the_app_itself(
     make_server: Callable[..., Server], site: Site, host: str
 ) -> None:
-    """Its receiver learns the project, if it follows no redirects, and nobody else."""
+    """Only its receiver learns the project, and only if it follows no redirects."""
     with contextlib.ExitStack() as stack:
         sockets = listen(0, host=None)
         for sock in sockets:
