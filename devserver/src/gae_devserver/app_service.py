@@ -90,6 +90,7 @@ class AppService:
             what_to_do=self._what_to_do,
             warm_up=self._warm_up,
             name=name,
+            is_optional=lambda: self.is_static_site,
             on_change=on_change,
         )
         self.instance = Instance(config, self.sender, requests, label=self.label)
@@ -117,11 +118,16 @@ class AppService:
         return self._config
 
     @property
+    def is_static_site(self) -> bool:
+        """Whether it is of use without its process."""
+        return is_static_site(self._config.static_handlers, self._config.folder)
+
+    @property
     def description(self) -> str:
         """Its address and its name, and why it does not run."""
         state = "" if self.app.is_ready else ", which is starting"
         if self.app.failure is not None:
-            static = is_static_site(self._config.static_handlers, self._config.folder)
+            static = self.is_static_site
             state = ", only static files" if static else ", which does not run"
         port = self.hostname.rpartition(":")[2]
         name, runtime = self._config.service, self._config.runtime

@@ -13,7 +13,6 @@ from gae_devserver import terminal
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.app_service import AppService
 from gae_devserver.config.application import Application, with_shared_files
-from gae_devserver.config.handlers import is_static_site
 from gae_devserver.http import sockets
 from gae_devserver.launch import Launched
 from gae_devserver.parts import Parts, Settings, port_of
@@ -99,7 +98,7 @@ class Server:
             await service.run()
         except AppUnavailable as error:
             reason = str(error).partition("\n")[0]
-            if is_static_site(service.config.static_handlers, service.config.folder):
+            if service.is_static_site:
                 logger.warning(
                     "%sthe server has only static files, because there is no app: %s",
                     service.label,

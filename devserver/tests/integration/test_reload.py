@@ -67,6 +67,27 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     server.answers("repaired")
 
 
+def test_an_edit_of_a_site_without_an_app(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """That there is no app was said at the start, and is not repeated."""
+    handler = "handlers: [{url: /, static_files: index.html, upload: index.html}]\n"
+    make_app(folder, app_yaml=handler, entrypoint="sh -c 'echo started; exit 3'")
+    (folder / "main.py").unlink()
+    page = folder / "index.html"
+    page.write_text("front")
+    server = start()
+
+    def starts() -> int:
+        page.write_text("edited")
+        return len(re.findall("^started$", server.stderr, re.MULTILINE))
+
+    # the last one begins after the end of the others
+    wait_until(lambda: starts() >= 4, "the app starts again and again", PATIENCE)
+    assert not re.search("^[0-9:]+ error: ", server.stderr, re.MULTILINE)
+    assert fetch(server.url)[1] == "edited"
+
+
 @pytest.mark.parametrize(
     ("added", "reason"),
     [

@@ -50,6 +50,7 @@ class Supervisor:
         what_to_do: Callable[[str, bool], str] = lambda reason, reloading: "",
         warm_up: Callable[[AppProcess], Awaitable[None]] | None = None,
         name: str = "app",
+        is_optional: Callable[[], bool] = lambda: False,
         on_change: Callable[[], object] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -57,11 +58,13 @@ class Supervisor:
 
         If the app ends before it is ready, `what_to_do` gets the reason and whether
         the server goes on; it returns advice for the user. `warm_up` is called with
-        each process before it counts as ready. Messages call the app `name`.
+        each process before it counts as ready. Messages call the app `name`; if it is
+        optional, they do not repeat that it does not start.
         `on_change` is called when it becomes ready, and when it no longer is.
         """
         self._start = start
         self._name = name
+        self._is_optional = is_optional
         self._on_change = on_change
         self._what_to_do = what_to_do
         self._warm_up = warm_up
@@ -190,7 +193,8 @@ class Supervisor:
                 elif isinstance(error, AppUnavailable):
                     advice = self._what_to_do(reason, self._reports)
                     reason = _with_advice(reason, advice)
-                if not self._reports:
+                silent = self._is_optional() and not self._was_ready
+                if silent or not self._reports:
                     self._set(failure=reason)
                     return
             else:
