@@ -122,13 +122,14 @@ class AppService:
         """Whether it is of use without its process."""
         return is_static_site(self._config.static_handlers, self._config.folder)
 
-    @property
-    def description(self) -> str:
-        """Its address and its name, and why it does not run."""
+    def describe(self, *, reloading: bool) -> str:
+        """Return its address and its name, and why it does not run."""
         state = "" if self.app.is_ready else ", which is starting"
         if self.app.failure is not None:
-            static = self.is_static_site
-            state = ", only static files" if static else ", which does not run"
+            until = " until one of its files changes" if reloading else ""
+            state = f", which does not run{until}"
+            if self.is_static_site:
+                state = ", only static files"
         port = self.hostname.rpartition(":")[2]
         name, runtime = self._config.service, self._config.runtime
         return f"http://127.0.0.1:{port}  {name} ({runtime}){state}"

@@ -106,9 +106,7 @@ class Server:
                 )
                 return None
             if len(self._parts.services) > 1 and not self._is_announced:
-                then = " It restarts when one of its files changes."
-                then = then if self._settings.reload else ""
-                logger.error("%s.%s", reason.rstrip("."), then)
+                logger.error("%s", reason)
             return error
         if (notice := service.late_notice()) is not None:
             logger.warning("%s%s", service.label, notice)
@@ -132,7 +130,11 @@ class Server:
             storage=str(storage.path.resolve()) if storage else "in memory",
             cron=settings.cron,
             other_urls=sockets.other_urls(settings.front_sockets),
-            services=[one.description for one in services if one.sockets],
+            services=[
+                one.describe(reloading=settings.reload)
+                for one in services
+                if one.sockets
+            ],
         )
         if settings.open_browser:
             # in a thread: a browser in the terminal would block the loop
