@@ -95,10 +95,10 @@ def test_every_name_is_documented() -> None:
         name, is_call, parameters = cell.rstrip(")").partition("(")
         documented[name] = re.findall(r"(\w+)(?:=[^,]+)?(?:, |$)", parameters)
         if is_call:
-            method = DevServer if name == "DevServer" else vars(DevServer)[name]
+            method = DevServer if name == "DevServer" else getattr(DevServer, name)
             expected = [x for x in inspect.signature(method).parameters if x != "self"]
             assert documented[name] == expected, name
-    offered = {*vars(DevServer), *inspect.get_annotations(DevServer)}
+    offered = {*dir(DevServer), *inspect.get_annotations(DevServer)}
 
     assert documented.keys() - {"DevServer"} == {
         name for name in offered if not name.startswith("_")
