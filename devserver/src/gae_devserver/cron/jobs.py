@@ -73,7 +73,7 @@ class CronJobs:
             storage=None,
             changed=changed,
             service_of=lambda target, task: self._service_of(task),
-            several_services=len(routing.services) > 1,
+            only_service=routing.only_service,
         )
         self.scheduled = scheduled
         self._clock = clock

@@ -53,6 +53,11 @@ class Routing:
         """The service that gets what no other one gets."""
         return self._main
 
+    @property
+    def only_service(self) -> str | None:
+        """The service, if there is no other one."""
+        return self._main if len(self._services) == 1 else None
+
     def apply(self, application: Application) -> None:
         """Use the rules of a changed dispatch.yaml."""
         if [*application.dispatch] != [rule for _, rule in self._rules]:

@@ -133,8 +133,8 @@ class TaskExecutor:
         if task.HasField("dispatch_deadline_usec"):
             deadline = min(deadline, task.dispatch_deadline_usec / 1e6)
         try:
-            if not service:
-                # fails unless this is an HTTP target
+            if not (service and self._several_services):
+                # fails if it is for a service that does not run
                 queue.required_service(task)
             request = self._make_request(queue, task, service, self._clock.offset)
             status = await self._dispatch(request, deadline)

@@ -15,7 +15,7 @@ from google.appengine.runtime.apiproxy_errors import ApplicationError
 from gae_devserver.config.queue_yaml import QueueConfig
 from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.storage.storage import TOMBSTONE_SECONDS, Storage
-from gae_devserver.tasks.attempts import has_answer
+from gae_devserver.tasks.attempts import has_answer, is_for_app
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.sorted_queue import SortedQueue
@@ -43,17 +43,18 @@ class Queue(SortedQueue):
         storage: Storage | None,
         changed: "Changes[Queue]",
         service_of: ServiceOf,
-        several_services: bool = False,
+        only_service: str | None = None,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and notes in `changed` that its next task
-        may be another one. With several services, the log names that of each task.
+        may be another one. With `only_service`, no other one runs; otherwise the log
+        names the service of each task.
         """
         self._changed = changed
         self._find_service = service_of
-        self._several_services = several_services
-        super().__init__(name, gettime, self.service_of)
+        self._only_service = only_service
+        super().__init__(name, gettime, self._waits_for)
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
@@ -172,6 +173,16 @@ class Queue(SortedQueue):
         except UnknownServiceError:
             return ""
 
+    def _waits_for(self, task: Any) -> str:
+        """Return the service that a task waits for, as `service_of` does.
+
+        If there is only one, this is quick: it reads no target. A task for another one
+        fails when it is sent.
+        """
+        if self._only_service is None:
+            return self.service_of(task)
+        return self._only_service if self.is_push and is_for_app(task) else ""
+
     def required_service(self, task: Any) -> str:
         """Return the service that gets a task; "": an HTTP target or a lease gets it.
 
@@ -263,7 +274,7 @@ class Queue(SortedQueue):
             url = printable(task.url.decode(errors="replace"))
             what = function_name(task.body) or url
             name, where = task.task_name.decode(), self.queue_name
-            if self._several_services and (service := self.service_of(task)):
+            if self._only_service is None and (service := self.service_of(task)):
                 where += f" for {service}"
             logger.info("task %s on %s: %s, %s", name, where, what, due)
 

@@ -65,7 +65,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         """Tells the runner when a task may start at another time."""
         targets = Targets(routing, service_in)
         self._service_of = targets.service_of
-        self._several_services = len(routing.services) > 1
+        self._only_service = routing.only_service
         self._group = Group(self._new_queue, clock)
         self._calls = AppCalls(
             self._group,
@@ -103,7 +103,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             storage=self._storage,
             changed=self.changed,
             service_of=self._service_of,
-            several_services=self._several_services,
+            only_service=self._only_service,
         )
 
     def _make_queue(self, name: str) -> Queue:
