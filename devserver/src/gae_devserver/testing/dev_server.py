@@ -33,8 +33,6 @@ _STATE_SECONDS = 660.0
 class DevServer(Receiver):
     """The dev server in a process of its own, with one app on it."""
 
-    url: str
-    """Where the app answers."""
     state_url: str
     """Where the State API answers."""
     token: str
@@ -125,25 +123,6 @@ class DevServer(Receiver):
         return self._process.wait_for_log(pattern, seconds)
 
     # --- the app ----------------------------------------------------------------------
-
-    def request(
-        self,
-        method: str,
-        target: str,
-        headers: Headers = (),
-        body: bytes | None = None,
-    ) -> Response:
-        """Send a request to the app, through the server's public port.
-
-        `target` is a path, or a URL of the server, such as an upload URL.
-
-        Redirects are not followed, and cookies are not kept.
-
-        Raises:
-            ServerEndedError: the server has ended. The text shows what it printed.
-            TimeoutError: no answer came within 60 s. The text shows the same.
-        """
-        return self._send(self.url, method, target, headers, body)
 
     @property
     def services(self) -> list[str]:

@@ -1,8 +1,7 @@
 """Send HTTP requests byte for byte, and keep the answers as they came."""
 
-import abc
 import http.client
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -78,10 +77,17 @@ def send(
         connection.close()
 
 
-class Receiver(abc.ABC):
-    """Something that gets requests."""
+Send = Callable[[str, str, str, Headers, bytes | None], Response]
+"""Sends a request: URL of the receiver, method, target, headers, body."""
 
-    @abc.abstractmethod
+
+class Receiver:
+    """Gets requests at a URL."""
+
+    url: str
+    """Where it answers."""
+    _send: Send
+
     def request(
         self,
         method: str,
@@ -89,7 +95,17 @@ class Receiver(abc.ABC):
         headers: Headers = (),
         body: bytes | None = None,
     ) -> Response:
-        """Send a request, and return the answer."""
+        """Send a request to this URL.
+
+        `target` is a path, or a URL of the server, such as an upload URL.
+
+        Redirects are not followed, and cookies are not kept.
+
+        Raises:
+            ServerEndedError: the server has ended. The text shows what it printed.
+            TimeoutError: no answer came within 60 s. The text shows the same.
+        """
+        return self._send(self.url, method, target, headers, body)
 
     def get(self, target: str, headers: Headers = ()) -> Response:
         """GET `target`."""
