@@ -220,6 +220,7 @@ class Parts:
             clock,
             self.token,
             reset,
+            self.activity,
             subjects=[mails, ServiceRoutes(self.services)],
         )
         self.reloader = Reloader(
