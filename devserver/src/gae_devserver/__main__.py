@@ -79,6 +79,10 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     try:
         application = load_services(options.apps)
         front_sockets = sockets.listen(options.port, options.host)
+        state_socket = sockets.listen_for_console(options.console_port)
+        api_socket = sockets.listen_here(options.api_port, "--api-port")
+        # holds the gRPC port, whose server listens later
+        grpc_socket = sockets.reserve_port(options.grpc_port, "--grpc-port")
         clock = Clock()
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError) as error:
@@ -88,10 +92,6 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         several = len(application.services) > 1
         exposed = sockets.what_is_exposed(options.host, front_sockets, several=several)
         terminal.logger.warning("%s", exposed)
-    api_socket = sockets.listen_on("127.0.0.1", 0)
-    state_socket = sockets.listen_on("127.0.0.1", 0)
-    # holds the gRPC port, whose server listens later
-    grpc_socket = sockets.reserve_port()
     settings = _launch_settings(
         options, api_socket, grpc_socket, open_files=raise_soft_limit()
     )

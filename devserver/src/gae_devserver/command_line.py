@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gae_devserver.app.python import Python
 from gae_devserver.cloud_tasks import hosts
 from gae_devserver.environments import interpreters
+from gae_devserver.http import sockets
 
 if TYPE_CHECKING:
     from gae_devserver.faults import Faults
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
                 parser.error(f"'{path}' must be the first word: {PROG} {path} APP")
         if unknown:
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        _check_ports(parser, options)
         return options
     options = parser.parse_args(others)
     named = []
@@ -61,6 +63,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options = parser.parse_args(others)
     options.apps += named
     return options
+
+
+def _check_ports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with an error if two options name the same port."""
+    users: dict[int, str] = {}
+    for option in ("--port", "--console-port", "--api-port", "--grpc-port"):
+        port = getattr(options, option[2:].replace("-", "_"))
+        if port and users.setdefault(port, option) != option:
+            parser.error(
+                f"{users[port]} and {option} are both {port}. Choose another port for "
+                "one of them"
+            )
 
 
 def _serve_parser() -> argparse.ArgumentParser:
@@ -84,6 +98,28 @@ def _serve_parser() -> argparse.ArgumentParser:
         default=8080,
         help="the port on which the app answers; 0 picks a free one "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--console-port",
+        type=_port,
+        metavar="PORT",
+        help="the port of the console and the State API; 0 picks a free one (default: "
+        f"{sockets.CONSOLE_PORT} if it is free)",
+    )
+    parser.add_argument(
+        "--api-port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="the port for the API calls of the app (default: a free one)",
+    )
+    parser.add_argument(
+        "--grpc-port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="the port of DATASTORE_EMULATOR_HOST and CLOUD_TASKS_EMULATOR_HOST "
+        "(default: a free one)",
     )
     parser.add_argument(
         "--host",
@@ -246,7 +282,7 @@ def _path(text: str) -> Path:
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 0 to 65535. Write for example --port 8080"
+            f"{text!r} is not a number from 0 to 65535, such as 8080"
         )
     return int(text)
 

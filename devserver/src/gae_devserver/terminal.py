@@ -123,6 +123,7 @@ def show_banner(
         *(f"             {url}" for url in other_urls),
         *(f"  {head:9}  {one}" for head, one in zip(heads, services, strict=False)),
         *((f"  Dispatch   {rules}",) if rules else ()),
+        f"  Console    {state_url}/#{token}",
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",
