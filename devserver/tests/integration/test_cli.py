@@ -311,6 +311,24 @@ def test_chosen_ports(start: Callable[..., Running], folder: Path) -> None:
         server.process.wait(PATIENCE)
 
 
+def test_a_token_of_the_user(
+    folder: Path, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment can set the token, which no process of the app gets."""
+    variable = "GAE_DEVSERVER_TOKEN"
+    make_app(folder, SHOW_ENVIRONMENT, "app_engine_apis: true\n")
+    server = start("--no-reload", variables={variable: "0123456789%abcde"})
+    assert server.token == "0123456789%abcde"
+    assert server.banner("Console").endswith("/#0123456789%25abcde")
+    assert write(server, server.token, "/queues/default/pause").status == 200
+    assert variable not in fetch(server.url)[1]
+    for token in ("0123456789abcde", "0123456789 abcdef", "0123456789\u00e4abcdef", ""):
+        monkeypatch.setenv(variable, token)
+        error = error_of(run(folder, "--port=0"), 2)
+        assert variable in error
+        assert not token or token not in error
+
+
 def test_windows() -> None:
     """One line says what to use there."""
     script = "import gae_devserver.__main__ as m; m.main(system='nt')"
@@ -420,7 +438,11 @@ def test_the_log_level(start: Callable[..., Running]) -> None:
 def test_open(
     tmp_path: Path, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The browser gets the app's URL; without a browser there is a warning."""
+    """A browser gets an address that leads to the console with the token, once.
+
+    Every user sees the command line of a browser, so the token is not in it, nor in the
+    warning that there is no browser.
+    """
     opened, browser = tmp_path / "opened", tmp_path / "browser"
     browser.write_text(
         f'#!/bin/sh\necho "$1" > {opened}.new\nmv {opened}.new {opened}\n'
@@ -429,8 +451,14 @@ def test_open(
     monkeypatch.setenv("BROWSER", str(browser))
     server = start("--no-reload", "--open")
     wait_until(opened.exists, "the browser", PATIENCE)
-    assert opened.read_text() == f"{server.url}\n"
+    url = opened.read_text().strip()
+    assert server.token not in url
+    assert url.startswith(f"{server.state_url}/")
+    path = url.removeprefix(server.state_url)
+    answer = send(server.state_url, "GET", path)
+    assert (answer.status, answer.headers["Location"]) == (303, f"/#{server.token}")
+    assert send(server.state_url, "GET", path).status == 404
 
     monkeypatch.setenv("BROWSER", "no-such-browser")
     server = start("--no-reload", "--open")
-    server.log(f"warning: .*{server.url}")
+    assert server.token not in server.log("warning: .*browser.*")
