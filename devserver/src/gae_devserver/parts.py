@@ -4,12 +4,12 @@ import asyncio
 import dataclasses
 import functools
 import logging
-import secrets
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
@@ -22,6 +22,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.services import ServiceRoutes
@@ -64,6 +65,8 @@ class Settings:
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
     state_socket: socket.socket
+    token: str
+    """What changes through the State API require."""
     reload: bool
     open_browser: bool
     clock: Clock
@@ -102,7 +105,8 @@ class Parts:
         port = port_of(settings.front_sockets[0])
         hostname = f"localhost:{port}"
         clock = settings.clock
-        requests = RunningRequests(application.main.service)
+        self.activity = Activity(clock.now)
+        requests = RunningRequests(application.main.service, self.activity)
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
         own_ports = [sock for service in launched for sock in service.sockets]
@@ -139,7 +143,6 @@ class Parts:
             logger.warning("the server injects faults: --faults %s", faults)
             dispatch = faults.in_tasks(dispatch, self._process_for)
             injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
-        self.token = secrets.token_hex(16)
         self.apis = Apis(
             application,
             {
@@ -152,7 +155,7 @@ class Parts:
             clock,
             requests,
             self._routing,
-            token=self.token,
+            token=settings.token,
             default_hostname=hostname,
             run_now=self._run_now,
             storage=settings.storage,
@@ -171,13 +174,14 @@ class Parts:
             "/_ah/img": ImagePage(self._blobstore, blobs),
             "/_ah/upload": UploadPage(self._blobstore),
         }
-        front = Front(self._find_site, pages=pages, is_host=self._routing.is_host)
+        make_front = functools.partial(Front, pages=pages, records=self.activity)
+        front = make_front(self._find_site, is_host=self._routing.is_host)
         if len(self.services) == 1 and application.files.dispatch is None:
-            front = Front(self._always(self._main.site), pages=pages)
+            front = make_front(self._always(self._main.site))
         self._fronts = [(front, settings.front_sockets)]
         for service in self.services.values():
             if service.sockets:
-                front = Front(self._always(service.site), pages=pages)
+                front = make_front(self._always(service.site))
                 self._fronts.append((front, service.sockets))
         apps = Supervisors({name: s.app for name, s in self.services.items()})
         self._cron = CronJobs(
@@ -197,6 +201,7 @@ class Parts:
             make_request=functools.partial(make_request, self.apis.identity),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
+            records=self.activity,
         )
         reset = Reset(
             services,
@@ -208,15 +213,17 @@ class Parts:
             several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
+        self.console_link = ConsoleLink(settings.token)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
             self._runner,
             self._cron,
             clock,
-            self.token,
+            settings.token,
             reset,
-            subjects=[mails, ServiceRoutes(self.services)],
+            self.activity,
+            subjects=[self.console_link, mails, ServiceRoutes(self.services)],
         )
         self.reloader = Reloader(
             application,
