@@ -22,6 +22,8 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
@@ -223,7 +225,15 @@ class Parts:
             settings.token,
             reset,
             self.activity,
-            subjects=[self.console_link, mails, ServiceRoutes(self.services)],
+            subjects=[
+                self.console_link,
+                mails,
+                ServiceRoutes(self.services),
+                *datastore_subjects(
+                    self.apis.databases,
+                    EntityWrites(lambda: services.stub("memcache"), services.flush),
+                ),
+            ],
         )
         self.reloader = Reloader(
             application,

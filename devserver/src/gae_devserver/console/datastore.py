@@ -1,4 +1,4 @@
-"""The route of the console for what is in the datastore: databases, namespaces, kinds."""
+"""The route of the console for the databases, namespaces and kinds."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -6,7 +6,21 @@ from typing import Any
 from aiohttp import web
 
 from gae_devserver.console.answers import show
+from gae_devserver.console.entities import EntityRoutes
+from gae_devserver.console.entity import OneEntityRoutes
+from gae_devserver.console.entity_files import EntityFileRoutes
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.datastore_v1.databases import Database, Databases
+
+
+def datastore_subjects(databases: Databases, writes: EntityWrites) -> list[Any]:
+    """Return all subjects of the console that are about entities."""
+    return [
+        DatastoreRoute(databases),
+        EntityRoutes(databases, writes),
+        OneEntityRoutes(databases, writes),
+        EntityFileRoutes(databases, writes),
+    ]
 
 
 class DatastoreRoute:

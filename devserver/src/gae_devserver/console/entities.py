@@ -117,7 +117,9 @@ class EntityRoutes:
         # all keys are checked before the first entity is deleted
         addresses = [address_in(self._databases, key) for key in keys]
         deleted = 0
-        for database in {address.database.partition: address.database for address in addresses}.values():
+        for database in {
+            address.database.partition: address.database for address in addresses
+        }.values():
             own = [one.reference for one in addresses if one.database is database]
             deleted += await self._writes.delete_all(database, own)
         return web.json_response({"deleted": deleted})
@@ -151,8 +153,9 @@ def _notes(question: Question, page: Page) -> list[str]:
     notes = []
     if page.unsorted:
         notes.append(
-            f"{page.unsorted:,} of them do not have the property {question.order[0]!r}. They come "
-            "last here; a query of the app with this order does not find them."
+            f"{page.unsorted:,} of them do not have the property "
+            f"{question.order[0]!r}. They come last here; a query of the app with this "
+            "order does not find them."
         )
     if page.unindexed:
         names = ", ".join(map(repr, page.unindexed))
@@ -195,7 +198,10 @@ def _table(data: Mapping[str, Any], question: Question) -> dict[str, Any]:
             }
             for name in columns
         ],
-        "key_column": {"query": links[KEY_PROPERTY], "sort": _sort(KEY_PROPERTY, question.order)},
+        "key_column": {
+            "query": links[KEY_PROPERTY],
+            "sort": _sort(KEY_PROPERTY, question.order),
+        },
         "names": names,
         "more_columns": len(names) - len(columns),
         "rows": [
@@ -209,7 +215,9 @@ def _table(data: Mapping[str, Any], question: Question) -> dict[str, Any]:
             }
             for one in data["entities"]
         ],
-        "total": len(question.database.store.kind((question.namespace, question.kind)).rows),
+        "total": len(
+            question.database.store.kind((question.namespace, question.kind)).rows
+        ),
         "used": [
             {
                 "text": str(one),
@@ -240,4 +248,3 @@ def title_of(key: list[list[Any]]) -> str:
     """Return the ids in a key, from the root down; the kind of the last is known."""
     *above, (_, last) = key
     return "".join(f"{kind} {identifier} / " for kind, identifier in above) + str(last)
-

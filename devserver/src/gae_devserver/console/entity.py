@@ -1,5 +1,6 @@
 """The routes of the console for one entity: view, edit, create, delete, download."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -178,7 +179,7 @@ class OneEntityRoutes:
         elif typed["type"] == "text":
             content, suffix = typed["value"].encode(), "txt"
         else:
-            content, suffix = web.json_response(typed["value"]).body, "json"
+            content, suffix = json.dumps(typed["value"]).encode(), "json"
         plain_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:50] or "value"
         return web.Response(
             body=content,

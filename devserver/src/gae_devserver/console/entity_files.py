@@ -102,7 +102,9 @@ class EntityFileRoutes:
                 own[place] = proto
             except (TypedError, RpcError) as error:
                 # In a file of the export, the first entity is on the second line.
-                errors.append({"entity": number, "line": number + 1, "error": str(error)})
+                errors.append(
+                    {"entity": number, "line": number + 1, "error": str(error)}
+                )
                 if len(errors) >= _MOST_ERRORS:
                     break
             if time.monotonic() - began > _SLICE_SECONDS:
@@ -111,14 +113,16 @@ class EntityFileRoutes:
         if errors:
             first = errors[0]
             text = (
-                f"Nothing was imported: entity {first['entity']} (line {first['line']} of "
-                f"an exported file): {first['error']}."
+                f"Nothing was imported: entity {first['entity']} (line "
+                f"{first['line']} of an exported file): {first['error']}."
             )
             if len(errors) > 1:
                 text += f" {len(errors) - 1} more are wrong."
             return web.json_response({"error": text, "errors": errors}, status=400)
         for name, protos in wanted.items():
-            await self._writes.put_all(self._databases.named[name], list(protos.values()))
+            await self._writes.put_all(
+                self._databases.named[name], list(protos.values())
+            )
         count = sum(map(len, wanted.values()))
         return web.json_response({"imported": count})
 
@@ -185,8 +189,8 @@ def _check_head(file: Any) -> None:
         ):
             if version != VERSION:
                 raise web.HTTPBadRequest(
-                    text=f"Nothing was imported: the version of the file is {version!r}, "
-                    f"and this server reads version {VERSION}."
+                    text="Nothing was imported: the version of the file is "
+                    f"{version!r}, and this server reads version {VERSION}."
                 )
         case _:
             raise web.HTTPBadRequest(

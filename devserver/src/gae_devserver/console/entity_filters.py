@@ -180,11 +180,12 @@ def by_id(text: str, kind: str, app_id: str, namespace: str) -> Filter | None:
     """
     if not text:
         return None
-    path: Sequence[Any] = [[kind, int(text) if re.fullmatch("[0-9]{1,19}", text) else text]]
+    path: Sequence[Any] = [
+        [kind, int(text) if re.fullmatch("[0-9]{1,19}", text) else text]
+    ]
     try:
         if key_in(text).path.element[-1].type == kind:
             return make_filter("key", "=", "key", text, app_id, namespace)
     except TypedError:
         pass
     return make_filter("key", "=", "key", json.dumps(path), app_id, namespace)
-

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gae_devserver.console import formats
 from gae_devserver.console.typed_keys import TypedError, integer_in, shown
 from gae_devserver.console.typed_values import TYPES, Typed, bytes_in
 
@@ -16,7 +17,9 @@ SAME = "as it is"
 """The type of a row whose value is too long or too odd for a field."""
 BYTES_AS_TEXT = "bytes (as text)"
 FORM_TYPES = tuple(
-    part for name in TYPES for part in ((name, BYTES_AS_TEXT) if name == "bytes" else (name,))
+    part
+    for name in TYPES
+    for part in ((name, BYTES_AS_TEXT) if name == "bytes" else (name,))
 )
 NEW_ROWS = 8
 _MAX_FIELD = 20_000
@@ -68,9 +71,9 @@ def _bytes_field(value: str) -> tuple[str, str]:
 
 
 def _can_be_typed(text: str) -> bool:
-    plain = text.replace("\r\n", "\n")
-    ends = plain == text or text.replace("\r\n", "").count("\n") == 0
-    return ends and all(char in "\n\t" or char.isprintable() for char in plain)
+    rest = text.replace("\r\n", "")
+    has_one_end = "\r" not in rest and (rest == text or "\n" not in rest)
+    return has_one_end and formats.visible(text) == text.encode()
 
 
 def _text_of(kind: str, value: Any, indexed: bool) -> str:

@@ -8,11 +8,9 @@ slices, so that the app's calls have their turn.
 
 import asyncio
 import base64
-import binascii
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gae_devserver.console.entity_filters import Filter
 from gae_devserver.console.typed_keys import TypedError
@@ -112,7 +110,7 @@ class _Scan:
         self._limit = limit
         name, descending = question.order
         self._name, self._descending = name, descending
-        self._orders = (question.order,)
+        self._orders: tuple[Order, ...] = (question.order,)
         if name != KEY_PROPERTY:
             self._orders = (question.order, KEY_ORDER)
         self._start: Position | None = None
@@ -222,6 +220,6 @@ def _encode(question: Question, position: Position, orders: tuple[Order, ...]) -
 def _decode(question: Question, orders: tuple[Order, ...]) -> Position:
     try:
         place = base64.b64decode(question.cursor, altchars=b"-_", validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise TypedError(f"the cursor is not valid: {error}") from None
     return cursors.decode(place, orders).position

@@ -30,12 +30,16 @@ class ShownProperty:
     """Whether the text is not the whole value, which can be downloaded."""
 
 
-def show_property(name: str, typed: dict[str, Any], stored: list[Stored]) -> ShownProperty:
+def show_property(
+    name: str, typed: dict[str, Any], stored: list[Stored]
+) -> ShownProperty:
     """Return what the page shows of a property."""
     kind, note = typed["type"], ""
     first = stored[0][1]
     if kind == "list":
-        text = pretty([plain_value(item) for _, item in stored] if typed["value"] else [])
+        text = pretty(
+            [plain_value(item) for _, item in stored] if typed["value"] else []
+        )
         types = sorted({part["type"] for part in typed["value"]})
         kind = f"list of {len(typed['value'])} {' and '.join(types)}".rstrip()
     elif kind == "bytes":
@@ -47,7 +51,10 @@ def show_property(name: str, typed: dict[str, Any], stored: list[Stored]) -> Sho
     elif kind in ("entity", "key", "geopoint", "user"):
         text = pretty(plain_value(first) if kind == "entity" else typed["value"])
     elif kind == "raw":
-        text, note = pretty([plain_value(item) for _, item in stored]), "stored in a form that cannot be edited"
+        text, note = (
+            pretty([plain_value(item) for _, item in stored]),
+            "stored in a form that cannot be edited",
+        )
     else:
         text = str(typed["value"]).lower() if kind == "boolean" else str(typed["value"])
     states = {indexed for indexed, _ in stored}
@@ -79,13 +86,17 @@ def _read_bytes(item: Any) -> tuple[str, str]:
             return "", f"{note}, which cannot be decompressed"
         note += ", compressed"
     if data[:1] == b"\x80" and data[-1:] == b".":
-        return _read_pickle(data), f"{note}, a pickle, which is not loaded; these are its texts and numbers"
+        return _read_pickle(
+            data
+        ), f"{note}, a pickle, which is not loaded; these are its texts and numbers"
     try:
         return data[:_PREVIEW_BYTES].decode(), f"{note}, shown as text"
     except UnicodeDecodeError as error:
         if error.start >= _PREVIEW_BYTES - 4:
             return data[: error.start].decode(), f"{note}, shown as text"
-    return data[:256].hex(" ", 1), f"{note}; the first {min(len(data), 256)} in hexadecimal"
+    return data[:256].hex(
+        " ", 1
+    ), f"{note}; the first {min(len(data), 256)} in hexadecimal"
 
 
 def _read_pickle(data: bytes) -> str:
@@ -93,7 +104,11 @@ def _read_pickle(data: bytes) -> str:
     try:
         for opcode, value, _ in pickletools.genops(data):
             is_content = "MEMO" not in opcode.name and "PUT" not in opcode.name
-            if is_content and isinstance(value, str | int | float) and opcode.name not in ("PROTO", "FRAME", "BINGET", "LONG_BINGET"):
+            if (
+                is_content
+                and isinstance(value, str | int | float)
+                and opcode.name not in ("PROTO", "FRAME", "BINGET", "LONG_BINGET")
+            ):
                 parts.append(str(value)[:200])
             if len(parts) >= _PICKLE_PARTS:
                 parts.append("...")

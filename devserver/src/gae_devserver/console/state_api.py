@@ -17,7 +17,6 @@ from gae_devserver.console import answers
 from gae_devserver.console.blobs import BlobRoutes
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
-from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.live import Live
 from gae_devserver.console.pages import FileRoutes
@@ -85,7 +84,6 @@ class StateApi(HttpServer):
             QueueRoutes(services.taskqueue, runner, clock),
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
-            EntityRoutes(services.datastore, services.app_id),
             BlobRoutes(partial(services.stub, "blobstore")),
             IndexRoute(services.indexes),
             reset,

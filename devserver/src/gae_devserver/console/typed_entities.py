@@ -67,6 +67,8 @@ def check_entity(proto: Any, app_id: str) -> None:
     Raises:
         TypedError: it cannot be stored.
     """
+    if not proto.IsInitialized():
+        raise TypedError("a part of the entity is missing")
     try:
         datastore_stub_util.CheckEntity(False, app_id, proto)
     except (apiproxy_errors.ApplicationError, RpcError) as error:

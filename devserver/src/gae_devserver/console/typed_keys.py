@@ -41,7 +41,9 @@ def encode_key(reference: Any, elements: Any, app_id: str) -> dict[str, Any]:
         value = getattr(reference, field)
         if value and (name, value) != ("app", app_id):
             key[name] = _checked(value)
-    key["path"] = [[_checked(element.type), _identifier(element)] for element in elements]
+    key["path"] = [
+        [_checked(element.type), _identifier(element)] for element in elements
+    ]
     return key
 
 
@@ -92,14 +94,18 @@ def _add_element(pair: Any, elements: Any, *, is_last: bool) -> None:
                 raise TypedError(f"a name is longer than {MAX_NAME_BYTES} bytes")
         case [str() as kind, None] if kind and is_last:
             elements.add(type=text_in(kind, "a kind"))
-        case [str() as kind, {"id": identifier}] | [str() as kind, int() as identifier] if kind:
+        case [str() as kind, {"id": identifier}] | [
+            str() as kind,
+            int() | float() as identifier,
+        ] if kind:
             number = integer_in(identifier)
             if not number:
                 raise TypedError("the id of a key is not 0")
             elements.add(type=text_in(kind, "a kind"), id=number)
         case _:
             raise TypedError(
-                f"each pair of a path is a kind, and an id or a name, as in {EXAMPLE_KEY}"
+                "each pair of a path is a kind, and an id or a name, as in "
+                f"{EXAMPLE_KEY}"
             )
 
 

@@ -10,7 +10,6 @@ import binascii
 import datetime
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from google.appengine.datastore import datastore_stub_util
@@ -91,9 +90,7 @@ def name_of(item: Any) -> str:
     return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
 
 
-def decode_properties(
-    properties: Any, app_id: str, into: Any, depth: int = 0
-) -> None:
+def decode_properties(properties: Any, app_id: str, into: Any, depth: int = 0) -> None:
     """Add properties to an EntityProto.
 
     Raises:
@@ -108,9 +105,7 @@ def decode_properties(
             (into.property if indexed else into.raw_property).append(item)
 
 
-def _encode_group(
-    name: str, group: list[Stored], app_id: str, depth: int
-) -> Typed:
+def _encode_group(name: str, group: list[Stored], app_id: str, depth: int) -> Typed:
     """Return a property, whose values are those of a list if there are several."""
     try:
         values = [_encode(item, indexed, app_id, depth) for indexed, item in group]
@@ -257,25 +252,25 @@ def decode_group(name: str, typed: Any, app_id: str, depth: int = 0) -> list[Sto
         TypedError: it is not valid; the message names the property.
     """
     try:
-        return list(_decode_group(name, typed, app_id, depth))
+        return _decode_group(name, typed, app_id, depth)
     except TypedError as error:
         raise TypedError(f"{name}: {error}") from None
 
 
-def _decode_group(
-    name: str, typed: Any, app_id: str, depth: int
-) -> Iterable[Stored]:
+def _decode_group(name: str, typed: Any, app_id: str, depth: int) -> list[Stored]:
     if not isinstance(typed, dict) or "type" not in typed:
-        raise TypedError('a property is an object such as {"type": "integer", "value": 1}')
+        raise TypedError(
+            'a property is an object such as {"type": "integer", "value": 1}'
+        )
     if not text_in(name, "the name"):
         raise TypedError("the name of a property is empty")
     kind, value = typed["type"], typed.get("value")
-    if kind in ("list", "raw") and not isinstance(value, list):
+    if kind not in ("list", "raw"):
+        return [_decode(name, typed, app_id, depth, multiple=False)]
+    if not isinstance(value, list):
         raise TypedError(f"the value of a {kind} is {shown(value)}, not a list")
     if kind == "raw":
         return [_decode_raw(part) for part in value]
-    if kind != "list":
-        return [_decode(name, typed, app_id, depth, multiple=False)]
     if not value:
         item = _PROPERTY(name=name, multiple=False, meaning=_PROPERTY.EMPTY_LIST)
         item.value.SetInParent()
@@ -323,7 +318,9 @@ def _decode(
         case "datetime":
             into.int64Value = _microseconds_in(value)
         case "key":
-            decode_key(value, app_id, into.referencevalue, into.referencevalue.pathelement)
+            decode_key(
+                value, app_id, into.referencevalue, into.referencevalue.pathelement
+            )
         case "geopoint":
             _decode_point(value, into.pointvalue)
         case "user":

@@ -26,8 +26,12 @@ from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.index_yaml import load_index_yaml
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, application, reference
@@ -122,7 +126,12 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
             reset = Reset(*parts, requests, restart, **options)
-            state_api = StateApi(*parts, token, reset, requests.activity)
+            databases = Databases(services.datastore, services.app_id, DEFAULT_LIMITS, None)
+            writes = EntityWrites(lambda: services.stub("memcache"), services.flush)
+            subjects = datastore_subjects(databases, writes)
+            state_api = StateApi(
+                *parts, token, reset, requests.activity, subjects=subjects
+            )
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
@@ -475,7 +484,7 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     properties = [("x", "asc"), ("y", "desc")]
     shown = [{"name": name, "direction": way} for name, way in properties]
     index = {"kind": "A", "ancestor": False, "properties": shown}
-    assert (listed["existing"], listed["missing"]) == ([], [index])
+    assert (listed["existing"], listed["missing"]) == ([], [{**index, "queries": 1}])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
     indexes = load_index_yaml(tmp_path / "index.yaml")
     state.server.services.apply(application(indexes=indexes))
