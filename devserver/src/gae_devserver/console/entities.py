@@ -133,10 +133,10 @@ class EntityRoutes:
             raise web.HTTPBadRequest(
                 text="This deletes all entities of a kind, so it takes no filter."
             )
-        kind = (question.namespace, question.kind)
-        rows = list(question.database.store.kind(kind).rows.values())
-        keys = [row.record.entity.key for row in rows]
-        deleted = await self._writes.delete_all(question.database, keys)
+        database, namespace = question.database, question.namespace
+        paths = list(database.store.kind((namespace, question.kind)).rows)
+        keys = (database.partition.reference(namespace, path) for path in paths)
+        deleted = await self._writes.delete_all(database, keys)
         return web.json_response({"deleted": deleted})
 
 

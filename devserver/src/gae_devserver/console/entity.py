@@ -310,7 +310,6 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
         ],
         "rows": [entity_form.row_of(name, typed) for name, typed in properties.items()],
         "types": entity_form.FORM_TYPES,
-        "same": entity_form.SAME,
         "new_rows": range(1, entity_form.NEW_ROWS + 1),
     }
 

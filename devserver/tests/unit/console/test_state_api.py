@@ -126,7 +126,9 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
             reset = Reset(*parts, requests, restart, **options)
-            databases = Databases(services.datastore, services.app_id, DEFAULT_LIMITS, None)
+            databases = Databases(
+                services.datastore, services.app_id, DEFAULT_LIMITS, None
+            )
             writes = EntityWrites(lambda: services.stub("memcache"), services.flush)
             subjects = datastore_subjects(databases, writes)
             state_api = StateApi(
