@@ -313,9 +313,14 @@
     }
     for (const line of document.querySelectorAll("[data-from]")) {
       const { from, to } = line.dataset;
-      const share = (now - Number(from)) / (Number(to) - Number(from));
-      if (share > 1) reload();
-      line.setAttribute("x", `${(100 * Math.min(1, share)).toFixed(2)}%`);
+      const place = 100 * (now - Number(from)) / (Number(to) - Number(from));
+      line.setAttribute("x", `${Math.min(100, place).toFixed(2)}%`);
+      // the drawing moves on when the present has moved through some of it
+      if (place - Number(line.dataset.at) > 3) reload();
+    }
+    for (const element of document.querySelectorAll("[data-clock]")) {
+      const text = new Date(1000 * now).toISOString().slice(0, 19).replace("T", " ");
+      if (element.textContent !== text) element.textContent = text;
     }
   }
 
