@@ -25,7 +25,7 @@ _SHARE = 0.75
 """What part of the tasks the window holds at least; the others are far away."""
 _LEAST = 0.2
 """How much shorter the past may be drawn than the future, and the other way round."""
-_SLOT = 2.0
+_SLOT = 4.0
 """Marks that are nearer than this are drawn as one, with their number."""
 _LABEL = 9.0
 """A label needs this much room on both sides."""

@@ -49,24 +49,30 @@ class ClockRoutes:
             count = await self._runner.advance_to_next_task()
         else:
             count = await self._runner.advance(seconds)
-        failed = [
-            {
-                "number": record.number,
-                "queue": attempt.queue,
-                "name": attempt.name,
-                "outcome": attempt.outcome,
-                "reason": attempt.reason,
-            }
-            for record in self._activity.attempts
-            if record.number > began
-            and (attempt := record.attempt) is not None
-            and attempt.outcome in ("failed", "dropped")
-        ]
+        failed = self._failed_since(began)
         self._advances += 1
         self.last_advance = {
             **self._describe_clock(),
             "tasks_run": count,
             "failed": failed[:_MAX_FAILED],
-            "failed_count": len(failed),
+            "failed_omitted": max(0, len(failed) - _MAX_FAILED),
         }
         return web.json_response(self.last_advance)
+
+    def _failed_since(self, number: int) -> list[dict[str, Any]]:
+        """Return the last attempts of tasks that have failed after a record."""
+        failed: dict[tuple[str, str], dict[str, Any]] = {}
+        for record in self._activity.attempts:
+            attempt = record.attempt
+            if record.number > number and attempt is not None:
+                name = attempt.queue, attempt.name
+                failed.pop(name, None)
+                if attempt.outcome in ("failed", "dropped"):
+                    failed[name] = {
+                        "number": record.number,
+                        "queue": attempt.queue,
+                        "name": attempt.name,
+                        "outcome": attempt.outcome,
+                        "reason": attempt.reason,
+                    }
+        return list(failed.values())

@@ -37,10 +37,14 @@
 
   // --- Messages ------------------------------------------------------------------
 
+  let hiding;
+
   function say(text, isError = false) {
+    clearTimeout(hiding);
+    // an error stays until something else is done
+    if (text && !isError) hiding = setTimeout(say, 8000, "");
     status.textContent = text;
     status.classList.toggle("bad", isError);
-    status.hidden = !text;
   }
 
   // --- Actions -------------------------------------------------------------------
