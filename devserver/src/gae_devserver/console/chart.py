@@ -207,12 +207,14 @@ def _marks_of_past(points: Sequence[Point], place: Place) -> list[Mark]:
 def _marks_of_future(
     waiting: Waiting, now: float, end: float, place: Place
 ) -> list[Mark]:
-    width = (end - now) / max(1, math.ceil((100 - place(now)) / _SLOT))
+    slots = math.ceil((100 - place(now)) / _SLOT)
+    width = (end - now) / slots
     marks: list[Mark] = []
     known = list(waiting.first)
-    before, moment = 0, now
-    # what is due already stands at the present
-    while moment <= end and before < waiting.count:
+    before = 0
+    # the first one has what is due already, and stands at the present
+    for slot in range(slots + 1):
+        moment = end if slot == slots else now + slot * width
         until = waiting.count_until(moment)
         count, before = until - before, until
         first = known[0] if known else None
@@ -223,7 +225,6 @@ def _marks_of_future(
         elif count:
             at = max(now, moment - width / 2)
             marks.append(Mark(place(at), at, "waiting", count, f"{count} tasks", ""))
-        moment += width
     return marks
 
 
