@@ -79,11 +79,14 @@ class StateApi(HttpServer):
         self._token = token
         self._flush_changes = services.flush
         app = web.Application(middlewares=[_show_errors, self._guard, self._flush])
+        clock_routes = ClockRoutes(clock, runner, activity)
         all_subjects: tuple[Subject, ...] = (
             FileRoutes(),
-            TimelineRoutes(services.taskqueue, clock, activity),
+            TimelineRoutes(
+                services.taskqueue, clock, activity, lambda: clock_routes.last_advance
+            ),
             QueueRoutes(services.taskqueue, runner, clock),
-            ClockRoutes(clock, runner),
+            clock_routes,
             CronRoutes(cron, clock),
             EntityRoutes(services.datastore, services.app_id),
             BlobRoutes(partial(services.stub, "blobstore")),
