@@ -25,8 +25,9 @@ from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
-from gae_devserver.console.services import ServiceRoutes
+from gae_devserver.console.services import Addresses, ServiceRoutes
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.console.users import UserRoutes
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
@@ -212,7 +213,15 @@ class Parts:
             several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
-        mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
+        launch, storage = settings.launch, settings.storage
+        addresses = Addresses(
+            project=launch.project,
+            app_port=port,
+            state_port=port_of(settings.state_socket),
+            grpc_port=launch.grpc_port,
+            cloud_tasks=settings.cloud_tasks,
+            storage=storage.path if storage else None,
+        )
         self._state = StateApi(
             services,
             self._runner,
@@ -220,7 +229,11 @@ class Parts:
             clock,
             self.token,
             reset,
-            subjects=[mails, ServiceRoutes(self.services)],
+            subjects=[
+                MailRoutes(services, inbound_mail),
+                UserRoutes(sessions, port),
+                ServiceRoutes(self.services, addresses),
+            ],
         )
         self.reloader = Reloader(
             application,

@@ -31,9 +31,9 @@ class Memcache(MemcacheServiceStub):  # type: ignore[misc]
 
     def Clear(self) -> None:
         """Delete all items; the stub would also forget the clock and the limit."""
-        limit, gettime = self._max_size_bytes, self._gettime
+        kept = {name: getattr(self, name) for name in ("_max_size_bytes", "_gettime")}
         super().Clear()
-        self._max_size_bytes, self._gettime = limit, gettime
+        self.__dict__.update(kept)
 
     def _internal_increment(self, namespace: str, request: Any, **options: Any) -> Any:
         # the stub does not count the bytes of a new number; a later delete then makes

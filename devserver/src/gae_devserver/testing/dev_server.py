@@ -277,7 +277,7 @@ class DevServer(Receiver):
 
     def blobs(self) -> list[Blob]:
         """Return the uploaded files, in the order of their keys."""
-        return [Blob.from_json(blob) for blob in self.state("GET", "/blobs")["blobs"]]
+        return [Blob.from_json(blob) for blob in self._pages("/blobs", "blobs")]
 
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""
