@@ -229,6 +229,7 @@ class Parts:
             clock,
             self.token,
             reset,
+            self.activity,
             subjects=[
                 MailRoutes(services, inbound_mail),
                 UserRoutes(sessions, port),

@@ -69,14 +69,7 @@ class BlobRoutes:
         if kind is None or size > _MAX_PREVIEW:
             text = "There is a preview only of PNG, JPEG, GIF and WebP up to 10 MiB."
             raise web.HTTPUnsupportedMediaType(text=text)
-        # an image from another type of file must not run as a page
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(size),
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "X-Content-Type-Options": "nosniff",
-            "Cross-Origin-Resource-Policy": "same-origin",
-        }
+        headers = {"Content-Type": kind, "Content-Length": str(size)}
         return web.Response(body=_pieces(contents, key, size), headers=headers)
 
     async def _delete(self, request: web.Request) -> web.Response:

@@ -17,7 +17,5 @@ def attachment(
         "Content-Type": content_type,
         "Content-Length": str(size),
         "Content-Disposition": f"attachment{named}",
-        "X-Content-Type-Options": "nosniff",
-        "Cross-Origin-Resource-Policy": "same-origin",
     }
     return web.Response(body=body, headers=headers)
