@@ -12,14 +12,15 @@ from google.appengine.api import memcache
 from google.appengine.api.memcache import memcache_service_pb2 as pb
 
 from gae_devserver.clock import Clock
-from gae_devserver.console import bodies
-from gae_devserver.console.answers import show
+from gae_devserver.console import bodies, downloads
+from gae_devserver.console.answers import show, wants_html
 from gae_devserver.http.server import read_body
 from gae_devserver.services.services import Services
 
 _PAGE = 100
 _SHOWN = 1000
 """Characters of a value in the list."""
+_SHOWN_ALONE = 100_000
 _TYPES = {
     memcache.TYPE_STR: "bytes",
     memcache.TYPE_UNICODE: "text",
@@ -43,6 +44,7 @@ class MemcacheRoutes:
         return [
             web.get("/memcache", self._list),
             web.get("/memcache/item", self._show),
+            web.get("/memcache/item/value", self._download),
             web.put("/memcache/item", self._set),
             web.delete("/memcache/item", self._delete),
             web.post("/memcache/flush", self._flush),
@@ -93,9 +95,13 @@ class MemcacheRoutes:
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         entry = self._entry(*_names_in(request, {}))
-        data = self._describe(entry, shown=None)
+        data = self._describe(entry, _SHOWN_ALONE if wants_html(request) else None)
         data |= {"content": base64.b64encode(entry.value).decode()}
         return show(request, data, "memcache_item.html")
+
+    async def _download(self, request: web.Request) -> web.Response:
+        entry = self._entry(*_names_in(request, {}))
+        return downloads.attachment(entry.value, len(entry.value), _text(entry.key))
 
     async def _set(self, request: web.Request) -> web.StreamResponse:
         fields = bodies.fields_in(await read_body(request), _EXAMPLE)
@@ -139,15 +145,16 @@ class MemcacheRoutes:
             )
         return entry
 
-    def _describe(self, entry: Any, *, shown: int | None = _SHOWN) -> dict[str, Any]:
+    def _describe(self, entry: Any, shown: int | None = _SHOWN) -> dict[str, Any]:
         kind = _type_of(entry.flags)
         value = None if kind == "pickled" else _readable(entry.value)
         expires = entry.expiration_time if entry.will_expire else None
-        names = {"namespace": entry.namespace, "key": entry.key}
+        names = urlencode({"namespace": entry.namespace, "key": entry.key})
         return {
             "namespace": entry.namespace,
             "key": _text(entry.key),
-            "url": f"/memcache/item?{urlencode(names)}",
+            "url": f"/memcache/item?{names}",
+            "value_url": f"/memcache/item/value?{names}",
             "type": kind,
             "size": len(entry.value),
             "value": value and value[:shown],
