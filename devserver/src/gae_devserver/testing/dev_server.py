@@ -196,7 +196,7 @@ class DevServer(Receiver):
             method,
             path,
             [("Content-Type", "application/json"), ("X-Devserver-Token", self.token)],
-            content if method == "POST" else None,
+            content if method == "POST" or body is not None else None,
             _STATE_SECONDS,
         )
         is_json = answer.content_type == "application/json"
