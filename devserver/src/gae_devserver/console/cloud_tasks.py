@@ -43,6 +43,7 @@ class CloudTasksRoutes:
         return {
             "name": name,
             "made_by": "API" if queue.config.made_by_api else "queue.yaml",
+            "paused": bool(queue.paused),
             "state": messages.Queue.State.Name(shown.state),
             "rate_limits": {
                 "max_dispatches_per_second": rates.max_dispatches_per_second,

@@ -110,7 +110,12 @@ class QueueRoutes:
         return show(request, data, "queue.html")
 
     async def _set_paused(self, request: web.Request, *, paused: bool) -> web.Response:
-        self._queue(request).set_paused(paused)
+        queue = self._queue(request)
+        if paused:
+            queue.set_paused(True)
+        else:
+            # also one that is no longer in queue.yaml
+            self._taskqueue.resume(queue.queue_name)
         return web.json_response({"paused": paused})
 
     async def _purge(self, request: web.Request) -> web.Response:

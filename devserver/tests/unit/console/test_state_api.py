@@ -258,8 +258,13 @@ async def test_a_task_is_shown_with_headers_and_payload(state: State) -> None:
     headers = {"X-Own": "\ufffd", "host": f"default.{HOSTNAME}"}
     assert dict(shown.pop("headers")) == headers
     assert base64.b64decode(shown.pop("payload")) == b"\x00\xff"
-    call = dict.fromkeys(("call", "arguments", "object", "stored_at", "unreadable"))
-    content = {"kind": "binary", "text": "0000  00 ff" + " " * 44 + ".."}
+    call: dict[str, Any] = dict.fromkeys(
+        ("call", "arguments", "object", "stored_at", "unreadable")
+    )
+    content: dict[str, Any] = {
+        "kind": "binary",
+        "text": "0000  00 ff" + " " * 44 + "..",
+    }
     content |= {"fields": [], "is_cut": False}
     more = {"queue": "default", "attempts": [], "content": content}
     assert shown == listed | call | more
