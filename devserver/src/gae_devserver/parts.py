@@ -24,6 +24,7 @@ from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
 from gae_devserver.console.mails import MailRoutes
+from gae_devserver.console.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.services import ServiceRoutes
 from gae_devserver.console.state_api import StateApi
@@ -213,6 +214,7 @@ class Parts:
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
+        shown_requests = RequestRoutes(self.activity, self._url_of)
         self._state = StateApi(
             services,
             self._runner,
@@ -220,7 +222,7 @@ class Parts:
             clock,
             self.token,
             reset,
-            subjects=[mails, ServiceRoutes(self.services)],
+            subjects=[mails, ServiceRoutes(self.services), shown_requests],
         )
         self.reloader = Reloader(
             application,
@@ -236,6 +238,9 @@ class Parts:
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
+
+    def _url_of(self, service: str) -> str:
+        return f"http://{self.services.get(service, self._main).hostname}"
 
     def _find_site(self, host: str, path: str) -> Site:
         return self.services[self._routing.for_request(host, path)].site
