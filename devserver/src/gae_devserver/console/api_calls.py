@@ -8,6 +8,7 @@ from typing import Any
 
 from gae_devserver.activity.records import ApiCall
 from gae_devserver.console.call_texts import describe
+from gae_devserver.console.formats import milliseconds
 
 _SIMILAR = 5
 """So many calls for one item each could be one call for all of them."""
@@ -129,14 +130,6 @@ class Row:
         return min(100.0, max(bar.x + bar.width for bar in self.bars))
 
 
-def milliseconds(seconds: float) -> str:
-    """Return a short time, such as 0.4 ms."""
-    value = seconds * 1000
-    if value >= 10_000:
-        return f"{seconds:.1f} s"
-    return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
-
-
 def waterfall(calls: Sequence[ApiCall], seconds: float) -> dict[str, Any]:
     """Return the rows of a waterfall of a request that took `seconds`, and its scale.
 
@@ -181,7 +174,7 @@ def waterfall(calls: Sequence[ApiCall], seconds: float) -> dict[str, Any]:
 
 
 def _label(name: str, calls: Sequence[ApiCall]) -> str:
-    times = f" × {len(calls)}" if len(calls) > 1 else ""
+    times = f", {len(calls)} calls" if len(calls) > 1 else ""
     return f"{name}{times}, {milliseconds(sum(call.seconds for call in calls))}"
 
 

@@ -17,7 +17,7 @@ from gae_devserver.storage.storage import StorageError
 logger = logging.getLogger("gae_devserver")
 
 TICKET_HEADER = "x-devserver-ticket"
-"""Names the request of the app that makes an RPC: app/connect/rpc_tickets.py sends it."""
+"""What the app sends with an RPC (app/connect/rpc_tickets.py): the request's ticket."""
 
 SHORTEST_TIME = 0.001
 """Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""

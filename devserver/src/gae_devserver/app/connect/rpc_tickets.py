@@ -31,21 +31,24 @@ def add_tickets(grpc: ModuleType, ticket: FindTicket) -> None:
 
 def _add(module: Any, kind: type[Call], ticket: FindTicket) -> None:
     make = module.insecure_channel
+    classes: dict[type, type] = {}
 
     @functools.wraps(make)
     def insecure_channel(target: str, *args: Any, **options: Any) -> Any:
         channel = make(target, *args, **options)
         if target in [environ.get(name) for name in _HOSTS]:
+            own: Any = type(channel)
+            if own not in classes:
+                classes[own] = _with_tickets(own, kind, ticket)
             # The libraries look at the class of a channel and at what is private in it,
             # so a channel around this one is no choice.
-            channel.__class__ = _with_calls(type(channel), kind, ticket)
+            channel.__class__ = classes[own]
         return channel
 
     module.insecure_channel = insecure_channel
 
 
-@functools.lru_cache(maxsize=None)  # noqa: UP033 - `cache` is there since Python 3.9
-def _with_calls(channel_class: Any, kind: type[Call], ticket: FindTicket) -> Any:
+def _with_tickets(channel_class: Any, kind: type[Call], ticket: FindTicket) -> type:
     def unary_unary(self: Any, *args: Any, **options: Any) -> Call:
         return kind(channel_class.unary_unary(self, *args, **options), ticket)
 
@@ -54,7 +57,7 @@ def _with_calls(channel_class: Any, kind: type[Call], ticket: FindTicket) -> Any
 
 
 class Call:
-    """An RPC of a channel; it takes what a multi-callable of grpc takes."""
+    """An RPC of a channel; it is called as a multi-callable of grpc is."""
 
     __slots__ = ("_call", "_ticket")
 
@@ -65,6 +68,7 @@ class Call:
     def __call__(
         self, request: Any, *args: Any, metadata: Any = None, **options: Any
     ) -> Any:
+        """Make the RPC."""
         return self._call(request, *args, metadata=self._with(metadata), **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -78,7 +82,7 @@ class Call:
 
 
 class SyncCall(Call):
-    """An RPC whose metadata may be the third argument without a name."""
+    """An RPC of a thread; the metadata may be the third argument without a name."""
 
     __slots__ = ()
 
@@ -90,6 +94,7 @@ class SyncCall(Call):
         *args: Any,
         **options: Any,
     ) -> Any:
+        """Make the RPC, and wait for its answer."""
         return self._call(request, timeout, self._with(metadata), *args, **options)
 
     def future(
@@ -100,9 +105,9 @@ class SyncCall(Call):
         *args: Any,
         **options: Any,
     ) -> Any:
-        return self._call.future(
-            request, timeout, self._with(metadata), *args, **options
-        )
+        """Begin the RPC."""
+        begin = self._call.future
+        return begin(request, timeout, self._with(metadata), *args, **options)
 
     def with_call(
         self,
@@ -112,6 +117,6 @@ class SyncCall(Call):
         *args: Any,
         **options: Any,
     ) -> Any:
-        return self._call.with_call(
-            request, timeout, self._with(metadata), *args, **options
-        )
+        """Make the RPC; return its answer and the call."""
+        make = self._call.with_call
+        return make(request, timeout, self._with(metadata), *args, **options)
