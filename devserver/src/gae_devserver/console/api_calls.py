@@ -13,6 +13,7 @@ from gae_devserver.console.formats import milliseconds
 _SIMILAR = 5
 """So many calls for one item each could be one call for all of them."""
 _SAME = 3
+"""So many calls with one request deserve a look."""
 _MAX_ROWS = 40
 _TICKS = 6
 _TOP, _ROW = 42, 32
@@ -29,9 +30,20 @@ _AT_ONCE = {
     "memcache.Set": "memcache.set_multi(values) writes all of them in one call.",
     "memcache.Delete": "memcache.delete_multi(keys) deletes all of them in one call.",
     "taskqueue.Add": "Queue.add() takes a list of tasks.",
+    "taskqueue.BulkAdd": "Queue.add() takes a list of tasks.",
+    "CloudTasks.CreateTask": "batch_create_tasks() creates all of them in one call.",
     "datastore_v3.RunQuery": "Perhaps one query, or get_multi, finds all of them.",
     "Datastore.RunQuery": "Perhaps one query, or get_multi, finds all of them.",
 }
+# of these, a new one is wanted each time
+_NEVER_THE_SAME = frozenset(
+    {
+        "datastore_v3.AllocateIds",
+        "datastore_v3.BeginTransaction",
+        "Datastore.AllocateIds",
+        "Datastore.BeginTransaction",
+    }
+)
 
 
 def describe_calls(calls: Sequence[ApiCall]) -> list[dict[str, Any]]:
@@ -70,29 +82,35 @@ def sums(calls: Sequence[ApiCall]) -> list[dict[str, Any]]:
 
 def repeated(calls: Sequence[ApiCall]) -> list[dict[str, Any]]:
     """Return the calls that were made again and again, and what could be in place."""
-    found: dict[tuple[str, str], list[ApiCall]] = defaultdict(list)
+    similar: dict[tuple[str, str], list[ApiCall]] = defaultdict(list)
+    same: dict[tuple[str, bytes], list[ApiCall]] = defaultdict(list)
     for call in calls:
-        if about := describe(call.name, call.request).about:
-            found[call.name, about].append(call)
-    described = []
-    for (name, about), similar in found.items():
-        distinct = len({call.request for call in similar})
-        advice = ""
-        if distinct == 1 and len(similar) >= _SAME:
-            advice = "Each has the same request."
-        elif len(similar) >= _SIMILAR:
-            advice = _AT_ONCE.get(name, "")
-        if advice:
-            described.append(
-                {
-                    "name": name,
-                    "about": about,
-                    "times": len(similar),
-                    "seconds": sum(call.seconds for call in similar),
-                    "advice": advice,
-                }
-            )
-    return described
+        about = describe(call.name, call.request).about
+        if about and call.name in _AT_ONCE:
+            similar[call.name, about].append(call)
+        if call.request and call.name not in _NEVER_THE_SAME:
+            same[call.name, call.request].append(call)
+    found = [
+        _repeated(of_one, about, _AT_ONCE[name])
+        for (name, about), of_one in similar.items()
+        if len(of_one) >= _SIMILAR and len({call.request for call in of_one}) > 1
+    ]
+    found += [
+        _repeated(of_one, describe(*key).text, "Each has the same request.")
+        for key, of_one in same.items()
+        if len(of_one) >= _SAME
+    ]
+    return found
+
+
+def _repeated(calls: Sequence[ApiCall], about: str, advice: str) -> dict[str, Any]:
+    return {
+        "name": calls[0].name,
+        "about": about,
+        "times": len(calls),
+        "seconds": sum(call.seconds for call in calls),
+        "advice": advice,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

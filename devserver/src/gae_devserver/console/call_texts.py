@@ -10,6 +10,7 @@ from gae_devserver.cloud_tasks import messages as cloud_tasks
 from gae_devserver.console.query_texts import v1_key, v1_query, v3_key, v3_query
 from gae_devserver.datastore_v1 import messages as datastore_v1
 from gae_devserver.services import rpc_table
+from gae_devserver.tasks.function_names import function_name
 
 _MOST = 3
 """Keys and names that are shown of a call."""
@@ -91,22 +92,21 @@ def _names(names: Sequence[bytes]) -> CallText:
     return _listed([repr(_text(name)) for name in names], ["one key each"])
 
 
-def _task_added(request: Any) -> CallText:
-    queue = _text(request.queue_name)
-    return CallText(f"{_text(request.url)} to the queue {queue}".strip(), queue)
-
-
-def _tasks_added(request: Any) -> CallText:
-    queues = dict.fromkeys(_text(task.queue_name) for task in request.add_request)
-    count = len(request.add_request)
-    return CallText(f"{_tasks(count)} to the queue {', '.join(queues)}")
+def _added(tasks: Sequence[Any]) -> CallText:
+    """Return what is added to queues: for one task, its function or its URL."""
+    queues = list(dict.fromkeys(_text(task.queue_name) for task in tasks))
+    to = f"to the queue {', '.join(queues[:_MOST])}"
+    if len(tasks) != 1:
+        return CallText(f"{_tasks(len(tasks))} {to}")
+    (task,) = tasks
+    return CallText(f"{function_name(task.body) or _text(task.url)} {to}", queues[0])
 
 
 def _created(request: Any) -> CallText:
     queue = request.parent.rpartition("/")[2]
     task = request.task
     url = task.http_request.url or task.app_engine_http_request.relative_uri
-    return CallText(f"{url} to the queue {queue}".strip(), queue)
+    return CallText(f"{url} to the queue {queue}", queue)
 
 
 def _tasks(count: int) -> str:
@@ -150,8 +150,8 @@ _SHOW: dict[str, Callable[[Any], CallText]] = {
         ("memcache.Set", "memcache.Delete", "memcache.BatchIncrement"),
         lambda call: _names([item.key for item in call.item]),
     ),
-    "taskqueue.Add": _task_added,
-    "taskqueue.BulkAdd": _tasks_added,
+    "taskqueue.Add": lambda call: _added([call]),
+    "taskqueue.BulkAdd": lambda call: _added(call.add_request),
     **dict.fromkeys(
         (
             "taskqueue.Delete",
