@@ -43,6 +43,7 @@ class RequestRoutes:
         """Return the routes."""
         return [
             web.get("/requests", self._list),
+            web.get("/requests/last_failure", self._show_last_failure),
             web.get("/requests/{number:[0-9]{1,12}}", self._show),
         ]
 
@@ -113,6 +114,25 @@ class RequestRoutes:
             }
         return show(request, data, "request.html")
 
+    async def _show_last_failure(self, request: web.Request) -> web.StreamResponse:
+        activity = self._activity
+        failed = [
+            record
+            for records in (activity.requests, activity.attempts)
+            for record in records
+            if record.failure is not None
+        ]
+        # an attempt and a request at the same time: the one that began last
+        record = max(failed, key=lambda record: record.number, default=None)
+        if wants_html(request):
+            raise web.HTTPFound("/requests" if record is None else _path(record))
+        data = {
+            "failure": _describe_failure(None if record is None else record.failure),
+            "request": None if record is None else _describe(record),
+            "task": None if record is None else _describe_task(record),
+        }
+        return web.json_response(data)
+
     def _send_again(self, record: Record) -> str | None:
         """Return the URL that a browser can get again; None: there is none."""
         if record.kind != "request" or record.method not in {"GET", "HEAD"}:
@@ -121,6 +141,10 @@ class RequestRoutes:
         if not record.target.startswith("/"):
             return None
         return self._url_of(record.service) + record.target
+
+
+def _path(record: Record) -> str:
+    return f"/requests/{record.number}"
 
 
 def _status_class(record: Record) -> str:
