@@ -26,6 +26,7 @@ from gae_devserver.console.datastore import datastore_subjects
 from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
+from gae_devserver.console.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.services import Addresses, ServiceRoutes
 from gae_devserver.console.state_api import StateApi
@@ -243,6 +244,7 @@ class Parts:
                     self.apis.databases,
                     EntityWrites(lambda: services.stub("memcache"), services.flush),
                 ),
+                RequestRoutes(self.activity, self._url_of),
             ],
         )
         self.reloader = Reloader(
@@ -259,6 +261,9 @@ class Parts:
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
+
+    def _url_of(self, service: str) -> str:
+        return f"http://{self.services.get(service, self._main).hostname}"
 
     def _find_site(self, host: str, path: str) -> Site:
         return self.services[self._routing.for_request(host, path)].site
