@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
@@ -104,7 +105,8 @@ class Parts:
         port = port_of(settings.front_sockets[0])
         hostname = f"localhost:{port}"
         clock = settings.clock
-        requests = RunningRequests(application.main.service)
+        self.activity = Activity(clock.now)
+        requests = RunningRequests(application.main.service, self.activity)
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)
         own_ports = [sock for service in launched for sock in service.sockets]
@@ -172,13 +174,14 @@ class Parts:
             "/_ah/img": ImagePage(self._blobstore, blobs),
             "/_ah/upload": UploadPage(self._blobstore),
         }
-        front = Front(self._find_site, pages=pages, is_host=self._routing.is_host)
+        make_front = functools.partial(Front, pages=pages, records=self.activity)
+        front = make_front(self._find_site, is_host=self._routing.is_host)
         if len(self.services) == 1 and application.files.dispatch is None:
-            front = Front(self._always(self._main.site), pages=pages)
+            front = make_front(self._always(self._main.site))
         self._fronts = [(front, settings.front_sockets)]
         for service in self.services.values():
             if service.sockets:
-                front = Front(self._always(service.site), pages=pages)
+                front = make_front(self._always(service.site))
                 self._fronts.append((front, service.sockets))
         apps = Supervisors({name: s.app for name, s in self.services.items()})
         self._cron = CronJobs(
@@ -198,6 +201,7 @@ class Parts:
             make_request=functools.partial(make_request, self.apis.identity),
             other_queues=(self._cron.queue,),
             on_run=self._cron.ended,
+            records=self.activity,
         )
         reset = Reset(
             services,
@@ -218,6 +222,7 @@ class Parts:
             clock,
             settings.token,
             reset,
+            self.activity,
             subjects=[self.console_link, mails, ServiceRoutes(self.services)],
         )
         self.reloader = Reloader(

@@ -73,6 +73,7 @@ class Reset:
                     # nothing runs at this moment, and nothing can start before the end
                     self._services.clear()
                     self._clock.reset()
+                    self._requests.activity.clear()
                     self._cron.restart()
             finally:
                 self._runner.reset()

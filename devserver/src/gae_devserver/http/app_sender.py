@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
+from gae_devserver.activity import activity
 from gae_devserver.app.client import AppClient, FindProcess, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable
@@ -102,6 +103,13 @@ class AppSender:
         host = headers.setdefault(hdrs.HOST, self._hostname)
         url = f"http://{host}{origin_form(request.target)}"
         ticket = self._requests.begin(url, self._service)
+        records, record = self._requests.activity, activity.current.get()
+        own = None
+        if record is None:  # for example the warm-up request
+            record = own = records.begin("server", request.method, request.target)
+        record.service = self._requests.service(ticket)
+        records.link(ticket, record)
+        status = 0
         log_id = secrets.token_hex(16)
         headers.update(self._constant_headers)
         headers.update(user)
@@ -117,9 +125,12 @@ class AppSender:
         try:
             answer = await self._client.send(find_process, request, deadline=deadline)
             async with answer:
+                status = answer.status
                 yield answer
         finally:
             self._requests.end(ticket)
+            if own is not None:
+                records.end(own, status)
 
     async def status_of(
         self,

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 import aiohttp
 from aiohttp import web
 
+from gae_devserver.activity import activity
+from gae_devserver.activity.activity import Activity
+from gae_devserver.activity.records import Record
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http import static_files
@@ -38,23 +41,29 @@ class Front(HttpServer):
         *,
         pages: Mapping[str, Page] | None = None,
         is_host: Callable[[str], bool] = lambda host: False,
+        records: Activity | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve the sites that `find_site` returns.
 
         `pages` are the server's own, each by the beginning of its paths, which has the
         form "/_ah/NAME". `is_host` says which names the server has besides those of
-        this machine.
+        this machine. `records` keeps each request.
         """
         super().__init__(self._handle, limits)
         self._find_site = find_site
         self._pages = pages or {}
         self._is_host = is_host
+        self._records = records or Activity()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began = time.monotonic()
+        record = self._records.begin("request", request.method, request.raw_path)
+        activity.current.set(record)
+        status = 0
         async with contextlib.AsyncExitStack() as at_end:
-            label, response = await self._respond(request, at_end)
+            at_end.callback(lambda: self._records.end(record, status))
+            label, response = await self._respond(request, record, at_end)
+            status = response.status
             try:
                 await response.prepare(request)
                 await response.write_eof()
@@ -68,15 +77,19 @@ class Front(HttpServer):
                     request.method,
                     printable(request.raw_path),
                     response.status,
-                    (time.monotonic() - began) * 1000,
+                    (time.perf_counter() - record.started) * 1000,
                 )
         return response
 
     async def _respond(
-        self, request: web.BaseRequest, at_end: contextlib.AsyncExitStack
+        self,
+        request: web.BaseRequest,
+        record: Record,
+        at_end: contextlib.AsyncExitStack,
     ) -> tuple[str, web.StreamResponse]:
         """Return the label of the service that got the request, and the answer.
 
+        `record` is that of the request.
         `at_end` ends the request to the app after the answer was sent.
         """
         label = ""
@@ -91,6 +104,7 @@ class Front(HttpServer):
                     forwarded, target = answered, answered.target
             site = self._find_site(host, target)
             label = site.label
+            record.service = site.service
             return label, await site.respond(request, forwarded, at_end)
         except web.HTTPException as error:
             # aiohttp warns if a handler returns an exception

@@ -5,6 +5,8 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 
+from gae_devserver.activity.activity import Activity
+
 
 class RunningRequests:
     """Gives every request a ticket, which ends with the request.
@@ -13,9 +15,11 @@ class RunningRequests:
     X-Appengine-Api-Ticket), so the server knows for which request a call is made.
     """
 
-    def __init__(self, main: str = "default") -> None:
+    def __init__(self, main: str = "default", activity: Activity | None = None) -> None:
         """Begin without requests; `main` makes the calls that no request makes."""
         self._main = main
+        self.activity = activity or Activity()
+        """What is known of these requests, and of earlier ones."""
         self._requests: dict[str, tuple[str, str]] = {}
         """The URL and the service of each ticket."""
         self._listeners: list[Callable[[str], None]] = []

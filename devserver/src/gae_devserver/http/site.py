@@ -70,6 +70,11 @@ class Site:
         self.label = label
         self._log = Labelled(logger, label)
 
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self._config.service
+
     def apply(self, config: AppConfig) -> None:
         """Use a changed app.yaml from the next request on."""
         self._config = config

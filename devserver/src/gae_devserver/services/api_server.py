@@ -13,6 +13,7 @@ from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 
+from gae_devserver.activity import records
 from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
@@ -143,21 +144,35 @@ class ApiServer(HttpServer):
                     reason += f", and {TOKEN_HEADER} is not the token of this server"
                 raise apiproxy_errors.RPCFailedError(reason)
             began = time.perf_counter()
+            failed = ""
             try:
                 return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
                 )
             except apiproxy_errors.CallNotFoundError as error:
-                self._warn(str(error))
+                failed = str(error)
+                self._warn(failed)
                 raise
-            except (apiproxy_errors.Error, StorageError):
+            except (apiproxy_errors.Error, StorageError) as error:
+                failed = str(error) or type(error).__name__
                 raise
             except Exception as error:
+                failed = str(error) or type(error).__name__
                 # Without an error in the answer, the client would see an empty success.
                 raise self._failure(what, error) from error
             finally:
                 took = time.perf_counter() - began
+                self._keep(call.request_id, what, began, took, failed)
                 logger.debug("API call %s %.1f ms", what, took * 1e3)
+
+    def _keep(
+        self, ticket: str, what: str, began: float, took: float, failed: str
+    ) -> None:
+        """Keep a call with the request that made it."""
+        activity = self._requests.activity
+        if (record := activity.of(ticket)) is not None:
+            call = records.ApiCall(what, began - record.started, took, failed)
+            activity.add_call(record, call)
 
     def _failure(self, what: str, error: Exception) -> apiproxy_errors.RPCFailedError:
         """Return what the app gets for an error that is not one of the service."""

@@ -1,5 +1,6 @@
 """Executes one task once: sends it, then deletes or postpones it."""
 
+import asyncio
 import logging
 import math
 import time
@@ -9,6 +10,9 @@ from typing import Any
 
 from google.appengine.api.taskqueue import taskqueue_stub
 
+from gae_devserver.activity import activity
+from gae_devserver.activity.activity import Activity
+from gae_devserver.activity.records import Attempt, Record
 from gae_devserver.app.client import Request
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
@@ -62,12 +66,14 @@ class TaskExecutor:
         make_request: MakeRequest = task_request,
         *,
         several_services: bool = False,
+        records: Activity | None = None,
     ) -> None:
         """Take the functions that make and send a request.
 
         `deadline_of` returns how many seconds a service may take. With several
-        services, the log names that of each task.
+        services, the log names that of each task. `records` keeps each execution.
         """
+        self._records = records or Activity(clock.now)
         self._clock = clock
         self._make_request = make_request
         self._dispatch = dispatch
@@ -84,49 +90,68 @@ class TaskExecutor:
         """
         name = task.task_name.decode()
         sent = type(task).FromString(task.SerializeToString())
+        number, eta = task.retry_count + 1, task.eta_usec / 1e6
+        attempt = Attempt(queue.queue_name, name, number, eta, sent)
+        record = self._records.begin("task", "", "", service, attempt)
+        activity.current.set(record)
         begin_attempt(task, self._clock.now())
-        attempt = f" (attempt {task.retry_count + 1})" if task.retry_count else ""
+        which = f" (attempt {number})" if number > 1 else ""
         where = f" on {service}" if self._several_services and service else ""
-        logger.info("task %s started%s%s", name, where, attempt)
+        logger.info("task %s started%s%s", name, where, which)
         began = time.monotonic()
+        status = 0
         try:
-            status, outcome = await self._send(queue, task, service)
+            status, outcome = await self._send(queue, task, service, record)
         except AppUnavailable:
+            self._records.discard(record)
             app = f"the service {service}" if self._several_services else "the app"
             logger.info("task %s was not sent: %s is not running", name, app)
             raise
+        except asyncio.CancelledError:
+            attempt.outcome, attempt.reason = "failed", "cancelled"
+            raise
+        finally:
+            self._records.end(record, status)
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         outcome += f" in {took}" if status else f" after {took}"
         self.finished += 1
         queue.count_finished(self._clock.now())
         if status:
             end_attempt(task, self._clock.now(), status)
+        attempt.reason = outcome
         if queue.find(name) is not task:
+            attempt.outcome = "deleted"
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
+            attempt.outcome = "done"
             queue.Delete(name)
             logger.info("task %s %s", name, outcome)
         else:
-            self._retry(queue, task, name, outcome)
+            self._retry(queue, task, name, attempt)
         return Run(queue, sent, service, status)
 
-    def _retry(self, queue: Queue, task: Any, name: str, outcome: str) -> None:
+    def _retry(self, queue: Queue, task: Any, name: str, attempt: Attempt) -> None:
+        outcome = attempt.reason
         now_usec = int(self._clock.now() * 1e6)
         retry = taskqueue_stub.Retry(task, queue)
         attempts = task.retry_count + 1
         if retry.CanRetry(attempts, now_usec - task.first_try_usec):
             backoff_usec = retry.CalculateBackoffUsec(attempts)
             queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
+            attempt.outcome, attempt.next_in = "failed", backoff_usec / 1e6
             logger.warning(
-                "task %s %s; next attempt in %.1f s", name, outcome, backoff_usec / 1e6
+                "task %s %s; next attempt in %.1f s", name, outcome, attempt.next_in
             )
         else:
+            attempt.outcome = "dropped"
             queue.Delete(name)
             logger.error(
                 "task %s %s; dropped after attempt %d", name, outcome, attempts
             )
 
-    async def _send(self, queue: Queue, task: Any, service: str) -> tuple[int, str]:
+    async def _send(
+        self, queue: Queue, task: Any, service: str, record: Record
+    ) -> tuple[int, str]:
         """Send the task; return the status (0: none) and the outcome for the log."""
         # the server's deadline is that of the app, not of HTTP targets
         deadline = self._deadline_of(service) if service else math.inf
@@ -137,6 +162,7 @@ class TaskExecutor:
                 # fails if it is for a service that does not run
                 queue.required_service(task)
             request = self._make_request(queue, task, service, self._clock.offset)
+            record.method, record.target = request.method, request.target
             status = await self._dispatch(request, deadline)
         except AppUnavailable:
             raise

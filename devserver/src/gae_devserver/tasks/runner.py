@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.tasks.execution import (
@@ -59,6 +60,7 @@ class TaskRunner:
         other_queues: Collection[Queue] = (),
         on_run: Callable[[Run], bool] = lambda run: False,
         max_runs: int = MAX_RUNS,
+        records: Activity | None = None,
     ) -> None:
         """Prepare to run tasks, at most `max_running` at once for each service.
 
@@ -68,7 +70,7 @@ class TaskRunner:
         A service may take `deadline_of` seconds for a task. `make_request` makes the
         request of a task. `other_queues` are hidden from the app. `on_run` is called
         after each execution, and says whether `run_next` is to leave it out. `max_runs`
-        limits an advance; see `RunLimit`.
+        limits an advance; see `RunLimit`. `records` keeps each execution.
         """
         self._taskqueue = taskqueue
         self._clock = clock
@@ -81,6 +83,7 @@ class TaskRunner:
             deadline_of,
             make_request,
             several_services=self._several_services,
+            records=records,
         )
         self._executions = Executions(taskqueue, self._executor, on_run)
         self._schedule = Schedule(

@@ -1,0 +1,1 @@
+"""What happened: requests, attempts, API calls, log lines. Imports nothing else."""

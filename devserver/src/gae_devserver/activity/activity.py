@@ -1,0 +1,173 @@
+"""Keeps the last requests and executions of tasks, within limits."""
+
+import collections
+import contextvars
+import dataclasses
+import time
+from collections.abc import Callable
+
+from gae_devserver.activity.records import (
+    ApiCall,
+    Attempt,
+    Failure,
+    Kind,
+    LogLine,
+    Record,
+)
+
+current: contextvars.ContextVar[Record | None] = contextvars.ContextVar(
+    "current", default=None
+)
+"""The record of what the running task of the event loop handles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much is kept."""
+
+    records: int = 1000
+    """Requests, and as many executions of tasks."""
+    calls: int = 200
+    """API calls of a record."""
+    lines: int = 500
+    """Log lines of a record."""
+    record_bytes: int = 2**18
+    """Log lines of a record, in characters."""
+    total_bytes: int = 2**25
+    """Log lines and payloads of all records."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Activity:
+    """Records what the server and the app do; in memory only."""
+
+    def __init__(
+        self, now: Callable[[], float] = time.time, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """Begin without records; `now` is the server's clock."""
+        self._now = now
+        self._limits = limits
+        self._numbers = 0
+        self._size = 0
+        self._by_number: dict[int, Record] = {}
+        self._by_ticket: dict[str, Record] = {}
+        self._tickets: dict[int, list[str]] = {}
+        """The tickets of each record, to forget them with it."""
+        self.requests: collections.deque[Record] = collections.deque()
+        """The last requests, the oldest first."""
+        self.attempts: collections.deque[Record] = collections.deque()
+        """The last executions of tasks, the oldest first."""
+        self.revision = 0
+        """Grows with each change."""
+
+    def begin(
+        self,
+        kind: Kind,
+        method: str,
+        target: str,
+        service: str = "",
+        attempt: Attempt | None = None,
+    ) -> Record:
+        """Return the record of what begins now."""
+        self._numbers += 1
+        record = Record(
+            self._numbers,
+            kind,
+            method,
+            target,
+            service,
+            time.time(),
+            self._now(),
+            time.perf_counter(),
+            attempt,
+        )
+        records = self.requests if attempt is None else self.attempts
+        records.append(record)
+        self._by_number[record.number] = record
+        size = len(target)
+        if attempt is not None and attempt.task is not None:
+            size += len(attempt.task.body)
+        self._grow(record, size)
+        if len(records) > self._limits.records:
+            self._forget(records)
+        return record
+
+    def link(self, ticket: str, record: Record) -> None:
+        """Let `of` find a record by a ticket of the app's request."""
+        if record.number in self._by_number:
+            self._by_ticket[ticket] = record
+            self._tickets.setdefault(record.number, []).append(ticket)
+
+    def of(self, ticket: str | None) -> Record | None:
+        """Return the record of a ticket, also after the request has ended."""
+        return None if ticket is None else self._by_ticket.get(ticket)
+
+    def find(self, number: int) -> Record | None:
+        """Return a record by its number; None: it is no longer kept."""
+        return self._by_number.get(number)
+
+    def end(self, record: Record, status: int) -> None:
+        """Note that something has ended, with the status of the answer or 0."""
+        record.status = status
+        record.seconds = time.perf_counter() - record.started
+        self.revision += 1
+
+    def discard(self, record: Record) -> None:
+        """Forget a record of something that did not happen in the end."""
+        records = self.requests if record.attempt is None else self.attempts
+        if record.number in self._by_number:
+            records.remove(record)
+            self._drop(record)
+
+    def add_call(self, record: Record, call: ApiCall) -> None:
+        """Add an API call."""
+        if len(record.calls) >= self._limits.calls:
+            record.omitted_calls += 1
+        else:
+            record.calls.append(call)
+        self.revision += 1
+
+    def add_line(self, record: Record, line: LogLine) -> None:
+        """Add a log line, unless the record has too many."""
+        limits, size = self._limits, len(line.text)
+        if len(record.lines) >= limits.lines or (
+            record.size + size > limits.record_bytes
+        ):
+            record.omitted_lines += 1
+            self.revision += 1
+        else:
+            record.lines.append(line)
+            self._grow(record, size)
+
+    def set_failure(self, record: Record, failure: Failure) -> None:
+        """Note an exception; it replaces an earlier one."""
+        record.failure = failure
+        self._grow(record, len(failure.full_traceback))
+
+    def clear(self) -> None:
+        """Forget everything that has ended."""
+        for records in (self.requests, self.attempts):
+            for record in [one for one in records if one.seconds is not None]:
+                self.discard(record)
+
+    def _grow(self, record: Record, size: int) -> None:
+        self.revision += 1
+        if record.number not in self._by_number:
+            return
+        record.size += size
+        self._size += size
+        while self._size > self._limits.total_bytes and len(self._by_number) > 1:
+            oldest = [records for records in (self.requests, self.attempts) if records]
+            self._forget(min(oldest, key=lambda records: records[0].number))
+
+    def _forget(self, records: collections.deque[Record]) -> None:
+        self._drop(records.popleft())
+
+    def _drop(self, record: Record) -> None:
+        del self._by_number[record.number]
+        for ticket in self._tickets.pop(record.number, ()):
+            del self._by_ticket[ticket]
+        self._size -= record.size
+        self.revision += 1
