@@ -71,6 +71,7 @@ def _serve(
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.open_files import raise_soft_limit
+    from gae_devserver.app.snapshot import Snapshot
     from gae_devserver.clock import Clock
     from gae_devserver.config.application import load_services
     from gae_devserver.config.parsing import ConfigError
@@ -92,6 +93,12 @@ def _serve(
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError, token.TokenError) as error:
         _fail(2, str(error))
+    snapshot = Snapshot() if options.reload else None
+    if snapshot is not None:
+        # now: they may be edited during an installation
+        snapshot.add(application.files.paths)
+        for config in application.services:
+            snapshot.add(config.files)
     terminal.log_warnings(application)
     if options.host is not None:
         several = len(application.services) > 1
@@ -108,6 +115,7 @@ def _serve(
             near_port=front_sockets[0].getsockname()[1],
             host=options.host,
             on_start=_started.append,
+            snapshot=snapshot,
         )
     except (ConfigError, sockets.PortError) as error:
         _fail(2, str(error))
@@ -133,6 +141,7 @@ def _serve(
         state_socket=state_socket,
         token=state_token,
         reload=options.reload,
+        snapshot=snapshot,
         cron=options.cron,
         open_browser=options.open,
         clock=clock,

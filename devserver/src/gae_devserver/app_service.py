@@ -118,6 +118,11 @@ class AppService:
         return self._config
 
     @property
+    def started(self) -> float:
+        """When its process became ready; infinite if it still starts."""
+        return self.app.started
+
+    @property
     def is_static_site(self) -> bool:
         """Whether it is of use without its process."""
         return is_static_site(self._config.static_handlers, self._config.folder)

@@ -13,6 +13,7 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.snapshot import Snapshot
 from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
@@ -69,6 +70,8 @@ class Settings:
     """What changes through the State API require."""
     reload: bool
     open_browser: bool
+    snapshot: Snapshot | None
+    """The files before the services started; None: they do not restart."""
     clock: Clock
     """The time of the services, by which the storage counts too."""
     cron: bool = False
@@ -231,6 +234,7 @@ class Parts:
             self.services,
             # the routing first: the others ask it
             parts=(self._routing, self.apis, self._cron),
+            since=settings.snapshot,
         )
 
     def _service_changed(self) -> None:

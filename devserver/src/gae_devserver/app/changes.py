@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 import watchfiles
@@ -16,7 +16,7 @@ _WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
 
 async def changes(
     folders: Collection[Path], since: Snapshot | None = None
-) -> AsyncIterator[set[Path]]:
+) -> AsyncGenerator[set[Path]]:
     """Yield the files that change, appear or disappear in these folders, in batches.
 
     The first batch is what has changed since a snapshot.
@@ -39,10 +39,10 @@ async def changes(
             following = asyncio.ensure_future(anext(batches))
             if files := _edited(batch):
                 yield files
-    except StopAsyncIteration:
-        pass
     finally:
         following.cancel()
+        # it ends a thread
+        await asyncio.wait({following})
 
 
 def _edited(batch: Collection[tuple[watchfiles.Change, str]]) -> set[Path]:
