@@ -14,6 +14,7 @@ from gae_devserver.command_line.options import PROG, parse
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.app.tty import Terminal
     from gae_devserver.clock import Clock
     from gae_devserver.mail.smtp_server import SmtpServer
     from gae_devserver.storage.storage import Storage
@@ -105,7 +106,11 @@ def _serve(
         exposed = sockets.what_is_exposed(options.host, front_sockets, several=several)
         terminal.logger.warning("%s", exposed)
     settings = _launch_settings(
-        options, api_socket, grpc_socket, open_files=raise_soft_limit()
+        options,
+        api_socket,
+        grpc_socket,
+        open_files=raise_soft_limit(),
+        terminal=_debug_terminal() if options.debug else None,
     )
     try:
         launched = launch(
@@ -220,6 +225,19 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     _exit(status)
 
 
+def _debug_terminal() -> "Terminal":
+    from gae_devserver.app.tty import Terminal
+    from gae_devserver.terminal import logger
+
+    terminal = Terminal()
+    if not terminal.is_there:
+        logger.warning(
+            "--debug: standard input is no terminal. breakpoint() reads its commands "
+            "from there; at its end, the request fails with bdb.BdbQuit"
+        )
+    return terminal
+
+
 def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
     from gae_devserver.storage.storage import Storage
 
@@ -243,6 +261,7 @@ def _launch_settings(
     api_socket: socket,
     grpc_socket: socket,
     open_files: int | None = None,
+    terminal: "Terminal | None" = None,
 ) -> "LaunchSettings":
     from gae_devserver.app.process import LaunchSettings
 
@@ -251,6 +270,7 @@ def _launch_settings(
         api_port=api_socket.getsockname()[1],
         grpc_port=grpc_socket.getsockname()[1],
         open_files=open_files,
+        terminal=terminal,
     )
 
 

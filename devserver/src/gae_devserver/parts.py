@@ -44,7 +44,7 @@ from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
-from gae_devserver.tasks.execution import Dispatch
+from gae_devserver.tasks.execution import NO_DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.users.sessions import Sessions
@@ -127,6 +127,7 @@ class Parts:
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 reload=settings.reload,
+                debug=settings.launch.terminal is not None,
                 on_change=self._service_changed,
             )
             for service in launched
@@ -265,6 +266,8 @@ class Parts:
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to its service, or to its HTTP target."""
         if task.service:
+            if self._settings.launch.terminal is not None:
+                deadline = NO_DEADLINE  # also for a task with one of its own
             return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 

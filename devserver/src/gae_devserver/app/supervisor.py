@@ -53,6 +53,7 @@ class Supervisor:
         name: str = "app",
         is_optional: Callable[[], bool] = lambda: False,
         on_change: Callable[[], object] = lambda: None,
+        one_at_a_time: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Supervise the processes that `start` makes.
@@ -62,8 +63,10 @@ class Supervisor:
         each process before it counts as ready. Messages call the app `name`; if it is
         optional, they do not repeat that it does not start.
         `on_change` is called when it becomes ready, and when it no longer is.
+        `one_at_a_time`: a process begins only when the one before has ended.
         """
         self._start = start
+        self._one_at_a_time = one_at_a_time
         self._name = name
         self._is_optional = is_optional
         self._on_change = on_change
@@ -202,6 +205,8 @@ class Supervisor:
         restarts = False
         while True:
             try:
+                if process is None and self._one_at_a_time:
+                    await asyncio.gather(*map(_exit, self._ending))
                 self._process = process = process or self._start()
                 await self._until_ready(process)
             except Exception as error:  # noqa: BLE001 - requests wait for a result
