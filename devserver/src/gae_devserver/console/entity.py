@@ -152,7 +152,7 @@ class OneEntityRoutes:
             # Its ids are never allocated later, even after a deletion.
             database.store._AllocateIds([address.reference])
         await self._writes.put(database, entity, check_new)
-        return web.json_response(_describe(address), status=201)
+        return web.json_response(_describe(address))
 
     async def _delete(self, request: web.Request) -> web.Response:
         address = self._address(request)
