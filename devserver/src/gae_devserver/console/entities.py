@@ -70,15 +70,16 @@ class EntityRoutes:
         data: dict[str, Any] = {
             "entities": entities,
             "cursor": page.cursor,
-            "kind": question.kind,
-            "namespace": question.namespace,
-            "database": partition.database,
-            "filters": [str(one) for one in question.filters],
-            "order": f"-{name}" if descending else name,
             "found": page.found,
             "notes": _notes(question, page),
         }
         if wants_html(request):
+            data |= {
+                "kind": question.kind,
+                "namespace": question.namespace,
+                "database": partition.database,
+                "order": f"-{name}" if descending else name,
+            }
             data |= _table(data, question)
         return show(request, data, "entities.html")
 
