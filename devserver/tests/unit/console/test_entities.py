@@ -6,7 +6,8 @@
 import datetime
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -273,6 +274,54 @@ def test_an_edit_of_an_older_version_is_refused(
     assert status == (404 if is_deleted else 409)
     assert console.stored() == before
     assert console.send("DELETE", path, version=fields["version"])[0] == status
+
+
+def test_an_edit_waits_for_a_transaction(console: DatastoreConsole) -> None:
+    """It does not overwrite what a transaction of the app is about to commit."""
+    key = count(1)
+    urlsafe = key.urlsafe().decode()
+    fields = {**rows_of(console, urlsafe), "value:number": "7"}
+    body = json.dumps(fields).encode()
+    with ThreadPoolExecutor() as pool:
+
+        def change() -> Any:
+            entity = key.get()
+            edit = pool.submit(console.send, "PUT", f"/entities/{urlsafe}", body)
+            console.running.wait_for_waiter()
+            entity.number = 2
+            entity.put()
+            return edit
+
+        assert ndb.transaction(change).result()[0] == 409
+    assert key.get().number == 2
+
+
+def test_a_named_database(console: DatastoreConsole) -> None:
+    """Its entities are listed, edited, exported and imported apart from others."""
+    client = console.running.client(database="other")
+
+    def there(function: Callable[[], Any]) -> Any:
+        # a thread has one context
+        def call() -> Any:
+            with client.context(cache_policy=False):
+                return function()
+
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(call).result()
+
+    key = there(lambda: CloudOdd(id=1, number=1).put())
+    in_other = {"kind": "CloudOdd", "database": "other"}
+    (entity,) = console.ask("GET", "/entities", **in_other)["entities"]
+    fields = {**rows_of(console, entity["urlsafe"]), "value:number": "7"}
+    edited = console.ask("PUT", f"/entities/{entity['urlsafe']}", fields)
+    _, file = console.send("GET", "/datastore/export", database="other")
+    console.running.clear()
+    assert console.send("GET", f"/entities/{entity['urlsafe']}")[0] == 404
+    assert console.send("POST", "/datastore/import", file)[0] == 200
+    assert there(key.get).number == 7
+    assert edited["cloud_urlsafe"].encode() == there(key.urlsafe)
+    assert console.ask("GET", "/entities", kind="CloudOdd")["entities"] == []
+    client.stub.close()
 
 
 @pytest.mark.parametrize(
