@@ -41,10 +41,9 @@ def test_tasks_in_0_60_and_120_seconds(console: Console) -> None:
         page.keyboard.press("Enter")
         expect(page.locator(".timeline .done[href]")).to_have_count(ran)
         expect(page.get_by_text("ran 1 task")).to_be_visible()
-    first, _, third = (mark.bounding_box() for mark in marks.all())
-    assert first is not None
-    assert third is not None
-    assert third["x"] - first["x"] > 200
+    boxes = [mark.bounding_box() for mark in marks.all()]
+    places = [box["x"] for box in boxes if box is not None]
+    assert places[2] - places[0] > 200
     expect(page.get_by_text("No task waits.")).to_be_visible()
     assert len(rows(page, "Ran")) == 3
 
