@@ -145,7 +145,7 @@ class StateApi(HttpServer):
                     text=f"{TOKEN_HEADER} is missing or wrong. Send the token that "
                     "this server printed when it started."
                 )
-        answers.begin(request)
+        await answers.begin(request)
         return await handler(request)
 
     @web.middleware
