@@ -159,16 +159,17 @@ class QueueRoutes:
             if (one := record.attempt) is not None
             and (one.queue, one.name) == (queue.queue_name, name)
         ]
-        data = {"queue": queue.queue_name, "attempts": attempts}
+        # what a page shows beside the task
+        extra = {"queue": queue.queue_name, "name": name}
         if queue.find(name) is None and wants_html(request):
-            gone = {"task": None, "name": name}
-            return show(request, data | gone, "task.html", status=404)
+            gone = {**extra, "task": None, "attempts": attempts}
+            return show(request, gone, "task.html", status=404)
         queue, task = self._queue_and_task(request)
         described = self._describe(queue, task)
         content = describe_payload(task.body, as_json.headers_of(task))
-        extra = {"task": described, "mode": queue.config.mode, "held": queue.held}
-        data |= {"content": content, **described}
+        data = {**described, "attempts": attempts, "content": content}
         if wants_html(request):
+            extra |= {"task": described, "mode": queue.config.mode, "held": queue.held}
             data |= extra
         return show(request, data, "task.html")
 
