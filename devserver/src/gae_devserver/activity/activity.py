@@ -62,6 +62,11 @@ class Activity:
         self.revision = 0
         """Grows with each change."""
 
+    @property
+    def last_number(self) -> int:
+        """The number of the last record, or 0."""
+        return self._numbers
+
     def begin(
         self,
         kind: Kind,

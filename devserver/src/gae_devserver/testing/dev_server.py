@@ -196,7 +196,7 @@ class DevServer(Receiver):
             method,
             path,
             [("Content-Type", "application/json"), ("X-Devserver-Token", self.token)],
-            content if method == "POST" else None,
+            content if method == "POST" or body is not None else None,
             _STATE_SECONDS,
         )
         is_json = answer.content_type == "application/json"
@@ -280,7 +280,7 @@ class DevServer(Receiver):
 
     def blobs(self) -> list[Blob]:
         """Return the uploaded files, in the order of their keys."""
-        return [Blob.from_json(blob) for blob in self.state("GET", "/blobs")["blobs"]]
+        return [Blob.from_json(blob) for blob in self._pages("/blobs", "blobs")]
 
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import contextlib
+import datetime
 import json
 import pickle
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from google.appengine.api import datastore, datastore_types, queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
@@ -247,6 +250,39 @@ async def test_a_task_is_run_now_deleted_or_purged(state: State) -> None:
     assert state.app.names == ["a"]
 
 
+# --- the timeline ------------------------------------------------------------------
+
+
+async def test_the_timeline(make_state: Callable[..., Any]) -> None:
+    """It has the first tasks of all queues, and the last executions."""
+    state = await make_state(QueueConfig("default"), QueueConfig("other"))
+    state.app.answers(200, 500)
+    await state.add("now")
+    await until(lambda: state.runner.finished)
+    await state.add("later", 60, queue="other")
+    await state.advance()
+    for name, due_in in (("b", 70), ("a", 50)):
+        await state.add(name, due_in)
+    shown = await state.get("/")
+    assert shown["now"] == state.clock.now()
+    assert [task["name"] for task in shown["tasks"]] == ["later", "a", "b"]
+    assert [task["queue"] for task in shown["tasks"]] == ["other", "default", "default"]
+    ran = [(one["name"], one["outcome"]) for one in shown["attempts"]]
+    assert ran == [("later", "failed"), ("now", "done")]
+    assert (shown["tasks_omitted"], shown["attempts_omitted"]) == (0, 0)
+
+
+async def test_the_timeline_is_limited(state: State) -> None:
+    """It says how many tasks and executions it leaves out."""
+    for number in range(150):
+        await state.add(f"now{number}")
+        await state.add(f"later{number}", 3600)
+    await until(lambda: state.runner.finished == 150)
+    shown = await state.get("/")
+    for kind in ("tasks", "attempts"):
+        assert (len(shown[kind]), shown[f"{kind}_omitted"]) == (100, 50)
+
+
 # --- the clock -----------------------------------------------------------------------
 
 
@@ -259,9 +295,38 @@ async def test_the_clock_is_advanced(state: State) -> None:
     await state.advance(0)
     assert state.app.times == [0]
     answer = await state.advance(60.5)
-    assert answer == {"now": start + 60.5, "offset": 60.5, "tasks_run": 2}
+    clock = {"now": start + 60.5, "offset": 60.5}
+    assert answer == clock | {"tasks_run": 2, "failed": [], "failed_omitted": 0}
     assert state.app.times == [0, 10, 60]
-    assert await state.get("/clock") == {"now": start + 60.5, "offset": 60.5}
+    assert await state.get("/clock") == clock
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+async def test_the_clock_is_advanced_to_a_time(state: State, zone: str) -> None:
+    """The time is in UTC, unless it says another zone; the answer has what failed."""
+    state.app.answers(500)
+    await state.add("a", 60, retry_parameters={"retry_limit": 0})
+    moment = datetime.datetime.fromtimestamp(state.clock.start + 90, datetime.UTC)
+    body = json.dumps({"to": f"{moment:%Y-%m-%dT%H:%M:%S}{zone}"}).encode()
+    answer = await state.ask("POST", "/clock/advance", body)
+    assert (answer["offset"], answer["tasks_run"]) == (90, 1)
+    failed = [(one["queue"], one["name"], one["outcome"]) for one in answer["failed"]]
+    assert failed == [("default", "a", "dropped")]
+    assert (await state.get("/"))["last_advance"] == answer
+
+
+@pytest.mark.parametrize(
+    ("time", "fact"),
+    [("2001-01-01T00:00", "past"), ("9999-12-31T00:00:00Z", "far"), ("noon", "noon")],
+)
+async def test_a_time_that_cannot_be_reached(
+    state: State, time: str, fact: str
+) -> None:
+    """The error says why, and the clock stays where it is."""
+    body = json.dumps({"to": time}).encode()
+    error = await state.ask("POST", "/clock/advance", body, status=400)
+    assert fact in error["error"]
+    assert state.clock.offset == 0
 
 
 async def test_the_clock_is_advanced_to_the_next_task(state: State) -> None:
@@ -649,6 +714,111 @@ async def test_a_route_that_does_not_exist_is_answered_as_json(
     else:
         assert answer.status == 405
         assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed
+
+
+# --- pages ---------------------------------------------------------------------------
+
+CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html;q=0.5, application/json", "application/json"),
+        ("text/html;q=0", "application/json"),
+        ("TEXT/HTML", "text/html"),
+        (CHROME, "text/html"),
+        ("text/html, application/json;q=0.9", "text/html"),
+    ],
+)
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/nowhere", 404)])
+async def test_a_page_or_json(
+    state: State, path: str, status: int, accept: str | None, content_type: str
+) -> None:
+    """A client that prefers HTML gets it, for errors too; all others get JSON."""
+    headers = {} if accept is None else {"Accept": accept}
+    async with state.session.get(path, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (status, content_type)
+        assert answer.headers["Vary"] == "Accept"
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("console.js", "text/javascript"),
+        ("console.css", "text/css"),
+        ("icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_a_file_of_the_page(state: State, name: str, content_type: str) -> None:
+    """A browser asks for it each time, and gets it only after a change."""
+    async with state.session.get(f"/static/{name}") as answer:
+        assert answer.content_type == content_type
+        assert answer.headers["Cache-Control"] == "no-cache"
+        tag = answer.headers["ETag"]
+    headers = {"If-None-Match": tag}
+    async with state.session.get(f"/static/{name}", headers=headers) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+
+
+async def test_events(state: State) -> None:
+    """A change gives its subject another value, and leaves the other ones."""
+    async with state.session.get("/events") as answer:
+
+        async def next_state() -> Any:
+            line = await answer.content.readline()
+            assert await answer.content.readline() == b"\n"
+            return json.loads(line.removeprefix(b"data: "))
+
+        first = await next_state()
+        await state.add("a", 60)
+        second = await next_state()
+        assert first["tasks"] != second["tasks"]
+        assert first["clock"] == second["clock"]
+        await state.advance(1)
+        assert (await next_state())["clock"] != second["clock"]
+
+
+async def test_too_many_pages_are_open(state: State) -> None:
+    """One more is refused, until another one is closed."""
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        url = f"{state.url}/events"
+        answers: list[aiohttp.ClientResponse] = []
+        while not answers or answers[-1].status == 200:
+            answers.append(await session.get(url))
+            stack.callback(answers[-1].close)
+            assert len(answers) < 100
+        assert answers[-1].status == 503
+        answers[0].close()
+
+        for _ in range(1000):
+            async with session.get(url) as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.01)
+        pytest.fail("a closed page still counts")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("destination", ["empty", "iframe", "script", "image"])
+async def test_a_page_elsewhere_cannot_use_anything(
+    state: State, site: str, destination: str
+) -> None:
+    """A browser that says so gets no answer for it; a link to the page works."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination}
+    answer, _ = await state.send("GET", "/queues", None, headers)
+    assert answer.status == 403
+    headers["Sec-Fetch-Dest"] = "document"
+    answer, _ = await state.send("GET", "/queues", None, headers)
+    assert answer.status == 200
 
 
 # --- cron jobs -----------------------------------------------------------------------
