@@ -137,6 +137,37 @@ async def test_attempts_of_other_kinds(state: State) -> None:
     assert (job["queue"], job["method"], job["url"]) == ("__cron", "GET", "/daily")
     refused = await state.ask("POST", f"/attempts/{job['number']}/enqueue", status=409)
     assert "job" in refused["error"]
+    await state.post(f"/attempts/{http['number']}/enqueue")
+    await until(lambda: state.runner.finished == 3)
+    (again, *_) = await attempts(state)
+    assert (again["url"], again["attempt"], again["outcome"]) == (url, 1, "done")
+
+
+async def test_a_page_is_only_text(state: State) -> None:
+    """What the app and its exceptions say is no markup of the page."""
+    script = "<script>alert(1)</script>\x1b\x00"
+    headers = [("X-Own", script), ("Content-Type", "text/html")]
+    state.app.answers(500)
+    fields: dict[str, Any] = {"retry_parameters": {"min_backoff_sec": 9}}
+    fields |= {"headers": headers, "url": f"/{script}".encode()}
+    await state.add("a", body=script.encode(), **fields)
+    await state.add("b", body=deferred.serialize(json.dumps, script, x={script}))
+    await until(lambda: state.runner.finished == 2)
+    activity = state.server.requests.activity
+    for record in activity.attempts:
+        activity.add_line(record, LogLine(0.0, script, script, script))
+        texts = (script, script, script, script)
+        activity.set_failure(record, Failure(*texts, 3, script, f"full {script}"))
+    numbers = [record.number for record in activity.attempts]
+    paths = ["/attempts", *(f"/attempts/{number}" for number in numbers)]
+    paths += ["/queues/default", "/queues/default/tasks/a", "/queues/default/tasks/b"]
+    for path in paths:
+        async with state.session.get(path, headers={"Accept": "text/html"}) as answer:
+            page = await answer.text()
+        assert answer.content_type == "text/html"
+        assert "&lt;script&gt;alert(1)" in page or path.endswith("b")
+        assert "<script>alert" not in page
+        assert not {"\x1b", "\x00"} & {*page}
 
 
 async def test_attempts_are_found(make_state: Callable[..., Any]) -> None:
