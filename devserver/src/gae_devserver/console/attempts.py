@@ -12,7 +12,8 @@ from gae_devserver.console import as_json, bodies
 from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.attempt_json import attempt_of, describe_attempt
 from gae_devserver.console.calls import Calls
-from gae_devserver.console.payloads import describe_payload, download
+from gae_devserver.console.downloads import attachment
+from gae_devserver.console.payloads import describe_payload
 from gae_devserver.console.turns import in_turns
 from gae_devserver.tasks.attempts import as_new
 from gae_devserver.tasks.queues import CRON_QUEUE, random_task_name
@@ -132,7 +133,8 @@ class AttemptRoutes:
         attempt = attempt_of(record)
         if attempt.task is None:
             raise web.HTTPNotFound(text="The payload of this task is no longer kept.")
-        return download(attempt.task.body, attempt.name)
+        body = attempt.task.body
+        return attachment(body, len(body), f"{attempt.name}.bin")
 
     def _why_not(self, record: Record) -> str | None:
         """Return why the task of an execution cannot be added again, or None."""

@@ -13,7 +13,8 @@ from gae_devserver.console import as_json, bodies
 from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.attempt_json import describe_attempt
 from gae_devserver.console.calls import Calls
-from gae_devserver.console.payloads import describe_payload, download
+from gae_devserver.console.downloads import attachment
+from gae_devserver.console.payloads import describe_payload
 from gae_devserver.console.turns import in_turns
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
@@ -175,7 +176,8 @@ class QueueRoutes:
 
     async def _get_payload(self, request: web.Request) -> web.Response:
         _, task = self._queue_and_task(request)
-        return download(task.body, task.task_name.decode())
+        name = f"{request.match_info['task']}.bin"
+        return attachment(task.body, len(task.body), name)
 
     async def _run_task(self, request: web.Request) -> web.Response:
         queue, task = self._queue_and_task(request)

@@ -19,7 +19,6 @@ from gae_devserver.console.calls import Calls
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cloud_tasks import CloudTasksRoutes
 from gae_devserver.console.cron import CronRoutes
-from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.live import Live
 from gae_devserver.console.memcache import MemcacheRoutes
@@ -95,7 +94,6 @@ class StateApi(HttpServer):
             CloudTasksRoutes(services.taskqueue, clock),
             clock_routes,
             CronRoutes(cron, clock),
-            EntityRoutes(services.datastore, services.app_id),
             BlobRoutes(services),
             MemcacheRoutes(services, clock),
             SearchRoutes(services),

@@ -12,8 +12,12 @@ import aiohttp
 import pytest_asyncio
 
 from gae_devserver.config.queue_yaml import QueueConfig
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS
 from gae_devserver.http.server import TOKEN_HEADER
 from tests.unit.conftest import Bench, MakeBench
 
@@ -102,7 +106,14 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
             reset = Reset(*parts, requests, restart, **options)
-            state_api = StateApi(*parts, token, reset, requests.activity)
+            databases = Databases(
+                services.datastore, services.app_id, DEFAULT_LIMITS, None
+            )
+            writes = EntityWrites(lambda: services.stub("memcache"), services.flush)
+            subjects = datastore_subjects(databases, writes)
+            state_api = StateApi(
+                *parts, token, reset, requests.activity, subjects=subjects
+            )
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)

@@ -285,7 +285,7 @@ async def test_payloads_are_downloaded(state: State) -> None:
             assert await answer.read() == b"<script>"
             assert answer.content_type == "application/octet-stream"
             disposition = answer.headers["Content-Disposition"]
-            assert disposition == 'attachment; filename="a.bin"'
+            assert disposition == "attachment; filename*=UTF-8''a.bin"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
         await state.advance(60)
         paths.append(f"/attempts/{(await attempts(state))[0]['number']}/payload")

@@ -464,7 +464,7 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     properties = [("x", "asc"), ("y", "desc")]
     shown = [{"name": name, "direction": way} for name, way in properties]
     index = {"kind": "A", "ancestor": False, "properties": shown}
-    assert (listed["existing"], listed["missing"]) == ([], [index])
+    assert (listed["existing"], listed["missing"]) == ([], [{**index, "queries": 1}])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
     indexes = load_index_yaml(tmp_path / "index.yaml")
     state.server.services.apply(application(indexes=indexes))
