@@ -82,6 +82,23 @@ async def test_a_task_is_dropped(state: State) -> None:
     await state.get("/queues/default/tasks/a", status=404)
 
 
+async def test_a_task_that_fails_for_good(state: State) -> None:
+    """It is dropped, although the SDK has answered 200."""
+    activity = state.server.requests.activity
+
+    async def answer() -> int:
+        failure = Failure("PermanentTaskFailure", "", "f", "main.py", 3, "", "")
+        activity.set_failure(activity.attempts[-1], failure)
+        return 200
+
+    state.app.answers(answer())
+    await state.add("a")
+    await state.advance(0)
+    (shown,) = await attempts(state)
+    assert (shown["outcome"], shown["status"]) == ("dropped", 200)
+    assert (await state.listed())["dropped"] == 1
+
+
 async def test_a_task_that_is_deleted_while_it_runs(state: State) -> None:
     """Its attempt runs, and then says what the app answered."""
     release = state.hold(500)
