@@ -98,7 +98,13 @@ class QueueRoutes:
             ]
             described.append(as_json.describe_queue(queue, self._clock, tasks))
             left -= len(tasks)
-        return show(request, {"queues": described}, "queues.html")
+        data = {"queues": described}
+        if wants_html(request):
+            disabled = self._taskqueue.disabled_queues().values()
+            data["disabled_queues"] = [
+                as_json.describe_queue(queue, self._clock, []) for queue in disabled
+            ]
+        return show(request, data, "queues.html")
 
     async def _get_queue(self, request: web.Request) -> web.StreamResponse:
         queue = self._queue(request)

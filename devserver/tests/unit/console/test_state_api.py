@@ -139,6 +139,8 @@ async def test_the_queues_of_cloud_tasks(make_state: Callable[..., Any]) -> None
     assert api["http_target"] == target
     assert (gone["state"], gone["task_count"]) == ("DISABLED", 1)
     assert (await state.get("/queues/gone"))["disabled"]
+    async with state.session.get("/queues", headers={"Accept": "text/html"}) as answer:
+        assert "no longer in queue.yaml" in await answer.text()
     await state.post("/queues/gone/resume")
     await state.advance(60)
     assert state.app.names == ["a"]
