@@ -126,6 +126,11 @@ class TaskExecutor:
         if queue.find(name) is not task:
             attempt.outcome = "deleted"
             logger.info("task %s %s; it was deleted while it ran", name, outcome)
+        elif 200 <= status < 300 and record.failure is not None:
+            # the SDK answers 200 to a task that fails for good
+            attempt.outcome = "dropped"
+            queue.drop(name)
+            logger.error("task %s %s; dropped, as it fails for good", name, outcome)
         elif 200 <= status < 300:
             attempt.outcome = "done"
             queue.Delete(name)
