@@ -13,6 +13,7 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.snapshot import Snapshot
 from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
@@ -47,7 +48,7 @@ from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
-from gae_devserver.tasks.execution import Dispatch
+from gae_devserver.tasks.execution import NO_DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.users.sessions import Sessions
@@ -73,6 +74,8 @@ class Settings:
     """What changes through the State API require."""
     reload: bool
     open_browser: bool
+    snapshot: Snapshot | None
+    """The files before the services started; None: they do not restart."""
     clock: Clock
     """The time of the services, by which the storage counts too."""
     cron: bool = False
@@ -128,6 +131,7 @@ class Parts:
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 reload=settings.reload,
+                debug=settings.launch.terminal is not None,
                 on_change=self._service_changed,
             )
             for service in launched
@@ -253,6 +257,7 @@ class Parts:
             self.services,
             # the routing first: the others ask it
             parts=(self._routing, self.apis, self._cron),
+            since=settings.snapshot,
         )
 
     def _service_changed(self) -> None:
@@ -286,6 +291,8 @@ class Parts:
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to its service, or to its HTTP target."""
         if task.service:
+            if self._settings.launch.terminal is not None:
+                deadline = NO_DEADLINE  # also for a task with one of its own
             return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 

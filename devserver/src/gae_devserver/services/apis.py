@@ -14,6 +14,7 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, NEVER_EXPIRES
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
@@ -106,6 +107,7 @@ class Apis:
             storage=storage,
             before_answer=self._before_answer,
             on_query=self.services.indexes.check,
+            limits=NEVER_EXPIRES if launch.terminal is not None else DEFAULT_LIMITS,
         )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, launch.project, run_now
