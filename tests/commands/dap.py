@@ -7,7 +7,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 SECONDS = 60.0
 """How long an answer or an event may take on a loaded machine."""
@@ -16,7 +16,7 @@ SECONDS = 60.0
 class Session:
     """A debug session: it begins when the app connects, and ends with its process."""
 
-    def __init__(self, sent: BinaryIO, received: BinaryIO) -> None:
+    def __init__(self, sent: IO[bytes], received: IO[bytes]) -> None:
         """Speak through the two streams of an adapter."""
         self._sent, self._received = sent, received
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
