@@ -82,7 +82,7 @@ def test_framework(
 ) -> None:
     """The server makes the example's environment, says so as shown, and serves it."""
     make_app(tmp_path / "my_app", "Flask", framework)
-    (shown,) = (x for x in blocks(README, "console") if "$ gae-devserver my_app" in x)
+    (shown,) = (x for x in blocks(README, "console") if "$ gae-devserver my_app\n" in x)
     command, installing = shown.splitlines()[:2]
 
     with serving(command[2:], tmp_path, tmp_path, **empty_cache) as (server, url):
