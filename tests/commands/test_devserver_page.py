@@ -207,7 +207,7 @@ def without_numbers(log: str) -> str:
 @pytest.mark.parametrize("options", [(), ("--faults", "error=1,seed=7")])
 def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     """The server prints the page's log lines, and its banner with no other line."""
-    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app" in x)
+    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app\n" in x)
     lines, line_of_a_failure = blocks(section(PAGE, "Log lines"), "")
     # the lines before it are about the installation, which this server does not do
     banner = shown.partition("\n...\n")[2]
