@@ -20,12 +20,14 @@ from typing import BinaryIO
 from gae_devserver.app import gunicorn_options
 from gae_devserver.app.advice.running import RunningAdvice
 from gae_devserver.app.python import OWN, Python
+from gae_devserver.app.tty import Terminal
 from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
+_PROMPT_SECONDS = 1.0
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
@@ -52,6 +54,8 @@ class LaunchSettings:
     """GAE_VERSION."""
     open_files: int | None = None
     """The app's soft limit on open files; None: that of this process."""
+    terminal: Terminal | None = None
+    """Its standard streams, in one process for each service; None: a pipe."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -148,6 +152,11 @@ class AppProcess:
             config.entrypoint or gunicorn_options.default_entrypoint(config.scaling),
             private,
         )
+        self._terminal = launch.terminal
+        if self._terminal is not None:
+            entrypoint = gunicorn_options.for_debugging(entrypoint, config.scaling)
+            # the app cannot end by itself while it stops at a prompt
+            stop_seconds = min(stop_seconds, _PROMPT_SECONDS)
         self.entrypoint = entrypoint
         """What the shell runs."""
         addresses = gunicorn_options.addresses(entrypoint)
@@ -161,6 +170,8 @@ class AppProcess:
         if config.scaling != "automatic":
             # a background thread must begin in the process that asked for it
             arguments += " --workers 1"
+        if self._terminal is not None:
+            arguments += gunicorn_options.options_for_debugging(config.scaling)
         variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_limits_and_bind(
             arguments, private
         )
@@ -179,7 +190,7 @@ class AppProcess:
                 folder=config.folder,
                 environment=variables,
                 stop_seconds=stop_seconds,
-                output=subprocess.PIPE,
+                output=subprocess.PIPE if self._terminal is None else None,
                 private_folder=self._folder,
                 open_files=launch.open_files,
             )
@@ -187,7 +198,6 @@ class AppProcess:
             self._remove_folder()
             raise
         self._process = self._watched.process
-        assert self._process.stdout is not None
         copier = threading.Thread(
             target=self._copy_output, args=(self._process.stdout,), daemon=True
         )
@@ -250,8 +260,10 @@ class AppProcess:
         """Log what to do about errors that the app has printed, and will print."""
         self._advice.start()
 
-    def _copy_output(self, source: BinaryIO) -> None:
+    def _copy_output(self, source: BinaryIO | None) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
+        if source is None:
+            return  # it has the terminal itself
         label = self._label
         with source:
             while line := source.readline(65536):
@@ -268,6 +280,8 @@ class AppProcess:
         status = self._watched.wait()
         # a process that left the app's process group may still hold the pipe
         copier.join(2.0)
+        if self._terminal is not None:
+            self._terminal.restore()
         self._remove_folder()
         self.stop()
         self._exit.set_result(status)

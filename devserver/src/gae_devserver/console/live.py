@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from aiohttp import web
 
+from gae_devserver.http.connection import Connection
+
 Revisions = Callable[[], Mapping[str, Hashable]]
 """Returns a value for each subject, which is another one after a change."""
 
@@ -78,8 +80,7 @@ class Live:
         sent: dict[str, str] | None = None
         sent_at = time.monotonic()
         while not self._stopped.is_set():
-            transport = request.transport
-            if transport is None or transport.is_closing():
+            if _is_gone(request):
                 break
             state = self._poll()
             message = ""
@@ -100,3 +101,10 @@ class Live:
             except TimeoutError:
                 continue
         return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Return whether the client has closed the connection."""
+    connection, transport = request.protocol, request.transport
+    assert isinstance(connection, Connection)
+    return transport is None or transport.is_closing() or connection.is_last

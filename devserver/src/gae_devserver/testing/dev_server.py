@@ -16,6 +16,7 @@ from gae_devserver.testing.service import Service
 from gae_devserver.testing.state import (
     Blob,
     Entity,
+    Failure,
     Index,
     Mail,
     StateApiError,
@@ -321,6 +322,11 @@ class DevServer(Receiver):
         """Return the indexes that queries have needed and index.yaml lacks."""
         shown = self.state("GET", "/indexes")["missing"]
         return [Index.from_json(index) for index in shown]
+
+    def last_failure(self) -> Failure | None:
+        """Return the exception of the last request or task with one since the reset."""
+        shown = self.state("GET", "/requests/last_failure")
+        return None if shown["failure"] is None else Failure.from_json(shown)
 
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""
