@@ -16,7 +16,7 @@ def test_items(console: Console) -> None:
     check_axe(page)
     page.get_by_label("Key", exact=True).fill("n")
     page.get_by_label("Type").select_option("integer")
-    page.get_by_label("Value").fill("41")
+    page.get_by_label("Value", exact=True).fill("41")
     page.get_by_role("button", name="Set").click()
     expect(page.get_by_role("status")).to_contain_text("item n")
     assert console.call("recall", "n") == 41
