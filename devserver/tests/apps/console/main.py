@@ -68,6 +68,12 @@ def put(text: str, count: int = 1) -> None:
     ndb.put_multi([Item(text=text) for _ in range(count)])
 
 
+def find(kind: str, *orders: str) -> list[str]:
+    """Return the texts of entities in the order of properties."""
+    names = map(ndb.GenericProperty, orders)
+    return [item.text for item in ndb.Query(kind=kind).order(*names)]
+
+
 def remember(
     key: str, value: Any, namespace: str | None = None, seconds: int = 0
 ) -> None:
