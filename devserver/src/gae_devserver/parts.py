@@ -22,6 +22,8 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.requests import RequestRoutes
@@ -238,6 +240,10 @@ class Parts:
                 MailRoutes(services, inbound_mail),
                 UserRoutes(sessions, port),
                 ServiceRoutes(self.services, addresses),
+                *datastore_subjects(
+                    self.apis.databases,
+                    EntityWrites(lambda: services.stub("memcache"), services.flush),
+                ),
                 RequestRoutes(self.activity, self._url_of),
             ],
         )

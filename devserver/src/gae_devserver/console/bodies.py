@@ -129,6 +129,24 @@ def cursor_in(query: Mapping[str, str], first: str) -> list[int]:
     return [int(number) for number in numbers]
 
 
+async def read(request: web.Request, most: int) -> bytes:
+    """Return the body of a request, which may be longer than aiohttp's own limit.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge: it is longer than `most` bytes.
+    """
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > most:
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=most,
+                actual_size=len(body),
+                text=f"The body has more than {most:,} bytes. Nothing was changed.",
+            )
+    return bytes(body)
+
+
 def fields_in(body: bytes, example: str) -> dict[str, Any]:
     """Return the fields of an object.
 

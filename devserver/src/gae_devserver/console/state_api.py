@@ -13,10 +13,12 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.console import answers
+from gae_devserver.console.attempts import AttemptRoutes
 from gae_devserver.console.blobs import BlobRoutes
+from gae_devserver.console.calls import Calls
 from gae_devserver.console.clock import ClockRoutes
+from gae_devserver.console.cloud_tasks import CloudTasksRoutes
 from gae_devserver.console.cron import CronRoutes
-from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.live import Live
 from gae_devserver.console.memcache import MemcacheRoutes
@@ -81,15 +83,17 @@ class StateApi(HttpServer):
         self._flush_changes = services.flush
         app = web.Application(middlewares=[_show_errors, self._guard, self._flush])
         clock_routes = ClockRoutes(clock, runner, activity)
+        calls = Calls(services.datastore.stub)
         all_subjects: tuple[Subject, ...] = (
             FileRoutes(),
             TimelineRoutes(
                 services.taskqueue, clock, activity, lambda: clock_routes.last_advance
             ),
-            QueueRoutes(services.taskqueue, runner, clock),
+            QueueRoutes(services.taskqueue, runner, clock, activity, calls),
+            AttemptRoutes(services.taskqueue, clock, activity, calls),
+            CloudTasksRoutes(services.taskqueue, clock),
             clock_routes,
             CronRoutes(cron, clock),
-            EntityRoutes(services.datastore, services.app_id),
             BlobRoutes(services),
             MemcacheRoutes(services, clock),
             SearchRoutes(services),

@@ -13,6 +13,7 @@ from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
+from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
@@ -124,6 +125,11 @@ class Apis:
             self.identity,
             Rest(rpcs),
         )
+
+    @property
+    def databases(self) -> Databases:
+        """The databases of the Datastore, which the bundled API shares."""
+        return self._datastore_v1.databases
 
     def apply(self, application: Application) -> None:
         """Use a changed configuration."""

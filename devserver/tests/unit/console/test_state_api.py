@@ -3,21 +3,17 @@
 import asyncio
 import base64
 import contextlib
-import dataclasses
 import datetime
 import json
 import pickle
-import secrets
-import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from google.appengine.api import datastore, datastore_types, queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
@@ -27,118 +23,14 @@ from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.index_yaml import load_index_yaml
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.console.reset import Reset
-from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, application, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
 from tests.helpers.waiting import settled, until
-from tests.unit.conftest import Bench, MakeBench
+from tests.unit.console.conftest import JSON_TYPE, State
 
 pytestmark = pytest.mark.asyncio
-
-JSON_TYPE = {"Content-Type": "application/json"}
-
-
-@dataclasses.dataclass(frozen=True)
-class State(Bench):
-    """A state API on a port of its own, and the task runner whose state it is."""
-
-    session: aiohttp.ClientSession
-    url: str
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = b"{}",
-        headers: Mapping[str, str] = JSON_TYPE,
-    ) -> tuple[aiohttp.ClientResponse, Any]:
-        """Send a request; return the answer and its JSON."""
-        skip = ["Content-Type"]
-        async with self.session.request(
-            method, path, data=data, headers=headers, skip_auto_headers=skip
-        ) as answer:
-            assert answer.content_type == "application/json"
-            return answer, await answer.json()
-
-    async def ask(
-        self, method: str, path: str, data: bytes = b"{}", *, status: int = 200
-    ) -> Any:
-        """Send a request, check the status, and return the JSON of the answer."""
-        answer, content = await self.send(
-            method, path, None if method == "GET" else data
-        )
-        assert answer.status == status, content
-        return content
-
-    async def get(self, path: str, status: int = 200) -> Any:
-        """GET a path."""
-        return await self.ask("GET", path, status=status)
-
-    async def post(self, path: str, status: int = 200) -> Any:
-        """POST an empty object to a path."""
-        return await self.ask("POST", path, status=status)
-
-    async def advance(self, seconds: float | None = None, status: int = 200) -> Any:
-        """Advance the clock by some seconds, or to the next task."""
-        wanted = {"to": "next_task"} if seconds is None else {"seconds": seconds}
-        data = json.dumps(wanted).encode()
-        return await self.ask("POST", "/clock/advance", data, status=status)
-
-    async def listed(self) -> Any:
-        """Return the default queue as it is listed."""
-        return (await self.get("/queues"))["queues"][0]
-
-    async def names(self) -> list[str]:
-        """Return the names of the tasks of the default queue."""
-        return [task["name"] for task in (await self.listed())["tasks"]]
-
-    async def properties(self, query: str) -> list[Any]:
-        """Return the properties of the entities that a query string asks for."""
-        entities = (await self.get(f"/entities?{query}"))["entities"]
-        return [entity["properties"] for entity in entities]
-
-
-async def restart_nothing(services: Collection[str]) -> None:
-    """Replace the restart of services, which most tests do not reach."""
-
-
-@pytest_asyncio.fixture
-async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]:
-    """Start services, a task runner and a state API for given queues."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def make(
-            *queues: QueueConfig,
-            restart: Callable[[Collection[str]], Awaitable[object]] = restart_nothing,
-            runner: Mapping[str, Any] | None = None,
-            **options: Any,
-        ) -> State:
-            bench = make_bench(*queues, **(runner or {}))
-            token = secrets.token_hex(16)
-            services = bench.server.services
-            clock, requests = bench.clock, bench.server.requests
-            bench.server.end(bench.api)
-            parts = (services, bench.runner, bench.cron, clock)
-            reset = Reset(*parts, requests, restart, **options)
-            state_api = StateApi(*parts, token, reset, requests.activity)
-            sock = socket.create_server(("127.0.0.1", 0))
-            await state_api.start(sock)
-            stack.push_async_callback(state_api.stop)
-            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-            session = aiohttp.ClientSession(url, headers={TOKEN_HEADER: token})
-            await stack.enter_async_context(session)
-            return State(**vars(bench), session=session, url=url)
-
-        yield make
-
-
-@pytest_asyncio.fixture
-async def state(make_state: Callable[..., Any]) -> State:
-    """A state API with the default queue."""
-    return await make_state()
 
 
 @pytest.mark.parametrize("adds", ["bundled", "cloud"])
@@ -199,6 +91,8 @@ EMPTY_QUEUE: dict[str, Any] = {
     "max_concurrent_requests": None,
     "paused": False,
     "executed_last_hour": 0,
+    "dropped": 0,
+    "running": 0,
     "task_count": 0,
     "tasks": [],
 }
@@ -257,7 +151,16 @@ async def test_a_task_is_shown_with_headers_and_payload(state: State) -> None:
     headers = {"X-Own": "\ufffd", "host": f"default.{HOSTNAME}"}
     assert dict(shown.pop("headers")) == headers
     assert base64.b64decode(shown.pop("payload")) == b"\x00\xff"
-    assert shown == listed
+    call: dict[str, Any] = dict.fromkeys(
+        ("call", "arguments", "object", "stored_at", "unreadable")
+    )
+    content: dict[str, Any] = {
+        "kind": "binary",
+        "text": "0000  00 ff" + " " * 44 + "..",
+    }
+    content |= {"fields": [], "is_cut": False}
+    more = {"queue": "default", "attempts": [], "content": content}
+    assert shown == listed | call | more
 
 
 async def test_a_running_task_is_marked(state: State) -> None:
@@ -538,7 +441,7 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     properties = [("x", "asc"), ("y", "desc")]
     shown = [{"name": name, "direction": way} for name, way in properties]
     index = {"kind": "A", "ancestor": False, "properties": shown}
-    assert (listed["existing"], listed["missing"]) == ([], [index])
+    assert (listed["existing"], listed["missing"]) == ([], [{**index, "queries": 1}])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
     indexes = load_index_yaml(tmp_path / "index.yaml")
     state.server.services.apply(application(indexes=indexes))
@@ -795,7 +698,6 @@ async def test_an_unknown_queue_or_task_is_named(
     [
         ("GET", "/nowhere", None),
         ("GET", "/queues/", None),
-        ("GET", "/queues/default", None),
         ("POST", "/queues", {"GET", "HEAD"}),
         ("GET", "/clock/advance", {"POST"}),
         ("PUT", "/queues/default/tasks/a", {"GET", "HEAD", "DELETE"}),
@@ -946,6 +848,9 @@ async def test_cron_jobs(state: State) -> None:
     assert listed["scheduled"] is False
     now = state.clock.now()
     midnight = (now // 86400 + 1) * 86400
+    next_runs = listed["jobs"][0].pop("next_runs")
+    assert [run["at"] - midnight for run in next_runs] == [0, 86400, 2 * 86400]
+    assert next_runs[0]["local"].endswith(" 00:00:00")
     assert listed["jobs"][0] == {
         "url": "/a",
         "schedule": "every day 00:00",

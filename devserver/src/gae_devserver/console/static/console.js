@@ -146,7 +146,9 @@
     event.preventDefault();
     let body;
     try {
-      body = bodyOf(form, event.submitter);
+      // a chosen file is the body itself
+      const [file] = form.querySelector("input[type=file]")?.files ?? [];
+      body = file ?? bodyOf(form, event.submitter);
     } catch (error) {
       say(error.message, true);
       return;
