@@ -74,6 +74,13 @@ def find(kind: str, *orders: str) -> list[str]:
     return [item.text for item in ndb.Query(kind=kind).order(*names)]
 
 
+def read_one_by_one(text: str, count: int) -> None:
+    """Read entities in as many calls, which one call could do."""
+    for number in range(count):
+        key = ndb.Key(Item, text, Item, number + 1)
+        key.get(use_cache=False, use_memcache=False)
+
+
 def remember(
     key: str, value: Any, namespace: str | None = None, seconds: int = 0
 ) -> None:
