@@ -23,11 +23,15 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
+from gae_devserver.console.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
-from gae_devserver.console.services import ServiceRoutes
+from gae_devserver.console.services import Addresses, ServiceRoutes
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.console.users import UserRoutes
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
@@ -217,8 +221,16 @@ class Parts:
             several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
+        launch, storage = settings.launch, settings.storage
+        addresses = Addresses(
+            project=launch.project,
+            app_port=port,
+            state_port=port_of(settings.state_socket),
+            grpc_port=launch.grpc_port,
+            cloud_tasks=settings.cloud_tasks,
+            storage=storage.path if storage else None,
+        )
         self.console_link = ConsoleLink(settings.token)
-        mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
             self._runner,
@@ -227,7 +239,17 @@ class Parts:
             settings.token,
             reset,
             self.activity,
-            subjects=[self.console_link, mails, ServiceRoutes(self.services)],
+            subjects=[
+                self.console_link,
+                MailRoutes(services, inbound_mail),
+                UserRoutes(sessions, port),
+                ServiceRoutes(self.services, addresses),
+                *datastore_subjects(
+                    self.apis.databases,
+                    EntityWrites(lambda: services.stub("memcache"), services.flush),
+                ),
+                RequestRoutes(self.activity, self._url_of),
+            ],
         )
         self.reloader = Reloader(
             application,
@@ -244,6 +266,9 @@ class Parts:
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
+
+    def _url_of(self, service: str) -> str:
+        return f"http://{self.services.get(service, self._main).hostname}"
 
     def _find_site(self, host: str, path: str) -> Site:
         return self.services[self._routing.for_request(host, path)].site

@@ -57,7 +57,9 @@ class Front(HttpServer):
         self._records = records or Activity()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        record = self._records.begin("request", request.method, request.raw_path)
+        record = self._records.begin(
+            "request", request.method, request.raw_path, headers=request.raw_headers
+        )
         activity.current.set(record)
         status = 0
         async with contextlib.AsyncExitStack() as at_end:

@@ -94,7 +94,9 @@ class TaskExecutor:
         sent = type(task).FromString(task.SerializeToString())
         number, eta = task.retry_count + 1, task.eta_usec / 1e6
         attempt = Attempt(queue.queue_name, name, number, eta, sent)
-        record = self._records.begin("task", "", "", service, attempt)
+        method = task.RequestMethod.Name(task.method)
+        url = task.url.decode(errors="replace")
+        record = self._records.begin("task", method, url, service, attempt)
         activity.current.set(record)
         begin_attempt(task, self._clock.now())
         which = f" (attempt {number})" if number > 1 else ""
@@ -134,19 +136,21 @@ class TaskExecutor:
 
     def _retry(self, queue: Queue, task: Any, name: str, attempt: Attempt) -> None:
         outcome = attempt.reason
+        # stays if the time of the next attempt cannot be computed
+        attempt.outcome = "failed"
         now_usec = int(self._clock.now() * 1e6)
         retry = taskqueue_stub.Retry(task, queue)
         attempts = task.retry_count + 1
         if retry.CanRetry(attempts, now_usec - task.first_try_usec):
             backoff_usec = retry.CalculateBackoffUsec(attempts)
             queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
-            attempt.outcome, attempt.next_in = "failed", backoff_usec / 1e6
+            attempt.next_in = backoff_usec / 1e6
             logger.warning(
                 "task %s %s; next attempt in %.1f s", name, outcome, attempt.next_in
             )
         else:
             attempt.outcome = "dropped"
-            queue.Delete(name)
+            queue.drop(name)
             logger.error(
                 "task %s %s; dropped after attempt %d", name, outcome, attempts
             )
