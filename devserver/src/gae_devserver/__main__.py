@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
     from gae_devserver.clock import Clock
     from gae_devserver.mail.smtp_server import SmtpServer
+    from gae_devserver.output import Output
     from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
@@ -75,7 +76,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     from gae_devserver.launch import launch
     from gae_devserver.storage.storage import StorageError
 
-    terminal.set_up_logging(options.log_level)
+    output = terminal.set_up_logging(options.log_level, options.log_format)
     try:
         application = load_services(options.apps)
         front_sockets = sockets.listen(options.port, options.host)
@@ -93,7 +94,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
     # holds the gRPC port, whose server listens later
     grpc_socket = sockets.reserve_port()
     settings = _launch_settings(
-        options, api_socket, grpc_socket, open_files=raise_soft_limit()
+        options, api_socket, grpc_socket, output, open_files=raise_soft_limit()
     )
     try:
         launched = launch(
@@ -169,7 +170,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     sdk.import_taskqueue()
     from gae_devserver.shell import programs, session
 
-    terminal.set_up_logging("warning")
+    output = terminal.set_up_logging("warning")
     try:
         application = load(options.apps)
         config = application.main
@@ -188,7 +189,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     api_socket = sockets.listen_on("127.0.0.1", 0)
     grpc_socket = sockets.reserve_port()
     settings = session.Settings(
-        launch=_launch_settings(options, api_socket, grpc_socket),
+        launch=_launch_settings(options, api_socket, grpc_socket, output),
         python=python,
         api_socket=api_socket,
         clock=clock,
@@ -227,8 +228,10 @@ def _launch_settings(
     options: argparse.Namespace,
     api_socket: socket,
     grpc_socket: socket,
+    output: "Output",
     open_files: int | None = None,
 ) -> "LaunchSettings":
+    from gae_devserver.app.log import AppLog
     from gae_devserver.app.process import LaunchSettings
 
     return LaunchSettings(
@@ -236,6 +239,7 @@ def _launch_settings(
         api_port=api_socket.getsockname()[1],
         grpc_port=grpc_socket.getsockname()[1],
         open_files=open_files,
+        log=AppLog(output),
     )
 
 
@@ -255,6 +259,8 @@ def _end_app() -> None:
 
         # the app gets SIGKILL after STOP_SECONDS
         process.wait(STOP_SECONDS + 0.5)
+    for process in _started:
+        process.show_output()
 
 
 def _exit(status: int) -> NoReturn:

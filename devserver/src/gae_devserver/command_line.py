@@ -150,6 +150,12 @@ def _serve_parser() -> argparse.ArgumentParser:
         help="the lowest level of the server's own log lines (default: %(default)s)",
     )
     parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: each line of the log is a JSON object (default: %(default)s)",
+    )
+    parser.add_argument(
         "--open", action="store_true", help="open the app in a browser when it is ready"
     )
     return parser
