@@ -75,6 +75,7 @@ nox.options.sessions = [
     *(f"{app}({variant})" for app in APPS for variant in EMBEDDED),
     "unit",
     "integration",
+    "browser",
     "lint",
     "types",
 ]
@@ -164,10 +165,19 @@ def integration(session: nox.Session, of: str) -> None:
     """Run the tests that start servers: the dev server's command, the apps alone."""
     install(session, "test", apps=APPS, devserver=True)
     if of == "devserver":
-        run_pytest(session, "tests", "--ignore=tests/unit", folder=DEVSERVER)
+        others = ["tests/unit", "tests/browser"]
+        ignored = (f"--ignore={folder}" for folder in others)
+        run_pytest(session, "tests", *ignored, folder=DEVSERVER)
     else:
-        others = ("tests/contract", "tests/commands", "tests/e2e")
+        others = ["tests/contract", "tests/commands", "tests/e2e"]
         run_pytest(session, "tests", *(f"--ignore={folder}" for folder in others))
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Test the console in Chromium or Google Chrome, if one is installed."""
+    install(session, "test", "browser", devserver=True)
+    run_pytest(session, "tests/browser", folder=DEVSERVER)
 
 
 @nox.session
@@ -190,7 +200,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types with mypy --strict."""
-    install(session, "test", "commands", "types", apps=APPS, devserver=True)
+    install(session, "test", "browser", "commands", "types", apps=APPS, devserver=True)
     session.run("mypy")
     for app in APPS:  # one at a time: each of them is a module named main
         session.run("mypy", f"{app}_app/main.py")

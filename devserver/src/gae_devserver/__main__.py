@@ -8,8 +8,9 @@ import sys
 from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from gae_devserver import command_line
 from gae_devserver.app.advice.hints import Hints
+from gae_devserver.command_line import token
+from gae_devserver.command_line.options import PROG, parse
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
@@ -30,17 +31,18 @@ def main(hints: Hints = NO_HINTS, system: str = os.name) -> NoReturn:
     A shell or a script decides on the exit status itself.
     """
     parent = os.getppid()
+    given_token = token.take(os.environ)
     _open_standard_streams()
     if system == "posix":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # once the event loop runs, the server handles them
             signal.signal(number, lambda *_: _exit(0))
-    options = command_line.parse(sys.argv[1:])
+    options = parse(sys.argv[1:])
     if system != "posix":
         _fail(1, "this server runs on Linux and macOS. On Windows, use WSL.")
     try:
         if options.command is None:
-            _serve(options, parent, hints)
+            _serve(options, parent, given_token, hints)
         else:
             _run_program(options)
     except ModuleNotFoundError as error:
@@ -64,7 +66,9 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
-def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
+def _serve(
+    options: argparse.Namespace, parent: int, given_token: str | None, hints: Hints
+) -> None:
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.open_files import raise_soft_limit
@@ -78,21 +82,22 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
 
     output = terminal.set_up_logging(options.log_level, options.log_format)
     try:
+        state_token = token.check(given_token)
         application = load_services(options.apps)
         front_sockets = sockets.listen(options.port, options.host)
+        state_socket = sockets.listen_for_console(options.console_port)
+        api_socket = sockets.listen_here(options.api_port, "--api-port")
+        # holds the gRPC port, whose server listens later
+        grpc_socket = sockets.reserve_port(options.grpc_port, "--grpc-port")
         clock = Clock()
         storage = _storage(options, clock)
-    except (ConfigError, sockets.PortError, StorageError) as error:
+    except (ConfigError, sockets.PortError, StorageError, token.TokenError) as error:
         _fail(2, str(error))
     terminal.log_warnings(application)
     if options.host is not None:
         several = len(application.services) > 1
         exposed = sockets.what_is_exposed(options.host, front_sockets, several=several)
         terminal.logger.warning("%s", exposed)
-    api_socket = sockets.listen_on("127.0.0.1", 0)
-    state_socket = sockets.listen_on("127.0.0.1", 0)
-    # holds the gRPC port, whose server listens later
-    grpc_socket = sockets.reserve_port()
     settings = _launch_settings(
         options, api_socket, grpc_socket, output, open_files=raise_soft_limit()
     )
@@ -127,6 +132,7 @@ def _serve(options: argparse.Namespace, parent: int, hints: Hints) -> None:
         front_sockets=front_sockets,
         api_socket=api_socket,
         state_socket=state_socket,
+        token=state_token,
         reload=options.reload,
         cron=options.cron,
         open_browser=options.open,
@@ -246,7 +252,7 @@ def _launch_settings(
 def _fail(status: int, message: str) -> NoReturn:
     # end the app first, so that the error is the last line
     _end_app()
-    print(f"{command_line.PROG}: error: {message}", file=sys.stderr)
+    print(f"{PROG}: error: {message}", file=sys.stderr)
     _exit(status)
 
 

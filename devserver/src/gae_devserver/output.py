@@ -105,13 +105,9 @@ class Output:
             while True:
                 self._changed.wait_for(lambda: self._held or self._after)
                 waiting = {*self._held, *self._after}
-                self._changed.wait_for(
-                    lambda waiting=waiting: (
-                        waiting.isdisjoint(self._held)
-                        and waiting.isdisjoint(self._after)
-                    ),
-                    self._hold_seconds,
-                )
+                deadline = time.monotonic() + self._hold_seconds
+                while (left := deadline - time.monotonic()) > 0:
+                    self._changed.wait(left)
                 if not waiting.isdisjoint([*self._held, *self._after]):
                     self.flush()
                     if time.monotonic() - self._last > self._hold_seconds:

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import functools
 import logging
-import secrets
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.services import ServiceRoutes
@@ -65,6 +65,8 @@ class Settings:
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
     state_socket: socket.socket
+    token: str
+    """What changes through the State API require."""
     reload: bool
     open_browser: bool
     clock: Clock
@@ -143,7 +145,6 @@ class Parts:
             logger.warning("the server injects faults: --faults %s", faults)
             dispatch = faults.in_tasks(dispatch, self._process_for)
             injected = {"around_call": faults.in_api_calls, "after_rpc": faults.in_rpc}
-        self.token = secrets.token_hex(16)
         self.apis = Apis(
             application,
             {
@@ -156,7 +157,7 @@ class Parts:
             clock,
             requests,
             self._routing,
-            token=self.token,
+            token=settings.token,
             default_hostname=hostname,
             run_now=self._run_now,
             storage=settings.storage,
@@ -214,15 +215,17 @@ class Parts:
             several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
+        self.console_link = ConsoleLink(settings.token)
         mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
             self._runner,
             self._cron,
             clock,
-            self.token,
+            settings.token,
             reset,
-            subjects=[mails, ServiceRoutes(self.services)],
+            self.activity,
+            subjects=[self.console_link, mails, ServiceRoutes(self.services)],
         )
         self.reloader = Reloader(
             application,

@@ -118,13 +118,14 @@ class Server:
             service.app.report()
         settings = self._settings
         url = f"http://127.0.0.1:{port_of(settings.front_sockets[0])}"
+        console = f"http://127.0.0.1:{port_of(settings.state_socket)}"
         storage = settings.storage
         services = self._parts.services.values()
         terminal.show_banner(
             self._parts.reloader.application,
             app_url=url,
-            state_url=f"http://127.0.0.1:{port_of(settings.state_socket)}",
-            token=self._parts.token,
+            state_url=console,
+            token=settings.token,
             grpc=f"127.0.0.1:{settings.launch.grpc_port}",
             cloud_tasks=settings.cloud_tasks,
             storage=str(storage.path.resolve()) if storage else "in memory",
@@ -138,7 +139,8 @@ class Server:
         )
         if settings.open_browser:
             # in a thread: a browser in the terminal would block the loop
-            threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
+            link = console + self._parts.console_link.new_path()
+            threading.Thread(target=_open_browser, args=(link,), daemon=True).start()
 
     async def _stop_with_parent(self) -> None:
         # poll: the end of a parent causes no event
@@ -180,4 +182,6 @@ async def run(
 
 def _open_browser(url: str) -> None:
     if not webbrowser.open(url):
-        logger.warning("no browser was found to open %s", url)
+        logger.warning(
+            "no browser was found. Open the address in the line Console yourself"
+        )

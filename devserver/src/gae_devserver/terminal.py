@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from gae_devserver.activity import activity
 from gae_devserver.activity.records import Failure, Record
@@ -218,6 +219,7 @@ def show_banner(
         *(f"             {url}" for url in other_urls),
         *(f"  {head:9}  {one}" for head, one in zip(heads, services, strict=False)),
         *((f"  Dispatch   {rules}",) if rules else ()),
+        f"  Console    {state_url}/#{quote(token)}",
         f"  State API  {state_url}",
         f"  Token      {token}",
         f"  Datastore  DATASTORE_EMULATOR_HOST={grpc}",

@@ -63,7 +63,7 @@ class Running:
         self._files = (work / "stdout", work / "stderr")
         with self._files[0].open("wb") as stdout, self._files[1].open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*command, str(folder), "--port", "0", *arguments],
+                [*command, str(folder), "--port=0", "--console-port=0", *arguments],
                 env=os.environ | (variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,

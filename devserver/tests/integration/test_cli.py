@@ -1,5 +1,6 @@
 """`gae-devserver` as a user meets it: options, banner, errors, log."""
 
+import contextlib
 import errno
 import json
 import os
@@ -90,6 +91,7 @@ def test_the_banner(
     assert server.stdout == (
         f"Development server for app (service default, {RUNTIME})\n"
         f"  App        {server.url}\n"
+        f"  Console    {server.state_url}/#{server.token}\n"
         f"  State API  {server.state_url}\n"
         f"  Token      {server.token}\n"
         f"  Datastore  {server.banner('Datastore')}\n"
@@ -205,9 +207,10 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--port", "0", "app"], ["app", "twice"]),
         (["--project", "dev-app", "shell", "app"], ["gae-devserver shell APP"]),
         (["app", "run", "fill.py"], ["gae-devserver run APP"]),
-        (["app", "--port", "http"], ["--port: 'http'", "--port 8080"]),
+        (["app", "--port", "http"], ["--port: 'http'", "8080"]),
         (["app", "--port", "65536"], ["--port: '65536'"]),
         (["app", "--port", "-1"], ["--port: '-1'"]),
+        (["app", "--api-port", "8080"], ["--port and --api-port are both 8080"]),
         (["app", "--host", "localhost"], ["--host: 'localhost'", "--host 0.0.0.0"]),
         (["app", "--port", "0", "--host", "192.0.2.1"], [" 192.0.2.1."]),
         (["app", "--project", "X"], ["--project: 'X'"]),
@@ -279,6 +282,51 @@ def test_a_port_in_use(folder: Path, address: str) -> None:
         error = error_of(run(folder, "--port", str(port)), 2)
     assert f" Port {port} " in error
     assert "--port 0" in error
+
+
+def test_chosen_ports(start: Callable[..., Running], folder: Path) -> None:
+    """Each port can be chosen, also again after a run; in use, it is an error."""
+    options = ("--console-port", "--api-port", "--grpc-port")
+    with contextlib.ExitStack() as stack:
+        taken = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in options
+        ]
+        ports = [sock.getsockname()[1] for sock in taken]
+        chosen = [f"{o}={p}" for o, p in zip(options, ports, strict=True)]
+        for option, port in zip(options, ports, strict=True):
+            error = error_of(run(folder, "--port=0", f"{option}={port}"), 2)
+            assert f" Port {port} " in error
+            assert f"{option} 0" in error
+    for _ in range(2):
+        server = start(*chosen)
+        assert server.state_url == f"http://127.0.0.1:{ports[0]}"
+        grpc = server.banner("Tasks").rpartition(":")[2]
+        socket.create_connection(("127.0.0.1", int(grpc)), PATIENCE).close()
+        assert int(grpc) == ports[2]
+        error = error_of(run(folder, "--port=0", f"--grpc-port={grpc}"), 2)
+        assert f" Port {grpc} " in error
+        of_server, _ = listening_tcp_sockets(server.process.pid)
+        assert {("127.0.0.1", port) for port in ports} <= set(of_server)
+        server.process.terminate()
+        server.process.wait(PATIENCE)
+
+
+def test_a_token_of_the_user(
+    folder: Path, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment can set the token, which no process of the app gets."""
+    variable = "GAE_DEVSERVER_TOKEN"
+    make_app(folder, SHOW_ENVIRONMENT, "app_engine_apis: true\n")
+    server = start("--no-reload", variables={variable: "0123456789%abcde"})
+    assert server.token == "0123456789%abcde"
+    assert server.banner("Console").endswith("/#0123456789%25abcde")
+    assert write(server, server.token, "/queues/default/pause").status == 200
+    assert variable not in fetch(server.url)[1]
+    for token in ("0123456789abcde", "0123456789 abcdef", "0123456789\u00e4abcdef", ""):
+        monkeypatch.setenv(variable, token)
+        error = error_of(run(folder, "--port=0"), 2)
+        assert variable in error
+        assert not token or token not in error
 
 
 def test_windows() -> None:
@@ -390,7 +438,11 @@ def test_the_log_level(start: Callable[..., Running]) -> None:
 def test_open(
     tmp_path: Path, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The browser gets the app's URL; without a browser there is a warning."""
+    """A browser gets an address that leads to the console with the token, once.
+
+    Every user sees the command line of a browser, so the token is not in it, nor in the
+    warning that there is no browser.
+    """
     opened, browser = tmp_path / "opened", tmp_path / "browser"
     browser.write_text(
         f'#!/bin/sh\necho "$1" > {opened}.new\nmv {opened}.new {opened}\n'
@@ -399,8 +451,14 @@ def test_open(
     monkeypatch.setenv("BROWSER", str(browser))
     server = start("--no-reload", "--open")
     wait_until(opened.exists, "the browser", PATIENCE)
-    assert opened.read_text() == f"{server.url}\n"
+    url = opened.read_text().strip()
+    assert server.token not in url
+    assert url.startswith(f"{server.state_url}/")
+    path = url.removeprefix(server.state_url)
+    answer = send(server.state_url, "GET", path)
+    assert (answer.status, answer.headers["Location"]) == (303, f"/#{server.token}")
+    assert send(server.state_url, "GET", path).status == 404
 
     monkeypatch.setenv("BROWSER", "no-such-browser")
     server = start("--no-reload", "--open")
-    server.log(f"warning: .*{server.url}")
+    assert server.token not in server.log("warning: .*browser.*")

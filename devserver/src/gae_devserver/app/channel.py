@@ -63,7 +63,7 @@ class Channels:
     def fileno(self) -> int:
         """Return a descriptor that is readable when something is to be read."""
         # each selector of an operating system that has sockets of this kind has it
-        return int(self._selector.fileno())  # type: ignore[attr-defined]
+        return int(self._selector.fileno())
 
     def listen(self, path: Path, take: Take) -> Callable[[], None]:
         """Listen on a new socket; return a function that closes it.

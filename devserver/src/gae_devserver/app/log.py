@@ -193,7 +193,9 @@ class AppLog:
         if record is not None and self._activity is not None:
             now = time.time()
             for line in lines:
-                clean = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+                clean = line.encode("utf-8", "surrogateescape").decode(
+                    "utf-8", "replace"
+                )
                 of = LogLine(now, text.level, text.logger, clean)
                 self._activity.add_line(record, of)
 
@@ -212,8 +214,9 @@ class AppLog:
         if 200 <= record.status < 400 and not failure.type.endswith(_DROPPED):
             self._show_exception(request)  # the app has gone on
             return
+        raised, request.raised = request.raised, None
         activity.set_failure(record, failure)
-        if request.raised and not request.raised.printed and not self.output.as_json:
+        if raised and not raised.printed and not self.output.as_json:
             text = _traceback(failure, request.process.label)
             self.output.write_after(text, record.number)
 
@@ -232,7 +235,9 @@ class AppLog:
     def _take_text(self, request: _Request, text: Text) -> None:
         before = request.unfinished
         if before is not None:
-            if dataclasses.replace(before, text="") == dataclasses.replace(text, text=""):
+            if dataclasses.replace(before, text="") == dataclasses.replace(
+                text, text=""
+            ):
                 text = dataclasses.replace(text, text=before.text + text.text)
                 request.unfinished = None
             else:

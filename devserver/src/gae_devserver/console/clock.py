@@ -1,5 +1,7 @@
 """The routes of the State API for the clock."""
 
+from collections.abc import Hashable, Mapping
+
 from aiohttp import web
 
 from gae_devserver.clock import Clock
@@ -21,6 +23,10 @@ class ClockRoutes:
             web.get("/clock", self._get_clock),
             web.post("/clock/advance", self._advance),
         ]
+
+    def revisions(self) -> Mapping[str, Hashable]:
+        """Return what changes when the clock does more than go on."""
+        return {"clock": self._clock.offset}
 
     def _describe_clock(self) -> dict[str, float]:
         return {"now": self._clock.now(), "offset": self._clock.offset}

@@ -1,24 +1,29 @@
-"""The State API: shows and changes queues, entities and the clock over HTTP.
+"""The State API, and the console page on the same routes.
 
 Tests use it. The distribution's README documents it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
+from gae_devserver.console import answers
 from gae_devserver.console.blobs import BlobRoutes
 from gae_devserver.console.clock import ClockRoutes
 from gae_devserver.console.cron import CronRoutes
 from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
+from gae_devserver.console.live import Live
+from gae_devserver.console.pages import FileRoutes
 from gae_devserver.console.queues import QueueRoutes
 from gae_devserver.console.reset import Reset
+from gae_devserver.console.timeline import TimelineRoutes
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.http.server import TOKEN_HEADER, HttpServer, check_host, has_token
 from gae_devserver.services.services import Services
@@ -28,6 +33,9 @@ from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
 
+_SAFE = frozenset({"GET", "HEAD"})
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -36,6 +44,17 @@ class Subject(Protocol):
 
     def routes(self) -> list[web.RouteDef]:
         """Return its routes."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A subject whose pages get themselves again after a change."""
+
+    def revisions(self) -> Mapping[str, Hashable]:
+        """Return a value for each name in `data-live`: another one after a change.
+
+        This is called five times a second while a page is open, so it must be quick.
+        """
 
 
 class StateApi(HttpServer):
@@ -49,6 +68,7 @@ class StateApi(HttpServer):
         clock: Clock,
         token: str,
         reset: Reset,
+        activity: Activity,
         *,
         subjects: Sequence[Subject] = (),
     ) -> None:
@@ -58,8 +78,10 @@ class StateApi(HttpServer):
         """
         self._token = token
         self._flush_changes = services.flush
-        app = web.Application(middlewares=[_errors_as_json, self._guard, self._flush])
+        app = web.Application(middlewares=[_show_errors, self._guard, self._flush])
         all_subjects: tuple[Subject, ...] = (
+            FileRoutes(),
+            TimelineRoutes(services.taskqueue, clock, activity),
             QueueRoutes(services.taskqueue, runner, clock),
             ClockRoutes(clock, runner),
             CronRoutes(cron, clock),
@@ -69,9 +91,18 @@ class StateApi(HttpServer):
             reset,
             *subjects,
         )
-        for subject in all_subjects:
+        watched = [one.revisions for one in all_subjects if isinstance(one, Watched)]
+        self._live = Live(watched)
+        for subject in (*all_subjects, self._live):
             app.add_routes(subject.routes())
+        app[answers.CLOCK], app[answers.LIVE] = clock, self._live
+        app.on_response_prepare.append(_add_headers)
         super().__init__(app)
+
+    async def stop(self) -> None:
+        """Close the port and its connections."""
+        self._live.stop()
+        await super().stop()
 
     @web.middleware
     async def _guard(
@@ -83,7 +114,13 @@ class StateApi(HttpServer):
         its own, its browser asks for permission, which this API never gives.
         """
         check_host(request)
-        if request.method not in {"GET", "HEAD"}:
+        if (site := request.headers.get("Sec-Fetch-Site")) in _OTHER_SITES and (
+            request.method not in _SAFE
+            or request.headers.get("Sec-Fetch-Dest") != "document"
+        ):
+            # no frame, image, script or connection: only a link may lead here
+            raise web.HTTPForbidden(text=f"A {site} page cannot use this server.")
+        if request.method not in _SAFE:
             origin = request.headers.get("Origin", f"http://{request.host}")
             if origin.lower() != f"http://{request.host}".lower():
                 raise web.HTTPForbidden(
@@ -98,6 +135,7 @@ class StateApi(HttpServer):
                     text=f"{TOKEN_HEADER} is missing or wrong. Send the token that "
                     "this server printed when it started."
                 )
+        answers.begin(request)
         return await handler(request)
 
     @web.middleware
@@ -112,8 +150,8 @@ class StateApi(HttpServer):
 
 
 @web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error as {"error": ...}."""
+async def _show_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error as {"error": ...}, or with a page."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -124,21 +162,26 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
                 f"The State API has no route {request.method} {request.path}. The "
                 "README of gae-devserver lists its routes."
             )
-        response = web.json_response({"error": text}, status=error.status)
+        response = answers.show_error(request, error.status, text)
         response.headers.extend(("Allow", value) for value in allow)
         return response
     except AppUnavailable as error:
-        return web.json_response({"error": str(error)}, status=503)
+        return answers.show_error(request, 503, str(error))
     except EndlessTasksError as error:
-        content = {"error": str(error), "tasks_run": error.tasks_run}
-        return web.json_response(content, status=409)
+        return answers.show_error(request, 409, str(error), tasks_run=error.tasks_run)
     except StorageError as error:
         logger.error("the changes of a State API request were not stored: %s", error)
-        return web.json_response({"error": str(error)}, status=500)
+        return answers.show_error(request, 500, str(error))
     except Exception as error:
         logger.exception("%s %s of the State API failed", request.method, request.path)
         text = (
             f"The dev server failed: {type(error).__name__}: {error}. Its output has "
             "the details."
         )
-        return web.json_response({"error": text}, status=500)
+        return answers.show_error(request, 500, text)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add to every answer what a browser must not do with it."""
+    for name, value in answers.HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The sockets of the public port: loopback, and what --host adds."""
+"""The sockets of all ports: loopback, and what --host adds to the public one."""
 
 import errno
 import socket
@@ -8,6 +8,10 @@ BACKLOG = 1024
 _FREE_PORT_TRIES = 20
 # all addresses of IPv4 or IPv6
 _ALL = ("0.0.0.0", "::")
+
+
+CONSOLE_PORT = 8000
+"""Where the console is if this port is free, and the user names no other one."""
 
 
 class PortError(Exception):
@@ -73,18 +77,52 @@ def listen_on(address: str, port: int) -> socket.socket:
     return socket.create_server((address, port), family=family, backlog=BACKLOG)
 
 
-def reserve_port() -> socket.socket:
-    """Return a socket that reserves a free port for gRPC's own socket.
+def listen_here(port: int, option: str) -> socket.socket:
+    """Listen on 127.0.0.1 alone, on the port that the user has named with an option.
+
+    Raises:
+        PortError: it cannot be used.
+    """
+    try:
+        return listen_on("127.0.0.1", port)
+    except OSError as error:
+        raise _port_error(port, "127.0.0.1", error, option) from error
+
+
+def listen_for_console(port: int | None) -> socket.socket:
+    """Listen on the console's port; None: CONSOLE_PORT, or another one that is free.
+
+    Raises:
+        PortError: the port that the user has named cannot be used.
+    """
+    if port is not None:
+        return listen_here(port, "--console-port")
+    try:
+        return listen_on("127.0.0.1", CONSOLE_PORT)
+    except OSError:
+        return listen_on("127.0.0.1", 0)
+
+
+def reserve_port(port: int = 0, option: str = "") -> socket.socket:
+    """Return a socket that reserves a port for gRPC's own socket; 0: a free one.
 
     With SO_REUSEPORT, two sockets of the same user may have the same port.
+
+    Raises:
+        PortError: the port that the user has named with an option cannot be used.
     """
+    if port:
+        # SO_REUSEPORT would share the port with another server of this user
+        listen_here(port, option).close()
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind(("127.0.0.1", 0))
+    reserved.bind(("127.0.0.1", port))
     return reserved
 
 
-def _port_error(port: int, address: str, error: OSError) -> PortError:
+def _port_error(
+    port: int, address: str, error: OSError, option: str = "--port"
+) -> PortError:
     if error.errno == errno.EADDRNOTAVAIL:
         return PortError(
             f"This machine has no address {address}. Pass another one to --host."
@@ -92,10 +130,11 @@ def _port_error(port: int, address: str, error: OSError) -> PortError:
     if error.errno == errno.EADDRINUSE:
         return PortError(
             f"Port {port} is in use by another program. Stop that program, or choose "
-            "another port: --port 0 picks a free one."
+            f"another port: {option} 0 picks a free one."
         )
     return PortError(
-        f"Port {port} cannot be used: {error.strerror}. Choose another one with --port."
+        f"Port {port} cannot be used: {error.strerror}. Choose another one with "
+        f"{option}."
     )
 
 

@@ -20,6 +20,7 @@ from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.task_log import TaskLog
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.task")
@@ -79,6 +80,7 @@ class TaskExecutor:
         self._dispatch = dispatch
         self._deadline_of = deadline_of
         self._several_services = several_services
+        self._log = TaskLog(several_services=several_services)
         self.finished = 0
         """How many executions have ended since the start."""
 
@@ -95,17 +97,14 @@ class TaskExecutor:
         record = self._records.begin("task", "", "", service, attempt)
         activity.current.set(record)
         begin_attempt(task, self._clock.now())
-        which = f" (attempt {number})" if number > 1 else ""
-        where = f" on {service}" if self._several_services and service else ""
-        logger.info("task %s started%s%s", name, where, which)
+        self._log.started(record, attempt)
         began = time.monotonic()
         status = 0
         try:
             status, outcome = await self._send(queue, task, service, record)
         except AppUnavailable:
             self._records.discard(record)
-            app = f"the service {service}" if self._several_services else "the app"
-            logger.info("task %s was not sent: %s is not running", name, app)
+            self._log.not_sent(record, attempt)
             raise
         except asyncio.CancelledError:
             attempt.outcome, attempt.reason = "failed", "cancelled"
@@ -121,33 +120,24 @@ class TaskExecutor:
         attempt.reason = outcome
         if queue.find(name) is not task:
             attempt.outcome = "deleted"
-            logger.info("task %s %s; it was deleted while it ran", name, outcome)
         elif 200 <= status < 300:
             attempt.outcome = "done"
             queue.Delete(name)
-            logger.info("task %s %s", name, outcome)
         else:
-            self._retry(queue, task, name, attempt)
+            self._retry(queue, task, attempt)
+        self._log.ended(record, attempt)
         return Run(queue, sent, service, status)
 
-    def _retry(self, queue: Queue, task: Any, name: str, attempt: Attempt) -> None:
-        outcome = attempt.reason
+    def _retry(self, queue: Queue, task: Any, attempt: Attempt) -> None:
         now_usec = int(self._clock.now() * 1e6)
         retry = taskqueue_stub.Retry(task, queue)
-        attempts = task.retry_count + 1
-        if retry.CanRetry(attempts, now_usec - task.first_try_usec):
-            backoff_usec = retry.CalculateBackoffUsec(attempts)
+        if retry.CanRetry(attempt.number, now_usec - task.first_try_usec):
+            backoff_usec = retry.CalculateBackoffUsec(attempt.number)
             queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
             attempt.outcome, attempt.next_in = "failed", backoff_usec / 1e6
-            logger.warning(
-                "task %s %s; next attempt in %.1f s", name, outcome, attempt.next_in
-            )
         else:
             attempt.outcome = "dropped"
-            queue.Delete(name)
-            logger.error(
-                "task %s %s; dropped after attempt %d", name, outcome, attempts
-            )
+            queue.Delete(attempt.name)
 
     async def _send(
         self, queue: Queue, task: Any, service: str, record: Record

@@ -55,7 +55,8 @@ class DevServer(Receiver):
         Args:
             app: the folder that holds app.yaml, or the YAML file itself; for several
                 services, a list of these.
-            options: options of the command line. The port is free unless they name one.
+            options: options of the command line. Each port is a free one unless they
+                name it. Those in pyproject.toml do not count.
             python: the Python that runs the app, or the folder of its environment. By
                 default, the server makes an environment from requirements.txt.
             log_file: where to write what the server and the app print. By default, a
@@ -67,7 +68,9 @@ class DevServer(Receiver):
             TimeoutError: the app was not ready in time. The text shows the same.
         """
         apps = [app] if isinstance(app, str | PathLike) else app
-        arguments = [*(fspath(path) for path in apps), "--port=0"]
+        # a file of the developer, such as one with a storage, is not for tests
+        own = ("--no-pyproject", "--port=0", "--console-port=0")
+        arguments = [*(fspath(path) for path in apps), *own]
         arguments.append("--reload" if reload else "--no-reload")
         if python is not None:
             arguments.append(f"--python={fspath(python)}")

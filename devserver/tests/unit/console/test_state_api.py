@@ -122,7 +122,7 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             bench.server.end(bench.api)
             parts = (services, bench.runner, bench.cron, clock)
             reset = Reset(*parts, requests, restart, **options)
-            state_api = StateApi(*parts, token, reset)
+            state_api = StateApi(*parts, token, reset, requests.activity)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)
@@ -730,7 +730,7 @@ async def test_an_unknown_queue_or_task_is_named(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/", None),
+        ("GET", "/nowhere", None),
         ("GET", "/queues/", None),
         ("GET", "/queues/default", None),
         ("POST", "/queues", {"GET", "HEAD"}),

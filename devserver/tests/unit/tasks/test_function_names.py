@@ -2,6 +2,7 @@
 
 import pickle
 import pickletools
+from collections.abc import Callable
 
 import pytest
 from google.appengine.ext import deferred
@@ -21,11 +22,40 @@ def test_it_names_the_function_in_every_protocol(protocol: int) -> None:
     assert function_name(payload) == "pickletools.optimize"
 
 
-def test_it_names_a_deferred_method_by_its_helper() -> None:
+class Counter:
+    """A class with methods that can be deferred."""
+
+    def add(self, amount: int) -> None:
+        """Defer a method of an object."""
+
+    @classmethod
+    def make(cls) -> None:
+        """Defer a method of the class."""
+
+    @staticmethod
+    def check() -> None:
+        """Defer a function inside a class."""
+
+    def __call__(self) -> None:
+        """Defer an object."""
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (Counter().add, "Counter.add"),
+        (Counter.make, "Counter.make"),
+        (Counter.check, "Counter.check"),
+        (Counter(), "Counter"),
+    ],
+)
+def test_it_names_a_method_with_its_class(
+    protocol: int, method: Callable[..., None], name: str
+) -> None:
     """The SDK's `defer` pickles a method as a call of `invoke_member`."""
-    payload = deferred.serialize(deferred.invoke_member, FUNCTION, "method")
-    module = "google.appengine.ext.deferred.deferred"
-    assert function_name(payload) == f"{module}.invoke_member"
+    call = deferred.deferred._curry_callable(method, 5)
+    assert function_name(pickle.dumps(call, protocol)) == f"{__name__}.{name}"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ Python imports this file when it starts, because its folder is first on PYTHONPA
 runs on the app's Python, 3.7 or later, and imports nothing else of the package but
 gae_devserver_log, and that only in a process that may answer requests.
 
-The library of Cloud Tasks knows no emulator. Without this file its clients call Google, with the
-credentials of the user. So a client that cannot be connected fails.
+The library of Cloud Tasks knows no emulator. Without this file its clients call Google,
+with the credentials of the user. So a client that cannot be connected fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -211,7 +212,7 @@ def _emulator_host() -> str:
     return host
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=None)  # noqa: UP033 - for Python 3.8
 def _log() -> Any:
     """Import what tells the server what happens, and have it begin."""
     from importlib.util import module_from_spec, spec_from_file_location
@@ -249,7 +250,7 @@ def log_gunicorn(module: ModuleType) -> None:
     def put(self: Any, app: Any) -> None:
         vars(self)["callable"] = app
 
-    module.BaseApplication.callable = property(get, put)  # type: ignore[attr-defined]
+    module.BaseApplication.callable = property(get, put)
 
 
 def log_sdk(module: ModuleType) -> None:
@@ -267,10 +268,9 @@ def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]
     """Return a function that leaves a module as it is if the log cannot be kept."""
 
     def attempt(module: ModuleType) -> None:
-        try:
+        # the app runs without it
+        with contextlib.suppress(Exception):
             after(module)
-        except Exception:  # noqa: BLE001 - the app runs without it
-            pass
 
     return attempt
 

@@ -29,4 +29,3 @@ def start(pipe: str, socket: str, folder: str) -> Wrapper:
 
     logging.Logger.callHandlers = call  # type: ignore[method-assign]
     return Wrapper(teller.tell, teller.flush)
-

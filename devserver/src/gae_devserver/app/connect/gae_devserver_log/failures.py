@@ -12,7 +12,7 @@ _NOT_SHOWN = (
     os.path.join("google", "appengine", ""),  # noqa: PTH118
     os.path.join("site-packages", "gunicorn", ""),  # noqa: PTH118
 )
-_PACKAGES = ("site-packages", "dist-packages")
+_PACKAGES = ("/site-packages/", "/dist-packages/")
 _MAX_MESSAGE = 2000
 _MAX_SHORT = 20_000
 _MAX_FULL = 100_000
@@ -34,7 +34,7 @@ class Folder:
     def relative(self, file: str) -> str | None:
         """Return the path of the app's own file in the folder; None: it is another."""
         relative = self._relative(file)
-        if relative is None or any(name in file.split(os.sep) for name in _PACKAGES):
+        if relative is None or any(name in file for name in _PACKAGES):
             return None
         if self._environment is not None and file.startswith(self._environment):
             return None
@@ -102,7 +102,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield current
         seen.add(id(current))
         cause, context = current.__cause__, current.__context__
-        current = context if cause is None and not current.__suppress_context__ else cause
+        current = (
+            context if cause is None and not current.__suppress_context__ else cause
+        )
 
 
 def _tracebacks(error: BaseException, folder: Folder) -> tuple[str, str]:
@@ -128,7 +130,11 @@ def _parts(
             continue
         seen.add(id(one))
         yield one
-        others = [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+        others = [
+            one.__cause__,
+            one.__context__,
+            *(getattr(one, "exceptions", None) or ()),
+        ]
         waiting.extend(other for other in others if other is not None)
 
 
@@ -138,8 +144,9 @@ def _shorten_stack(stack: traceback.StackSummary, folder: Folder) -> None:
     begin = own.index(True) if True in own else 0
     kept = [
         frame
-        for frame, is_own in list(zip(stack, own))[begin:]
-        if is_own or not any(part in frame.filename for part in _NOT_SHOWN)
+        for index, frame in enumerate(stack)
+        if index >= begin
+        and (own[index] or not any(part in frame.filename for part in _NOT_SHOWN))
     ]
     stack[:] = kept or stack[-1:]
 

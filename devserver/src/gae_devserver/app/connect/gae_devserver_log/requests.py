@@ -128,10 +128,7 @@ class Wrapper:
 
     def end(self, request: Request) -> None:
         """End a request."""
-        try:
-            self.flush(request)
-        except Exception:  # noqa: BLE001 - the app must go on
-            pass
+        self.told(request, None)
         request.ended = True
         current.set(None)
 
@@ -196,7 +193,9 @@ class WsgiApp:
 class Body:
     """The parts of an answer, which the app may still make."""
 
-    def __init__(self, parts: Iterable[bytes], request: Request, wrapper: Wrapper) -> None:
+    def __init__(
+        self, parts: Iterable[bytes], request: Request, wrapper: Wrapper
+    ) -> None:
         """Take what a WSGI app has returned."""
         self._parts = parts
         self._iterator: Iterator[bytes] | None = None

@@ -36,9 +36,9 @@ def replace(pipe: str, take: Write) -> None:
         if isinstance(old, io.TextIOWrapper) and is_pipe(old.fileno(), pipe):
             old.flush()
             raw = Output(old.fileno(), take)
-            raw.name = f"<{name}>"  # type: ignore[misc]
+            raw.name = f"<{name}>"
             new = io.TextIOWrapper(
-                raw,  # type: ignore[arg-type] # as with `python -u`
+                raw,  # as with `python -u`
                 encoding=old.encoding,
                 errors=old.errors,
                 newline="\n",
