@@ -153,13 +153,16 @@ class AppLog:
             process.explain(message.failure.full_traceback)
             if request is not None:
                 self._take_exception(request, message)
+            elif not message.printed:
+                text = Text(_traceback(message.failure), level="ERROR")
+                self.print(process, text, self._record(message.ticket))
             return
-        for line in message.text.splitlines(keepends=True):
-            process.keep(line.encode("utf-8", "surrogateescape"))
+        for line in message.text.encode("utf-8", "surrogateescape").splitlines(True):
+            process.keep(line)
         if request is not None:
             self._take_text(request, message)
-        elif not message.quiet or _shows_all():
-            self.print(process, message)
+        elif _shows_all() or not (message.quiet or _is_of_framework(message)):
+            self.print(process, message, self._record(message.ticket))
 
     def print(
         self,
@@ -189,7 +192,8 @@ class AppLog:
             shown = (label if begins else "") + f"\n{label}".join(lines)
             if record is not None or text.text.endswith("\n"):
                 shown += "\n"
-        self.output.write(shown, number)
+        ended = record is None or record.seconds is not None
+        self.output.write(shown, None if ended else number)
         if record is not None and self._activity is not None:
             now = time.time()
             for line in lines:
@@ -222,15 +226,17 @@ class AppLog:
 
     def _request(self, process: ProcessLog, ticket: str) -> _Request | None:
         """Return what is known of a request that runs; None: it does not."""
-        if not ticket or self._activity is None:
-            return None
         if (found := self._requests.get(ticket)) is not None:
             return found
-        record = self._activity.of(ticket)
+        record = self._record(ticket)
         if record is None or not (ticket == self._ending or self._is_running(ticket)):
             return None
         made = self._requests[ticket] = _Request(process, record)
         return made
+
+    def _record(self, ticket: str) -> Record | None:
+        """Return the record of a request, also after its end."""
+        return self._activity.of(ticket) if ticket and self._activity else None
 
     def _take_text(self, request: _Request, text: Text) -> None:
         before = request.unfinished
@@ -259,7 +265,7 @@ class AppLog:
         raised = request.raised
         if raised is not None and text.about != raised.exception:
             self._show_exception(request)
-        elif raised is not None and not text.own and not _shows_all():
+        elif raised is not None and _is_of_framework(text) and not _shows_all():
             request.about.append(text)  # the line of the request says it too
             return
         self.print(request.process, text, request.record)
@@ -288,6 +294,11 @@ class AppLog:
 def _traceback(failure: Failure, label: str = "") -> str:
     text = failure.full_traceback if _shows_all() else failure.traceback
     return "".join(f"{label}{line}\n" for line in text.removesuffix("\n").split("\n"))
+
+
+def _is_of_framework(text: Text) -> bool:
+    """Return whether it says of an exception what the line of the request says."""
+    return text.about is not None and not text.own
 
 
 def _shows_all() -> bool:

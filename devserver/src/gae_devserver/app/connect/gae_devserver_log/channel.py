@@ -8,10 +8,11 @@ import _socket
 import _thread
 import json
 import os
+import struct
 import time
 from collections.abc import Mapping
 
-_TIMEOUT = 1.0
+_TIMEOUT = 1
 """Seconds to wait for a server that does not read."""
 _RETRY = 1.0
 """Seconds without a server after a failure."""
@@ -29,7 +30,8 @@ class Channel:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._socket: _socket.socket | None = None
+        self._end: tuple[int, int] | None = None
+        """The descriptor of the connection, and its inode."""
         self._lock = _thread.allocate_lock()
         self._pause_ends = 0.0
 
@@ -53,19 +55,38 @@ class Channel:
         return ""
 
     def _send(self, data: bytes) -> bool:
-        if self._socket is None and time.monotonic() < self._pause_ends:
+        if self._end is None and time.monotonic() < self._pause_ends:
             return False
         try:
-            if self._socket is None:
-                self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-                self._socket.settimeout(_TIMEOUT)
-                self._socket.connect(self._path)
-            self._socket.sendall(data)
+            if self._end is None:
+                self._end = self._connect()
+            descriptor, inode = self._end
+            if os.fstat(descriptor).st_ino != inode:
+                raise OSError  # the app has closed it, and opened something else
+            while data:
+                data = data[os.write(descriptor, data) :]
         except OSError:
             # the server drops a message without an end
-            if self._socket is not None:
-                self._socket.close()
-            self._socket = None
+            self._disconnect()
             self._pause_ends = time.monotonic() + _RETRY
             return False
         return True
+
+    def _connect(self) -> tuple[int, int]:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        limit = struct.pack("ll", _TIMEOUT, 0)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, limit)
+        connection.connect(self._path)
+        # At its end, Python 3.7 crashes on a socket that is not closed.
+        descriptor = connection.detach()
+        return descriptor, os.fstat(descriptor).st_ino
+
+    def _disconnect(self) -> None:
+        if self._end is not None:
+            descriptor, inode = self._end
+            self._end = None
+            try:
+                if os.fstat(descriptor).st_ino == inode:
+                    os.close(descriptor)
+            except OSError:
+                pass

@@ -110,9 +110,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _tracebacks(error: BaseException, folder: Folder) -> tuple[str, str]:
     whole = traceback.TracebackException(type(error), error, error.__traceback__)
     for one in _parts(whole):
-        one.stack[:] = [
-            frame for frame in one.stack if not frame.filename.startswith(_HERE)
-        ]
+        kept = [frame for frame in one.stack if not frame.filename.startswith(_HERE)]
+        # what the web server calls may not be a WSGI app at all
+        one.stack[:] = kept or one.stack[-1:]
     full = "".join(whole.format())
     for one in _parts(whole):
         _shorten_stack(one.stack, folder)
@@ -148,7 +148,7 @@ def _shorten_stack(stack: traceback.StackSummary, folder: Folder) -> None:
         if index >= begin
         and (own[index] or not any(part in frame.filename for part in _NOT_SHOWN))
     ]
-    stack[:] = kept or stack[-1:]
+    stack[:] = kept or [f for f in stack[-1:] if not f.filename.startswith(_HERE)]
 
 
 def _shortened(text: str, limit: int) -> str:

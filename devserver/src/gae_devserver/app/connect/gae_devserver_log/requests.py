@@ -9,9 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-Tell = Callable[["Request", BaseException], object]
-Flush = Callable[["Request"], object]
-
 _HEADER = "HTTP_X_APPENGINE_API_TICKET"
 _ASGI_HEADER = b"x-appengine-api-ticket"
 _WORKERS = "gunicorn.workers."
@@ -48,8 +45,12 @@ def running() -> Request | None:
 class Wrapper:
     """Makes apps that tell what happens in their requests."""
 
-    def __init__(self, tell: Tell, flush: Flush) -> None:
-        """`flush` is called before the app's answer, and each part of it, is sent."""
+    def __init__(
+        self,
+        tell: Callable[[Request, BaseException], object],
+        flush: Callable[[Request], object],
+    ) -> None:
+        """Tell exceptions; call `flush` before each part of an answer is sent."""
         self.tell = tell
         self.flush = flush
 

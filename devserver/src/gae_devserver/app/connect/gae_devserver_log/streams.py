@@ -8,15 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-Write = Callable[[int, bytes], bool]
-"""Takes what is written to a descriptor; returns whether that was all."""
-
 
 class Output(io.FileIO):
     """The raw layer of a standard stream."""
 
-    def __init__(self, descriptor: int, take: Write) -> None:
-        """Write what `take` does not take."""
+    def __init__(self, descriptor: int, take: Callable[[int, bytes], bool]) -> None:
+        """Write what `take` does not take, which gets the descriptor and the bytes."""
         super().__init__(descriptor, "wb", closefd=False)
         self._take = take
 
@@ -29,7 +26,7 @@ class Output(io.FileIO):
         return memoryview(data).nbytes if taken else super().write(data)
 
 
-def replace(pipe: str, take: Write) -> None:
+def replace(pipe: str, take: Callable[[int, bytes], bool]) -> None:
     """Replace stdout and stderr, as far as they write to the pipe of the dev server."""
     for name in ("stdout", "stderr"):
         old = getattr(sys, name)
