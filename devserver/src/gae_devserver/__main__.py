@@ -14,6 +14,7 @@ from gae_devserver.command_line.options import PROG, parse
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings
+    from gae_devserver.app.tty import Terminal
     from gae_devserver.clock import Clock
     from gae_devserver.mail.smtp_server import SmtpServer
     from gae_devserver.output import Output
@@ -72,6 +73,7 @@ def _serve(
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.open_files import raise_soft_limit
+    from gae_devserver.app.snapshot import Snapshot
     from gae_devserver.clock import Clock
     from gae_devserver.config.application import load_services
     from gae_devserver.config.parsing import ConfigError
@@ -93,13 +95,24 @@ def _serve(
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError, token.TokenError) as error:
         _fail(2, str(error))
+    snapshot = Snapshot() if options.reload else None
+    if snapshot is not None:
+        # now: they may be edited during an installation
+        snapshot.add(application.files.paths)
+        for config in application.services:
+            snapshot.add(config.files)
     terminal.log_warnings(application)
     if options.host is not None:
         several = len(application.services) > 1
         exposed = sockets.what_is_exposed(options.host, front_sockets, several=several)
         terminal.logger.warning("%s", exposed)
     settings = _launch_settings(
-        options, api_socket, grpc_socket, output, open_files=raise_soft_limit()
+        options,
+        api_socket,
+        grpc_socket,
+        output,
+        open_files=raise_soft_limit(),
+        terminal=_debug_terminal() if options.debug else None,
     )
     try:
         launched = launch(
@@ -109,6 +122,7 @@ def _serve(
             near_port=front_sockets[0].getsockname()[1],
             host=options.host,
             on_start=_started.append,
+            snapshot=snapshot,
         )
     except (ConfigError, sockets.PortError) as error:
         _fail(2, str(error))
@@ -134,6 +148,7 @@ def _serve(
         state_socket=state_socket,
         token=state_token,
         reload=options.reload,
+        snapshot=snapshot,
         cron=options.cron,
         open_browser=options.open,
         clock=clock,
@@ -212,6 +227,19 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     _exit(status)
 
 
+def _debug_terminal() -> "Terminal":
+    from gae_devserver.app.tty import Terminal
+    from gae_devserver.terminal import logger
+
+    terminal = Terminal()
+    if not terminal.is_there:
+        logger.warning(
+            "--debug: standard input is no terminal. breakpoint() reads its commands "
+            "from there; at its end, the request fails with bdb.BdbQuit"
+        )
+    return terminal
+
+
 def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
     from gae_devserver.storage.storage import Storage
 
@@ -236,6 +264,7 @@ def _launch_settings(
     grpc_socket: socket,
     output: "Output",
     open_files: int | None = None,
+    terminal: "Terminal | None" = None,
 ) -> "LaunchSettings":
     from gae_devserver.app.log import AppLog
     from gae_devserver.app.process import LaunchSettings
@@ -246,6 +275,7 @@ def _launch_settings(
         grpc_port=grpc_socket.getsockname()[1],
         open_files=open_files,
         log=AppLog(output),
+        terminal=terminal,
     )
 
 

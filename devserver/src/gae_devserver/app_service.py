@@ -39,6 +39,7 @@ class AppService:
         hints: Hints,
         task_deadline: float | None,
         reload: bool,
+        debug: bool,
         on_change: Callable[[], object],
     ) -> None:
         """Make it; `run` then takes its first process.
@@ -54,6 +55,7 @@ class AppService:
             task_deadline: seconds that it may take for a task; None: App Engine's
                 limit.
             reload: whether an edit restarts it.
+            debug: whether it may stop at a prompt for as long as it likes.
             on_change: called when it becomes ready, and when it no longer is.
         """
         config = launched.config
@@ -68,6 +70,9 @@ class AppService:
         if launched.sockets:
             self.hostname = f"localhost:{launched.sockets[0].getsockname()[1]}"
         self.task_deadline = task_deadline or execution.deadline(config.scaling)
+        if debug:
+            self.task_deadline = execution.NO_DEADLINE
+        self._debug = debug
         self._config = config
         self._launch = launched.settings
         self._python = launched.python
@@ -91,6 +96,8 @@ class AppService:
             warm_up=self._warm_up,
             name=name,
             is_optional=lambda: self.is_static_site,
+            # two would read the terminal, or listen for one debugger
+            one_at_a_time=debug,
             on_change=on_change,
         )
         self.instance = Instance(config, self.sender, requests, label=self.label)
@@ -116,6 +123,11 @@ class AppService:
     def config(self) -> AppConfig:
         """The settings in effect."""
         return self._config
+
+    @property
+    def started(self) -> float:
+        """When its process became ready; infinite if it still starts."""
+        return self.app.started
 
     @property
     def is_static_site(self) -> bool:
@@ -181,6 +193,7 @@ class AppService:
             ConnectionError: the connection broke.
             TimeoutError: there was no answer within `deadline` seconds.
         """
+        deadline = None if self._debug else deadline
         return await self.sender.status_of(
             self.app.process, request, ip=ip, deadline=deadline
         )
@@ -208,4 +221,4 @@ class AppService:
         if self._config.scaling != "automatic":
             await self.instance.start(process)
         elif "warmup" in self._config.inbound_services:
-            await self.sender.warm_up(process)
+            await self.sender.warm_up(process, within_deadline=not self._debug)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gae_devserver.app.process import AppProcess, LaunchSettings
 from gae_devserver.app.python import Python
+from gae_devserver.app.snapshot import Snapshot
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import Application, with_shared_files
 from gae_devserver.environments.environments import AppPackagesError, Environments
@@ -41,6 +42,7 @@ def launch(
     near_port: int,
     host: str | None,
     on_start: Callable[[AppProcess], object],
+    snapshot: Snapshot | None = None,
 ) -> list[Launched]:
     """Start the first process of each service; `on_start` gets it at once.
 
@@ -51,6 +53,7 @@ def launch(
         near_port: the public port; several services get the next free ones.
         host: where these listen besides loopback.
         on_start: called with each process.
+        snapshot: gets the files of each service as they are before it starts.
 
     Raises:
         ConfigError: a file that the services share cannot be used.
@@ -71,7 +74,7 @@ def launch(
         if several:
             own = sockets.listen_near(near_port, host)
             near_port = own[0].getsockname()[1]
-        one = _launch(application, config, settings, environments, own)
+        one = _launch(application, config, settings, environments, own, snapshot)
         launched.append(one)
         if one.process is not None:
             on_start(one.process)
@@ -90,6 +93,7 @@ def _launch(
     settings: LaunchSettings,
     environments: Environments,
     own: tuple[socket.socket, ...],
+    snapshot: Snapshot | None,
 ) -> Launched:
     if config.version is not None:
         settings = dataclasses.replace(settings, version=config.version)
@@ -103,6 +107,8 @@ def _launch(
         python = environments.python(config, lambda: with_shared_files(application))
     except AppPackagesError as error:
         return dataclasses.replace(failed, python=error)
+    if snapshot is not None:
+        snapshot.add_folder(config.folder)
     process = AppProcess(config, settings, python, label=label)
     if process.notice and process.is_gunicorn:  # others get it when the app is ready
         logger.warning("%s%s", label, process.notice)

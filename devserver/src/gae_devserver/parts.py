@@ -13,6 +13,7 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.app.client import Request
 from gae_devserver.app.process import STOP_SECONDS, AppProcess, LaunchSettings
+from gae_devserver.app.snapshot import Snapshot
 from gae_devserver.app.supervisors import Supervisors
 from gae_devserver.app_service import AppService
 from gae_devserver.blobs.images import ImagePage
@@ -22,11 +23,15 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
+from gae_devserver.console.datastore import datastore_subjects
+from gae_devserver.console.entity_writes import EntityWrites
 from gae_devserver.console.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
+from gae_devserver.console.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
-from gae_devserver.console.services import ServiceRoutes
+from gae_devserver.console.services import Addresses, ServiceRoutes
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.console.users import UserRoutes
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
@@ -43,7 +48,7 @@ from gae_devserver.reloader import Reloader
 from gae_devserver.services.apis import Apis
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.storage.storage import Storage
-from gae_devserver.tasks.execution import Dispatch
+from gae_devserver.tasks.execution import NO_DEADLINE, Dispatch
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
 from gae_devserver.users.sessions import Sessions
@@ -69,6 +74,8 @@ class Settings:
     """What changes through the State API require."""
     reload: bool
     open_browser: bool
+    snapshot: Snapshot | None
+    """The files before the services started; None: they do not restart."""
     clock: Clock
     """The time of the services, by which the storage counts too."""
     cron: bool = False
@@ -126,6 +133,7 @@ class Parts:
                 hints=settings.hints,
                 task_deadline=settings.task_deadline,
                 reload=settings.reload,
+                debug=settings.launch.terminal is not None,
                 on_change=self._service_changed,
             )
             for service in launched
@@ -215,8 +223,16 @@ class Parts:
             several=len(self.services) > 1,
         )
         inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
+        launch, storage = settings.launch, settings.storage
+        addresses = Addresses(
+            project=launch.project,
+            app_port=port,
+            state_port=port_of(settings.state_socket),
+            grpc_port=launch.grpc_port,
+            cloud_tasks=settings.cloud_tasks,
+            storage=storage.path if storage else None,
+        )
         self.console_link = ConsoleLink(settings.token)
-        mails = MailRoutes(lambda: services.stub("mail").sent, inbound_mail)
         self._state = StateApi(
             services,
             self._runner,
@@ -225,7 +241,17 @@ class Parts:
             settings.token,
             reset,
             self.activity,
-            subjects=[self.console_link, mails, ServiceRoutes(self.services)],
+            subjects=[
+                self.console_link,
+                MailRoutes(services, inbound_mail),
+                UserRoutes(sessions, port),
+                ServiceRoutes(self.services, addresses),
+                *datastore_subjects(
+                    self.apis.databases,
+                    EntityWrites(lambda: services.stub("memcache"), services.flush),
+                ),
+                RequestRoutes(self.activity, self._url_of),
+            ],
         )
         self.reloader = Reloader(
             application,
@@ -233,6 +259,7 @@ class Parts:
             self.services,
             # the routing first: the others ask it
             parts=(self._routing, self.apis, self._cron),
+            since=settings.snapshot,
         )
 
     def _service_changed(self) -> None:
@@ -241,6 +268,9 @@ class Parts:
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
+
+    def _url_of(self, service: str) -> str:
+        return f"http://{self.services.get(service, self._main).hostname}"
 
     def _find_site(self, host: str, path: str) -> Site:
         return self.services[self._routing.for_request(host, path)].site
@@ -263,6 +293,8 @@ class Parts:
     async def _dispatch(self, task: Request, deadline: float) -> int:
         """Send a task to its service, or to its HTTP target."""
         if task.service:
+            if self._settings.launch.terminal is not None:
+                deadline = NO_DEADLINE  # also for a task with one of its own
             return await self.services[task.service].tasks.send(task, deadline)
         return await self._http_targets.dispatch(task, deadline)
 

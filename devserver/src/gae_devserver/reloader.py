@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from gae_devserver import terminal
+from gae_devserver.app.own_writes import OwnWrites
 from gae_devserver.app.owners import Sources, by_owner
+from gae_devserver.app.snapshot import Snapshot, watched_folders
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import AppFiles, Application, load
+from gae_devserver.config.handlers import is_only_static
 from gae_devserver.config.parsing import ConfigError
 from gae_devserver.environments.environments import AppPackagesError
 
@@ -33,6 +36,10 @@ class Service(Protocol):
     def config(self) -> AppConfig:
         """Its settings in effect."""
 
+    @property
+    def started(self) -> float:
+        """When its process became ready; infinite if it still starts."""
+
     def apply(self, config: AppConfig) -> None:
         """Use these settings from now on."""
 
@@ -49,12 +56,20 @@ class Reloader:
         targets: Collection[Path],
         services: Mapping[str, Service],
         parts: Collection[Part],
+        since: Snapshot | None = None,
     ) -> None:
-        """Begin with these settings, which `targets` were read for."""
+        """Begin with these settings, which `targets` were read for.
+
+        `since` has the files as they were when that, and the services, began.
+        """
         self._application = application
         self._targets = tuple(targets)
         self._services = services
         self._parts = parts
+        self._since = since
+        self._own_writes = {
+            name: OwnWrites(service.label) for name, service in services.items()
+        }
         self._watched: dict[str, set[Path]] = {}
         """The folders of each service."""
         self._waiting: set[str] = set()
@@ -71,7 +86,7 @@ class Reloader:
     async def run(self) -> None:
         """Follow the edits until this is cancelled."""
         # imports a large package, which no other part needs
-        from gae_devserver.app.changes import changes, watched_folders
+        from gae_devserver.app.changes import changes
 
         try:
             self._watched = {
@@ -82,7 +97,8 @@ class Reloader:
             folders = {
                 file.parent for file in self._shared_files if file.parent.is_dir()
             }
-            async for paths in changes(folders.union(*self._watched.values())):
+            watched = folders.union(*self._watched.values())
+            async for paths in changes(watched, self._since):
                 self._apply_edits(paths)
         except (OSError, RuntimeError) as error:
             # for example, the app has more folders than the system can watch
@@ -119,7 +135,11 @@ class Reloader:
             )
             for name, service in self._services.items()
         }
-        edited = by_owner(others, sources)
+        edited = {
+            name: edits
+            for name, owned in by_owner(others, sources).items()
+            if (edits := self._edits(name, owned))
+        }
         affected: dict[frozenset[Path], list[Service]] = {}
         for name, service in self._services.items():
             if name in edited:
@@ -132,6 +152,15 @@ class Reloader:
                 # a task: other services must not wait while this one installs packages
                 restart = asyncio.create_task(self._restart(name))
                 self._restarts[name] = restart
+
+    def _edits(self, name: str, files: Collection[Path]) -> set[Path]:
+        """Return the files for which a service must restart."""
+        service = self._services[name]
+        handlers, folder = service.config.static_handlers, service.config.folder
+        static = {file for file in files if is_only_static(handlers, folder, file)}
+        for file in static:
+            logger.debug("%s%s is static: no restart", service.label, file.name)
+        return self._own_writes[name].edits(set(files) - static, service.started)
 
     async def _restart(self, name: str) -> None:
         """Restart a service, and again if it is edited meanwhile."""

@@ -49,14 +49,8 @@ class Server:
         self._spawn(self._stop_with_parent())
         try:
             await self._parts.start()
-            several = len(self._parts.services) > 1
-            if self._settings.reload and several:
-                # some may take long to start, while the user fixes another one
-                self._spawn(self._parts.reloader.run())
             if await self._started():
                 self._announce()
-                if self._settings.reload and not several:
-                    self._spawn(self._parts.reloader.run())
                 await self._stop.wait()
         finally:
             await self._shut_down()
@@ -67,6 +61,9 @@ class Server:
             asyncio.create_task(self._start(service))
             for service in self._parts.services.values()
         }
+        if self._settings.reload:
+            # now: some may take long to start, while the user fixes another one
+            self._spawn(self._parts.reloader.run())
         stopping = asyncio.create_task(self._stop.wait())
         waiting: set[asyncio.Task[Any]] = {stopping, *starting}
         ready, patience = 0, None
@@ -104,6 +101,10 @@ class Server:
                     service.label,
                     reason,
                 )
+                return None
+            if service.app.is_restarted:
+                # for an edit, and the next one may fix it
+                await service.app.until_ready()
                 return None
             if len(self._parts.services) > 1 and not self._is_announced:
                 logger.error("%s", reason)

@@ -5,17 +5,16 @@ test.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from gae_devserver.testing import DevServer
+from tests.helpers import console_app
 from tests.helpers.app_folder import copy_app
 from tests.helpers.browser import MISSING, find_browser, launched
 from tests.helpers.command import OWN_PYTHON
@@ -37,10 +36,7 @@ class Console:
 
     def call(self, function: str, *args: object, **kwargs: object) -> Any:
         """Call a function of the app tests/apps/console; return its result."""
-        query = {"args": json.dumps(args), "kwargs": json.dumps(kwargs)}
-        answer = self.server.get(f"/call/{function}?{urlencode(query)}")
-        assert answer.status == 200, answer.text
-        return json.loads(answer.text)
+        return console_app.call(self.server, function, *args, **kwargs)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as taskqu
 from google.appengine.datastore import datastore_pb, entity_bytes_pb2
 from google.appengine.runtime import apiproxy_errors
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.clock import Clock
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.application import AppFiles, Application
@@ -243,7 +244,8 @@ class Server:
         """
         app = options.pop("app", None) or application(*queues)
         self.clock = clock or StoppedClock()
-        self.requests = RunningRequests(app.main.service)
+        activity = Activity(self.clock.now)
+        self.requests = RunningRequests(app.main.service, activity)
         version = options.pop("version", "1")
         running = options.pop("running", None) or {
             config.service: RunningService.of(config, version, HOSTNAME)

@@ -53,6 +53,79 @@ def test_reload(telling: Path, start: Callable[..., Running]) -> None:
     server.log(r"warning: .*requirements\.txt")
 
 
+def test_edits_while_the_app_starts(
+    folder: Path, tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    """They take effect: of the app and the settings, also a mistake and its fix."""
+    imports = tmp_path / "imports"
+    # each import says so, and waits for the end
+    waits = f"""\
+import pathlib, time
+imports, text = pathlib.Path({str(imports)!r}), pathlib.Path(__file__).read_text()
+with imports.open("a") as file:
+    file.write(f"{{len(text)}} ")
+while not imports.with_name("go").exists():
+    time.sleep(0.01)
+"""
+    make_app(folder, waits + HELLO)
+    main, settings = folder / "main.py", folder / "queue.yaml"
+    server = start()
+
+    def imported() -> bool:
+        sizes = imports.read_text().split() if imports.exists() else []
+        return str(len(main.read_text())) in sizes
+
+    wait_until(imported, "the first import", PATIENCE)
+    settings.write_text("queue:\n- {name: later, rate: 1/s}\n")
+    edit(main, "hello", "edited")
+    wait_until(imported, "the second import", PATIENCE)
+    server.log(r" queue\.yaml was read again.* later")
+    main.write_text("def app(:\n")
+    server.log(r"error: .* exit status 3 .*main\.py, line 1: SyntaxError: ")
+    assert server.stdout == ""
+    main.write_text(waits + HELLO.replace("hello", "repaired"))
+    wait_until(imported, "the third import", PATIENCE)
+    (tmp_path / "go").touch()
+    server.answers("repaired")
+    assert "later" in server.banner("Queues")
+
+
+def test_an_edit_before_the_server_watches(
+    folder: Path, tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    """The app restarts, though its process began before the server was loaded."""
+    edits = f"""\
+import pathlib
+file, once = pathlib.Path(__file__), pathlib.Path({str(tmp_path / "once")!r})
+if not once.exists():
+    once.touch()
+    file.write_text(file.read_text().replace("hello", "edited"))
+"""
+    make_app(folder, edits + HELLO)
+    server = start()
+    server.answers("edited")
+    server.log(r" main\.py changed: restarting the app")
+
+
+def test_files_that_are_no_edits(folder: Path, start: Callable[..., Running]) -> None:
+    """The app restarts neither for static files nor forever for what it writes."""
+    writes = "import pathlib, time\npathlib.Path('data').write_text(str(time.time()))\n"
+    handlers = "handlers: [{url: /static, static_dir: static}]\n"
+    make_app(folder, writes + HELLO, handlers)
+    style = folder / "static" / "style.css"
+    style.parent.mkdir()
+    style.write_text("old")
+    server = start("--log-level=debug")
+    server.log("warning: .* data ")
+    server.answers("hello")
+    style.write_text("edited")
+    server.log("style.css is static")
+    assert fetch(server.url, "/static/style.css") == (200, "edited")
+    (style.parent / "main.py").touch()
+    server.log(r" main\.py changed: restarting the app")
+    assert " style.css changed" not in server.stderr
+
+
 def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> None:
     """The reason is logged and answered, until the next edit fixes it."""
     server = start()
@@ -74,12 +147,13 @@ def test_an_edit_of_a_site_without_an_app(
     handler = "handlers: [{url: /, static_files: index.html, upload: index.html}]\n"
     make_app(folder, app_yaml=handler, entrypoint="sh -c 'echo started; exit 3'")
     (folder / "main.py").unlink()
-    page = folder / "index.html"
+    page, other = folder / "index.html", folder / "other.html"
     page.write_text("front")
     server = start()
+    page.write_text("edited")
 
     def starts() -> int:
-        page.write_text("edited")
+        other.write_text("edited")
         return len(re.findall("^started$", server.stderr, re.MULTILINE))
 
     # the last one begins after the end of the others

@@ -145,6 +145,7 @@ async def make_bench(
             scheduled=scheduled,
         )
         options |= {"other_queues": [cron.queue], "on_run": cron.ended}
+        options["records"] = server.requests.activity
         runner = TaskRunner(taskqueue, clock, app.dispatch, app, **options)
         runner.start()
         runners.append(runner)

@@ -18,6 +18,7 @@ class Service:
     """Restarts until `installed` is set, as if it installed packages."""
 
     label = ""
+    started = 0.0
 
     def __init__(self, config: AppConfig) -> None:
         self.config = config

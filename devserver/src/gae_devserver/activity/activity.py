@@ -4,7 +4,7 @@ import collections
 import contextvars
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gae_devserver.activity.records import (
     ApiCall,
@@ -29,15 +29,23 @@ class Limits:
     """Requests, and as many executions of tasks."""
     calls: int = 200
     """API calls of a record."""
+    call_bytes: int = 2**11
+    """The request of an API call; a larger one is not kept."""
     lines: int = 500
     """Log lines of a record."""
-    record_bytes: int = 2**18
+    record_bytes: int = 2**19
     """Log lines of a record, in characters."""
     total_bytes: int = 2**25
-    """Log lines and payloads of all records."""
+    """Log lines, payloads, headers and API calls of all records."""
 
 
 DEFAULT_LIMITS = Limits()
+
+
+_CALL = 250
+"""The bytes of an API call without its request."""
+_ERROR = 500
+"""Characters of an API call's error."""
 
 
 class Activity:
@@ -62,6 +70,11 @@ class Activity:
         self.revision = 0
         """Grows with each change."""
 
+    @property
+    def last_number(self) -> int:
+        """The number of the last record, or 0."""
+        return self._numbers
+
     def begin(
         self,
         kind: Kind,
@@ -69,6 +82,7 @@ class Activity:
         target: str,
         service: str = "",
         attempt: Attempt | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Record:
         """Return the record of what begins now."""
         self._numbers += 1
@@ -82,11 +96,12 @@ class Activity:
             self._now(),
             time.perf_counter(),
             attempt,
+            headers,
         )
         records = self.requests if attempt is None else self.attempts
         records.append(record)
         self._by_number[record.number] = record
-        size = len(target)
+        size = len(target) + sum(len(name) + len(value) for name, value in headers)
         if attempt is not None and attempt.task is not None:
             size += len(attempt.task.body)
         self._grow(record, size)
@@ -121,13 +136,31 @@ class Activity:
             records.remove(record)
             self._drop(record)
 
-    def add_call(self, record: Record, call: ApiCall) -> None:
-        """Add an API call."""
+    def add_call(
+        self,
+        ticket: str | None,
+        name: str,
+        request: bytes,
+        began: float,
+        error: str,
+    ) -> None:
+        """Add an API call that ends now to the record of a ticket, if there is one.
+
+        It began at a time of `time.perf_counter`, and has failed with `error` unless
+        that is empty.
+        """
+        record = self.of(ticket)
+        if record is None:
+            return
         if len(record.calls) >= self._limits.calls:
             record.omitted_calls += 1
-        else:
-            record.calls.append(call)
-        self.revision += 1
+            self.revision += 1
+            return
+        took = time.perf_counter() - began
+        kept = request if len(request) <= self._limits.call_bytes else b""
+        call = ApiCall(name, began - record.started, took, error[:_ERROR], kept)
+        record.calls.append(call)
+        self._grow(record, _CALL + len(kept) + len(call.error))
 
     def add_line(self, record: Record, line: LogLine) -> None:
         """Add a log line, unless the record has too many."""

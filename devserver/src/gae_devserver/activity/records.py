@@ -1,6 +1,7 @@
 """What is kept of a request to the app, or of one execution of a task."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 Kind = Literal["request", "task", "server"]
@@ -18,6 +19,8 @@ class ApiCall:
     seconds: float
     error: str = ""
     """Why it failed; "": it did not."""
+    request: bytes = b""
+    """The encoded request; empty: it is too large to be kept."""
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -88,6 +91,8 @@ class Record:
     """The same by `time.perf_counter`."""
     attempt: Attempt | None = None
     """Of a task; None for other requests."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What a client from outside has sent."""
     status: int = 0
     """The status of the answer; 0: there is none."""
     seconds: float | None = None

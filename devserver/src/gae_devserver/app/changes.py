@@ -1,26 +1,48 @@
 """Which files of the app have changed, for --reload."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 import watchfiles
 
+from gae_devserver.app.snapshot import IGNORED_FOLDERS, Snapshot
+
 _DEFAULT = watchfiles.DefaultFilter
-_IGNORED_FOLDERS = (*_DEFAULT.ignore_dirs, "venv", "env")
 # endings of files that an app writes while it runs, and what SQLite appends: app.db-wal
 _WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
 
 
-async def changes(folders: Collection[Path]) -> AsyncIterator[set[Path]]:
-    """Yield the files that change, appear or disappear in these folders, in batches."""
-    async for batch in watchfiles.awatch(
-        *folders,
-        watch_filter=edit_filter(),
-        ignore_permission_denied=True,
-    ):
-        if files := _edited(batch):
-            yield files
+async def changes(
+    folders: Collection[Path], since: Snapshot | None = None
+) -> AsyncGenerator[set[Path]]:
+    """Yield the files that change, appear or disappear in these folders, in batches.
+
+    The first batch is what has changed since a snapshot.
+    """
+    is_edit = edit_filter()
+    batches = watchfiles.awatch(
+        *folders, watch_filter=is_edit, ignore_permission_denied=True
+    )
+    following = asyncio.ensure_future(anext(batches))
+    try:
+        # the system reports changes from the first step of `batches` on
+        await asyncio.sleep(0)
+        if since is not None:
+            modified = watchfiles.Change.modified
+            early = {path for path in since.changed() if is_edit(modified, str(path))}
+            if early:
+                yield early
+        while True:
+            batch = await following
+            following = asyncio.ensure_future(anext(batches))
+            if files := _edited(batch):
+                yield files
+    finally:
+        following.cancel()
+        # it ends a thread
+        await asyncio.wait({following})
 
 
 def _edited(batch: Collection[tuple[watchfiles.Change, str]]) -> set[Path]:
@@ -38,22 +60,6 @@ def _edited(batch: Collection[tuple[watchfiles.Change, str]]) -> set[Path]:
 def edit_filter() -> watchfiles.DefaultFilter:
     """Return a filter without caches, environments, and files that an app writes."""
     return _DEFAULT(
-        ignore_dirs=_IGNORED_FOLDERS,
+        ignore_dirs=(*_DEFAULT.ignore_dirs, *IGNORED_FOLDERS),
         ignore_entity_patterns=(*_DEFAULT.ignore_entity_patterns, _WRITTEN_BY_APPS),
     )
-
-
-def watched_folders(
-    folder: Path, ignored: Collection[str] = _IGNORED_FOLDERS
-) -> set[Path]:
-    """Return the folders of an app to watch with everything below them.
-
-    Not every system reports changes behind a link, so the list has the target of each
-    link in the app.
-    """
-    folders = {folder.resolve()}
-    for parent, names, _ in os.walk(folder):
-        names[:] = [name for name in names if name not in ignored]
-        links = (Path(parent, name) for name in names)
-        folders |= {link.resolve() for link in links if link.is_symlink()}
-    return folders

@@ -14,6 +14,9 @@ _ONE_WORKER = "gunicorn --workers 1 --threads 20 --timeout 0 main:app"
 # another program may start it: "env A=b gunicorn …", "sh -c 'gunicorn …'"
 _GUNICORN = re.compile(r"""(?:^|[\s/"'])gunicorn(?=\s)""")
 _WORKERS = re.compile(r"\s(?:-w|--workers)[=\s]*(\d+)")
+# what --debug sets itself; a thread of /_ah/background needs one of --threads
+_ONE_PROCESS = re.compile(r"\s(?:-[wt]\s*|--(?:workers|timeout)[=\s]\s*)\d+(?!\S)")
+_THREADS = re.compile(r"\s--threads[=\s]\s*\d+(?!\S)")
 # --bind in one word of the options, with the address if it is in the same word. Short
 # options can be joined ("-Rb"), and long ones can be abbreviated ("--bi").
 _BIND = re.compile(r"(?:(-[DR]*)b|--bi(?:nd?)?(?=$|=))=?(.*)", re.DOTALL)
@@ -45,6 +48,27 @@ _LOOPBACK = re.compile(r"(?:tcp://)?(?:127\.0\.0\.1|localhost|\[::1\]):|unix:")
 def default_entrypoint(scaling: str) -> str:
     """Return what runs an app whose app.yaml has no entrypoint."""
     return DEFAULT_ENTRYPOINT if scaling == "automatic" else _ONE_WORKER
+
+
+def for_debugging(entrypoint: str, scaling: str) -> str:
+    """Return an entrypoint whose gunicorn has one process, and all the time it needs.
+
+    It has one thread too, so that one prompt has the terminal, but with manual or basic
+    scaling: each background thread is a request.
+    """
+    program = _GUNICORN.search(entrypoint)
+    if program is None:
+        return entrypoint
+    options = _ONE_PROCESS.sub("", entrypoint[program.end() :])
+    if scaling == "automatic":
+        options = _THREADS.sub("", options)
+    return f"{entrypoint[: program.end()]}{options_for_debugging(scaling)}{options}"
+
+
+def options_for_debugging(scaling: str) -> str:
+    """Return the options that this takes, with a space before them."""
+    threads = " --threads 1" if scaling == "automatic" else ""
+    return f" --workers 1 --timeout 0{threads}"
 
 
 def workers(entrypoint: str) -> int:

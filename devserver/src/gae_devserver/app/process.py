@@ -18,12 +18,14 @@ from typing import BinaryIO
 from gae_devserver.app import gunicorn_options
 from gae_devserver.app.log import AppLog, ProcessLog
 from gae_devserver.app.python import OWN, Python
+from gae_devserver.app.tty import Terminal
 from gae_devserver.app.watched import Watched
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.config.reserved import is_reserved
 
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
+_PROMPT_SECONDS = 1.0
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
 # where each release of google-auth looks for it
@@ -48,6 +50,8 @@ class LaunchSettings:
     """GAE_VERSION."""
     open_files: int | None = None
     """The app's soft limit on open files; None: that of this process."""
+    terminal: Terminal | None = None
+    """Its standard streams, in one process for each service; None: a pipe."""
     deployment: str = dataclasses.field(
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
@@ -146,6 +150,11 @@ class AppProcess:
             config.entrypoint or gunicorn_options.default_entrypoint(config.scaling),
             private,
         )
+        self._terminal = launch.terminal
+        if self._terminal is not None:
+            entrypoint = gunicorn_options.for_debugging(entrypoint, config.scaling)
+            # the app cannot end by itself while it stops at a prompt
+            stop_seconds = min(stop_seconds, _PROMPT_SECONDS)
         self.entrypoint = entrypoint
         """What the shell runs."""
         addresses = gunicorn_options.addresses(entrypoint)
@@ -159,6 +168,8 @@ class AppProcess:
         if config.scaling != "automatic":
             # a background thread must begin in the process that asked for it
             arguments += " --workers 1"
+        if self._terminal is not None:
+            arguments += gunicorn_options.options_for_debugging(config.scaling)
         variables["GUNICORN_CMD_ARGS"] = gunicorn_options.with_limits_and_bind(
             arguments, private
         )
@@ -169,13 +180,15 @@ class AppProcess:
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
         self._log = ProcessLog(launch.log, config.folder, config.service, label)
         self._exit = futures.Future[int]()
-        printed, output = os.pipe()
+        told = self._folder / "log.sock"
+        source, output, where = None, None, "tty"
+        if self._terminal is None:
+            reading, output = os.pipe()
+            source, where = os.fdopen(reading, "rb"), str(os.fstat(output).st_ino)
+        folder = config.folder.absolute()
+        variables["GAE_DEVSERVER_LOG"] = f"{where}:{told}:{folder}"
         try:
-            told = self._folder / "log.sock"
             self._log.listen(told)
-            pipe = os.fstat(output).st_ino
-            folder = config.folder.absolute()
-            variables["GAE_DEVSERVER_LOG"] = f"{pipe}:{told}:{folder}"
             self._watched = Watched(
                 entrypoint,
                 folder=config.folder,
@@ -186,16 +199,16 @@ class AppProcess:
                 open_files=launch.open_files,
             )
         except OSError:
-            os.close(printed)
+            if source is not None:
+                source.close()
             self._log.close()
             self._remove_folder()
             raise
         finally:
-            os.close(output)
+            if output is not None:
+                os.close(output)
         self._process = self._watched.process
-        copier = threading.Thread(
-            target=self._copy_output, args=(os.fdopen(printed, "rb"),), daemon=True
-        )
+        copier = threading.Thread(target=self._copy_output, args=(source,), daemon=True)
         copier.start()
         threading.Thread(target=self._wait, args=(copier,), daemon=True).start()
 
@@ -259,8 +272,10 @@ class AppProcess:
         """Log what to do about errors that the app has printed, and will print."""
         self._log.start_advice()
 
-    def _copy_output(self, source: BinaryIO) -> None:
+    def _copy_output(self, source: BinaryIO | None) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
+        if source is None:
+            return  # it has the terminal itself
         begins = True
         with source:
             while line := source.readline(65536):
@@ -272,6 +287,8 @@ class AppProcess:
         status = self._watched.wait()
         # a process that left the app's process group may still hold the pipe
         copier.join(2.0)
+        if self._terminal is not None:
+            self._terminal.restore()
         self._log.close()
         self._remove_folder()
         self.stop()

@@ -12,6 +12,20 @@ def running() -> dict[int, int]:
     return {int(pid): int(of) for pid, of, state in lines if state[0] != "Z"}
 
 
+def memory() -> dict[int, tuple[int, int]]:
+    """Return the parent of every process, and how many KiB of memory it has.
+
+    Where there is no `ps`, which small container images lack, the result is empty.
+    """
+    command = ["ps", "-A", "-o", "pid=,ppid=,rss="]
+    try:
+        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    rows = (map(int, line.split()) for line in printed.stdout.splitlines())
+    return {pid: (parent, kibibytes) for pid, parent, kibibytes in rows}
+
+
 def below(pid: int, parents: Mapping[int, int]) -> set[int]:
     """Return the processes that a process started, directly or not."""
     found: set[int] = set()

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -52,6 +53,7 @@ class Supervisor:
         name: str = "app",
         is_optional: Callable[[], bool] = lambda: False,
         on_change: Callable[[], object] = lambda: None,
+        one_at_a_time: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Supervise the processes that `start` makes.
@@ -61,8 +63,10 @@ class Supervisor:
         each process before it counts as ready. Messages call the app `name`; if it is
         optional, they do not repeat that it does not start.
         `on_change` is called when it becomes ready, and when it no longer is.
+        `one_at_a_time`: a process begins only when the one before has ended.
         """
         self._start = start
+        self._one_at_a_time = one_at_a_time
         self._name = name
         self._is_optional = is_optional
         self._on_change = on_change
@@ -74,6 +78,7 @@ class Supervisor:
         self._ready = False
         self._stopped = False
         self._was_ready = False
+        self._started = math.inf
         self._reports = False
         """Whether this class logs how a start ends; `run` tells its caller first."""
         self._failure: str | None = None
@@ -101,6 +106,11 @@ class Supervisor:
             await self._changed.wait()
         return self.ready_process()
 
+    async def until_ready(self) -> None:
+        """Wait until it is ready, also if it first dies and then restarts."""
+        while not self._ready:
+            await self._changed.wait()
+
     def ready_process(self) -> AppProcess:
         """Return the process that is ready, without waiting.
 
@@ -121,6 +131,16 @@ class Supervisor:
     def failure(self) -> str | None:
         """Why the app does not run; None: it is ready, or it starts."""
         return self._failure
+
+    @property
+    def started(self) -> float:
+        """When the present process became ready or died; infinite if it starts."""
+        return self._started
+
+    @property
+    def is_restarted(self) -> bool:
+        """Whether the app began again before it was ready for the first time."""
+        return self._reports and not self._was_ready
 
     @property
     def is_ready(self) -> bool:
@@ -174,6 +194,7 @@ class Supervisor:
 
     def _set(self, *, ready: bool = False, failure: str | None = None) -> None:
         self._ready, self._failure = ready, failure
+        self._started = time.time() if ready or failure else math.inf
         # wake all that wait now; a later call waits for the next event
         self._changed.set()
         self._changed = asyncio.Event()
@@ -184,6 +205,8 @@ class Supervisor:
         restarts = False
         while True:
             try:
+                if process is None and self._one_at_a_time:
+                    await asyncio.gather(*map(_exit, self._ending))
                 self._process = process = process or self._start()
                 await self._until_ready(process)
             except Exception as error:  # noqa: BLE001 - requests wait for a result

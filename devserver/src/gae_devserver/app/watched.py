@@ -26,11 +26,14 @@ class Watched:
         folder: Path,
         environment: Mapping[str, str],
         stop_seconds: float,
-        output: int | IO[bytes],
+        output: int | IO[bytes] | None,
         private_folder: Path | None = None,
         open_files: int | None = None,
     ) -> None:
         """Start the command in a folder; stdout and stderr go to `output`.
+
+        None: it has the standard streams of this process. It can read the terminal,
+        because that does not control another session.
 
         When the command has ended, the watchdog removes `private_folder`. `open_files`
         is the command's soft limit, if it is not the one of this process.
@@ -50,9 +53,9 @@ class Watched:
                     "" if open_files is None else str(open_files),
                     command,
                 ],
-                stdin=subprocess.DEVNULL,
+                stdin=None if output is None else subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=None if output is None else subprocess.STDOUT,
                 cwd=str(folder),
                 env=environment,
                 pass_fds=(watched_end.fileno(),),

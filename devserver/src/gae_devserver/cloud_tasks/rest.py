@@ -17,7 +17,7 @@ from gae_devserver.rpc.errors import (
     RpcError,
     UnimplementedError,
 )
-from gae_devserver.rpc.method import Method
+from gae_devserver.rpc.method import TICKET_HEADER, Method
 
 _LOCATION = "projects/*/locations/*"
 _QUEUE = f"{_LOCATION}/queues/*"
@@ -112,7 +112,9 @@ class Rest:
                 message = json_format.ParseDict(fields, method.request_class())
             except Exception as error:  # infinity is an OverflowError, for example
                 raise InvalidArgumentError(str(error)) from error
-            response = await method.call(message)
+            ticket = request.headers.get(TICKET_HEADER)
+            encoded = message.SerializeToString() if ticket else b""
+            response = await method.call(message, ticket, encoded)
         except RpcError as error:
             code = _STATUS.get(error.code, 500)
             name = error.code.name

@@ -12,6 +12,11 @@ from google.appengine.api import appinfo
 from gae_devserver.config.includes import Merged
 from gae_devserver.config.parsing import ConfigError
 
+# endings of code and templates, which an app reads even if a browser may see them too
+_OF_THE_APP = frozenset(
+    (".py", ".toml", ".yaml", ".yml", ".j2", ".jinja", ".jinja2", ".mako", ".tmpl")
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class StaticHandler:
@@ -32,6 +37,8 @@ class StaticHandler:
     """Seconds that a browser may cache the file; None: not configured."""
     http_headers: tuple[tuple[str, str], ...] = ()
     require_matching_file: bool = False
+    application_readable: bool = False
+    """Whether the app has the files too."""
     login: str = appinfo.LOGIN_OPTIONAL
     """Who may use the URLs: "optional" (everyone), "required" or "admin"."""
     redirects: bool = True
@@ -74,6 +81,7 @@ def static_handlers(app: Merged) -> Iterator[StaticHandler]:
                 max_age=appinfo.ParseExpiration(expiration) if expiration else None,
                 http_headers=tuple((handler.http_headers or {}).items()),
                 require_matching_file=bool(handler.require_matching_file),
+                application_readable=bool(handler.application_readable),
                 login=handler.login or appinfo.LOGIN_OPTIONAL,
                 redirects=(
                     handler.auth_fail_action != appinfo.AUTH_FAIL_ACTION_UNAUTHORIZED
@@ -83,6 +91,31 @@ def static_handlers(app: Merged) -> Iterator[StaticHandler]:
             raise ConfigError(
                 f"{place}: the handler {handler.url}: {error}. Fix the pattern."
             ) from error
+
+
+def is_only_static(handlers: Iterable[StaticHandler], folder: Path, file: Path) -> bool:
+    """Return whether a file of the app in `folder` is there for browsers alone.
+
+    `file` has the real name of its folder. On App Engine, an app cannot read what
+    static handlers serve, unless it is `application_readable`. Here it can, so code and
+    templates do not count as static.
+    """
+    if file.suffix in _OF_THE_APP or "templates" in file.parts:
+        return False
+    return not file.name.startswith("requirements") and any(
+        _is_served(handler, folder, file) for handler in handlers
+    )
+
+
+def _is_served(handler: StaticHandler, folder: Path, file: Path) -> bool:
+    if handler.file_template is None or handler.application_readable:
+        return False
+    # the folder may be a link
+    root = (folder / handler.folder).resolve()
+    if not file.is_relative_to(root):
+        return False
+    uploaded = posixpath.join(handler.folder, file.relative_to(root).as_posix())
+    return handler.upload is None or handler.upload.fullmatch(uploaded) is not None
 
 
 def is_static_site(handlers: Iterable[StaticHandler], folder: Path) -> bool:

@@ -16,6 +16,11 @@ _MINUTE = timedelta(minutes=1)
 class Schedule(Protocol):
     """When a job runs."""
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of its times."""
+        ...
+
     def next_after(self, moment: float) -> float:
         """Return the next run after a moment; both in seconds since the epoch."""
         ...

@@ -3,6 +3,7 @@
 Jinja2 is imported with the first page: most runs of the server show none.
 """
 
+import contextvars
 import functools
 import json
 import re
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 CLOCK = web.AppKey("clock", Clock)
 LIVE = web.AppKey("live", Live)
-_STATE = "gae_devserver.live_state"
+_state: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(
+    "state", default=None
+)
+"""The state that the page shows which is being made."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # scripts and styles of this server alone, and no way for a page to show this one
@@ -39,7 +43,7 @@ HEADERS = {
 def begin(request: web.Request) -> None:
     """Note the state that a page shows, before its handler reads any of it."""
     if wants_html(request):
-        request[_STATE] = request.app[LIVE].state()
+        _state.set(request.app[LIVE].state())
 
 
 def wants_html(request: web.BaseRequest) -> bool:
@@ -87,7 +91,7 @@ def show(
                 "pages": pages.PAGES,
                 "current_page": pages.current(request.path),
                 "status": status,
-                "live_state": json.dumps(request.get(_STATE, {})),
+                "live_state": json.dumps(_state.get() or {}),
                 **data,
             }
         )

@@ -2,18 +2,25 @@
 
 import base64
 import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.tasks import method_of
+from gae_devserver.console.calls import Calls
 from gae_devserver.cron.jobs import CronJobs, Job
 from gae_devserver.tasks.execution import Run
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import Queue
 
+_NEXT_RUNS = 3
 
-def describe_queue(queue: Queue, clock: Clock, shown: int) -> dict[str, Any]:
-    """Return a queue with its first tasks, `shown` at most."""
+
+def describe_queue(
+    queue: Queue, clock: Clock, tasks: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a queue with its first tasks, as `describe_task` returns them."""
     return {
         "name": queue.queue_name,
         "mode": queue.config.mode,
@@ -22,10 +29,10 @@ def describe_queue(queue: Queue, clock: Clock, shown: int) -> dict[str, Any]:
         "max_concurrent_requests": queue.config.max_concurrent_requests,
         "paused": bool(queue.paused),
         "executed_last_hour": queue.finished_since(clock.now() - 3600),
+        "dropped": queue.dropped,
+        "running": len(queue.running),
         "task_count": queue.Count(),
-        "tasks": [
-            describe_task(queue, task, clock) for task in queue.tasks_by_eta(shown)
-        ],
+        "tasks": tasks,
     }
 
 
@@ -36,7 +43,7 @@ def describe_task(queue: Queue, task: Any, clock: Clock) -> dict[str, Any]:
     return {
         "name": name,
         "method": method_of(task),
-        "url": _text(task.url),
+        "url": text_of(task.url),
         "eta": due - clock.offset,
         "due_in": due - clock.now(),
         "retry_count": task.retry_count,
@@ -48,20 +55,21 @@ def describe_task(queue: Queue, task: Any, clock: Clock) -> dict[str, Any]:
     }
 
 
-def describe_contents(task: Any) -> dict[str, Any]:
-    """Return the headers and the payload of a task."""
+def describe_contents(task: Any, calls: Calls) -> dict[str, Any]:
+    """Return the headers, the payload and the call of a task."""
     return {
-        "headers": [[_text(h.key), _text(h.value)] for h in task.header],
+        "headers": headers_of(task),
         "payload": base64.b64encode(task.body).decode(),
+        **calls.describe(task),
     }
 
 
-def describe_run(run: Run, clock: Clock) -> dict[str, Any]:
+def describe_run(run: Run, clock: Clock, calls: Calls) -> dict[str, Any]:
     """Return a task as it was sent, with its queue and the status of the answer."""
     return {
         "queue": run.queue.queue_name,
         **describe_task(run.queue, run.task, clock),
-        **describe_contents(run.task),
+        **describe_contents(run.task, calls),
         "service": run.service,
         "status": run.status,
     }
@@ -69,7 +77,11 @@ def describe_run(run: Run, clock: Clock) -> dict[str, Any]:
 
 def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
     """Return a job of cron.yaml; `eta` is in the app's time."""
-    config, due, last = job.config, cron.next_run(job), job.last_run
+    config, last = job.config, job.last_run
+    runs = cron.next_runs(job, _NEXT_RUNS)
+    due = runs[0] if runs else None
+    zone = config.schedule.zone
+    local = [datetime.fromtimestamp(run, zone) for run in runs]
     return {
         "url": config.url,
         "schedule": config.schedule_text,
@@ -80,10 +92,20 @@ def describe_job(cron: CronJobs, job: Job, clock: Clock) -> dict[str, Any]:
         "next_run": due,
         "eta": None if due is None else due - clock.offset,
         "due_in": None if due is None else due - clock.now(),
+        "next_runs": [
+            {"at": run, "local": f"{there:%a %Y-%m-%d %H:%M:%S}"}
+            for run, there in zip(runs, local, strict=True)
+        ],
         "running": cron.is_running(job),
         "last_run": None if last is None else dataclasses.asdict(last),
     }
 
 
-def _text(data: bytes) -> str:
+def headers_of(task: Any) -> list[list[str]]:
+    """Return the headers of a task, each with its value."""
+    return [[text_of(h.key), text_of(h.value)] for h in task.header]
+
+
+def text_of(data: bytes) -> str:
+    """Return the text of a URL or a header."""
     return data.decode(errors="replace")

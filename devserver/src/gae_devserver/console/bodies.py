@@ -1,5 +1,6 @@
 """Reads the bodies and the query strings of requests to the State API."""
 
+import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -8,33 +9,60 @@ from typing import Any
 from aiohttp import web
 
 from gae_devserver.clock import MAX_ADVANCE_SECONDS
+from gae_devserver.console.formats import iso
 from gae_devserver.cron.jobs import Job
 
 _ADVANCES = (
-    'The body must be {"to": "next_task"}, or {"seconds": NUMBER} with a number from 0 '
-    f"to {MAX_ADVANCE_SECONDS}."
+    'The body must be {"to": "next_task"}, {"to": TIME} with a time in UTC such as '
+    '"2026-11-27T15:00:00Z", or {"seconds": NUMBER} with a number from 0 to '
+    f"{MAX_ADVANCE_SECONDS}."
 )
 _JOBS = (
     'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
 )
 
 
-def seconds_in(body: bytes) -> float | None:
+def seconds_in(body: bytes, now: float) -> float | None:
     """Return how far a request advances the clock; None: to the next task.
 
     Raises:
-        web.HTTPBadRequest: the body asks for neither.
+        web.HTTPBadRequest: the body asks for neither, or for a time in the past or too
+            far in the future.
     """
     wanted = _json_in(body, _ADVANCES)
     if wanted == {"to": "next_task"}:
         return None
     match wanted:
+        case {"to": str() as text} if len(wanted) == 1:
+            return _seconds_to(text, now)
         # The comparison excludes NaN too.
         case {"seconds": int() | float() as seconds} if (
             not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
         ):
             return seconds
     raise web.HTTPBadRequest(text=_ADVANCES)
+
+
+def _seconds_to(text: str, now: float) -> float:
+    """Return the seconds from `now` to a time; one without a zone is in UTC."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        seconds = moment.timestamp() - now
+    except (ValueError, OverflowError):
+        raise web.HTTPBadRequest(text=f"'to' is {text!r}. {_ADVANCES}") from None
+    if seconds < 0:
+        raise web.HTTPBadRequest(
+            text=f"{text} is in the past: the server's clock shows {iso(now)}, and it "
+            "only goes forward. POST /reset sets it back to the real time."
+        )
+    if seconds > MAX_ADVANCE_SECONDS:
+        raise web.HTTPBadRequest(
+            text=f"{text} is too far away: the server's clock shows {iso(now)}, and "
+            f"one advance can reach {iso(now + MAX_ADVANCE_SECONDS)}."
+        )
+    return seconds
 
 
 def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
@@ -99,6 +127,24 @@ def cursor_in(query: Mapping[str, str], first: str) -> list[int]:
         text = f"cursor is {cursor!r}. Send the one of the page before."
         raise web.HTTPBadRequest(text=text)
     return [int(number) for number in numbers]
+
+
+async def read(request: web.Request, most: int) -> bytes:
+    """Return the body of a request, which may be longer than aiohttp's own limit.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge: it is longer than `most` bytes.
+    """
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > most:
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=most,
+                actual_size=len(body),
+                text=f"The body has more than {most:,} bytes. Nothing was changed.",
+            )
+    return bytes(body)
 
 
 def fields_in(body: bytes, example: str) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""The routes of the State API for the jobs of cron.yaml."""
+"""The routes of the State API for the jobs of cron.yaml, and the page on them."""
+
+from collections.abc import Hashable, Mapping
 
 from aiohttp import web
 
 from gae_devserver.clock import Clock
 from gae_devserver.console import as_json, bodies
+from gae_devserver.console.answers import show
+from gae_devserver.console.turns import in_turns
 from gae_devserver.cron.jobs import CronJobs, JobRefusedError
 from gae_devserver.http.server import read_body
 
@@ -22,12 +26,22 @@ class CronRoutes:
             web.post("/cron/run", self._run_cron),
         ]
 
-    async def _get_cron(self, request: web.Request) -> web.Response:
+    def revisions(self) -> Mapping[str, Hashable]:
+        """Return what changes when a job is scheduled, begins or ends."""
+        jobs = self._cron.jobs
+        state = [
+            (id(job), job.task_name, self._cron.is_running(job), job.last_run)
+            for job in jobs
+        ]
+        return {"cron": (tuple(state), self._cron.queue.revision)}
+
+    async def _get_cron(self, request: web.Request) -> web.StreamResponse:
         jobs = [
             as_json.describe_job(self._cron, job, self._clock)
-            for job in self._cron.jobs
+            async for job in in_turns([*self._cron.jobs])
         ]
-        return web.json_response({"scheduled": self._cron.scheduled, "jobs": jobs})
+        data = {"scheduled": self._cron.scheduled, "jobs": jobs}
+        return show(request, data, "cron.html")
 
     async def _run_cron(self, request: web.Request) -> web.Response:
         job = bodies.job_in(await read_body(request), self._cron.jobs)

@@ -28,7 +28,7 @@ def describe_entity(path: Path, reference: Any, entity: Any) -> dict[str, Any]:
     ids = zip(path[::3], path[2::3], strict=True)
     return {
         "key": [list(pair) for pair in ids],
-        "urlsafe": _urlsafe(reference),
+        "urlsafe": urlsafe(reference),
         "properties": _properties(entity, 0),
     }
 
@@ -47,6 +47,11 @@ def _properties(entity: Any, depth: int) -> dict[str, Any]:
             else:
                 shown[name] = _value(item, depth)
     return shown
+
+
+def plain_value(item: Any) -> Any:
+    """Return one stored value as it is shown in JSON."""
+    return _value(item, 0)
 
 
 def _value(item: Any, depth: int) -> Any:
@@ -105,7 +110,8 @@ def _text(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _urlsafe(reference: Any) -> str:
+def urlsafe(reference: Any) -> str:
+    """Return the text of a key that both libraries know."""
     return base64.urlsafe_b64encode(reference.SerializeToString()).decode().rstrip("=")
 
 
@@ -121,4 +127,4 @@ def _urlsafe_value(value: Any) -> str:
             copy.name = element.name
         else:
             copy.id = element.id
-    return _urlsafe(reference)
+    return urlsafe(reference)

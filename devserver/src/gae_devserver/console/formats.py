@@ -56,6 +56,14 @@ def span(seconds: float | None) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
 
 
+def milliseconds(seconds: float) -> str:
+    """Return how long something in a request took, such as 0.4 ms."""
+    if abs(seconds) >= 10:
+        return f"{seconds:.1f} s"
+    value = seconds * 1000
+    return f"{value:.1f} ms" if abs(value) < 100 else f"{value:.0f} ms"
+
+
 def due(seconds: float) -> str:
     """Return when something is due, such as "in 1 min" or "10 s ago"."""
     if seconds >= 1:
@@ -118,6 +126,7 @@ FILTERS = {
     "iso": iso,
     "json": compact,
     "moment": moment,
+    "ms": milliseconds,
     "pretty": pretty,
     "segment": segment,
     "short": short,

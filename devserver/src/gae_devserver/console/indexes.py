@@ -1,11 +1,13 @@
 """The route of the State API for the indexes of queries."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from aiohttp import web
 from google.appengine.datastore import datastore_index
 
 from gae_devserver.config.index_yaml import Key, yaml_of
+from gae_devserver.console.answers import show
 from gae_devserver.datastore.needed_indexes import NeededIndexes
 
 
@@ -19,18 +21,22 @@ class IndexRoute:
         """Return the route."""
         return [web.get("/indexes", self._get_indexes)]
 
-    async def _get_indexes(self, request: web.Request) -> web.Response:
-        file, missing = self._indexes.file, self._indexes.missing()
+    def revisions(self) -> Mapping[str, Hashable]:
+        """Return what changes with each query whose index is missing."""
+        return {"indexes": (self._indexes.file.keys, self._indexes.queries)}
+
+    async def _get_indexes(self, request: web.Request) -> web.StreamResponse:
+        file, counts = self._indexes.file, self._indexes.missing_counts()
+        missing = sorted(counts)
         entries = [yaml_of(key) for key in missing]
         if entries and not file.exists:
             entries.insert(0, "indexes:")
-        return web.json_response(
-            {
-                "existing": [_describe(key) for key in sorted(file.keys)],
-                "missing": [_describe(key) for key in missing],
-                "yaml": "".join(f"{entry}\n\n" for entry in entries).rstrip("\n"),
-            }
-        )
+        data = {
+            "existing": [_describe(key) for key in sorted(file.keys)],
+            "missing": [{**_describe(key), "queries": counts[key]} for key in missing],
+            "yaml": "".join(f"{entry}\n\n" for entry in entries).rstrip("\n"),
+        }
+        return show(request, data, "indexes.html")
 
 
 def _describe(key: Key) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from aiohttp import web
 
+from gae_devserver.http.connection import Connection
+
 Revisions = Callable[[], Mapping[str, Hashable]]
 """Returns a value for each subject, which is another one after a change."""
 
@@ -24,7 +26,7 @@ class Live:
         sources: Sequence[Revisions],
         *,
         poll_seconds: float = 0.2,
-        keep_alive_seconds: float = 15.0,
+        keep_alive_seconds: float = 2.0,
         max_clients: int = 30,
     ) -> None:
         """Watch `sources` every `poll_seconds`, but only while a page is open."""
@@ -78,15 +80,14 @@ class Live:
         sent: dict[str, str] | None = None
         sent_at = time.monotonic()
         while not self._stopped.is_set():
-            transport = request.transport
-            if transport is None or transport.is_closing():
+            if _is_gone(request):
                 break
             state = self._poll()
             message = ""
             if state != sent:
                 message = f"data: {json.dumps(state)}\n\n"
             elif time.monotonic() - sent_at >= self._keep_alive_seconds:
-                # proxies and sleeping laptops drop a connection that is silent
+                # a page that is gone counts until the server writes to it
                 message = ": still there\n\n"
             if message:
                 try:
@@ -100,3 +101,10 @@ class Live:
             except TimeoutError:
                 continue
         return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Return whether the client has closed the connection."""
+    connection, transport = request.protocol, request.transport
+    assert isinstance(connection, Connection)
+    return transport is None or transport.is_closing() or connection.is_last

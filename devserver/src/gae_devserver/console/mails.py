@@ -1,56 +1,112 @@
-"""The routes of the State API for mail."""
+"""The pages of mail: what the app has sent, and what is sent to it."""
 
 import base64
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Hashable, Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from gae_devserver.console import bodies
+from gae_devserver.console import bodies, downloads
+from gae_devserver.console.answers import show, wants_html
 from gae_devserver.http.server import read_body
 from gae_devserver.mail.inbound import InboundMail, NotEnabledError
 from gae_devserver.mail.mime import Attachment, Content, content_of
 from gae_devserver.mail.sent import SentMail, SentMails
+from gae_devserver.services.services import Services
 
 _PAGE = 100
 _TEXTS = frozenset({"from", "subject", "body", "html", "reply_to"})
 _LISTS = frozenset({"to", "cc", "bcc"})
 _MAIL = '{"to": "in@example.com", "from": "ann@example.com", "body": "Hello"}'
 _BOUNCE = '{"id": 1}'
+_ONE = "/mails/{number:[0-9]{1,9}}"
+_MESSAGE = "message/rfc822"
 _REASON = "550 5.1.1 The email account that you tried to reach does not exist."
 
 
 class MailRoutes:
     """Shows what the app has sent, and delivers mail to it."""
 
-    def __init__(self, sent: Callable[[], SentMails], inbound: InboundMail) -> None:
-        """`sent` returns the mails that are kept now."""
-        self._sent = sent
+    def __init__(self, services: Services, inbound: InboundMail) -> None:
+        self._services = services
         self._inbound = inbound
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
             web.get("/mails", self._list),
-            web.get("/mails/{number:[0-9]{1,9}}", self._show),
+            web.delete("/mails", self._delete_all),
+            web.get(_ONE, self._show),
+            web.get(_ONE + "/raw", self._raw),
+            web.get(_ONE + "/attachments/{place:[0-9]{1,4}}", self._attachment),
             web.post("/mails/in", self._deliver),
             web.post("/mails/bounce", self._bounce),
         ]
 
-    async def _list(self, request: web.Request) -> web.Response:
+    def revisions(self) -> Mapping[str, Hashable]:
+        """Return what changes with each mail."""
+        mail = self._services.used_stub("mail")
+        return {"mails": mail and (id(mail), mail.sent.changes)}
+
+    def _sent(self) -> SentMails | None:
+        mail = self._services.used_stub("mail", stored=True)
+        return mail and mail.sent
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
         limit = bodies.limit_in(request.query, _PAGE)
         (last,) = bodies.cursor_in(request.query, "0")
-        mails = self._sent().after(last, limit + 1)
+        # programs read all, and people the last ones
+        order = request.query.get("order", "newest" if wants_html(request) else "")
+        if order not in {"", "newest"}:
+            text = f"order is {order!r:.100}, but it must be 'newest', or left out."
+            raise web.HTTPBadRequest(text=text)
+        mails: list[SentMail] = []
+        if (sent := self._sent()) is not None:
+            if order:
+                mails = sent.before(last or None, limit + 1)
+            else:
+                mails = sent.after(last, limit + 1)
         page = mails[:limit]
-        cursor = str(page[-1].number) if len(mails) > limit else None
-        listed = [_describe(mail) for mail in page]
-        return web.json_response({"mails": listed, "cursor": cursor})
+        data = {
+            "mails": [_describe(mail) for mail in page],
+            "cursor": str(page[-1].number) if len(mails) > limit else None,
+            "inbound_refusal": self._inbound.refusal(),
+        }
+        return show(request, data, "mails.html")
 
-    async def _show(self, request: web.Request) -> web.Response:
+    async def _show(self, request: web.Request) -> web.StreamResponse:
         mail = self._find(int(request.match_info["number"]))
-        return web.json_response(_describe(mail, with_content=True))
+        described = _describe(mail, with_content=not wants_html(request))
+        return show(request, described, "mail.html")
+
+    async def _raw(self, request: web.Request) -> web.Response:
+        mail = self._find(int(request.match_info["number"]))
+        try:
+            message = content_of(mail.message).message(mail.sent).as_bytes()
+        except ValueError as error:
+            text = f"This mail cannot be written as a message: {error}."
+            raise web.HTTPConflict(text=text) from None
+        return downloads.attachment(
+            message, len(message), f"mail-{mail.number}.eml", content_type=_MESSAGE
+        )
+
+    async def _attachment(self, request: web.Request) -> web.Response:
+        mail = self._find(int(request.match_info["number"]))
+        files = content_of(mail.message).attachments
+        place = int(request.match_info["place"])
+        if place >= len(files):
+            raise web.HTTPNotFound(
+                text=f"The mail {mail.number} has no attachment {place}; the first one "
+                "is 0."
+            )
+        file = files[place]
+        return downloads.attachment(file.content, len(file.content), file.name)
+
+    async def _delete_all(self, request: web.Request) -> web.Response:
+        sent = self._sent()
+        return web.json_response({"deleted": 0 if sent is None else sent.clear()})
 
     async def _deliver(self, request: web.Request) -> web.Response:
         fields = bodies.fields_in(await read_body(request), _MAIL)
@@ -93,7 +149,8 @@ class MailRoutes:
         return await _status(self._inbound.bounce(content, message, reason))
 
     def _find(self, number: int) -> SentMail:
-        mail = self._sent().find(number)
+        sent = self._sent()
+        mail = None if sent is None else sent.find(number)
         if mail is None:
             raise web.HTTPNotFound(text=f"There is no mail {number}.")
         return mail

@@ -19,10 +19,15 @@ class Page:
 
     path: str
     title: str
+    others: tuple[str, ...] = ()
+    """Paths elsewhere that belong to it."""
 
     def holds(self, path: str) -> bool:
         """Return whether a path is this page or one below it."""
-        return path == self.path or path.startswith(self.path.rstrip("/") + "/")
+        return any(
+            path == own or path.startswith(own.rstrip("/") + "/")
+            for own in (self.path, *self.others)
+        )
 
 
 PAGES = (
@@ -31,7 +36,7 @@ PAGES = (
     Page("/attempts", "Attempts"),
     Page("/cron", "Cron"),
     Page("/requests", "Requests"),
-    Page("/datastore", "Datastore"),
+    Page("/datastore", "Datastore", ("/entities",)),
     Page("/indexes", "Indexes"),
     Page("/memcache", "Memcache"),
     Page("/blobs", "Blobs"),

@@ -5,7 +5,6 @@ Tests use it. The distribution's README documents it.
 
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 from aiohttp import web
@@ -14,15 +13,19 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
 from gae_devserver.console import answers
+from gae_devserver.console.attempts import AttemptRoutes
 from gae_devserver.console.blobs import BlobRoutes
+from gae_devserver.console.calls import Calls
 from gae_devserver.console.clock import ClockRoutes
+from gae_devserver.console.cloud_tasks import CloudTasksRoutes
 from gae_devserver.console.cron import CronRoutes
-from gae_devserver.console.entities import EntityRoutes
 from gae_devserver.console.indexes import IndexRoute
 from gae_devserver.console.live import Live
+from gae_devserver.console.memcache import MemcacheRoutes
 from gae_devserver.console.pages import FileRoutes
 from gae_devserver.console.queues import QueueRoutes
 from gae_devserver.console.reset import Reset
+from gae_devserver.console.search import SearchRoutes
 from gae_devserver.console.timeline import TimelineRoutes
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.http.server import TOKEN_HEADER, HttpServer, check_host, has_token
@@ -79,14 +82,21 @@ class StateApi(HttpServer):
         self._token = token
         self._flush_changes = services.flush
         app = web.Application(middlewares=[_show_errors, self._guard, self._flush])
+        clock_routes = ClockRoutes(clock, runner, activity)
+        calls = Calls(services.datastore.stub)
         all_subjects: tuple[Subject, ...] = (
             FileRoutes(),
-            TimelineRoutes(services.taskqueue, clock, activity),
-            QueueRoutes(services.taskqueue, runner, clock),
-            ClockRoutes(clock, runner),
+            TimelineRoutes(
+                services.taskqueue, clock, activity, lambda: clock_routes.last_advance
+            ),
+            QueueRoutes(services.taskqueue, runner, clock, activity, calls),
+            AttemptRoutes(services.taskqueue, clock, activity, calls),
+            CloudTasksRoutes(services.taskqueue, clock),
+            clock_routes,
             CronRoutes(cron, clock),
-            EntityRoutes(services.datastore, services.app_id),
-            BlobRoutes(partial(services.stub, "blobstore")),
+            BlobRoutes(services),
+            MemcacheRoutes(services, clock),
+            SearchRoutes(services),
             IndexRoute(services.indexes),
             reset,
             *subjects,

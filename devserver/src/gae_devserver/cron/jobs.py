@@ -118,6 +118,15 @@ class CronJobs:
             return None
         return job.config.schedule.next_after(self._clock.now())
 
+    def next_runs(self, job: Job, count: int) -> list[float]:
+        """Return the next runs, as they are if each ends at once."""
+        runs: list[float] = []
+        moment = self.next_run(job)
+        while moment is not None and len(runs) < count:
+            runs.append(moment)
+            moment = job.config.schedule.next_after(moment)
+        return runs
+
     def service(self, job: Job) -> str | None:
         """Return the service that gets a job's requests; None: it does not run here."""
         if job.config.is_elsewhere:

@@ -1,6 +1,7 @@
 """Notices the queries that need a composite index which index.yaml lacks."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,7 @@ class NeededIndexes:
         self._when_missing = when_missing
         self._served: set[QueryShape] = set()
         self._missing: dict[QueryShape, Key] = {}
+        self._counts: Counter[QueryShape] = Counter()
         self._reported: set[str] = set()
 
     @property
@@ -49,12 +51,22 @@ class NeededIndexes:
         """Return index.yaml as it is in effect."""
         return self._file
 
+    @property
+    def queries(self) -> int:
+        """How many queries needed an index that index.yaml lacks."""
+        return self._counts.total()
+
     def missing(self) -> list[Key]:
         """Return the indexes to add to index.yaml, without duplicates."""
+        return sorted(self.missing_counts())
+
+    def missing_counts(self) -> dict[Key, int]:
+        """Return how many queries needed each of these indexes."""
         indexes: dict[Key, int] = {}
-        for key in self._missing.values():
-            datastore_stub_index._UpdateGeneratedIndexes(key, 0, indexes)
-        return sorted(indexes)
+        for shape, key in self._missing.items():
+            count = self._counts[shape]
+            datastore_stub_index._UpdateGeneratedIndexes(key, count, indexes)
+        return indexes
 
     def check(self, shape: QueryShape) -> None:
         """Notice a query that is about to run.
@@ -76,6 +88,8 @@ class NeededIndexes:
             if len(self._missing) < _MOST_SHAPES:
                 self._missing[shape] = key
                 self._report(key)
+        if shape in self._missing:
+            self._counts[shape] += 1
         if self._when_missing == "refuse":
             raise NeedIndexError(
                 f"no matching index found. recommended index is:\n{yaml_of(key)}\n"
@@ -97,6 +111,7 @@ class NeededIndexes:
     def clear(self) -> None:
         """Forget the queries."""
         self._missing.clear()
+        self._counts.clear()
         self._reported.clear()
 
     def _serves(self, shape: QueryShape, query: Any) -> bool:

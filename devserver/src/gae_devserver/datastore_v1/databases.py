@@ -1,5 +1,6 @@
 """The databases of the project: the default one, for both APIs, and named ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gae_devserver.datastore.calls import DatastoreCalls
@@ -38,6 +39,11 @@ class Databases:
         # Read them now, so that an unreadable entity stops the start of the server.
         for name in storage.databases() if storage else ():
             self.get(Partition(app_id, name))
+
+    @property
+    def named(self) -> Mapping[str, Database]:
+        """The databases that were used, by name; "" is the default one."""
+        return self._databases
 
     def get(self, partition: Partition) -> Database:
         """Return the database of a request."""

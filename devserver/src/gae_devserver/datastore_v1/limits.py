@@ -1,5 +1,6 @@
 """The times and sizes that the service documents, which a test may shorten."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -30,3 +31,5 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+NEVER_EXPIRES = Limits(idle_seconds=math.inf, total_seconds=math.inf)
+"""For an app that stops in a transaction, at a prompt."""

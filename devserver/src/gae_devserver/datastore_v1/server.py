@@ -95,6 +95,11 @@ class DatastoreV1:
         self._databases.clear()
 
     @property
+    def databases(self) -> Databases:
+        """The databases that it serves."""
+        return self._databases
+
+    @property
     def open_transactions(self) -> int:
         """The number of transactions that have not ended."""
         return len(self._transactions)

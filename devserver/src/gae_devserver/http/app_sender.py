@@ -150,8 +150,11 @@ class AppSender:
         """
         return await status_of(self.send(find, request, ip=ip, deadline=deadline))
 
-    async def warm_up(self, process: AppProcess) -> None:
+    async def warm_up(
+        self, process: AppProcess, *, within_deadline: bool = True
+    ) -> None:
         """Send the warm-up request to a process before it gets other requests."""
+        deadline = _WARMUP_SECONDS if within_deadline else None
 
         async def find() -> AppProcess:
             return process
@@ -159,7 +162,7 @@ class AppSender:
         request = Request("GET", "/_ah/warmup", CIMultiDict())
         try:
             status = await self.status_of(
-                find, request, ip=_WARMUP_IP, deadline=_WARMUP_SECONDS
+                find, request, ip=_WARMUP_IP, deadline=deadline
             )
             self._log.info("GET %s %d", request.target, status)
         except OSError as error:

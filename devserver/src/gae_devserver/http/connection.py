@@ -119,6 +119,11 @@ class Connection(web.RequestHandler):
         self._is_last = body is not None and body.is_eof()
         return self._is_last
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the client sends no more: it waits for answers, or is gone."""
+        return self._is_last
+
     async def take_memory(self, size: int) -> None:
         """Take memory for the body of the request, unless it is small or has it.
 

@@ -56,7 +56,9 @@ class Front(HttpServer):
         self._records = records or Activity()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        record = self._records.begin("request", request.method, request.raw_path)
+        record = self._records.begin(
+            "request", request.method, request.raw_path, headers=request.raw_headers
+        )
         activity.current.set(record)
         status, label = 0, ""
         try:

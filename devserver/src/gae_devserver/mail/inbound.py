@@ -83,14 +83,20 @@ class InboundMail:
             "/_ah/bounce", f"multipart/form-data; boundary={boundary}", body
         )
 
-    def _check(self, kind: str) -> None:
+    def refusal(self, kind: str = MAIL) -> str | None:
+        """Return why the app gets no such mail, and what to do; None: it gets it."""
         config = self._config()
-        if kind not in config.inbound_services:
-            kinds = ", ".join(sorted({*config.inbound_services, kind}))
-            raise NotEnabledError(
-                f"{config.path.name} does not enable the service {kind!r}. "
-                f"Write 'inbound_services: [{kinds}]'."
-            )
+        if kind in config.inbound_services:
+            return None
+        kinds = ", ".join(sorted({*config.inbound_services, kind}))
+        return (
+            f"{config.path.name} does not enable the service {kind!r}. "
+            f"Write 'inbound_services: [{kinds}]'."
+        )
+
+    def _check(self, kind: str) -> None:
+        if (refusal := self.refusal(kind)) is not None:
+            raise NotEnabledError(refusal)
 
     async def _post(self, target: str, media_type: str, body: bytes) -> int:
         headers: CIMultiDict[str] = CIMultiDict()

@@ -1,6 +1,7 @@
 """The mails that the app has sent, kept for the State API and for the next run."""
 
 import dataclasses
+import itertools
 import json
 from collections import deque
 from typing import Any, Self
@@ -70,6 +71,8 @@ class SentMails:
         self._mails: deque[SentMail] = deque()
         self._bytes = 0
         self._last = 0
+        self.changes = 0
+        """Goes up with each change."""
         if storage is not None:
             with storage.reading("a mail"):
                 for name, record in storage.records(_KIND):
@@ -82,19 +85,40 @@ class SentMails:
         if self._storage is not None:
             self._storage.put_record(_KIND, _name(mail), mail.record)
         while len(self._mails) > self._max_mails or self._bytes > self._max_bytes:
-            oldest = self._mails.popleft()
-            self._bytes -= oldest.size
-            if self._storage is not None:
-                self._storage.put_record(_KIND, _name(oldest), None)
+            self._drop_oldest()
+
+    def clear(self) -> int:
+        """Delete all mails; return how many there were."""
+        count = len(self._mails)
+        while self._mails:
+            self._drop_oldest()
+        self.changes += 1
+        return count
+
+    def _drop_oldest(self) -> None:
+        oldest = self._mails.popleft()
+        self._bytes -= oldest.size
+        if self._storage is not None:
+            self._storage.put_record(_KIND, _name(oldest), None)
 
     def _append(self, mail: SentMail) -> None:
         self._mails.append(mail)
         self._bytes += mail.size
         self._last = mail.number
+        self.changes += 1
 
     def after(self, number: int, limit: int) -> list[SentMail]:
         """Return up to `limit` mails that were sent after this one."""
         return [mail for mail in self._mails if mail.number > number][:limit]
+
+    def before(self, number: int | None, limit: int) -> list[SentMail]:
+        """Return up to `limit` mails that were sent before this one, the last first.
+
+        None: return the last ones.
+        """
+        mails = reversed(self._mails)
+        found = (mail for mail in mails if number is None or mail.number < number)
+        return list(itertools.islice(found, limit))
 
     def find(self, number: int) -> SentMail | None:
         """Return a mail, if it is kept."""

@@ -1,21 +1,29 @@
 """One RPC of an API: bytes in, bytes out, errors as status codes."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from gae_devserver.activity.activity import Activity
 from gae_devserver.rpc.errors import RpcError
 from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
 
+TICKET_HEADER = "x-devserver-ticket"
+"""What the app sends with an RPC (app/connect/rpc_tickets.py): the request's ticket."""
+
 SHORTEST_TIME = 0.001
 """Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
+
+# bytes of a request that can be kept until the RPC has ended, and after that
+_KEPT = 2**16
 
 CarryOut = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response; raises RpcError for the client's errors."""
@@ -36,15 +44,22 @@ class Method:
     before_answer: BeforeAnswer = lambda name: None
     abandon: Callable[[Any], None] = lambda response: None
     """Called with the unfinished response after the RPC failed."""
+    activity: Activity | None = None
+    """Keeps the RPCs of each request of the app."""
 
-    async def call(self, request: Any) -> Any:
+    async def call(
+        self, request: Any, ticket: str | None = None, encoded: bytes = b""
+    ) -> Any:
         """Carry out a request; return its response.
+
+        The request of the app that makes it has the ticket. `encoded` is kept.
 
         Raises:
             RpcError: the error that the client sees.
         """
         response = self.response_class()
         began = time.perf_counter()
+        failed = ""
         try:
             try:
                 await self.carry_out(request, response)
@@ -53,12 +68,18 @@ class Method:
                 self.abandon(response)
                 raise
             self.before_answer(self.name)
-        except RpcError:
+        except RpcError as error:
+            failed = f"{error.code.name}: {error}"
             raise
         except StorageError as error:
+            failed = str(error)
             logger.error("the changes of %s were not stored: %s", self.name, error)
             raise RpcError(str(error)) from error
+        except asyncio.CancelledError:
+            failed = "CANCELLED"
+            raise
         except Exception as error:
+            failed = f"{type(error).__name__}: {error}"
             logger.exception("%s failed", self.name)
             raise RpcError(
                 f"The dev server failed during {self.name}. Its output has the details."
@@ -66,6 +87,8 @@ class Method:
         finally:
             took = time.perf_counter() - began
             logger.debug("API call %s %.1f ms", self.name, took * 1e3)
+            if self.activity is not None:
+                self.activity.add_call(ticket, self.name, encoded, began, failed)
         return response
 
     async def handle(self, data: bytes, context: Any) -> bytes:
@@ -81,10 +104,27 @@ class Method:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"The request of {self.name} is malformed.",
             )
+        ticket = None
+        if self.activity is not None:
+            ticket = _ticket_in(context.invocation_metadata())
+        kept = b"" if ticket is None or len(data) > _KEPT else data
         # an error keeps this frame until the garbage collector runs
         del data
         try:
-            return (await self.call(request)).SerializeToString()
+            response = await self.call(request, ticket, kept)
+            return response.SerializeToString()
         except RpcError as error:
             await context.abort(error.code, str(error))
         raise AssertionError  # abort raises
+
+
+def recorded(rpcs: Mapping[str, Method], activity: Activity) -> dict[str, Method]:
+    """Return RPCs that are kept with the request of the app that makes them."""
+    return {name: replace(rpc, activity=activity) for name, rpc in rpcs.items()}
+
+
+def _ticket_in(metadata: Any) -> str | None:
+    for name, value in metadata:
+        if name == TICKET_HEADER:
+            return str(value)
+    return None

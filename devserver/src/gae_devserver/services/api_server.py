@@ -13,7 +13,6 @@ from aiohttp import web
 from google.appengine.ext.remote_api import remote_api_bytes_pb2 as remote_api
 from google.appengine.runtime import apiproxy_errors
 
-from gae_devserver.activity import records
 from gae_devserver.cloud_tasks.identity import CERTIFICATES_PATH, Identity
 from gae_devserver.cloud_tasks.rest import Rest
 from gae_devserver.config.app_yaml import AppConfig
@@ -133,6 +132,24 @@ class ApiServer(HttpServer):
         body = await read_body(http_request)
         call = rpc_table.parse(remote_api.Request, body, "the call")
         what = printable(f"{call.service_name}.{call.method}")
+        began = time.perf_counter()
+        failed = ""
+        try:
+            return await self._allowed(call, what, http_request)
+        except Exception as error:
+            failed = str(error) or type(error).__name__
+            raise
+        finally:
+            took = time.perf_counter() - began
+            logger.debug("API call %s %.1f ms", what, took * 1e3)
+            self._requests.activity.add_call(
+                call.request_id, what, call.request, began, failed
+            )
+
+    async def _allowed(
+        self, call: remote_api.Request, what: str, http_request: web.BaseRequest
+    ) -> bytes:
+        """Carry out a call, if whoever makes it may do so."""
         service = self._requests.service(call.request_id)
         if (reason := self._refusals.get(service)) is not None:
             logger.error("%s was refused: %s", what, reason)
@@ -143,36 +160,18 @@ class ApiServer(HttpServer):
                 if TOKEN_HEADER in http_request.headers:
                     reason += f", and {TOKEN_HEADER} is not the token of this server"
                 raise apiproxy_errors.RPCFailedError(reason)
-            began = time.perf_counter()
-            failed = ""
             try:
                 return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
                 )
             except apiproxy_errors.CallNotFoundError as error:
-                failed = str(error)
-                self._warn(failed)
+                self._warn(str(error))
                 raise
-            except (apiproxy_errors.Error, StorageError) as error:
-                failed = str(error) or type(error).__name__
+            except (apiproxy_errors.Error, StorageError):
                 raise
             except Exception as error:
-                failed = str(error) or type(error).__name__
                 # Without an error in the answer, the client would see an empty success.
                 raise self._failure(what, error) from error
-            finally:
-                took = time.perf_counter() - began
-                self._keep(call.request_id, what, began, took, failed)
-                logger.debug("API call %s %.1f ms", what, took * 1e3)
-
-    def _keep(
-        self, ticket: str, what: str, began: float, took: float, failed: str
-    ) -> None:
-        """Keep a call with the request that made it."""
-        activity = self._requests.activity
-        if (record := activity.of(ticket)) is not None:
-            call = records.ApiCall(what, began - record.started, took, failed)
-            activity.add_call(record, call)
 
     def _failure(self, what: str, error: Exception) -> apiproxy_errors.RPCFailedError:
         """Return what the app gets for an error that is not one of the service."""

@@ -13,13 +13,15 @@ from gae_devserver.cloud_tasks.service import CloudTasks
 from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
+from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, NEVER_EXPIRES
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.instances.instance import refuse_background_thread
 from gae_devserver.mail.smtp_server import SmtpServer
-from gae_devserver.rpc.method import BeforeAnswer
+from gae_devserver.rpc.method import BeforeAnswer, recorded
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
 from gae_devserver.services.metadata import Metadata
@@ -105,12 +107,16 @@ class Apis:
             storage=storage,
             before_answer=self._before_answer,
             on_query=self.services.indexes.check,
+            limits=NEVER_EXPIRES if launch.terminal is not None else DEFAULT_LIMITS,
         )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, launch.project, run_now
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
-        self._grpc = GrpcPort(self._datastore_v1.rpcs, rpcs)
+        rpcs = recorded(rpcs, requests.activity)
+        self._grpc = GrpcPort(
+            recorded(self._datastore_v1.rpcs, requests.activity), rpcs
+        )
         self._grpc_port = launch.grpc_port
         self._server = ApiServer(
             around_call(self.services.call),
@@ -121,6 +127,11 @@ class Apis:
             self.identity,
             Rest(rpcs),
         )
+
+    @property
+    def databases(self) -> Databases:
+        """The databases of the Datastore, which the bundled API shares."""
+        return self._datastore_v1.databases
 
     def apply(self, application: Application) -> None:
         """Use a changed configuration."""

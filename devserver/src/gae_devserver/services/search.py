@@ -45,6 +45,30 @@ simple_tokenizer._WORD_SEPARATOR_RE = re.compile(f"{_separators}|-")
 class Search(SearchServiceStub):  # type: ignore[misc]
     """Searches documents with vectors, and counts facets in ranges without a label."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        """How many calls there were: it shows whether anything can have changed."""
+
+    def MakeSyncCall(self, *args: Any) -> None:
+        """Carry out a call."""
+        self.calls += 1
+        super().MakeSyncCall(*args)
+
+    def indexes(self) -> dict[tuple[str, str], Any]:
+        """Return the stub's indexes by namespace and name."""
+        # a lookup leaves empty namespaces
+        return {
+            (namespace, name): index
+            for namespace, indexes in self._SearchServiceStub__indexes.items()
+            for name, index in indexes.items()
+        }
+
+    def delete_index(self, namespace: str, name: str) -> None:
+        """Delete an index with its documents, which no call of an app can do."""
+        self.calls += 1
+        del self._SearchServiceStub__indexes[namespace][name]
+
     def _Dynamic_Search(self, request: Any, response: Any) -> None:
         for facet in request.params.include_facet:
             for bounds in facet.params.range:

@@ -157,6 +157,15 @@ class Services:
             self._stubs[service] = self._make_stub(service, context)
         return self._stubs[service]
 
+    def used_stub(self, service: str, *, stored: bool = False) -> Any:
+        """Return the stub of a service; None: nothing has needed it yet.
+
+        With `stored`, return it also if it may have something from an earlier run.
+        """
+        if stored and self._storage is not None:
+            return self.stub(service)
+        return self._stubs.get(service)
+
     def _in_loop_until_cleared(self) -> Callable[..., Any]:
         """Return an `in_loop` that fails once the services were cleared.
 

@@ -40,6 +40,17 @@ def lose_answer(task: Any, *, late: bool) -> None:
         task.runlog.response_code = 0 if is_for_app(task) else 504
 
 
+def as_new(task: Any, name: str, now: float) -> Any:
+    """Return a copy that has another name, is due now, and has had no attempt."""
+    fresh = type(task).FromString(task.SerializeToString())
+    for field in ("runlog", "first_try_usec", "execution_count"):
+        fresh.ClearField(field)
+    fresh.retry_count = 0
+    fresh.task_name = name.encode()
+    fresh.eta_usec = fresh.creation_time_usec = int(now * 1e6)
+    return fresh
+
+
 def server_errors(task: Any) -> int:
     """Return how many answers of the app had a status of 5XX."""
     # the message has no counter for them, and nothing else uses this field

@@ -26,6 +26,8 @@ from gae_devserver.terminal import printable
 logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
+NO_DEADLINE = 1e9
+"""A number, as asyncio and aiohttp take no infinite time."""
 """Seconds that a task may take: App Engine's limit with automatic scaling."""
 _LONG_DEADLINE = 86400.0
 
@@ -94,7 +96,9 @@ class TaskExecutor:
         sent = type(task).FromString(task.SerializeToString())
         number, eta = task.retry_count + 1, task.eta_usec / 1e6
         attempt = Attempt(queue.queue_name, name, number, eta, sent)
-        record = self._records.begin("task", "", "", service, attempt)
+        method = task.RequestMethod.Name(task.method)
+        url = task.url.decode(errors="replace")
+        record = self._records.begin("task", method, url, service, attempt)
         activity.current.set(record)
         begin_attempt(task, self._clock.now())
         self._log.started(record, attempt)
@@ -129,15 +133,17 @@ class TaskExecutor:
         return Run(queue, sent, service, status)
 
     def _retry(self, queue: Queue, task: Any, attempt: Attempt) -> None:
+        # stays if the time of the next attempt cannot be computed
+        attempt.outcome = "failed"
         now_usec = int(self._clock.now() * 1e6)
         retry = taskqueue_stub.Retry(task, queue)
         if retry.CanRetry(attempt.number, now_usec - task.first_try_usec):
             backoff_usec = retry.CalculateBackoffUsec(attempt.number)
             queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
-            attempt.outcome, attempt.next_in = "failed", backoff_usec / 1e6
+            attempt.next_in = backoff_usec / 1e6
         else:
             attempt.outcome = "dropped"
-            queue.Delete(attempt.name)
+            queue.drop(attempt.name)
 
     async def _send(
         self, queue: Queue, task: Any, service: str, record: Record

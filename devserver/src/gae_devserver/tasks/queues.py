@@ -53,6 +53,8 @@ class Queue(SortedQueue):
         names the service of each task.
         """
         self._changed = changed
+        self.revision = 0
+        """Grows with each change of the queue and its tasks."""
         self._find_service = service_of
         self._only_service = only_service
         super().__init__(name, gettime, self._waits_for)
@@ -64,6 +66,8 @@ class Queue(SortedQueue):
         """The services of the tasks that run, by their names; see `begin` and `end`."""
         self._broken: set[str] = set()
         self._finished = Counter[int]()  # executions by the second of their end
+        self.dropped = 0
+        """How many tasks have failed for the last time, in this run of the server."""
         self._configure(QueueConfig(name))
 
     def apply(self, config: QueueConfig) -> None:
@@ -83,7 +87,7 @@ class Queue(SortedQueue):
             else None
         )
         self._broken.clear()
-        self._changed.add(self)
+        self._note_change()
         self.queue_mode = modes.PULL if config.mode == "pull" else modes.PUSH
         self.bucket_capacity = config.bucket_size
         self.bucket_refill_per_second = config.rate or 0.0
@@ -95,6 +99,10 @@ class Queue(SortedQueue):
             else None
         )
 
+    def _note_change(self) -> None:
+        self.revision += 1
+        self._changed.add(self)
+
     def _tombstone_seconds(self) -> float:
         # documented in CreateTaskRequest of Cloud Tasks: a day, but nine days for the
         # queues of queue.yaml
@@ -105,6 +113,7 @@ class Queue(SortedQueue):
         self.PurgeQueue()
         self.task_name_archive.clear()
         self._finished.clear()
+        self.dropped = 0
         self.paused = False
         self.purged = None
         self._configure(self.config)
@@ -137,7 +146,7 @@ class Queue(SortedQueue):
     @paused.setter
     def paused(self, paused: bool) -> None:
         self._paused = paused
-        self._changed.add(self)
+        self._note_change()
 
     def set_paused(self, paused: bool) -> None:
         """Hold the tasks of this queue, or release them."""
@@ -195,7 +204,7 @@ class Queue(SortedQueue):
     def route_again(self) -> None:
         """Look again which service gets each task: a rule for it has changed."""
         self._route_again()
-        self._changed.add(self)
+        self._note_change()
         self._changed.wake()
 
     def next_task(self, service: str) -> Any:
@@ -208,12 +217,12 @@ class Queue(SortedQueue):
     def begin(self, name: str, service: str) -> None:
         """Note that a task runs; until its end, it does not start again."""
         self.running[name] = service
-        self._changed.add(self)
+        self._note_change()
 
     def end(self, name: str) -> None:
         """Note that a task no longer runs."""
         self.running.pop(name, None)
-        self._changed.add(self)
+        self._note_change()
 
     def count_running(self, service: str) -> int:
         """Return how many tasks of a service run."""
@@ -224,13 +233,18 @@ class Queue(SortedQueue):
     def pass_over(self, name: str) -> None:
         """Start a task only after it gets another ETA."""
         self._broken.add(name)
-        self._changed.add(self)
+        self._note_change()
 
     def count_finished(self, now: float) -> None:
         """Count one execution, for the queue's statistics."""
         self._finished[int(now)] += 1
         while (oldest := next(iter(self._finished))) < now - 3600:
             del self._finished[oldest]
+
+    def drop(self, name: str) -> None:
+        """Delete a task that has failed for the last time."""
+        self.dropped += 1
+        self.Delete(name)
 
     def finished_since(self, moment: float) -> int:
         """Return how many executions ended after `moment`, an hour back at most."""
@@ -255,7 +269,7 @@ class Queue(SortedQueue):
             self.purged = self.gettime()
             self._forget_all()
             self._broken.clear()
-            self._changed.add(self)
+            self._note_change()
             self.task_add_request_pbs.clear()
 
     # called by the SDK's methods
@@ -293,7 +307,7 @@ class Queue(SortedQueue):
         # the SDK keeps a copy of every request forever
         self.task_add_request_pbs.pop(text.encode(), None)
         self._broken.discard(text)
-        self._changed.add(self)
+        self._note_change()
         if result == _ERRORS.OK:
             self.task_name_archive.add(text)
             self._store(text, None)
@@ -309,7 +323,7 @@ class Queue(SortedQueue):
     def _order(self, task: Any) -> None:
         super()._order(task)
         self._broken.discard(task.task_name.decode())
-        self._changed.add(self)
+        self._note_change()
         self._changed.wake()
 
     def _store(self, name: str, task: Any) -> None:

@@ -64,6 +64,10 @@ class SortedQueue(taskqueue_stub._Queue):  # type: ignore[misc]
         start = self._sorted_by_eta.bisect_key_right(after)
         return [entry[-1] for entry in self._sorted_by_eta.islice(start, start + count)]
 
+    def count_until(self, moment: float) -> int:
+        """Return how many tasks are due by then (seconds since the epoch)."""
+        return self._sorted_by_eta.bisect_key_right((int(moment * 1e6), math.inf))
+
     def place(self, task: Any) -> tuple[int, int]:
         """Return the place of a task in the order of their ETAs."""
         return task.eta_usec, self._arrivals[task.task_name.decode()]

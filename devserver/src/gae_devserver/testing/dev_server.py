@@ -16,6 +16,7 @@ from gae_devserver.testing.service import Service
 from gae_devserver.testing.state import (
     Blob,
     Entity,
+    Failure,
     Index,
     Mail,
     StateApiError,
@@ -196,7 +197,7 @@ class DevServer(Receiver):
             method,
             path,
             [("Content-Type", "application/json"), ("X-Devserver-Token", self.token)],
-            content if method == "POST" else None,
+            content if method == "POST" or body is not None else None,
             _STATE_SECONDS,
         )
         is_json = answer.content_type == "application/json"
@@ -280,7 +281,7 @@ class DevServer(Receiver):
 
     def blobs(self) -> list[Blob]:
         """Return the uploaded files, in the order of their keys."""
-        return [Blob.from_json(blob) for blob in self.state("GET", "/blobs")["blobs"]]
+        return [Blob.from_json(blob) for blob in self._pages("/blobs", "blobs")]
 
     def mails(self) -> list[Mail]:
         """Return the mails that the app has sent, the first one first."""
@@ -321,6 +322,11 @@ class DevServer(Receiver):
         """Return the indexes that queries have needed and index.yaml lacks."""
         shown = self.state("GET", "/indexes")["missing"]
         return [Index.from_json(index) for index in shown]
+
+    def last_failure(self) -> Failure | None:
+        """Return the exception of the last request or task with one since the reset."""
+        shown = self.state("GET", "/requests/last_failure")
+        return None if shown["failure"] is None else Failure.from_json(shown)
 
     def purge(self, queue: str = "default") -> None:
         """Delete every task of `queue`; their names stay taken."""

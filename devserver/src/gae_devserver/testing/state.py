@@ -161,6 +161,39 @@ class Index:
         return cls(shown["kind"], shown["ancestor"], tuple(properties))
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An exception that the app did not catch, or has logged."""
+
+    type: str
+    """The name of its class, such as "ValueError"."""
+    message: str
+    function: str
+    """The innermost function of the app."""
+    file: str
+    """Its file, relative to the app's folder."""
+    line: int
+    traceback: str
+    """Without the frames of the SDK and of the web server."""
+    method: str
+    """The HTTP method of the request in which it was raised."""
+    target: str
+    """The path of the request, with its query string."""
+    task: str | None
+    """The name of the task; None: this was another request."""
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Self:
+        """Return the last failure of the State API."""
+        names = ("type", "message", "function", "file", "line", "traceback")
+        return cls(
+            **{name: shown["failure"][name] for name in names},
+            method=shown["request"]["method"],
+            target=shown["request"]["target"],
+            task=shown["task"] and shown["task"]["name"],
+        )
+
+
 class StateApiError(RuntimeError):
     """The State API refused a call. The text gives the reason."""
 

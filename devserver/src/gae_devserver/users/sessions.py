@@ -13,6 +13,7 @@ from gae_devserver.storage.storage import Storage
 from gae_devserver.users.user import User
 
 _KEY = ("users", "key")  # the storage's record
+_RECENT = 10
 
 
 class Sessions:
@@ -30,6 +31,9 @@ class Sessions:
         self._name = f"{SESSION_COOKIE}{port}"
         self._storage = storage
         self._key: bytes | None = None
+        self._recent: dict[str, User] = {}
+        self.changes = 0
+        """Goes up when someone signs in, and when everyone is signed out."""
 
     def begin(self, user: User) -> str:
         """Return the Set-Cookie header that signs a user in.
@@ -40,6 +44,14 @@ class Sessions:
         content = f"{int(user.is_admin)}{user.email}".encode()
         signed = base64.urlsafe_b64encode(content).decode()
         value = f"{signed}.{self._signature(signed)}"
+        self._recent = {user.email: user} | {
+            email: recent
+            for email, recent in self._recent.items()
+            if email != user.email
+        }
+        if len(self._recent) > _RECENT:
+            self._recent.popitem()
+        self.changes += 1
         if self._storage is not None:
             self._storage.flush()
         return f"{self._name}={value}; Path=/; HttpOnly; SameSite=Lax"
@@ -60,9 +72,22 @@ class Sessions:
         users.discard(None)
         return users.pop() if len(users) == 1 and is_local(request) else None
 
-    def clear(self) -> None:
-        """Sign everyone out."""
+    @property
+    def recent(self) -> list[User]:
+        """Who has signed in during this run, the last one first."""
+        return list(self._recent.values())
+
+    def end_all(self) -> None:
+        """Sign everyone out: no cookie is valid any more."""
         self._key = None
+        if self._storage is not None:
+            self._storage.put_record(*_KEY, None)
+        self.changes += 1
+
+    def clear(self) -> None:
+        """Sign everyone out, and forget who it was."""
+        self.end_all()
+        self._recent.clear()
 
     def _user(self, value: str) -> User | None:
         signed, _, signature = value.partition(".")

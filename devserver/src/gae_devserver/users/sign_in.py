@@ -19,7 +19,8 @@ LOGOUT = "/_ah/logout"
 _CONTINUE = "continue"
 _MAX_BODY = 2**16
 _MAX_FIELDS = 10
-_EMAIL = re.compile(r"[!-?A-~]{1,200}@[!-?A-~]{1,200}")  # of ASCII, with one "@"
+EMAIL = re.compile(r"[!-?A-~]{1,200}@[!-?A-~]{1,200}")
+"""An address of ASCII, with one "@"."""
 
 Page = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
 
@@ -68,7 +69,7 @@ class SignIn:
         path = destination(url or LOGIN, request)
         if path is None:
             return _elsewhere(url)
-        if not _EMAIL.fullmatch(email):
+        if not EMAIL.fullmatch(email):
             fault = "Enter an address such as test@example.com."
             return self._form(request, url, fault, email)
         user = User(email, is_admin=form.get("admin", "").lower() == "true")

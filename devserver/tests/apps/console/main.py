@@ -4,15 +4,16 @@ GET /call/NAME?args=[...] calls a function of this module with these arguments i
 and answers with its result. Any other path is 404.
 """
 
+import datetime
 import json
 import logging
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from google.appengine.api import wrap_wsgi_app
-from google.appengine.ext import deferred, ndb
+from google.appengine.api import mail, memcache, search, users, wrap_wsgi_app
+from google.appengine.ext import blobstore, deferred, ndb
 
 
 class Item(ndb.Model):
@@ -51,6 +52,57 @@ def give_up(text: str = "no use") -> None:
 def put(text: str, count: int = 1) -> None:
     """Store entities."""
     ndb.put_multi([Item(text=text) for _ in range(count)])
+
+
+def remember(
+    key: str, value: Any, namespace: str | None = None, seconds: int = 0
+) -> None:
+    """Put a value into memcache."""
+    memcache.set(key, value, time=seconds, namespace=namespace)
+
+
+def recall(key: str) -> Any:
+    """Get a value from memcache."""
+    return memcache.get(key)
+
+
+def send_mail(subject: str, html: str, file: str) -> None:
+    """Send a mail with an attachment."""
+    mail.send_mail(
+        "a@example.com",
+        ["b@example.com"],
+        subject,
+        "Text",
+        html=html,
+        attachments=[(file, b"content")],
+    )
+
+
+def add_documents(index: str, text: str, count: int = 1) -> None:
+    """Put documents into an index of the Search API."""
+    found = search.Index(index)
+    for number in range(count):
+        fields = [
+            search.TextField("title", text),
+            search.NumberField("price", number),
+            search.DateField("day", datetime.date(2026, 1, 2)),
+        ]
+        found.put(search.Document(f"doc{number:03}", fields, rank=number))
+
+
+def upload_url() -> str:
+    """Return the path for uploads, whose form `/call/uploaded` gets."""
+    return urlsplit(blobstore.create_upload_url("/call/uploaded")).path
+
+
+def uploaded() -> None:
+    """Take the form of an upload."""
+
+
+def who() -> Any:
+    """Return who is signed in, and whether as an administrator."""
+    user = users.get_current_user()
+    return user and [user.email(), users.is_current_user_admin()]
 
 
 def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

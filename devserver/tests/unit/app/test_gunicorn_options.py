@@ -4,6 +4,7 @@ import pytest
 
 from gae_devserver.app.gunicorn_options import (
     addresses,
+    for_debugging,
     with_limits_and_bind,
     with_private_address,
 )
@@ -90,6 +91,23 @@ def test_an_entrypoint_that_stays_as_it_is(entrypoint: str) -> None:
 def test_the_port_of_another_program(before: str, after: str) -> None:
     """It listens on $PORT in place of 8080, and not on all addresses."""
     assert with_private_address(before, "unix:/x.sock") == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("gunicorn -w4 -t 9 --threads 8 m:app", "{} --threads 1 m:app"),
+        ("gunicorn --workers=2 -b :1 m:app", "{} --threads 1 -b :1 m:app"),
+        ("sh -c 'gunicorn -w 2 m:app'", "sh -c '{} --threads 1 m:app'"),
+        ("uvicorn --workers 2 m:app", "uvicorn --workers 2 m:app"),
+    ],
+)
+def test_one_process_for_a_debugger(before: str, after: str) -> None:
+    """Gunicorn gets one process, with one thread unless these are of the instance."""
+    one = "gunicorn --workers 1 --timeout 0"
+    assert for_debugging(before, "automatic") == after.format(one)
+    before = "gunicorn -w 2 --threads 20 m:app"
+    assert for_debugging(before, "basic") == f"{one} --threads 20 m:app"
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,17 @@
 import asyncio
 import base64
 import contextlib
-import dataclasses
+import datetime
 import json
 import pickle
-import secrets
-import socket
 import time
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from google.appengine.api import datastore, datastore_types, queueinfo
 from google.appengine.api.taskqueue import taskqueue_service_bytes_pb2 as pb
 from google.appengine.ext import deferred
@@ -26,118 +23,14 @@ from gae_devserver.config import schedule
 from gae_devserver.config.cron_yaml import CronJob
 from gae_devserver.config.index_yaml import load_index_yaml
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.console.reset import Reset
-from gae_devserver.console.state_api import StateApi
 from gae_devserver.http.server import TOKEN_HEADER
 from gae_devserver.rpc.errors import NotFoundError
 from tests.helpers.calls import HOSTNAME, PULL, add_request, application, reference
 from tests.helpers.cloud_tasks import FULL, QUEUE, app_task, call, rpcs_on, task_name
 from tests.helpers.waiting import settled, until
-from tests.unit.conftest import Bench, MakeBench
+from tests.unit.console.conftest import JSON_TYPE, State
 
 pytestmark = pytest.mark.asyncio
-
-JSON_TYPE = {"Content-Type": "application/json"}
-
-
-@dataclasses.dataclass(frozen=True)
-class State(Bench):
-    """A state API on a port of its own, and the task runner whose state it is."""
-
-    session: aiohttp.ClientSession
-    url: str
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = b"{}",
-        headers: Mapping[str, str] = JSON_TYPE,
-    ) -> tuple[aiohttp.ClientResponse, Any]:
-        """Send a request; return the answer and its JSON."""
-        skip = ["Content-Type"]
-        async with self.session.request(
-            method, path, data=data, headers=headers, skip_auto_headers=skip
-        ) as answer:
-            assert answer.content_type == "application/json"
-            return answer, await answer.json()
-
-    async def ask(
-        self, method: str, path: str, data: bytes = b"{}", *, status: int = 200
-    ) -> Any:
-        """Send a request, check the status, and return the JSON of the answer."""
-        answer, content = await self.send(
-            method, path, None if method == "GET" else data
-        )
-        assert answer.status == status, content
-        return content
-
-    async def get(self, path: str, status: int = 200) -> Any:
-        """GET a path."""
-        return await self.ask("GET", path, status=status)
-
-    async def post(self, path: str, status: int = 200) -> Any:
-        """POST an empty object to a path."""
-        return await self.ask("POST", path, status=status)
-
-    async def advance(self, seconds: float | None = None, status: int = 200) -> Any:
-        """Advance the clock by some seconds, or to the next task."""
-        wanted = {"to": "next_task"} if seconds is None else {"seconds": seconds}
-        data = json.dumps(wanted).encode()
-        return await self.ask("POST", "/clock/advance", data, status=status)
-
-    async def listed(self) -> Any:
-        """Return the default queue as it is listed."""
-        return (await self.get("/queues"))["queues"][0]
-
-    async def names(self) -> list[str]:
-        """Return the names of the tasks of the default queue."""
-        return [task["name"] for task in (await self.listed())["tasks"]]
-
-    async def properties(self, query: str) -> list[Any]:
-        """Return the properties of the entities that a query string asks for."""
-        entities = (await self.get(f"/entities?{query}"))["entities"]
-        return [entity["properties"] for entity in entities]
-
-
-async def restart_nothing(services: Collection[str]) -> None:
-    """Replace the restart of services, which most tests do not reach."""
-
-
-@pytest_asyncio.fixture
-async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]:
-    """Start services, a task runner and a state API for given queues."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def make(
-            *queues: QueueConfig,
-            restart: Callable[[Collection[str]], Awaitable[object]] = restart_nothing,
-            runner: Mapping[str, Any] | None = None,
-            **options: Any,
-        ) -> State:
-            bench = make_bench(*queues, **(runner or {}))
-            token = secrets.token_hex(16)
-            services = bench.server.services
-            clock, requests = bench.clock, bench.server.requests
-            bench.server.end(bench.api)
-            parts = (services, bench.runner, bench.cron, clock)
-            reset = Reset(*parts, requests, restart, **options)
-            state_api = StateApi(*parts, token, reset, requests.activity)
-            sock = socket.create_server(("127.0.0.1", 0))
-            await state_api.start(sock)
-            stack.push_async_callback(state_api.stop)
-            url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-            session = aiohttp.ClientSession(url, headers={TOKEN_HEADER: token})
-            await stack.enter_async_context(session)
-            return State(**vars(bench), session=session, url=url)
-
-        yield make
-
-
-@pytest_asyncio.fixture
-async def state(make_state: Callable[..., Any]) -> State:
-    """A state API with the default queue."""
-    return await make_state()
 
 
 @pytest.mark.parametrize("adds", ["bundled", "cloud"])
@@ -198,6 +91,8 @@ EMPTY_QUEUE: dict[str, Any] = {
     "max_concurrent_requests": None,
     "paused": False,
     "executed_last_hour": 0,
+    "dropped": 0,
+    "running": 0,
     "task_count": 0,
     "tasks": [],
 }
@@ -256,7 +151,16 @@ async def test_a_task_is_shown_with_headers_and_payload(state: State) -> None:
     headers = {"X-Own": "\ufffd", "host": f"default.{HOSTNAME}"}
     assert dict(shown.pop("headers")) == headers
     assert base64.b64decode(shown.pop("payload")) == b"\x00\xff"
-    assert shown == listed
+    call: dict[str, Any] = dict.fromkeys(
+        ("call", "arguments", "object", "stored_at", "unreadable")
+    )
+    content: dict[str, Any] = {
+        "kind": "binary",
+        "text": "0000  00 ff" + " " * 44 + "..",
+    }
+    content |= {"fields": [], "is_cut": False}
+    more = {"queue": "default", "attempts": [], "content": content}
+    assert shown == listed | call | more
 
 
 async def test_a_running_task_is_marked(state: State) -> None:
@@ -346,6 +250,39 @@ async def test_a_task_is_run_now_deleted_or_purged(state: State) -> None:
     assert state.app.names == ["a"]
 
 
+# --- the timeline ------------------------------------------------------------------
+
+
+async def test_the_timeline(make_state: Callable[..., Any]) -> None:
+    """It has the first tasks of all queues, and the last executions."""
+    state = await make_state(QueueConfig("default"), QueueConfig("other"))
+    state.app.answers(200, 500)
+    await state.add("now")
+    await until(lambda: state.runner.finished)
+    await state.add("later", 60, queue="other")
+    await state.advance()
+    for name, due_in in (("b", 70), ("a", 50)):
+        await state.add(name, due_in)
+    shown = await state.get("/")
+    assert shown["now"] == state.clock.now()
+    assert [task["name"] for task in shown["tasks"]] == ["later", "a", "b"]
+    assert [task["queue"] for task in shown["tasks"]] == ["other", "default", "default"]
+    ran = [(one["name"], one["outcome"]) for one in shown["attempts"]]
+    assert ran == [("later", "failed"), ("now", "done")]
+    assert (shown["tasks_omitted"], shown["attempts_omitted"]) == (0, 0)
+
+
+async def test_the_timeline_is_limited(state: State) -> None:
+    """It says how many tasks and executions it leaves out."""
+    for number in range(150):
+        await state.add(f"now{number}")
+        await state.add(f"later{number}", 3600)
+    await until(lambda: state.runner.finished == 150)
+    shown = await state.get("/")
+    for kind in ("tasks", "attempts"):
+        assert (len(shown[kind]), shown[f"{kind}_omitted"]) == (100, 50)
+
+
 # --- the clock -----------------------------------------------------------------------
 
 
@@ -358,9 +295,38 @@ async def test_the_clock_is_advanced(state: State) -> None:
     await state.advance(0)
     assert state.app.times == [0]
     answer = await state.advance(60.5)
-    assert answer == {"now": start + 60.5, "offset": 60.5, "tasks_run": 2}
+    clock = {"now": start + 60.5, "offset": 60.5}
+    assert answer == clock | {"tasks_run": 2, "failed": [], "failed_omitted": 0}
     assert state.app.times == [0, 10, 60]
-    assert await state.get("/clock") == {"now": start + 60.5, "offset": 60.5}
+    assert await state.get("/clock") == clock
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+async def test_the_clock_is_advanced_to_a_time(state: State, zone: str) -> None:
+    """The time is in UTC, unless it says another zone; the answer has what failed."""
+    state.app.answers(500)
+    await state.add("a", 60, retry_parameters={"retry_limit": 0})
+    moment = datetime.datetime.fromtimestamp(state.clock.start + 90, datetime.UTC)
+    body = json.dumps({"to": f"{moment:%Y-%m-%dT%H:%M:%S}{zone}"}).encode()
+    answer = await state.ask("POST", "/clock/advance", body)
+    assert (answer["offset"], answer["tasks_run"]) == (90, 1)
+    failed = [(one["queue"], one["name"], one["outcome"]) for one in answer["failed"]]
+    assert failed == [("default", "a", "dropped")]
+    assert (await state.get("/"))["last_advance"] == answer
+
+
+@pytest.mark.parametrize(
+    ("time", "fact"),
+    [("2001-01-01T00:00", "past"), ("9999-12-31T00:00:00Z", "far"), ("noon", "noon")],
+)
+async def test_a_time_that_cannot_be_reached(
+    state: State, time: str, fact: str
+) -> None:
+    """The error says why, and the clock stays where it is."""
+    body = json.dumps({"to": time}).encode()
+    error = await state.ask("POST", "/clock/advance", body, status=400)
+    assert fact in error["error"]
+    assert state.clock.offset == 0
 
 
 async def test_the_clock_is_advanced_to_the_next_task(state: State) -> None:
@@ -475,7 +441,7 @@ async def test_indexes_are_listed(state: State, tmp_path: Path) -> None:
     properties = [("x", "asc"), ("y", "desc")]
     shown = [{"name": name, "direction": way} for name, way in properties]
     index = {"kind": "A", "ancestor": False, "properties": shown}
-    assert (listed["existing"], listed["missing"]) == ([], [index])
+    assert (listed["existing"], listed["missing"]) == ([], [{**index, "queries": 1}])
     (tmp_path / "index.yaml").write_text(listed["yaml"])
     indexes = load_index_yaml(tmp_path / "index.yaml")
     state.server.services.apply(application(indexes=indexes))
@@ -732,7 +698,6 @@ async def test_an_unknown_queue_or_task_is_named(
     [
         ("GET", "/nowhere", None),
         ("GET", "/queues/", None),
-        ("GET", "/queues/default", None),
         ("POST", "/queues", {"GET", "HEAD"}),
         ("GET", "/clock/advance", {"POST"}),
         ("PUT", "/queues/default/tasks/a", {"GET", "HEAD", "DELETE"}),
@@ -749,6 +714,111 @@ async def test_a_route_that_does_not_exist_is_answered_as_json(
     else:
         assert answer.status == 405
         assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed
+
+
+# --- pages ---------------------------------------------------------------------------
+
+CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html;q=0.5, application/json", "application/json"),
+        ("text/html;q=0", "application/json"),
+        ("TEXT/HTML", "text/html"),
+        (CHROME, "text/html"),
+        ("text/html, application/json;q=0.9", "text/html"),
+    ],
+)
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/nowhere", 404)])
+async def test_a_page_or_json(
+    state: State, path: str, status: int, accept: str | None, content_type: str
+) -> None:
+    """A client that prefers HTML gets it, for errors too; all others get JSON."""
+    headers = {} if accept is None else {"Accept": accept}
+    async with state.session.get(path, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (status, content_type)
+        assert answer.headers["Vary"] == "Accept"
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("console.js", "text/javascript"),
+        ("console.css", "text/css"),
+        ("icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_a_file_of_the_page(state: State, name: str, content_type: str) -> None:
+    """A browser asks for it each time, and gets it only after a change."""
+    async with state.session.get(f"/static/{name}") as answer:
+        assert answer.content_type == content_type
+        assert answer.headers["Cache-Control"] == "no-cache"
+        tag = answer.headers["ETag"]
+    headers = {"If-None-Match": tag}
+    async with state.session.get(f"/static/{name}", headers=headers) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+
+
+async def test_events(state: State) -> None:
+    """A change gives its subject another value, and leaves the other ones."""
+    async with state.session.get("/events") as answer:
+
+        async def next_state() -> Any:
+            line = await answer.content.readline()
+            assert await answer.content.readline() == b"\n"
+            return json.loads(line.removeprefix(b"data: "))
+
+        first = await next_state()
+        await state.add("a", 60)
+        second = await next_state()
+        assert first["tasks"] != second["tasks"]
+        assert first["clock"] == second["clock"]
+        await state.advance(1)
+        assert (await next_state())["clock"] != second["clock"]
+
+
+async def test_too_many_pages_are_open(state: State) -> None:
+    """One more is refused, until another one is closed."""
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        url = f"{state.url}/events"
+        answers: list[aiohttp.ClientResponse] = []
+        while not answers or answers[-1].status == 200:
+            answers.append(await session.get(url))
+            stack.callback(answers[-1].close)
+            assert len(answers) < 100
+        assert answers[-1].status == 503
+        answers[0].close()
+
+        for _ in range(1000):
+            async with session.get(url) as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.01)
+        pytest.fail("a closed page still counts")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("destination", ["empty", "iframe", "script", "image"])
+async def test_a_page_elsewhere_cannot_use_anything(
+    state: State, site: str, destination: str
+) -> None:
+    """A browser that says so gets no answer for it; a link to the page works."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination}
+    answer, _ = await state.send("GET", "/queues", None, headers)
+    assert answer.status == 403
+    headers["Sec-Fetch-Dest"] = "document"
+    answer, _ = await state.send("GET", "/queues", None, headers)
+    assert answer.status == 200
 
 
 # --- cron jobs -----------------------------------------------------------------------
@@ -778,6 +848,9 @@ async def test_cron_jobs(state: State) -> None:
     assert listed["scheduled"] is False
     now = state.clock.now()
     midnight = (now // 86400 + 1) * 86400
+    next_runs = listed["jobs"][0].pop("next_runs")
+    assert [run["at"] - midnight for run in next_runs] == [0, 86400, 2 * 86400]
+    assert next_runs[0]["local"].endswith(" 00:00:00")
     assert listed["jobs"][0] == {
         "url": "/a",
         "schedule": "every day 00:00",

@@ -137,17 +137,31 @@ async def test_unread_results_are_forgotten() -> None:
     assert 1 <= read < 900
 
 
-async def test_memcache_has_a_limit() -> None:
-    """Beyond it, the values that were not used for longest are evicted."""
-    cache = Memcache(max_size_bytes=2500)
+async def test_memcache_has_a_limit(clock: StoppedClock) -> None:
+    """Beyond it, the values that were not used for longest are evicted.
 
-    def call(method: str, **fields: Any) -> Any:
-        request = getattr(memcache, f"Memcache{method}Request")(**fields)
-        response = getattr(memcache, f"Memcache{method}Response")()
+    The limit and the clock stay after the app has flushed all, and bytes are counted
+    after an increment too.
+    """
+    cache = Memcache(max_size_bytes=2500, gettime=clock.now)
+
+    def call(method: str, name: str = "", **fields: Any) -> Any:
+        name = name or method
+        request = getattr(memcache, f"Memcache{name}Request")(**fields)
+        response = getattr(memcache, f"Memcache{name}Response")()
         cache.MakeSyncCall("memcache", method, request, response)
         return response
 
+    call("FlushAll", "Flush")
     for name in (b"a", b"b", b"c"):
-        call("Set", item=[{"key": name, "value": b"x" * 1000}])
+        item = {"key": name, "value": b"x" * 1000, "expiration_time": 60}
+        call("Set", item=[item])
     found = call("Get", key=[b"a", b"b", b"c"]).item
     assert sorted(item.key for item in found) == [b"b", b"c"]
+    clock.offset += 61
+    assert not call("Get", key=[b"b", b"c"]).item
+    call("Set", item=[{"key": b"n", "value": b"9"}])
+    assert call("Increment", key=b"n").new_value == 10
+    assert (call("Stats").stats.items, call("Stats").stats.bytes) == (1, 3)
+    call("Delete", item=[{"key": b"n"}])
+    assert (call("Stats").stats.items, call("Stats").stats.bytes) == (0, 0)

@@ -52,6 +52,12 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
     error = traceback.error
     if any(sign in error for sign in _PYTHON_2_ERRORS):
         return Meaning("Python 2", _PYTHON_2)
+    if error == "bdb.BdbQuit":
+        return Meaning(
+            "debugger",
+            "breakpoint() has no terminal. Start the server with --debug, which gives "
+            "its terminal to the app.",
+        )
     own = traceback.own(folder)
     by_app = own is not None and own[1] is None
     # a function of the app may have an argument of that name

@@ -37,10 +37,14 @@
 
   // --- Messages ------------------------------------------------------------------
 
+  let hiding;
+
   function say(text, isError = false) {
+    clearTimeout(hiding);
+    // an error stays until something else is done
+    if (text && !isError) hiding = setTimeout(say, 8000, "");
     status.textContent = text;
     status.classList.toggle("bad", isError);
-    status.hidden = !text;
   }
 
   // --- Actions -------------------------------------------------------------------
@@ -142,7 +146,9 @@
     event.preventDefault();
     let body;
     try {
-      body = bodyOf(form, event.submitter);
+      // a chosen file is the body itself
+      const [file] = form.querySelector("input[type=file]")?.files ?? [];
+      body = file ?? bodyOf(form, event.submitter);
     } catch (error) {
       say(error.message, true);
       return;
@@ -313,9 +319,14 @@
     }
     for (const line of document.querySelectorAll("[data-from]")) {
       const { from, to } = line.dataset;
-      const share = (now - Number(from)) / (Number(to) - Number(from));
-      if (share > 1) reload();
-      line.setAttribute("x", `${(100 * Math.min(1, share)).toFixed(2)}%`);
+      const place = 100 * (now - Number(from)) / (Number(to) - Number(from));
+      line.setAttribute("x", `${Math.min(100, place).toFixed(2)}%`);
+      // the drawing moves on when the present has moved through some of it
+      if (place - Number(line.dataset.at) > 3) reload();
+    }
+    for (const element of document.querySelectorAll("[data-clock]")) {
+      const text = new Date(1000 * now).toISOString().slice(0, 19).replace("T", " ");
+      if (element.textContent !== text) element.textContent = text;
     }
   }
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+TERMINAL = "tty"
+"""In place of a pipe: the app has the terminal, for a debugger."""
+
 
 class Output(io.FileIO):
     """The raw layer of a standard stream."""
@@ -49,5 +52,7 @@ def replace(pipe: str, take: Callable[[int, bytes], bool]) -> None:
 
 
 def is_pipe(descriptor: int, pipe: str) -> bool:
-    """Return whether it is the pipe with this inode number."""
+    """Return whether it is the pipe with this inode number, or a terminal for "tty"."""
+    if pipe == TERMINAL:
+        return os.isatty(descriptor)
     return str(os.fstat(descriptor).st_ino) == pipe

@@ -124,9 +124,14 @@ class Teller:
             return False  # it was redirected
         if emission is not None and emission.hidden:
             return True
-        text = data.decode("utf-8", "surrogateescape")
+        text = whole = data.decode("utf-8", "surrogateescape")
         if emission is not None:
             text = _without_traceback(text, emission)
+        if self._pipe == streams.TERMINAL and request is not None:
+            if text == whole:
+                return False
+            _write(descriptor, text.encode("utf-8", "surrogateescape"))
+            return True
         if request is None:
             self._send(None, emission, text, descriptor)
             return True
