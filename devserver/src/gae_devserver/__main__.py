@@ -282,7 +282,12 @@ def _launch_settings(
 def _fail(status: int, message: str) -> NoReturn:
     # end the app first, so that the error is the last line
     _end_app()
-    print(f"{PROG}: error: {message}", file=sys.stderr)
+    from gae_devserver import terminal
+
+    text = f"{PROG}: error: {message}"
+    if terminal.is_json():
+        text = terminal.json_line(message, "CRITICAL", "gae_devserver").rstrip()
+    print(text, file=sys.stderr)
     _exit(status)
 
 

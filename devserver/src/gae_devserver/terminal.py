@@ -122,9 +122,20 @@ def request_fields(record: Record) -> dict[str, object]:
         "ms": round((record.seconds or 0.0) * 1000, 1),
     }
     if (failure := record.failure) is not None:
-        names = ("type", "message", "function", "file", "line", "traceback")
-        fields["exception"] = {name: getattr(failure, name) for name in names}
+        fields["exception"] = exception(failure)
     return fields
+
+
+def exception(failure: Failure) -> dict[str, object]:
+    """Return the fields of an exception."""
+    names = ("type", "message", "function", "file", "line", "traceback")
+    return {name: getattr(failure, name) for name in names}
+
+
+def is_json() -> bool:
+    """Return whether log lines are JSON objects."""
+    handlers = logging.getLogger().handlers
+    return any(isinstance(one.formatter, _JsonFormatter) for one in handlers)
 
 
 class Labelled(logging.LoggerAdapter[logging.Logger]):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from gae_devserver.activity.records import Failure, LogLine, Record
 from gae_devserver.app.advice.running import RunningAdvice
 from gae_devserver.app.channel import Channels, Raised, Text
 from gae_devserver.output import Output
-from gae_devserver.terminal import json_line
+from gae_devserver.terminal import exception, json_line, summary
 
 logger = logging.getLogger("gae_devserver.app")
 
@@ -154,8 +155,9 @@ class AppLog:
             if request is not None:
                 self._take_exception(request, message)
             elif not message.printed:
-                text = Text(_traceback(message.failure), level="ERROR")
-                self.print(process, text, self._record(message.ticket))
+                self._print_failure(
+                    process, message.failure, self._record(message.ticket)
+                )
             return
         for line in message.text.encode("utf-8", "surrogateescape").splitlines(True):
             process.keep(line)
@@ -171,22 +173,26 @@ class AppLog:
         record: Record | None = None,
         *,
         begins: bool = True,
+        failure: Failure | None = None,
     ) -> None:
-        """Show lines of a process, and keep them in the record of their request."""
+        """Show lines of a process, and keep them in the record of their request.
+
+        They may be the traceback of a failure.
+        """
         lines = text.text.removesuffix("\n").split("\n")
         number = None if record is None else record.number
         if self.output.as_json:
-            shown = "".join(
-                json_line(
-                    line,
-                    text.level,
-                    text.logger,
-                    source="app",
-                    service=process.service,
-                    request=number,
-                )
-                for line in lines
+            line_of = functools.partial(
+                json_line,
+                level=text.level,
+                logger=text.logger,
+                source="app",
+                service=process.service,
+                request=number,
             )
+            shown = "".join(map(line_of, lines))
+            if failure is not None:
+                shown = line_of(summary(failure), exception=exception(failure))
         else:
             label = process.label
             shown = (label if begins else "") + f"\n{label}".join(lines)
@@ -197,9 +203,8 @@ class AppLog:
         if record is not None and self._activity is not None:
             now = time.time()
             for line in lines:
-                clean = line.encode("utf-8", "surrogateescape").decode(
-                    "utf-8", "replace"
-                )
+                data = line.encode("utf-8", "surrogateescape")
+                clean = data.decode("utf-8", "replace")
                 of = LogLine(now, text.level, text.logger, clean)
                 self._activity.add_line(record, of)
 
@@ -241,9 +246,7 @@ class AppLog:
     def _take_text(self, request: _Request, text: Text) -> None:
         before = request.unfinished
         if before is not None:
-            if dataclasses.replace(before, text="") == dataclasses.replace(
-                text, text=""
-            ):
+            if dataclasses.replace(before, text=text.text) == text:
                 text = dataclasses.replace(text, text=before.text + text.text)
                 request.unfinished = None
             else:
@@ -287,8 +290,13 @@ class AppLog:
             self.print(request.process, text, request.record)
         request.shown = raised.failure
         if not raised.printed:
-            text = Text(_traceback(raised.failure), level="ERROR")
-            self.print(request.process, text, request.record)
+            self._print_failure(request.process, raised.failure, request.record)
+
+    def _print_failure(
+        self, process: ProcessLog, failure: Failure, record: Record | None
+    ) -> None:
+        text = Text(_traceback(failure), level="ERROR")
+        self.print(process, text, record, failure=failure)
 
 
 def _traceback(failure: Failure, label: str = "") -> str:

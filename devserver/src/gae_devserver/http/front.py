@@ -78,7 +78,8 @@ class Front(HttpServer):
 
     def _log(self, record: Record, label: str) -> None:
         failed = record.failure
-        logger.info(
+        logger.log(
+            logging.WARNING if failed else logging.INFO,
             "%s%s %s %d %.0f ms%s",
             label,
             record.method,
