@@ -31,7 +31,7 @@ class Text:
     """Of the log record; "": the app has printed it itself."""
     logger: str = ""
     quiet: bool = False
-    """Whether a server says that it starts or stops."""
+    """Whether only the level debug shows it."""
     about: int | None = None
     """The number of the exception in the request that it is about."""
     own: bool = True

@@ -161,9 +161,11 @@ class AppLog:
             return
         for line in message.text.encode("utf-8", "surrogateescape").splitlines(True):
             process.keep(line)
+        if message.quiet and not _shows_all():
+            return
         if request is not None:
             self._take_text(request, message)
-        elif _shows_all() or not (message.quiet or _is_of_framework(message)):
+        elif _shows_all() or not _is_of_framework(message):
             self.print(process, message, self._record(message.ticket))
 
     def print(

@@ -28,7 +28,7 @@ LogCall = Any
 class Emission:
     """A log record while its handlers run."""
 
-    __slots__ = ("exception", "hidden", "own", "quiet", "record")
+    __slots__ = ("exception", "hidden", "minor", "own", "quiet", "record")
 
     def __init__(self, record: logging.LogRecord) -> None:
         """Begin with nothing known."""
@@ -39,8 +39,21 @@ class Emission:
         """Whether the app's own code has logged it."""
         self.quiet = False
         """Whether it is one of the lines in which a server says what it does."""
+        self.minor = False
+        """Whether its traceback is for those who look for an error of a library.
+
+        Django logs some for each of its error pages, with a thousand lines.
+        """
         self.hidden = False
         """Whether its text is nothing but a traceback that was told."""
+
+    def traceback(self) -> str | None:
+        """Return how the text of the record ends, if the server shows that itself."""
+        # the formatter keeps it there
+        shown = self.record.exc_text
+        if not shown or not (self.minor or self.exception is not None):
+            return None
+        return f"\n{shown}"
 
 
 class Teller:
@@ -109,10 +122,12 @@ class Teller:
             error = sys.exc_info()[1]
             emission.hidden = True
         if error is not None:
-            emission.exception = self.tell(request, error)
-            emission.hidden &= emission.exception is not None
             file = os.path.abspath(record.pathname)  # noqa: PTH100
             emission.own = self._folder.relative(file) is not None
+            emission.minor = record.levelno < logging.WARNING and not emission.own
+            if not emission.minor:
+                emission.exception = self.tell(request, error)
+            emission.hidden &= emission.exception is not None
         return emission
 
     def take(self, descriptor: int, data: bytes) -> bool:
@@ -125,8 +140,9 @@ class Teller:
         if emission is not None and emission.hidden:
             return True
         text = whole = data.decode("utf-8", "surrogateescape")
-        if emission is not None:
-            text = _without_traceback(text, emission)
+        traceback = None if emission is None else emission.traceback()
+        if traceback is not None:
+            text = text.replace(traceback, "", 1)
         if self._pipe == streams.TERMINAL and request is not None:
             if text == whole:
                 return False
@@ -148,6 +164,10 @@ class Teller:
             self._send(request, emission, rest, descriptor)
         elif rest:
             request.unfinished[descriptor] = (rest, emission)
+        if emission is not None and emission.minor and text != whole:
+            emission.quiet = True
+            self._send(request, emission, f"{traceback}\n".lstrip("\n"), descriptor)
+            emission.quiet = False
         return True
 
     def _note_printed(
@@ -201,14 +221,6 @@ def _is_traceback_of_sdk(record: logging.LogRecord) -> bool:
     return record.funcName == "ErrorLoggingMiddleware" and record.pathname.endswith(
         os.path.join("google", "appengine", "runtime", "middlewares.py")  # noqa: PTH118
     )
-
-
-def _without_traceback(text: str, emission: Emission) -> str:
-    """Return the text of a record without the traceback, which its formatter keeps."""
-    shown = emission.record.exc_text
-    if emission.exception is None or not shown:
-        return text
-    return text.replace(f"\n{shown}", "", 1)
 
 
 def _write(descriptor: int, data: bytes) -> None:
