@@ -222,10 +222,15 @@ class AppLog:
         record, activity = request.record, self._activity
         if failure is None or activity is None:
             return
-        if 200 <= record.status < 400 and not failure.type.endswith(_DROPPED):
+        succeeded = 200 <= record.status < 400
+        if succeeded and not failure.type.endswith(_DROPPED):
             self._show_exception(request)  # the app has gone on
             return
         raised, request.raised = request.raised, None
+        if succeeded:
+            # the SDK's words for a task that it drops
+            for words in request.about:
+                self.print(request.process, words, record)
         activity.set_failure(record, failure)
         if raised and not raised.printed and not self.output.as_json:
             text = _traceback(failure, request.process.label)

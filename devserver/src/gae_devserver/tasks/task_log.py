@@ -95,8 +95,10 @@ def _function(attempt: Attempt) -> str | None:
 
 def _advice(record: Record, attempt: Attempt) -> str:
     """Return why the app does not take a task, if no view of it has got it."""
-    if record.status not in (404, 405) or record.calls or record.lines:
+    if record.status not in (404, 405) or record.calls:
         return ""
+    if any(not line.level for line in record.lines):
+        return ""  # a view has printed it; a framework logs what it finds no route for
     if not record.target.startswith("/"):
         return ""  # an HTTP target need not be this app
     path = printable(record.target.partition("?")[0])
