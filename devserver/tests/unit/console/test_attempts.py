@@ -87,7 +87,7 @@ async def test_a_task_that_fails_for_good(state: State) -> None:
     activity = state.server.requests.activity
 
     async def answer() -> int:
-        failure = Failure("PermanentTaskFailure", "", "f", "main.py", 3, "", "")
+        failure = Failure("PermanentTaskFailure", "", "f", "main.py", 3, "", "", True)
         activity.set_failure(activity.attempts[-1], failure)
         return 200
 
