@@ -164,6 +164,8 @@ async def _show_errors(request: web.Request, handler: Handler) -> web.StreamResp
     """Answer every error as {"error": ...}, or with a page."""
     try:
         return await handler(request)
+    except web.HTTPRedirection:
+        raise
     except web.HTTPException as error:
         allow = error.headers.getall("Allow", [])
         text = (error.text or "").rstrip()

@@ -68,6 +68,19 @@ def put(text: str, count: int = 1) -> None:
     ndb.put_multi([Item(text=text) for _ in range(count)])
 
 
+def find(kind: str, *orders: str) -> list[str]:
+    """Return the texts of entities in the order of properties."""
+    names = map(ndb.GenericProperty, orders)
+    return [item.text for item in ndb.Query(kind=kind).order(*names)]
+
+
+def read_one_by_one(text: str, count: int) -> None:
+    """Read entities in as many calls, which one call could do."""
+    for number in range(count):
+        key = ndb.Key(Item, text, Item, number + 1)
+        key.get(use_cache=False, use_memcache=False)
+
+
 def remember(
     key: str, value: Any, namespace: str | None = None, seconds: int = 0
 ) -> None:
