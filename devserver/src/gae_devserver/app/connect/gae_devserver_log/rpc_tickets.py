@@ -2,34 +2,40 @@
 
 The server then knows for which request an RPC is made. Clients of Cloud NDB, Datastore
 and Cloud Tasks make their channels with grpc, and so does `sitecustomize`.
-
-It runs on the app's Python, 3.7 or later, and imports nothing else of the package.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from os import environ
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
+
+from . import requests
 
 HEADER = "x-devserver-ticket"
 _HOSTS = ("DATASTORE_EMULATOR_HOST", "CLOUD_TASKS_EMULATOR_HOST")
 
-FindTicket = Callable[[], "str | None"]
-"""Returns the ticket of the request that the calling thread or task handles."""
 
+def add_tickets(grpc: ModuleType, environ: Mapping[str, str]) -> None:
+    """Have `grpc`, which was just imported, make channels that send the ticket.
 
-def add_tickets(grpc: ModuleType, ticket: FindTicket) -> None:
-    """Have `grpc`, which was just imported, make channels that send the ticket."""
-    _add(grpc, SyncCall, ticket)
+    Only channels to the dev server do, whose address is in the environment.
+    """
+    _add(grpc, SyncCall, environ)
     asynchronous = getattr(grpc, "aio", None)  # since grpcio 1.32
     if asynchronous is not None:
-        _add(asynchronous, Call, ticket)
+        _add(asynchronous, Call, environ)
 
 
-def _add(module: Any, kind: type[Call], ticket: FindTicket) -> None:
+def ticket() -> str | None:
+    """Return the ticket of the request in whose thread or task this is called."""
+    # also of one that has ended: the server still knows it
+    request = requests.current.get()
+    return None if request is None else request.ticket
+
+
+def _add(module: Any, kind: type[Call], environ: Mapping[str, str]) -> None:
     make = module.insecure_channel
     classes: dict[type, type] = {}
 
@@ -39,7 +45,7 @@ def _add(module: Any, kind: type[Call], ticket: FindTicket) -> None:
         if target in [environ.get(name) for name in _HOSTS]:
             own: Any = type(channel)
             if own not in classes:
-                classes[own] = _with_tickets(own, kind, ticket)
+                classes[own] = _with_tickets(own, kind)
             # The libraries look at the class of a channel and at what is private in it,
             # so a channel around this one is no choice.
             channel.__class__ = classes[own]
@@ -48,9 +54,9 @@ def _add(module: Any, kind: type[Call], ticket: FindTicket) -> None:
     module.insecure_channel = insecure_channel
 
 
-def _with_tickets(channel_class: Any, kind: type[Call], ticket: FindTicket) -> type:
+def _with_tickets(channel_class: Any, kind: type[Call]) -> type:
     def unary_unary(self: Any, *args: Any, **options: Any) -> Call:
-        return kind(channel_class.unary_unary(self, *args, **options), ticket)
+        return kind(channel_class.unary_unary(self, *args, **options))
 
     name = channel_class.__name__
     return type(name, (channel_class,), {"unary_unary": unary_unary})
@@ -59,26 +65,21 @@ def _with_tickets(channel_class: Any, kind: type[Call], ticket: FindTicket) -> t
 class Call:
     """An RPC of a channel; it is called as a multi-callable of grpc is."""
 
-    __slots__ = ("_call", "_ticket")
+    __slots__ = ("_call",)
 
-    def __init__(self, call: Any, ticket: FindTicket) -> None:
+    def __init__(self, call: Any) -> None:
+        """Take what the channel has returned."""
         self._call = call
-        self._ticket = ticket
 
     def __call__(
         self, request: Any, *args: Any, metadata: Any = None, **options: Any
     ) -> Any:
         """Make the RPC."""
-        return self._call(request, *args, metadata=self._with(metadata), **options)
+        return self._call(request, *args, metadata=_with_ticket(metadata), **options)
 
     def __getattr__(self, name: str) -> Any:
+        """Return what else it has."""
         return getattr(self._call, name)
-
-    def _with(self, metadata: Any) -> Any:
-        ticket = self._ticket()
-        if ticket is None:
-            return metadata
-        return (*(metadata or ()), (HEADER, ticket))
 
 
 class SyncCall(Call):
@@ -95,7 +96,7 @@ class SyncCall(Call):
         **options: Any,
     ) -> Any:
         """Make the RPC, and wait for its answer."""
-        return self._call(request, timeout, self._with(metadata), *args, **options)
+        return self._call(request, timeout, _with_ticket(metadata), *args, **options)
 
     def future(
         self,
@@ -107,7 +108,7 @@ class SyncCall(Call):
     ) -> Any:
         """Begin the RPC."""
         begin = self._call.future
-        return begin(request, timeout, self._with(metadata), *args, **options)
+        return begin(request, timeout, _with_ticket(metadata), *args, **options)
 
     def with_call(
         self,
@@ -119,4 +120,11 @@ class SyncCall(Call):
     ) -> Any:
         """Make the RPC; return its answer and the call."""
         make = self._call.with_call
-        return make(request, timeout, self._with(metadata), *args, **options)
+        return make(request, timeout, _with_ticket(metadata), *args, **options)
+
+
+def _with_ticket(metadata: Any) -> Any:
+    of_request = ticket()
+    if of_request is None:
+        return metadata
+    return (*(metadata or ()), (HEADER, of_request))
