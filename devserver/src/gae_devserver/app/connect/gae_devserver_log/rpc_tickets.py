@@ -6,8 +6,9 @@ and Cloud Tasks make their channels with grpc, and so does `sitecustomize`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,16 +17,19 @@ from . import requests
 HEADER = "x-devserver-ticket"
 _HOSTS = ("DATASTORE_EMULATOR_HOST", "CLOUD_TASKS_EMULATOR_HOST")
 
+Derive = Callable[[Any], type]
+"""Returns a class that is derived from another one."""
+
 
 def add_tickets(grpc: ModuleType, environ: Mapping[str, str]) -> None:
     """Have `grpc`, which was just imported, make channels that send the ticket.
 
     Only channels to the dev server do, whose address is in the environment.
     """
-    _add(grpc, SyncCall, environ)
+    _add(grpc, _sync_call, environ)
     asynchronous = getattr(grpc, "aio", None)  # since grpcio 1.32
     if asynchronous is not None:
-        _add(asynchronous, Call, environ)
+        _add(asynchronous, _async_call, environ)
 
 
 def ticket() -> str | None:
@@ -35,92 +39,83 @@ def ticket() -> str | None:
     return None if request is None else request.ticket
 
 
-def _add(module: Any, kind: type[Call], environ: Mapping[str, str]) -> None:
+def _add(module: Any, derive_call: Derive, environ: Mapping[str, str]) -> None:
     make = module.insecure_channel
-    classes: dict[type, type] = {}
+    change_call = _changing(derive_call)
+
+    def derive_channel(own: Any) -> type:
+        def unary_unary(self: Any, *args: Any, **options: Any) -> Any:
+            return change_call(own.unary_unary(self, *args, **options))
+
+        return _derived(own, unary_unary=unary_unary)
+
+    change_channel = _changing(derive_channel)
 
     @functools.wraps(make)
     def insecure_channel(target: str, *args: Any, **options: Any) -> Any:
         channel = make(target, *args, **options)
         if target in [environ.get(name) for name in _HOSTS]:
-            own: Any = type(channel)
-            if own not in classes:
-                classes[own] = _with_tickets(own, kind)
-            # The libraries look at the class of a channel and at what is private in it,
-            # so a channel around this one is no choice.
-            channel.__class__ = classes[own]
+            change_channel(channel)
         return channel
 
     module.insecure_channel = insecure_channel
 
 
-def _with_tickets(channel_class: Any, kind: type[Call]) -> type:
-    def unary_unary(self: Any, *args: Any, **options: Any) -> Call:
-        return kind(channel_class.unary_unary(self, *args, **options))
+def _changing(derive: Derive) -> Callable[[Any], Any]:
+    """Return a function that gives an object a derived class, if it can have one.
 
-    name = channel_class.__name__
-    return type(name, (channel_class,), {"unary_unary": unary_unary})
+    The libraries look at classes, and at what is private in the objects, so other
+    objects around them are no choice.
+    """
+    classes: dict[type, type] = {}
 
+    def change(instance: Any) -> Any:
+        own = type(instance)
+        with contextlib.suppress(TypeError):
+            if own not in classes:
+                classes[own] = derive(own)
+            instance.__class__ = classes[own]
+        return instance
 
-class Call:
-    """An RPC of a channel; it is called as a multi-callable of grpc is."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Any) -> None:
-        """Take what the channel has returned."""
-        self._call = call
-
-    def __call__(
-        self, request: Any, *args: Any, metadata: Any = None, **options: Any
-    ) -> Any:
-        """Make the RPC."""
-        return self._call(request, *args, metadata=_with_ticket(metadata), **options)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what else it has."""
-        return getattr(self._call, name)
+    return change
 
 
-class SyncCall(Call):
-    """An RPC of a thread; the metadata may be the third argument without a name."""
+def _derived(own: type, **methods: Any) -> type:
+    return type(own.__name__, (own,), {"__slots__": (), **methods})
 
-    __slots__ = ()
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: Any = None,
-        metadata: Any = None,
-        *args: Any,
-        **options: Any,
-    ) -> Any:
-        """Make the RPC, and wait for its answer."""
-        return self._call(request, timeout, _with_ticket(metadata), *args, **options)
+def _sync_call(own: Any) -> type:
+    """Derive from a class of RPCs that a thread makes."""
 
-    def future(
-        self,
-        request: Any,
-        timeout: Any = None,
-        metadata: Any = None,
-        *args: Any,
-        **options: Any,
-    ) -> Any:
-        """Begin the RPC."""
-        begin = self._call.future
-        return begin(request, timeout, _with_ticket(metadata), *args, **options)
+    def adding(name: str) -> Any:
+        method = getattr(own, name)
 
-    def with_call(
-        self,
-        request: Any,
-        timeout: Any = None,
-        metadata: Any = None,
-        *args: Any,
-        **options: Any,
-    ) -> Any:
-        """Make the RPC; return its answer and the call."""
-        make = self._call.with_call
-        return make(request, timeout, _with_ticket(metadata), *args, **options)
+        @functools.wraps(method)
+        def call(
+            self: Any,
+            request: Any,
+            timeout: Any = None,
+            metadata: Any = None,
+            *args: Any,
+            **options: Any,
+        ) -> Any:
+            metadata = _with_ticket(metadata)
+            return method(self, request, timeout, metadata, *args, **options)
+
+        return call
+
+    names = ("__call__", "future", "with_call")
+    return _derived(own, **{name: adding(name) for name in names})
+
+
+def _async_call(own: Any) -> type:
+    """Derive from a class of RPCs that a task of asyncio makes."""
+
+    @functools.wraps(own.__call__)
+    def call(self: Any, request: Any, *, metadata: Any = None, **options: Any) -> Any:
+        return own.__call__(self, request, metadata=_with_ticket(metadata), **options)
+
+    return _derived(own, __call__=call)
 
 
 def _with_ticket(metadata: Any) -> Any:
