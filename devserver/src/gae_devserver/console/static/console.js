@@ -77,7 +77,7 @@
       if (!response.ok) {
         say(answer.error ?? `The server answered ${response.status}.`, true);
         if (response.status === 403) askForToken();
-        await reload();
+        reload();
         return false;
       }
       if (go) {
@@ -137,7 +137,7 @@
     const button = event.target.closest("button[data-method]");
     if (!button) return;
     event.preventDefault();
-    if (await send(button, button.dataset.body ?? "{}")) await reload();
+    if (await send(button, button.dataset.body ?? "{}")) reload();
   });
 
   document.addEventListener("submit", async (event) => {
@@ -155,7 +155,7 @@
     }
     if (await send(form, body)) {
       form.reset();
-      await reload();
+      reload();
     }
   });
 
