@@ -14,9 +14,9 @@ SECTION = section(page("docs/cloud-ndb.md"), "Try the change")
 
 def replace_counter(server: Embedded, command: list[str]) -> None:
     """Run a command that replaces shared/counter.py; return when the app uses it."""
-    starts = server.log().count("Starting gunicorn")
+    starts = server.log().count("is ready again")
     assert run(*command).returncode == 0
-    server.wait_for_log(rf"(?s)(?:Starting gunicorn.*){{{starts + 1}}}")
+    server.wait_for_log(rf"(?s)(?:is ready again.*){{{starts + 1}}}")
 
 
 def count(server: Embedded) -> int:

@@ -31,7 +31,7 @@ def quotes(part: str) -> list[str]:
             "main.py",
             ", use_deferred=True",
             "`404`",
-            r"(?i)task \S+ {}",
+            r"(?i)task \S+ \S+: {} in .*use_deferred=True",
         ),
         ("django_app", "main.py", "@csrf_exempt", "CSRF", "{}"),
         ("flask_app", "app.yaml", "app_engine_apis: true", "app_engine_apis", "{}"),

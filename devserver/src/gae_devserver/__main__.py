@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gae_devserver.app.tty import Terminal
     from gae_devserver.clock import Clock
     from gae_devserver.mail.smtp_server import SmtpServer
+    from gae_devserver.output import Output
     from gae_devserver.storage.storage import Storage
 
 NO_HINTS = Hints()
@@ -81,7 +82,7 @@ def _serve(
     from gae_devserver.launch import launch
     from gae_devserver.storage.storage import StorageError
 
-    terminal.set_up_logging(options.log_level)
+    output = terminal.set_up_logging(options.log_level, options.log_format)
     try:
         state_token = token.check(given_token)
         application = load_services(options.apps)
@@ -109,6 +110,7 @@ def _serve(
         options,
         api_socket,
         grpc_socket,
+        output,
         open_files=raise_soft_limit(),
         terminal=_debug_terminal() if options.debug else None,
     )
@@ -189,7 +191,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     sdk.import_taskqueue()
     from gae_devserver.shell import programs, session
 
-    terminal.set_up_logging("warning")
+    output = terminal.set_up_logging("warning")
     try:
         application = load(options.apps)
         config = application.main
@@ -208,7 +210,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     api_socket = sockets.listen_on("127.0.0.1", 0)
     grpc_socket = sockets.reserve_port()
     settings = session.Settings(
-        launch=_launch_settings(options, api_socket, grpc_socket),
+        launch=_launch_settings(options, api_socket, grpc_socket, output),
         python=python,
         api_socket=api_socket,
         clock=clock,
@@ -260,9 +262,11 @@ def _launch_settings(
     options: argparse.Namespace,
     api_socket: socket,
     grpc_socket: socket,
+    output: "Output",
     open_files: int | None = None,
     terminal: "Terminal | None" = None,
 ) -> "LaunchSettings":
+    from gae_devserver.app.log import AppLog
     from gae_devserver.app.process import LaunchSettings
 
     return LaunchSettings(
@@ -270,6 +274,7 @@ def _launch_settings(
         api_port=api_socket.getsockname()[1],
         grpc_port=grpc_socket.getsockname()[1],
         open_files=open_files,
+        log=AppLog(output),
         terminal=terminal,
     )
 
@@ -277,7 +282,12 @@ def _launch_settings(
 def _fail(status: int, message: str) -> NoReturn:
     # end the app first, so that the error is the last line
     _end_app()
-    print(f"{PROG}: error: {message}", file=sys.stderr)
+    from gae_devserver import terminal
+
+    text = f"{PROG}: error: {message}"
+    if terminal.is_json():
+        text = terminal.json_line(message, "CRITICAL", "gae_devserver").rstrip()
+    print(text, file=sys.stderr)
     _exit(status)
 
 
@@ -290,6 +300,8 @@ def _end_app() -> None:
 
         # the app gets SIGKILL after STOP_SECONDS
         process.wait(STOP_SECONDS + 0.5)
+    for process in _started:
+        process.show_output()
 
 
 def _exit(status: int) -> NoReturn:

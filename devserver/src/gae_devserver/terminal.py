@@ -1,21 +1,29 @@
 """What the server prints: the banner and the log lines."""
 
 import contextlib
+import datetime
+import json
 import logging
 import os
 import sys
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from gae_devserver.activity import activity
+from gae_devserver.activity.records import Failure, Record
 from gae_devserver.config.application import Application
+from gae_devserver.output import Output
 
 logger = logging.getLogger("gae_devserver")
 
 _COLORS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 _DIM = "2"
 _SHOWN_NAMES = 20
+_MAX_MESSAGE = 200
+# the severities of Cloud Logging; an app may have levels of its own
+_SEVERITIES = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
 class _Formatter(logging.Formatter):
@@ -39,6 +47,97 @@ class _Formatter(logging.Formatter):
         return f"\x1b[{_DIM}m{stamp}\x1b[0m {text}"
 
 
+class _JsonFormatter(logging.Formatter):
+    """One JSON object, with the names that Cloud Logging gives to time and level.
+
+    The code that logs may add fields: `extra={"fields": {...}}`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Mapping[str, object] = getattr(record, "fields", {})
+        if record.exc_info:
+            fields = {**fields, "traceback": self.formatException(record.exc_info)}
+        name, text = record.name, record.getMessage()
+        return json_line(text, record.levelname, name, at=record.created, **fields)
+
+
+class _Handler(logging.Handler):
+    """Writes log lines, each with those of the request during which it is logged."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; `extra={"ends": True}` marks the last one of a request."""
+        try:
+            text = self.format(record)
+            text = text if text.endswith("\n") else f"{text}\n"
+            request, ends = activity.current.get(), getattr(record, "ends", False)
+            # what a request has started may go on after it
+            if request is None or (request.seconds is not None and not ends):
+                self._output.write(text)
+                return
+            self._output.write(text, request.number)
+            if ends:
+                self._output.end(request.number)
+        except Exception:  # noqa: BLE001
+            self.handleError(record)
+
+
+def json_line(
+    message: str, level: str, logger: str, *, at: float | None = None, **fields: object
+) -> str:
+    """Return a log line as a JSON object, with more fields."""
+    now = datetime.datetime.fromtimestamp(at or time.time(), datetime.UTC)
+    line = {
+        "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "severity": level if level in _SEVERITIES else "DEFAULT",
+        "message": message,
+        "logger": logger,
+        **fields,
+    }
+    shown = {name: value for name, value in line.items() if value not in ("", None)}
+    return f"{json.dumps(shown)}\n"
+
+
+def summary(failure: Failure) -> str:
+    """Return an exception in one line, with the app's file and line."""
+    name = failure.type.rpartition(".")[2]
+    message = printable(failure.message.strip().partition("\n")[0])
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[:_MAX_MESSAGE]}…"
+    where = f" ({printable(failure.file)}:{failure.line})" if failure.file else ""
+    return f"{printable(name)}{': ' if message else ''}{message}{where}"
+
+
+def request_fields(record: Record) -> dict[str, object]:
+    """Return the fields of the last line of a request, or of a task."""
+    fields: dict[str, object] = {
+        "request": record.number,
+        "service": record.service,
+        "method": record.method,
+        "path": record.target,
+        "status": record.status,
+        "ms": round((record.seconds or 0.0) * 1000, 1),
+    }
+    if (failure := record.failure) is not None:
+        fields["exception"] = exception(failure)
+    return fields
+
+
+def exception(failure: Failure) -> dict[str, object]:
+    """Return the fields of an exception."""
+    names = ("type", "message", "function", "file", "line", "traceback")
+    return {name: getattr(failure, name) for name in names}
+
+
+def is_json() -> bool:
+    """Return whether log lines are JSON objects."""
+    handlers = logging.getLogger().handlers
+    return any(isinstance(one.formatter, _JsonFormatter) for one in handlers)
+
+
 class Labelled(logging.LoggerAdapter[logging.Logger]):
     """Puts a label before each message, which says of which service it is."""
 
@@ -59,17 +158,24 @@ def uses_color(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
-def set_up_logging(level: str, stream: TextIO | None = None) -> None:
-    """Send the server's own log lines, and other packages' warnings, to stderr."""
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Formatter(uses_color(stream)))
+def set_up_logging(
+    level: str, log_format: str = "text", stream: TextIO | None = None
+) -> Output:
+    """Send the server's own log lines, and other packages' warnings, to stderr.
+
+    Return what writes them, for the lines of the app.
+    """
+    output = Output(stream, as_json=log_format == "json")
+    handler = _Handler(output)
+    formatter = _Formatter(uses_color(stream or sys.stderr))
+    handler.setFormatter(_JsonFormatter() if output.as_json else formatter)
     logging.getLogger("gae_devserver").setLevel(level.upper())
     root = logging.getLogger()
     root.setLevel(max(logging.WARNING, logging.getLogger("gae_devserver").level))
     root.addHandler(handler)
     # no traceback if the terminal was closed
     logging.raiseExceptions = False
+    return output
 
 
 def printable(text: str) -> str:

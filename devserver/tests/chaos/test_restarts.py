@@ -170,7 +170,7 @@ def test_a_task_that_is_cut_off_is_retried(
     if not options:
         app.kill_app()
 
-    app.wait_for_log(rf"task \d+ .* {cause}; next attempt in 0\.1 s")
+    app.wait_for_log(rf"task \S+ .* {cause}; attempt 1, next in 0\.1 s")
     wait_until(lambda: len(app.attempts("cut")) >= 2, "the retry")
     app.release()
     wait_until(lambda: not app.tasks(), "the task has run")

@@ -60,7 +60,7 @@ def test_breakpoints(folder: Path, terminal: Terminal) -> None:
             assert view.result() == (200, "hello")
             assert fetch(url, "/add") == (200, "hello")
             stop_and_go_on(terminal, "/TASK")
-            terminal.wait_for(r"task \S+ 200 in")
+            terminal.wait_for(r"task \S+ .*: 200 in")
             edit(folder / "main.py", ".upper()", ".upper().upper()")
             terminal.wait_for("the app is ready again")
         pool.submit(fetch, url, "/view")

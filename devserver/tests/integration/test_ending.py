@@ -92,7 +92,7 @@ def test_a_signal_while_the_server_starts(
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
     """The server cannot end the app and remove its socket, but the watchdog does."""
-    server = start()
+    server = start("--log-level", "debug")
     processes = tree_of(server)
     path = server.find(r"Listening at: unix:(\S+)", lambda: server.stderr)
     server.process.kill()

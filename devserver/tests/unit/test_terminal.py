@@ -24,7 +24,7 @@ def log_to() -> Iterator[Callable[[io.StringIO], None]]:
     before = (root.level, list(root.handlers), ours.level, logging.raiseExceptions)
 
     def log(stream: io.StringIO) -> None:
-        terminal.set_up_logging("info", stream)
+        terminal.set_up_logging("info", stream=stream)
         ours.info("a %s", "line")
         ours.warning("careful")
         ours.debug("not shown")

@@ -7,18 +7,16 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
-from gae_devserver.app.advice.running import RunningAdvice
+from gae_devserver.app.log import AppLog, ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
 from gae_devserver.app.watched import Watched
@@ -28,13 +26,11 @@ from gae_devserver.config.reserved import is_reserved
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
 _PROMPT_SECONDS = 1.0
-# a traceback through gunicorn and the SDK has about 60 lines
-_TAIL_LINES = 100
 # the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
 _MAX_SOCKET_PATH = 100
 # where each release of google-auth looks for it
 _METADATA_SERVER = ("GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT")
-# connects google-cloud-tasks to this server
+# connects google-cloud-tasks and the log to this server
 _CONNECT = Path(__file__).with_name("connect")
 # they would hide what is missing in requirements.txt, or lead to another Python
 _OF_THE_SERVERS_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
@@ -60,6 +56,8 @@ class LaunchSettings:
         default_factory=lambda: str(secrets.randbelow(9 * 10**17) + 10**17)
     )
     """GAE_DEPLOYMENT_ID: 18 digits, new in each run of the server."""
+    log: AppLog = dataclasses.field(default_factory=AppLog, compare=False, repr=False)
+    """Shows what the app prints."""
 
 
 def environment(
@@ -180,27 +178,37 @@ class AppProcess:
         temporary = self._folder / "tmp"
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
-        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._label = label.encode()
-        self._advice = RunningAdvice(config.folder, label)
+        self._log = ProcessLog(launch.log, config.folder, config.service, label)
         self._exit = futures.Future[int]()
+        told = self._folder / "log.sock"
+        source, output, where = None, None, "tty"
+        if self._terminal is None:
+            reading, output = os.pipe()
+            source, where = os.fdopen(reading, "rb"), str(os.fstat(output).st_ino)
+        folder = config.folder.absolute()
+        variables["GAE_DEVSERVER_LOG"] = f"{where}:{told}:{folder}"
         try:
+            self._log.listen(told)
             self._watched = Watched(
                 entrypoint,
                 folder=config.folder,
                 environment=variables,
                 stop_seconds=stop_seconds,
-                output=subprocess.PIPE if self._terminal is None else None,
+                output=output,
                 private_folder=self._folder,
                 open_files=launch.open_files,
             )
         except OSError:
+            if source is not None:
+                source.close()
+            self._log.close()
             self._remove_folder()
             raise
+        finally:
+            if output is not None:
+                os.close(output)
         self._process = self._watched.process
-        copier = threading.Thread(
-            target=self._copy_output, args=(self._process.stdout,), daemon=True
-        )
+        copier = threading.Thread(target=self._copy_output, args=(source,), daemon=True)
         copier.start()
         threading.Thread(target=self._wait, args=(copier,), daemon=True).start()
 
@@ -235,7 +243,7 @@ class AppProcess:
 
     def stop(self) -> None:
         """Begin to end the app: SIGTERM, and later SIGKILL."""
-        self._advice.stop()
+        self._log.stop_advice()
         self._watched.stop()
 
     def wait(self, timeout: float) -> bool:
@@ -254,27 +262,26 @@ class AppProcess:
 
     def tail(self) -> str:
         """Return the last lines that the app printed."""
-        return b"".join(self._tail.copy()).decode("utf-8", "replace")
+        return self._log.tail()
+
+    def show_output(self) -> None:
+        """Show what the app has printed and is not shown yet, as the server ends."""
+        self._log.flush()
 
     def log_advice(self) -> None:
         """Log what to do about errors that the app has printed, and will print."""
-        self._advice.start()
+        self._log.start_advice()
 
     def _copy_output(self, source: BinaryIO | None) -> None:
         """Copy what the app prints to the terminal, and keep the last lines."""
         if source is None:
             return  # it has the terminal itself
-        label = self._label
+        begins = True
         with source:
             while line := source.readline(65536):
-                self._tail.append(line)
-                # keep reading if the terminal is gone: the app blocks on a full pipe
-                with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.buffer.write(label + line)
-                    sys.stderr.buffer.flush()
+                self._log.print(line, begins=begins)
                 # the next piece may be the rest of a long line
-                label = self._label if line.endswith(b"\n") else b""
-                self._advice.see(line)
+                begins = line.endswith(b"\n")
 
     def _wait(self, copier: threading.Thread) -> None:
         status = self._watched.wait()
@@ -282,6 +289,7 @@ class AppProcess:
         copier.join(2.0)
         if self._terminal is not None:
             self._terminal.restore()
+        self._log.close()
         self._remove_folder()
         self.stop()
         self._exit.set_result(status)

@@ -56,7 +56,8 @@ class _Version(argparse.Action):
 
         python = sys.version.partition(" ")[0]
         version = metadata.version(PROG)
-        parser.exit(0, f"{PROG} {version} (Python {python})\n")
+        print(f"{PROG} {version} (Python {python})")
+        parser.exit()
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -395,5 +396,12 @@ def _add_development_options(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
-        help="the lowest level of the server's own log lines (default: %(default)s)",
+        help="the lowest level of the server's own log lines; debug also shows all of "
+        "a traceback (default: %(default)s)",
+    )
+    group.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: each line on stderr is a JSON object (default: %(default)s)",
     )

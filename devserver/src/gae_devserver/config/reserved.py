@@ -12,6 +12,7 @@ _NAMES = frozenset(
         "DEVSERVER_SMTP_USER",
         "GAE_APPLICATION",
         "GAE_DEPLOYMENT_ID",
+        "GAE_DEVSERVER_LOG",
         "GAE_ENV",
         "GAE_INSTANCE",
         "GAE_MEMORY_MB",

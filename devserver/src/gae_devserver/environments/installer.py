@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gae_devserver import terminal
 from gae_devserver.app.python import Python
 from gae_devserver.app.watched import Watched
 
@@ -165,7 +166,7 @@ class Installer:
                 folder=self._folder,
                 environment=variables,
                 stop_seconds=_STOP_SECONDS,
-                output=sys.stderr.fileno(),
+                output=(sys.stdout if terminal.is_json() else sys.stderr).fileno(),
             )
         except OSError as error:
             raise InstallError(f"{command[0]} cannot be started: {error}") from error

@@ -125,7 +125,7 @@ class AppSender:
         try:
             answer = await self._client.send(find_process, request, deadline=deadline)
             async with answer:
-                status = answer.status
+                record.status = status = answer.status
                 yield answer
         finally:
             self._requests.end(ticket)

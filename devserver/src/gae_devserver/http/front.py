@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
@@ -19,7 +18,7 @@ from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.http.server import HttpServer, check_host
 from gae_devserver.http.site import Site
-from gae_devserver.terminal import printable
+from gae_devserver.terminal import printable, request_fields, summary
 
 logger = logging.getLogger("gae_devserver.request")
 
@@ -61,27 +60,35 @@ class Front(HttpServer):
             "request", request.method, request.raw_path, headers=request.raw_headers
         )
         activity.current.set(record)
-        status = 0
-        async with contextlib.AsyncExitStack() as at_end:
-            at_end.callback(lambda: self._records.end(record, status))
-            label, response = await self._respond(request, record, at_end)
-            status = response.status
-            try:
-                await response.prepare(request)
-                await response.write_eof()
-            except ConnectionError:
-                # the client disconnected; aiohttp closes the connection
-                pass
-            finally:
-                logger.info(
-                    "%s%s %s %d %.0f ms",
-                    label,
-                    request.method,
-                    printable(request.raw_path),
-                    response.status,
-                    (time.perf_counter() - record.started) * 1000,
-                )
+        status, label = 0, ""
+        try:
+            async with contextlib.AsyncExitStack() as at_end:
+                at_end.callback(lambda: self._records.end(record, status))
+                label, response = await self._respond(request, record, at_end)
+                status = response.status
+                # the client may disconnect; aiohttp closes the connection
+                with contextlib.suppress(ConnectionError):
+                    await response.prepare(request)
+                    await response.write_eof()
+        finally:
+            # only now it is known what the app has logged
+            if status:
+                self._log(record, label)
         return response
+
+    def _log(self, record: Record, label: str) -> None:
+        failed = record.failure
+        logger.log(
+            logging.WARNING if failed else logging.INFO,
+            "%s%s %s %d %.0f ms%s",
+            label,
+            record.method,
+            printable(record.target),
+            record.status,
+            (record.seconds or 0.0) * 1000,
+            f": {summary(failed)}" if failed else "",
+            extra={"ends": True, "fields": request_fields(record)},
+        )
 
     async def _respond(
         self,

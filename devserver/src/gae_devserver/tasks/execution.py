@@ -20,6 +20,7 @@ from gae_devserver.http.routing import UnknownServiceError
 from gae_devserver.tasks.attempts import begin_attempt, end_attempt, lose_answer
 from gae_devserver.tasks.headers import task_request
 from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.task_log import TaskLog
 from gae_devserver.terminal import printable
 
 logger = logging.getLogger("gae_devserver.task")
@@ -81,6 +82,7 @@ class TaskExecutor:
         self._dispatch = dispatch
         self._deadline_of = deadline_of
         self._several_services = several_services
+        self._log = TaskLog(several_services=several_services)
         self.finished = 0
         """How many executions have ended since the start."""
 
@@ -99,17 +101,14 @@ class TaskExecutor:
         record = self._records.begin("task", method, url, service, attempt)
         activity.current.set(record)
         begin_attempt(task, self._clock.now())
-        which = f" (attempt {number})" if number > 1 else ""
-        where = f" on {service}" if self._several_services and service else ""
-        logger.info("task %s started%s%s", name, where, which)
+        self._log.started(record, attempt)
         began = time.monotonic()
         status = 0
         try:
             status, outcome = await self._send(queue, task, service, record)
         except AppUnavailable:
             self._records.discard(record)
-            app = f"the service {service}" if self._several_services else "the app"
-            logger.info("task %s was not sent: %s is not running", name, app)
+            self._log.not_sent(record, attempt)
             raise
         except asyncio.CancelledError:
             attempt.outcome, attempt.reason = "failed", "cancelled"
@@ -125,35 +124,29 @@ class TaskExecutor:
         attempt.reason = outcome
         if queue.find(name) is not task:
             attempt.outcome = "deleted"
-            logger.info("task %s %s; it was deleted while it ran", name, outcome)
+        elif 200 <= status < 300 and _gave_up(record):
+            attempt.outcome = "dropped"
+            queue.drop(name)
         elif 200 <= status < 300:
             attempt.outcome = "done"
             queue.Delete(name)
-            logger.info("task %s %s", name, outcome)
         else:
-            self._retry(queue, task, name, attempt)
+            self._retry(queue, task, attempt)
+        self._log.ended(record, attempt)
         return Run(queue, sent, service, status)
 
-    def _retry(self, queue: Queue, task: Any, name: str, attempt: Attempt) -> None:
-        outcome = attempt.reason
+    def _retry(self, queue: Queue, task: Any, attempt: Attempt) -> None:
         # stays if the time of the next attempt cannot be computed
         attempt.outcome = "failed"
         now_usec = int(self._clock.now() * 1e6)
         retry = taskqueue_stub.Retry(task, queue)
-        attempts = task.retry_count + 1
-        if retry.CanRetry(attempts, now_usec - task.first_try_usec):
-            backoff_usec = retry.CalculateBackoffUsec(attempts)
+        if retry.CanRetry(attempt.number, now_usec - task.first_try_usec):
+            backoff_usec = retry.CalculateBackoffUsec(attempt.number)
             queue.PostponeTask(task, max(now_usec + backoff_usec, task.eta_usec + 1))
             attempt.next_in = backoff_usec / 1e6
-            logger.warning(
-                "task %s %s; next attempt in %.1f s", name, outcome, attempt.next_in
-            )
         else:
             attempt.outcome = "dropped"
-            queue.drop(name)
-            logger.error(
-                "task %s %s; dropped after attempt %d", name, outcome, attempts
-            )
+            queue.drop(attempt.name)
 
     async def _send(
         self, queue: Queue, task: Any, service: str, record: Record
@@ -185,3 +178,8 @@ class TaskExecutor:
             lose_answer(task, late=False)
             return 0, "failed in the dev server"
         return status, str(status)
+
+
+def _gave_up(record: Record) -> bool:
+    """Return whether the SDK has answered 200 to a task that fails for good."""
+    return record.failure is not None and record.failure.is_permanent

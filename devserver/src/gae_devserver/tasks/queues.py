@@ -20,6 +20,7 @@ from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.sorted_queue import SortedQueue
 from gae_devserver.tasks.targets import ServiceOf
+from gae_devserver.tasks.task_log import short_name
 from gae_devserver.tasks.token_bucket import TokenBucket
 from gae_devserver.tasks.tombstones import Tombstones
 from gae_devserver.terminal import printable
@@ -287,7 +288,7 @@ class Queue(SortedQueue):
             due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
             url = printable(task.url.decode(errors="replace"))
             what = function_name(task.body) or url
-            name, where = task.task_name.decode(), self.queue_name
+            name, where = short_name(task.task_name.decode()), self.queue_name
             if self._only_service is None and (service := self.service_of(task)):
                 where += f" for {service}"
             logger.info("task %s on %s: %s, %s", name, where, what, due)

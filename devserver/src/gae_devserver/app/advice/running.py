@@ -47,6 +47,13 @@ class RunningAdvice:
             # the app would block if its output were not copied
             logger.debug("cannot explain what the app printed", exc_info=True)
 
+    def see_traceback(self, text: str) -> None:
+        """Look at the traceback of an exception; never fail."""
+        try:
+            self._explain_traceback(text.rstrip())
+        except Exception:
+            logger.debug("cannot explain an exception", exc_info=True)
+
     def start(self) -> None:
         """Log the advice that waits; from now on, log advice at once."""
         with self._lock:
@@ -63,7 +70,9 @@ class RunningAdvice:
         if line == _NO_APP:
             self._log("no app", "uWSGI found no app. Its lines above have the reason.")
             return
-        printed = b"\n".join(self._lines).decode("utf-8", "replace")
+        self._explain_traceback(b"\n".join(self._lines).decode("utf-8", "replace"))
+
+    def _explain_traceback(self, printed: str) -> None:
         traceback = tracebacks.last(printed)
         if traceback is None or not printed.endswith(f"\n{traceback.error}"):
             return
@@ -72,10 +81,10 @@ class RunningAdvice:
             self._log(meaning.kind, f"{summary} {meaning.text}")
 
     def _log(self, kind: str, text: str) -> None:
-        if kind in self._kinds:
-            return
-        self._kinds.add(kind)
         with self._lock:
+            if kind in self._kinds:
+                return
+            self._kinds.add(kind)
             if self._waiting is not None:
                 self._waiting.append(text)
                 return

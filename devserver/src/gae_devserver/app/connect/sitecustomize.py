@@ -1,14 +1,16 @@
-"""Makes each client of google-cloud-tasks in the app's process use the dev server.
+"""Connects the app's process to the dev server: Cloud Tasks, and the log.
 
 Python imports this file when it starts, because its folder is first on PYTHONPATH. It
-runs on the app's Python, 3.7 or later, and imports nothing else of the package.
+runs on the app's Python, 3.7 or later, and imports nothing else of the package but
+gae_devserver_log, and that only in a process that may answer requests.
 
-The library knows no emulator. Without this file its clients call Google, with the
-credentials of the user. So a client that cannot be connected fails.
+The library of Cloud Tasks knows no emulator. Without this file its clients call Google,
+with the credentials of the user. So a client that cannot be connected fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -18,6 +20,7 @@ from importlib.machinery import ModuleSpec
 # The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
 from os import environ
 from types import ModuleType
+from typing import Any
 
 # google.cloud.tasks_v2, _v2beta2 and _v2beta3
 _PACKAGES = "google.cloud.tasks_v"
@@ -44,10 +47,12 @@ _OPTIONS = [
 ]
 
 _connected: set[str] = set()
+# Where the log goes. The app may change the variable later.
+_LOG = environ.get("GAE_DEVSERVER_LOG")
 
 
 class Finder:
-    """Finds modules where Python does, and connects what some of them define."""
+    """Finds modules where Python does, and changes what some of them define."""
 
     def find_spec(
         self,
@@ -55,15 +60,17 @@ class Finder:
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Return the spec of a module of google-cloud-tasks; None: of another one."""
-        if not name.startswith(_PACKAGES):
+        """Return the spec of a module that is connected; None: of another one."""
+        after = _LOGGED.get(name) if _LOG else None
+        if name.startswith(_PACKAGES):
+            package = ".".join(name.split(".")[:3])
+            after = {
+                package: check_package,
+                package + _BASE: connect_subclasses,
+                package + _BEFORE_2_0: connect_before_2_0,
+            }.get(name)
+        elif after is None:
             return None
-        package = ".".join(name.split(".")[:3])
-        after = {
-            package: check_package,
-            package + _BASE: connect_subclasses,
-            package + _BEFORE_2_0: connect_before_2_0,
-        }.get(name)
         for finder in sys.meta_path:
             # the finder of old releases of six does not have this method
             if finder is self or not hasattr(finder, "find_spec"):
@@ -183,8 +190,17 @@ def _grpc_asyncio_arguments() -> dict[str, object]:
 def _rest_arguments() -> dict[str, object]:
     from google.auth.credentials import AnonymousCredentials
 
+    class Ticket(AnonymousCredentials):
+        """Adds the ticket of the request to each call."""
+
+        def before_request(self, _: Any, method: str, url: str, headers: Any) -> None:
+            tickets: Any = sys.modules.get("gae_devserver_log.rpc_tickets")
+            ticket = tickets.ticket() if tickets else None
+            if ticket is not None:
+                headers[tickets.HEADER] = ticket
+
     host = "{API_HOST}:{API_PORT}".format_map(environ)
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    credentials = Ticket()  # type: ignore[no-untyped-call]
     return {"host": host, "url_scheme": "http", "credentials": credentials}
 
 
@@ -203,6 +219,82 @@ def _emulator_host() -> str:
             "no server. Do not delete the variable that the dev server sets"
         )
     return host
+
+
+@functools.lru_cache(maxsize=None)  # noqa: UP033 - for Python 3.8
+def _log() -> Any:
+    """Import what tells the server what happens, and have it begin."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    folder = os.path.join(  # noqa: PTH118
+        os.path.dirname(__file__),  # noqa: PTH120
+        "gae_devserver_log",
+    )
+    spec = spec_from_file_location(
+        "gae_devserver_log",
+        os.path.join(folder, "__init__.py"),  # noqa: PTH118
+        submodule_search_locations=[folder],
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.start(*str(_LOG).split(":", 2))
+
+
+def log_gunicorn(module: ModuleType) -> None:
+    """Wrap the app that gunicorn runs, in a way that adds no frame to tracebacks."""
+    wrap = _log().gunicorn_app
+
+    def get(self: Any) -> Any:
+        app = vars(self).get("callable")
+        if app is None:
+            return None
+        wrapped, of = vars(self).get("_gae_devserver", (None, None))
+        if of is not app:
+            wrapped = wrap(app, self)
+            vars(self)["_gae_devserver"] = (wrapped, app)
+        return wrapped
+
+    def put(self: Any, app: Any) -> None:
+        vars(self)["callable"] = app
+
+    module.BaseApplication.callable = property(get, put)
+
+
+def log_sdk(module: ModuleType) -> None:
+    """Wrap the apps for which the app calls wrap_wsgi_app, under any web server."""
+    log, own = _log(), module.wrap_wsgi_app
+
+    @functools.wraps(own)
+    def wrap_wsgi_app(*args: Any, **options: Any) -> Any:
+        return log.wsgi(own(*args, **options))
+
+    module.wrap_wsgi_app = wrap_wsgi_app  # type: ignore[attr-defined]
+
+
+def send_tickets(module: ModuleType) -> None:
+    """Have RPCs to the dev server name the request in which they are made."""
+    _log()
+    sys.modules["gae_devserver_log.rpc_tickets"].add_tickets(module, environ)
+
+
+def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]:
+    """Return a function that leaves a module as it is if the log cannot be kept."""
+
+    def attempt(module: ModuleType) -> None:
+        # the app runs without it
+        with contextlib.suppress(Exception):
+            after(module)
+
+    return attempt
+
+
+_LOGGED = {
+    "google.appengine.api": _unless_it_fails(log_sdk),
+    "grpc": _unless_it_fails(send_tickets),
+    "gunicorn.app.base": _unless_it_fails(log_gunicorn),
+}
 
 
 def _import_hidden() -> None:

@@ -1,0 +1,32 @@
+"""Tells the dev server what the app prints, logs and raises in which request.
+
+It runs in the app's process, on Python 3.7 or later, and imports only the standard
+library. The app must go on as without it, so it ignores all its own errors.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+from . import rpc_tickets as rpc_tickets
+from . import streams
+from .channel import Channel
+from .failures import Folder
+from .requests import Wrapper
+from .telling import Teller
+
+
+def start(pipe: str, socket: str, folder: str) -> Wrapper:
+    """Begin to tell what is printed and logged; return what wraps apps."""
+    teller = Teller(Channel(socket), Folder(folder), pipe)
+    streams.replace(pipe, teller.take)
+    call_handlers = logging.Logger.callHandlers
+
+    @functools.wraps(call_handlers)
+    def call(self: Any, record: logging.LogRecord) -> None:
+        teller.call_handlers(record, functools.partial(call_handlers, self, record))
+
+    logging.Logger.callHandlers = call  # type: ignore[method-assign]
+    return Wrapper(teller.tell, teller.flush)
