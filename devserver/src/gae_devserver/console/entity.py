@@ -101,10 +101,8 @@ class OneEntityRoutes:
             raise web.HTTPBadRequest(
                 text="The version is missing: send the one that you have read."
             )
-
-        row = address.stored()
-        stored = row.record.entity
         _check_version(address, version)
+        stored = address.stored().record.entity
         app_id = address.database.partition.app_id
         before = encode_properties(stored, app_id)
         try:
@@ -151,11 +149,12 @@ class OneEntityRoutes:
 
     async def _delete(self, request: web.Request) -> web.Response:
         address = self._address(request)
-        address.stored()
         version = request.query.get("version")
 
         def check_same() -> None:
-            if version is not None:
+            if version is None:
+                address.stored()
+            else:
                 _check_version(address, version)
 
         await self._writes.delete(address.database, address.reference, check_same)
