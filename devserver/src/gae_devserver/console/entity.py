@@ -85,7 +85,7 @@ class OneEntityRoutes:
             "database": database.partition.database,
             "rows": [
                 row
-                for name, typed in properties.items()
+                for name, typed in list(properties.items())[:_ON_THE_PAGE]
                 if (row := entity_form.row_of(name, typed)).type != entity_form.SAME
             ],
             "types": entity_form.FORM_TYPES,
