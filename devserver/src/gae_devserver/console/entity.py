@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.console import bodies, entity_form
 from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.entities import title_of
+from gae_devserver.console.entity_changes import (
+    changed_entity,
+    key_of,
+    properties_in,
+)
 from gae_devserver.console.entity_json import describe_entity, urlsafe
 from gae_devserver.console.entity_keys import (
     Address,
@@ -22,22 +26,11 @@ from gae_devserver.console.entity_keys import (
 )
 from gae_devserver.console.entity_view import show_property
 from gae_devserver.console.entity_writes import EntityWrites
-from gae_devserver.console.typed_entities import (
-    check_entity,
-    encode_entity,
-    version_of,
-)
+from gae_devserver.console.typed_decoding import Typed, bytes_in
+from gae_devserver.console.typed_encoding import encode_properties, grouped
+from gae_devserver.console.typed_entities import encode_entity, version_of
 from gae_devserver.console.typed_keys import TypedError, decode_key
-from gae_devserver.console.typed_values import (
-    Stored,
-    Typed,
-    bytes_in,
-    decode_group,
-    encode_properties,
-    grouped,
-)
 from gae_devserver.datastore_v1.databases import Databases
-from gae_devserver.datastore_v1.entity_writer import MAX_ENTITY_BYTES
 from gae_devserver.rpc.errors import RpcError
 
 _MAX_BODY = 4 * 2**20
@@ -92,7 +85,7 @@ class OneEntityRoutes:
             "database": database.partition.database,
             "rows": [
                 row
-                for name, typed in properties.items()
+                for name, typed in list(properties.items())[:_ON_THE_PAGE]
                 if (row := entity_form.row_of(name, typed)).type != entity_form.SAME
             ],
             "types": entity_form.FORM_TYPES,
@@ -108,15 +101,13 @@ class OneEntityRoutes:
             raise web.HTTPBadRequest(
                 text="The version is missing: send the one that you have read."
             )
-
-        row = address.stored()
-        stored = row.record.entity
         _check_version(address, version)
+        stored = address.stored().record.entity
         app_id = address.database.partition.app_id
         before = encode_properties(stored, app_id)
         try:
-            wanted = _properties_in(fields, before)
-            entity = _changed(stored, wanted, before, app_id)
+            wanted = properties_in(fields, before)
+            entity = changed_entity(stored, wanted, before, app_id)
         except TypedError as error:
             raise web.HTTPBadRequest(text=f"Nothing was saved: {error}.") from None
         if entity != stored:
@@ -130,7 +121,7 @@ class OneEntityRoutes:
         key = entity_pb.Reference()
         app_id = next(iter(self._databases.named.values())).partition.app_id
         try:
-            decode_key(_key_of(fields), app_id, key, key.path.element)
+            decode_key(key_of(fields), app_id, key, key.path.element)
             database = database_for(self._databases, key)
             is_incomplete = not (key.path.element[-1].id or key.path.element[-1].name)
             if is_incomplete:
@@ -139,8 +130,8 @@ class OneEntityRoutes:
             address = address_of(database, key)
             entity = entity_pb.EntityProto(key=address.reference)
             entity.entity_group.element.append(key.path.element[0])
-            wanted = _properties_in(fields, {})
-            entity = _changed(entity, wanted, {}, app_id)
+            wanted = properties_in(fields, {})
+            entity = changed_entity(entity, wanted, {}, app_id)
         except (TypedError, RpcError) as error:
             raise web.HTTPBadRequest(text=f"Nothing was saved: {error}.") from None
 
@@ -158,11 +149,12 @@ class OneEntityRoutes:
 
     async def _delete(self, request: web.Request) -> web.Response:
         address = self._address(request)
-        address.stored()
         version = request.query.get("version")
 
         def check_same() -> None:
-            if version is not None:
+            if version is None:
+                address.stored()
+            else:
                 _check_version(address, version)
 
         await self._writes.delete(address.database, address.reference, check_same)
@@ -191,65 +183,6 @@ class OneEntityRoutes:
                 "X-Content-Type-Options": "nosniff",
             },
         )
-
-
-def _key_of(fields: Mapping[str, Any]) -> Any:
-    """Return the key that a request or a form names."""
-    if "key" in fields:
-        return fields["key"]
-    identifier: Any = str(fields.get("id", "")).strip() or None
-    if identifier and fields.get("id_is") == "number":
-        identifier = {"id": identifier}
-    path: list[Any] = [[str(fields.get("kind", "")), identifier]]
-    names = ("namespace", "database")
-    key = {name: str(fields[name]) for name in names if fields.get(name)}
-    return {**key, "path": path}
-
-
-def _properties_in(
-    fields: Mapping[str, Any], before: Mapping[str, Typed]
-) -> dict[str, Typed]:
-    properties = fields.get("properties")
-    if properties is None:
-        return entity_form.properties_in(fields, before)
-    if not isinstance(properties, dict):
-        raise TypedError("properties must be an object")
-    return properties
-
-
-def _changed(
-    entity: Any, wanted: Mapping[str, Typed], before: Mapping[str, Typed], app_id: str
-) -> Any:
-    """Return an entity with other properties; those that are the same stay as stored.
-
-    Raises:
-        TypedError: the datastore would refuse it.
-    """
-    changed = entity_pb.EntityProto()
-    changed.CopyFrom(entity)
-    del changed.property[:], changed.raw_property[:]
-    stored = grouped(entity)
-    for name, typed in wanted.items():
-        if name in before and typed == before[name]:
-            items = stored[name]
-        else:
-            items = decode_group(name, typed, app_id)
-            _complete_users(items)
-        for indexed, item in items:
-            (changed.property if indexed else changed.raw_property).append(item)
-    check_entity(changed, app_id)
-    if (size := changed.ByteSize()) > MAX_ENTITY_BYTES:
-        raise TypedError(
-            f"the entity has {size:,} bytes, and the limit is {MAX_ENTITY_BYTES:,}"
-        )
-    return changed
-
-
-def _complete_users(items: list[Stored]) -> None:
-    for _, item in items:
-        user = item.value.uservalue
-        if item.value.HasField("uservalue") and not user.obfuscated_gaiaid:
-            datastore_stub_util.FillUser(item)
 
 
 def _check_version(address: Address, version: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
+from gae_devserver.console.typed_decoding import decode_group
 from gae_devserver.console.typed_keys import (
     TypedError,
     decode_key,
@@ -15,7 +16,6 @@ from gae_devserver.console.typed_keys import (
     key_in,
     shown,
 )
-from gae_devserver.console.typed_values import decode_group
 from gae_devserver.datastore.encoding import KEY_PROPERTY, ValueKey, path_of, value_key
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
@@ -70,14 +70,16 @@ def make_filter(
     typed: dict[str, Any] = {"type": kind, "value": text}
     match kind:
         case "number":
-            whole = re.fullmatch(r"[+-]?[0-9]+", text.strip())
+            text = text.strip()
+            whole = re.fullmatch(r"[+-]?[0-9]+", text)
             typed["type"] = "integer" if whole else "float"
         case "boolean":
-            if text.strip().lower() not in ("true", "false"):
+            text = text.strip().lower()
+            if text not in ("true", "false"):
                 raise TypedError(f"{shown(text)} is neither true nor false")
-            typed["value"] = text.strip().lower() == "true"
+            typed["value"] = text == "true"
         case "null":
-            typed["value"] = None
+            text, typed["value"] = "null", None
         case "key":
             typed["value"] = _json_or_text(text)
         case "text" | "datetime" | "bytes":
@@ -132,7 +134,14 @@ def _string(text: str) -> str:
 
 
 def _json_or_text(text: str) -> Any:
-    return json.loads(text) if text.lstrip().startswith("{") else text.strip()
+    return _json(text) if text.lstrip().startswith("{") else text.strip()
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TypedError(f"{shown(text)} is not valid JSON: {error}") from None
 
 
 def _path(text: str, app_id: str, namespace: str) -> Any:
@@ -140,7 +149,7 @@ def _path(text: str, app_id: str, namespace: str) -> Any:
     key: Any
     try:
         if text.lstrip().startswith(("{", "[")):
-            value = json.loads(text)
+            value = _json(text)
             if isinstance(value, list):
                 value = {"namespace": namespace, "path": value}
             key = entity_pb.Reference()

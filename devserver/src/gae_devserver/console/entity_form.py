@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gae_devserver.console import formats
-from gae_devserver.console.typed_keys import TypedError, integer_in, shown
-from gae_devserver.console.typed_values import TYPES, Typed, bytes_in
+from gae_devserver.console.typed_decoding import TYPES, Typed, bytes_in
+from gae_devserver.console.typed_keys import TypedError, integer_in, shown, text_in
 
 SAME = "as it is"
 """The type of a row whose value is too long or too odd for a field."""
@@ -180,7 +180,7 @@ def _new(row: FormRow, text: str) -> Typed:
             typed["value"] = integer_in(text)
         case _ if row.type == BYTES_AS_TEXT:
             typed["type"] = "bytes"
-            typed["value"] = base64.b64encode(text.encode()).decode()
+            typed["value"] = base64.b64encode(text_in(text).encode()).decode()
         case "key" | "geopoint" | "user" | "entity" | "list":
             typed["value"] = _json_in(text, row)
             if row.type == "list":

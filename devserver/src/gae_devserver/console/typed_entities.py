@@ -9,12 +9,9 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.appengine.runtime import apiproxy_errors
 from google.protobuf.message import DecodeError
 
+from gae_devserver.console.typed_decoding import bytes_in, decode_properties
+from gae_devserver.console.typed_encoding import encode_properties
 from gae_devserver.console.typed_keys import TypedError, decode_key, encode_key
-from gae_devserver.console.typed_values import (
-    bytes_in,
-    decode_properties,
-    encode_properties,
-)
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.rpc.errors import RpcError
 

@@ -115,8 +115,8 @@ def integer_in(value: Any) -> int:
     Raises:
         TypedError: it is none.
     """
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", value):
-        value = int(value)
+    if isinstance(value, str) and re.fullmatch("[+-]?[0-9]{1,19}", value.strip()):
+        value = int(value.strip())
     # A script writes 1.0 as 1, and Python the other way round.
     if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE_INTEGER:
         value = int(value)
