@@ -114,7 +114,8 @@ class Parts:
         clock = settings.clock
         self.activity = Activity(clock.now)
         requests = RunningRequests(application.main.service, self.activity)
-        settings.launch.log.attach(self.activity, requests.__contains__)
+        loop = asyncio.get_running_loop()
+        settings.launch.log.attach(self.activity, requests.__contains__, loop)
         requests.on_end(settings.launch.log.end)
         sessions = Sessions(port, settings.storage)
         blobs = BlobSender(self._blobstore)

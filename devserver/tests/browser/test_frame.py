@@ -27,12 +27,23 @@ def test_token_leaves_the_address(console: Console) -> None:
     assert console.server.token not in page.url
 
 
+def test_a_new_tab(console: Console) -> None:
+    """It gets the token from a tab that is open."""
+    page = console.page.context.new_page()
+    page.goto(console.server.state_url)
+    page.wait_for_function("sessionStorage.length")
+    page.get_by_role("button", name="+1 min").click()
+    expect(page.get_by_role("status")).to_contain_text("run: 0")
+    expect(page.get_by_label("paste the token")).to_be_hidden()
+
+
 def test_a_page_without_the_token(
     context: BrowserContext, devserver: DevServer
 ) -> None:
     """It shows everything, says where the token is, and takes it in a field."""
     page = context.new_page()
     page.goto(devserver.state_url)
+    expect(page.get_by_label("paste the token")).to_be_visible()
     check_axe(page)
     page.get_by_role("button", name="+1 min").click()
     expect(page.get_by_text("This needs the token.")).to_be_visible()

@@ -1,6 +1,5 @@
 """What the app prints, logs and raises: on the terminal, and in the records."""
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -9,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gae_devserver.activity.activity import Activity
 from gae_devserver.activity.records import Failure, LogLine, Record
@@ -17,13 +17,15 @@ from gae_devserver.app.channel import Channels, Raised, Text
 from gae_devserver.output import Output
 from gae_devserver.terminal import exception, json_line, summary
 
+if TYPE_CHECKING:  # the app starts before the server imports this
+    from asyncio import AbstractEventLoop
+
 logger = logging.getLogger("gae_devserver.app")
 
 # a traceback through gunicorn and the SDK has about 60 lines
 _TAIL_LINES = 100
 _HOLD_SECONDS = 1.0
 _MAX_UNFINISHED = 2**16
-_DROPPED = ".PermanentTaskFailure"
 
 
 class ProcessLog:
@@ -119,18 +121,23 @@ class AppLog:
         self._activity: Activity | None = None
         self._requests: dict[str, _Request] = {}
         self._is_running: Callable[[str], bool] = lambda ticket: False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: AbstractEventLoop | None = None
         self._ending = ""
         """The ticket of the request that ends now."""
 
-    def attach(self, activity: Activity, is_running: Callable[[str], bool]) -> None:
+    def attach(
+        self,
+        activity: Activity,
+        is_running: Callable[[str], bool],
+        loop: "AbstractEventLoop",
+    ) -> None:
         """Keep lines and exceptions in records; the event loop shows them at once.
 
         `is_running` says whether a ticket is that of a request that runs.
         """
         self._activity = activity
         self._is_running = is_running
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._loop.add_reader(self.channels.fileno(), self.channels.read)
 
     def in_loop(self, call: Callable[[], object]) -> None:
@@ -223,7 +230,7 @@ class AppLog:
         if failure is None or activity is None:
             return
         succeeded = 200 <= record.status < 400
-        if succeeded and not failure.type.endswith(_DROPPED):
+        if succeeded and not failure.is_permanent:
             self._show_exception(request)  # the app has gone on
             return
         raised, request.raised = request.raised, None

@@ -14,10 +14,34 @@
   function takeToken() {
     const hash = location.hash.slice(1);
     if (location.pathname === "/" && hash && !document.getElementById(hash)) {
-      sessionStorage.setItem(STORED, decodeURIComponent(hash));
+      sessionStorage.setItem(STORED, decoded(hash));
       history.replaceState(null, "", location.pathname + location.search);
     }
-    tokenForm.hidden = sessionStorage.getItem(STORED) !== null;
+    if (sessionStorage.getItem(STORED) === null) {
+      tabs.postMessage({ asks: true });
+      setTimeout(() => {
+        tokenForm.hidden = sessionStorage.getItem(STORED) !== null;
+      }, 200);
+    }
+  }
+
+  // A link that is opened in a new tab has no token: that tab asks the others.
+  const tabs = new BroadcastChannel(STORED);
+  tabs.addEventListener("message", ({ data }) => {
+    const token = sessionStorage.getItem(STORED);
+    if (data.asks && token !== null) tabs.postMessage({ token });
+    if (data.token && token === null) {
+      sessionStorage.setItem(STORED, data.token);
+      tokenForm.hidden = true;
+    }
+  });
+
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
   }
 
   function askForToken() {
