@@ -8,13 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
 
 from gae_devserver.activity import activity
 from gae_devserver.activity.records import Failure, Record
-from gae_devserver.config.application import Application
 from gae_devserver.output import Output
+
+if TYPE_CHECKING:
+    # needs a package, whose absence is an error that this module shows
+    from gae_devserver.config.application import Application
 
 logger = logging.getLogger("gae_devserver")
 
@@ -188,7 +191,7 @@ def printable(text: str) -> str:
     )
 
 
-def log_warnings(application: Application) -> None:
+def log_warnings(application: "Application") -> None:
     """Log what the configuration asks for without effect."""
     for warning in application.warnings:
         logger.warning("%s", warning)
@@ -202,7 +205,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def show_banner(
-    application: Application,
+    application: "Application",
     app_url: str,
     state_url: str,
     token: str,

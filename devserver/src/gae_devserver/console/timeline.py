@@ -8,12 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.activity.records import Record
 from gae_devserver.clock import Clock
 from gae_devserver.console import as_json, chart
 from gae_devserver.console.answers import show, wants_html
+from gae_devserver.console.attempt_json import describe_attempt
 from gae_devserver.console.formats import moment, segment
-from gae_devserver.tasks.function_names import function_name
 from gae_devserver.tasks.queues import CRON_QUEUE, Queue
 from gae_devserver.tasks.stub import TaskQueue
 
@@ -65,7 +64,7 @@ class TimelineRoutes:
         ]
         count = sum(queue.Count() for queue in queues)
         records = list(itertools.islice(reversed(self._activity.attempts), _MOST))
-        ran = [_describe(record) for record in records]
+        ran = [describe_attempt(record) for record in records]
         data: dict[str, Any] = {
             "now": self._clock.now(),
             "offset": self._clock.offset,
@@ -103,10 +102,10 @@ class TimelineRoutes:
             (
                 one["queue"],
                 chart.Point(
-                    one["at"],
+                    one["began"],
                     one["outcome"],
                     f"{one['function'] or one['url']}, {one['outcome']}, "
-                    f"{moment(one['at'])}",
+                    f"{moment(one['began'])}",
                     f"/attempts/{one['number']}",
                 ),
             )
@@ -119,27 +118,3 @@ def _by_eta(queues: list[Queue]) -> Iterator[tuple[Queue, Any]]:
     """Yield the first tasks of all queues, with their queues."""
     each = ([(queue, task) for task in queue.tasks_by_eta(_MOST)] for queue in queues)
     return heapq.merge(*each, key=lambda pair: pair[1].eta_usec)
-
-
-def _describe(record: Record) -> dict[str, Any]:
-    attempt, failure = record.attempt, record.failure
-    assert attempt is not None
-    described = None
-    if failure is not None:
-        where = f" ({failure.file}:{failure.line})" if failure.file else ""
-        described = f"{failure.type}: {failure.message[:200]}{where}"
-    return {
-        "number": record.number,
-        "queue": attempt.queue,
-        "name": attempt.name,
-        "attempt": attempt.number,
-        "function": function_name(attempt.task.body) if attempt.task else None,
-        "method": record.method,
-        "url": record.target,
-        "at": record.clock,
-        "seconds": record.seconds,
-        "outcome": attempt.outcome,
-        "reason": attempt.reason,
-        "next_in": attempt.next_in,
-        "failure": described,
-    }

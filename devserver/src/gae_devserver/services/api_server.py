@@ -140,8 +140,6 @@ class ApiServer(HttpServer):
             failed = str(error) or type(error).__name__
             raise
         finally:
-            took = time.perf_counter() - began
-            logger.debug("API call %s %.1f ms", what, took * 1e3)
             self._requests.activity.add_call(
                 call.request_id, what, call.request, began, failed
             )
@@ -160,6 +158,7 @@ class ApiServer(HttpServer):
                 if TOKEN_HEADER in http_request.headers:
                     reason += f", and {TOKEN_HEADER} is not the token of this server"
                 raise apiproxy_errors.RPCFailedError(reason)
+            began = time.perf_counter()
             try:
                 return await self._carry_out(
                     call.service_name, call.method, call.request, ticket
@@ -172,6 +171,9 @@ class ApiServer(HttpServer):
             except Exception as error:
                 # Without an error in the answer, the client would see an empty success.
                 raise self._failure(what, error) from error
+            finally:
+                took = time.perf_counter() - began
+                logger.debug("API call %s %.1f ms", what, took * 1e3)
 
     def _failure(self, what: str, error: Exception) -> apiproxy_errors.RPCFailedError:
         """Return what the app gets for an error that is not one of the service."""

@@ -37,10 +37,11 @@ def defer(name: str, *args: Any, **options: Any) -> str:
 
 def defer_many(count: int, first: float, step: float, queue: str = "default") -> None:
     """Defer `work` many times, the first one in `first` seconds."""
-    payload = deferred.serialize(work)
     tasks = [
         taskqueue.Task(
-            payload=payload, url="/_ah/queue/deferred", countdown=first + number * step
+            payload=deferred.serialize(work, number),
+            url="/_ah/queue/deferred",
+            countdown=first + number * step,
         )
         for number in range(count)
     ]
