@@ -154,6 +154,9 @@ def test_fields(counting: Embedded) -> None:
     assert entity.keys() == set(shown)
     (job,) = ask(counting, "GET /cron")["jobs"]
     assert job.keys() == fields("Fields of a cron job")
+    number = ask(counting, "GET /requests`")["requests"][0]["number"]
+    request = counting.state("GET", f"/requests/{number}")
+    assert request.keys() == fields("Fields of a request")
     (index,) = ask(counting, "GET /indexes")["existing"]
     assert index.keys() == fields("Fields of an index")
 

@@ -12,6 +12,7 @@ from gae_devserver.testing import (
     Blob,
     DevServer,
     Entity,
+    Failure,
     Index,
     Mail,
     Response,
@@ -115,6 +116,7 @@ def test_every_name_is_documented() -> None:
         ("blob", Blob),
         ("mail", Mail),
         ("index", Index),
+        ("failure", Failure),
     ],
 )
 def test_every_field_is_documented(title: str, kind: type) -> None:

@@ -162,12 +162,20 @@ def write(app: App, parent: Path) -> Path:
 
 @pytest.mark.parametrize("app", STARTS.values(), ids=STARTS)
 def test_an_app_starts_unchanged(app: App, tmp_path: Path) -> None:
-    """It answers, stores and reads entities, and its two kinds of tasks arrive."""
+    """It answers, stores and reads entities, and its two kinds of tasks arrive.
+
+    The server knows which of its calls and RPCs a request has made.
+    """
     folder = write(app, tmp_path)
     with DevServer(folder, log_file=tmp_path / "log") as server:
         assert server.get("/start").status == 200
         done = b"deferred request task"
         wait_until(lambda: server.get("/").body == done, "the tasks run")
+        (first,) = server.state("GET", "/requests?path=/start")["requests"]
+        shown = server.state("GET", f"/requests/{first['number']}")
+        names = [call["name"] for call in shown["api_calls"]]
+        put = "Datastore.Commit" if app.main == "on_cloud_ndb" else "datastore_v3.Put"
+        assert put in names
 
 
 def test_uwsgi(tmp_path: Path) -> None:

@@ -75,13 +75,13 @@ class RequestRoutes:
                 cursor = str(page[-1].number)
                 break
             page.append(record)
-        services = sorted({record.service for record in self._activity.requests} - {""})
-        data = {
+        data: dict[str, Any] = {
             "requests": [_describe(record) for record in page],
             "cursor": cursor,
-            "services": services,
-            "statuses": _STATUSES,
         }
+        if wants_html(request):
+            names = {record.service for record in self._activity.requests}
+            data |= {"services": sorted(names - {""}), "statuses": _STATUSES}
         return show(request, data, "requests.html")
 
     async def _show(self, request: web.Request) -> web.StreamResponse:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -275,8 +276,17 @@ def log_sdk(module: ModuleType) -> None:
 
 def send_tickets(module: ModuleType) -> None:
     """Have RPCs to the dev server name the request in which they are made."""
+    _rpc_tickets().add_tickets(module, environ)
+
+
+def send_tickets_of_sdk(module: ModuleType) -> None:
+    """Do so too for those of the SDK, which makes them in threads of its own."""
+    _rpc_tickets().keep_request(module._THREAD_POOL)
+
+
+def _rpc_tickets() -> Any:
     _log()
-    sys.modules["gae_devserver_log.rpc_tickets"].add_tickets(module, environ)
+    return importlib.import_module("gae_devserver_log.rpc_tickets")
 
 
 def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]:
@@ -292,6 +302,7 @@ def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]
 
 _LOGGED = {
     "google.appengine.api": _unless_it_fails(log_sdk),
+    "google.appengine.api.taskqueue.cloudtask": _unless_it_fails(send_tickets_of_sdk),
     "grpc": _unless_it_fails(send_tickets),
     "gunicorn.app.base": _unless_it_fails(log_gunicorn),
 }

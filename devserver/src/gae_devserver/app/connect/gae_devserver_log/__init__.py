@@ -10,7 +10,6 @@ import functools
 import logging
 from typing import Any
 
-from . import rpc_tickets as rpc_tickets
 from . import streams
 from .channel import Channel
 from .failures import Folder

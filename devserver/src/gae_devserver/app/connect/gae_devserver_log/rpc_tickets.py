@@ -17,9 +17,6 @@ from . import requests
 HEADER = "x-devserver-ticket"
 _HOSTS = ("DATASTORE_EMULATOR_HOST", "CLOUD_TASKS_EMULATOR_HOST")
 
-Derive = Callable[[Any], type]
-"""Returns a class that is derived from another one."""
-
 
 def add_tickets(grpc: ModuleType, environ: Mapping[str, str]) -> None:
     """Have `grpc`, which was just imported, make channels that send the ticket.
@@ -32,6 +29,30 @@ def add_tickets(grpc: ModuleType, environ: Mapping[str, str]) -> None:
         _add(asynchronous, _async_call, environ)
 
 
+def keep_request(pool: Any) -> None:
+    """Have a pool of threads know for which request it calls a function.
+
+    Nothing else of the context gets into the threads: the app would work here, and fail
+    on App Engine.
+    """
+    submit = pool.submit
+
+    @functools.wraps(submit)
+    def submit_with_request(function: Any, *args: Any, **options: Any) -> Any:
+        request = requests.current.get()
+
+        def call() -> Any:
+            token = requests.current.set(request)
+            try:
+                return function(*args, **options)
+            finally:
+                requests.current.reset(token)
+
+        return submit(call)
+
+    pool.submit = submit_with_request
+
+
 def ticket() -> str | None:
     """Return the ticket of the request in whose thread or task this is called."""
     # also of one that has ended: the server still knows it
@@ -39,7 +60,9 @@ def ticket() -> str | None:
     return None if request is None else request.ticket
 
 
-def _add(module: Any, derive_call: Derive, environ: Mapping[str, str]) -> None:
+def _add(
+    module: Any, derive_call: Callable[[Any], type], environ: Mapping[str, str]
+) -> None:
     make = module.insecure_channel
     change_call = _changing(derive_call)
 
@@ -61,7 +84,7 @@ def _add(module: Any, derive_call: Derive, environ: Mapping[str, str]) -> None:
     module.insecure_channel = insecure_channel
 
 
-def _changing(derive: Derive) -> Callable[[Any], Any]:
+def _changing(derive: Callable[[Any], type]) -> Callable[[Any], Any]:
     """Return a function that gives an object a derived class, if it can have one.
 
     The libraries look at classes, and at what is private in the objects, so other
