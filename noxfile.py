@@ -301,6 +301,14 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def screenshots(session: nox.Session) -> None:
+    """Take the pictures of the console in docs/images with the Flask sample."""
+    install(session, "browser", apps=["flask"], devserver=True)
+    script = ("-m", "tests.browser.screenshots", "../flask_app", "../docs/images")
+    run(session, "python", *script, folder=DEVSERVER)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the dev server and print a table."""
     install(session, "test", apps=APPS, devserver=True)

@@ -96,12 +96,15 @@ def counting(server: Embedded) -> Embedded:
 
 
 def ask(server: Embedded, request: str) -> Any:
-    """Send the request of the row that starts so, with a task's name and queue."""
+    """Send the request of the row that starts so, about a task or an attempt."""
     (cell,) = (x for x in TABLE if x.startswith(f"`{request}"))
     shown, *body = code(cell.partition(";")[0])
     method, path = shown.split()
     task = server.tasks()[0]
     path = path.replace("QUEUE", task.queue).replace("TASK", task.name)
+    if "NUMBER" in path:
+        (attempt,) = server.state("GET", "/attempts")["attempts"]
+        path = path.replace("NUMBER", str(attempt["number"]))
     return server.state(method, path, json.loads(body[0]) if body else None)
 
 
@@ -135,13 +138,17 @@ def test_fields(counting: Embedded) -> None:
     """
     (service,) = ask(counting, "GET /services")["services"]
     (queue,) = ask(counting, "GET /queues`")["queues"]
-    task = ask(counting, "GET /queues/QUEUE/tasks/TASK")
-    (entity,) = ask(counting, "GET /entities")["entities"]
+    task = ask(counting, "GET /queues/QUEUE/tasks/TASK`")
+    (entity,) = ask(counting, "GET /entities?")["entities"]
 
     assert service.keys() == fields("Fields of a service")
     assert queue.keys() == fields("Fields of a queue")
     assert task.keys() == fields("Fields of a task")
-    assert queue["tasks"][0].keys() == task.keys() - {"headers", "payload"}
+    fewer = {"headers", "payload", "call", "arguments", "object", "stored_at"}
+    fewer |= {"unreadable", "attempts", "content"}
+    assert queue["tasks"][0].keys() == task.keys() - fewer
+    (attempt,) = ask(counting, "GET /attempts`")["attempts"]
+    assert attempt.keys() == fields("Fields of an attempt")
     assert len(base64.b64decode(task["payload"])) == task["size"]
     (shown,) = (code(x)[1:] for x in TABLE.values() if "entities" in x)
     assert entity.keys() == set(shown)
@@ -200,7 +207,7 @@ def without_numbers(log: str) -> str:
 @pytest.mark.parametrize("options", [(), ("--faults", "error=1,seed=7")])
 def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     """The server prints the page's log lines, and its banner with no other line."""
-    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app" in x)
+    (shown,) = (x for x in blocks(PAGE, "console") if "$ gae-devserver my_app\n" in x)
     lines, line_of_a_failure = blocks(section(PAGE, "Log lines"), "")
     # the lines before it are about the installation, which this server does not do
     banner = shown.partition("\n...\n")[2]

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "appengine_config.py",
     "conftest.py",
     "cron.yaml",
-    "debug.yaml",
+    "debugger.py",
     "DIR/devserver.sqlite3",
     "dispatch.yaml",
     "dos.yaml",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from gae_devserver.testing import DevServer
 from tests.helpers import console_app
@@ -45,6 +45,7 @@ def browser() -> Iterator[Browser]:
     path = find_browser()
     if path is None:
         pytest.skip(MISSING)
+    expect.set_options(timeout=PATIENCE_MS)
     with launched(path) as browser:
         yield browser
 
@@ -100,6 +101,13 @@ def console(
 
 
 def check_axe(page: Page) -> None:
-    """Fail if axe-core finds a fault of the page for people with disabilities."""
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
+    """Fail if axe-core finds a fault of the page, or if it is too wide for a phone."""
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+    size = page.viewport_size
+    assert size is not None
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.set_viewport_size(size)

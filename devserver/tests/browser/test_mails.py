@@ -31,4 +31,4 @@ def test_mails(console: Console) -> None:
     expect(page.get_by_role("status")).to_contain_text("the status 404")
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete all").click()
-    expect(page.get_by_role("status")).to_have_text("2 mails were deleted.")
+    expect(page.get_by_role("status")).to_contain_text("deleted: 2")

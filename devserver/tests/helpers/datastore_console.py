@@ -45,7 +45,7 @@ class DatastoreConsole:
         self._run(self._runner.cleanup())
 
     def send(
-        self, method: str, path: str, body: bytes = b"{}", **query: str
+        self, method: str, path: str, body: bytes = b"{}", /, **query: str
     ) -> tuple[int, bytes]:
         """Send a request; return the status and the body of the answer."""
         url = f"{self.url}{path}?{urlencode(query)}"

@@ -145,11 +145,21 @@ def server(
             yield server
 
 
+def calls_of(server: DevServer, path: str) -> list[str]:
+    """Return the API calls of the last request for a path."""
+    listed = server.state("GET", f"/requests?path={path}&limit=1")["requests"]
+    shown = server.state("GET", f"/requests/{listed[0]['number']}")
+    return [call["name"] for call in shown["api_calls"]]
+
+
 @pytest.mark.parametrize("way", [*EVER, *SINCE_2_0, "sdk"])
 def test_a_client(
     server: DevServer, proxy: Proxy, way: str, request: pytest.FixtureRequest
 ) -> None:
-    """However a client is made, it creates tasks here; nothing goes to the proxy."""
+    """However a client is made, it creates tasks here; nothing goes to the proxy.
+
+    The server knows in which request it did, unless the app's own threads called.
+    """
     listed = ENVIRONMENTS[request.node.callspec.params["server"]][1]
     if way in SINCE_2_0 and listed and "==1." in listed:
         pytest.skip("this release does not have this")
@@ -160,6 +170,8 @@ def test_a_client(
     for _ in range(3):  # more than one worker
         text = server.get(f"/{way}").body.decode()
         assert re.fullmatch(r"projects/.*/tasks/\w+ ran", text), text
+        if way != "threads":
+            assert calls_of(server, f"/{way}"), "the calls belong to no request"
     assert not proxy.requests
 
 

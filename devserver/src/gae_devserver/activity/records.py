@@ -50,6 +50,8 @@ class Failure:
     traceback: str
     """The traceback without frames of the SDK and the web server."""
     full_traceback: str
+    is_permanent: bool = False
+    """Whether it is a PermanentTaskFailure, after which the SDK gives the task up."""
 
 
 @dataclasses.dataclass(slots=True)

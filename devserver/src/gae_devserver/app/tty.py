@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import termios
 import threading
@@ -23,7 +24,13 @@ class Terminal:
 
     def restore(self) -> None:
         """Undo what an app has set that has ended."""
-        if self._settings is not None:
+        if self._settings is None:
+            return
+        # otherwise this process stops if a shell runs it in the background
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
             # the terminal may be gone
             with self._lock, contextlib.suppress(termios.error):
                 termios.tcsetattr(self._input, termios.TCSADRAIN, self._settings)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -56,7 +56,8 @@ class _Version(argparse.Action):
 
         python = sys.version.partition(" ")[0]
         version = metadata.version(PROG)
-        parser.exit(0, f"{PROG} {version} (Python {python})\n")
+        print(f"{PROG} {version} (Python {python})")
+        parser.exit()
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

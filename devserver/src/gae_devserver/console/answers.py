@@ -3,6 +3,7 @@
 Jinja2 is imported with the first page: most runs of the server show none.
 """
 
+import asyncio
 import contextvars
 import functools
 import json
@@ -40,9 +41,12 @@ HEADERS = {
 }
 
 
-def begin(request: web.Request) -> None:
+async def begin(request: web.Request) -> None:
     """Note the state that a page shows, before its handler reads any of it."""
     if wants_html(request):
+        # the first import takes a while, in which the server must go on
+        if not _environment.cache_info().currsize:
+            await asyncio.to_thread(_environment)
         _state.set(request.app[LIVE].state())
 
 

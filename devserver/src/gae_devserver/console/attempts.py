@@ -9,10 +9,11 @@ from gae_devserver.activity.activity import Activity
 from gae_devserver.activity.records import Outcome, Record
 from gae_devserver.clock import Clock
 from gae_devserver.console import as_json, bodies
-from gae_devserver.console.answers import show
+from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.attempt_json import attempt_of, describe_attempt
 from gae_devserver.console.calls import Calls
-from gae_devserver.console.payloads import describe_payload, download
+from gae_devserver.console.downloads import attachment
+from gae_devserver.console.payloads import describe_payload
 from gae_devserver.console.turns import in_turns
 from gae_devserver.tasks.attempts import as_new
 from gae_devserver.tasks.queues import CRON_QUEUE, random_task_name
@@ -69,13 +70,15 @@ class AttemptRoutes:
                 if len(found) > limit:
                     break
         cursor = found[limit - 1]["number"] if len(found) > limit else None
-        data = {
+        data: dict[str, Any] = {
             "attempts": found[:limit],
             "cursor": None if cursor is None else str(cursor),
-            "kept": len(self._activity.attempts),
-            "queues": sorted({attempt_of(r).queue for r in self._activity.attempts}),
-            "outcomes": _OUTCOMES,
         }
+        if wants_html(request):
+            kept = self._activity.attempts
+            data["kept"] = len(kept)
+            data["queues"] = sorted({attempt_of(record).queue for record in kept})
+            data["outcomes"] = _OUTCOMES
         return show(request, data, "attempts.html")
 
     def _newest(self, before: int) -> Iterator[Record]:
@@ -130,7 +133,8 @@ class AttemptRoutes:
         attempt = attempt_of(record)
         if attempt.task is None:
             raise web.HTTPNotFound(text="The payload of this task is no longer kept.")
-        return download(attempt.task.body, attempt.name)
+        body = attempt.task.body
+        return attachment(body, len(body), f"{attempt.name}.bin")
 
     def _why_not(self, record: Record) -> str | None:
         """Return why the task of an execution cannot be added again, or None."""

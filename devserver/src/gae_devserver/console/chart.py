@@ -29,7 +29,7 @@ _SLOT = 4.0
 """Marks that are nearer than this are drawn as one, with their number."""
 _LABEL = 9.0
 """A label needs this much room on both sides."""
-_WORST = ("waiting", "done", "deleted", "running", "failed", "dropped")
+_BADNESS = {"deleted": 1, "running": 2, "failed": 3, "dropped": 4}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _marks_of_past(points: Sequence[Point], place: Place) -> list[Mark]:
         slots.setdefault(int(place(point.at) / _SLOT), []).append(point)
     marks = []
     for _, together in sorted(slots.items()):
-        worst = max(together, key=lambda point: _WORST.index(point.outcome))
+        worst = max(together, key=lambda point: _BADNESS.get(point.outcome, 0))
         at = sum(point.at for point in together) / len(together)
         count, title = len(together), worst.title
         marks.append(Mark(place(at), at, worst.outcome, count, title, worst.path))

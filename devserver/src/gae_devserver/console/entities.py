@@ -70,15 +70,16 @@ class EntityRoutes:
         data: dict[str, Any] = {
             "entities": entities,
             "cursor": page.cursor,
-            "kind": question.kind,
-            "namespace": question.namespace,
-            "database": partition.database,
-            "filters": [str(one) for one in question.filters],
-            "order": f"-{name}" if descending else name,
             "found": page.found,
             "notes": _notes(question, page),
         }
         if wants_html(request):
+            data |= {
+                "kind": question.kind,
+                "namespace": question.namespace,
+                "database": partition.database,
+                "order": f"-{name}" if descending else name,
+            }
             data |= _table(data, question)
         return show(request, data, "entities.html")
 
@@ -133,10 +134,10 @@ class EntityRoutes:
             raise web.HTTPBadRequest(
                 text="This deletes all entities of a kind, so it takes no filter."
             )
-        kind = (question.namespace, question.kind)
-        rows = list(question.database.store.kind(kind).rows.values())
-        keys = [row.record.entity.key for row in rows]
-        deleted = await self._writes.delete_all(question.database, keys)
+        database, namespace = question.database, question.namespace
+        paths = list(database.store.kind((namespace, question.kind)).rows)
+        keys = (database.partition.reference(namespace, path) for path in paths)
+        deleted = await self._writes.delete_all(database, keys)
         return web.json_response({"deleted": deleted})
 
 

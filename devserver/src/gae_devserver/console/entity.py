@@ -41,6 +41,8 @@ from gae_devserver.datastore_v1.entity_writer import MAX_ENTITY_BYTES
 from gae_devserver.rpc.errors import RpcError
 
 _MAX_BODY = 4 * 2**20
+_ON_THE_PAGE = 200
+"""Properties; an entity can have thousands."""
 _EDIT = '{"version": "...", "properties": {...}}'
 _NEW = '{"key": {"path": [["Order", null]]}, "properties": {...}}'
 
@@ -152,7 +154,7 @@ class OneEntityRoutes:
             # Its ids are never allocated later, even after a deletion.
             database.store._AllocateIds([address.reference])
         await self._writes.put(database, entity, check_new)
-        return web.json_response(_describe(address), status=201)
+        return web.json_response(_describe(address))
 
     async def _delete(self, request: web.Request) -> web.Response:
         address = self._address(request)
@@ -293,6 +295,7 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
     """Return what only the page shows."""
     entity = address.stored().record.entity
     stored = grouped(entity)
+    first = list(properties.items())[:_ON_THE_PAGE]
     described = describe_entity(address.path, address.reference, entity)
     pairs = described["key"]
     parents = [
@@ -304,13 +307,10 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
         "path_title": title_of(pairs),
         "pairs": pairs,
         "parents": parents,
-        "shown": [
-            show_property(name, typed, stored[name])
-            for name, typed in properties.items()
-        ],
-        "rows": [entity_form.row_of(name, typed) for name, typed in properties.items()],
+        "shown": [show_property(name, typed, stored[name]) for name, typed in first],
+        "rows": [entity_form.row_of(name, typed) for name, typed in first],
+        "more": len(properties) - len(first),
         "types": entity_form.FORM_TYPES,
-        "same": entity_form.SAME,
         "new_rows": range(1, entity_form.NEW_ROWS + 1),
     }
 

@@ -5,10 +5,11 @@ parts that do not hold up the app.
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -77,23 +78,24 @@ class EntityFileRoutes:
         response.content_type = "application/json"
         await response.prepare(request)
         part = bytearray()
-        async for text in _lines(rows, database):
-            part += text
-            if len(part) >= _PART_BYTES:
-                await response.write(bytes(part))
-                part.clear()
-        await response.write(bytes(part))
-        await response.write_eof()
+        # the client may have enough
+        with contextlib.suppress(ConnectionError):
+            async for text in _lines(rows, database):
+                part += text
+                if len(part) >= _PART_BYTES:
+                    await response.write(bytes(part))
+                    part.clear()
+            await response.write(bytes(part))
+            await response.write_eof()
         return response
 
     async def _import(self, request: web.Request) -> web.Response:
         body = await bodies.read(request, self._max_bytes)
-        entities = await _entities_in(body)
-        del body
         errors: list[dict[str, Any]] = []
         wanted: dict[str, dict[Any, Any]] = {}
-        began = time.monotonic()
-        for number, entity in enumerate(entities, 1):
+        number = 0
+        async for entity in _entities_in(body):
+            number += 1
             try:
                 proto, database, place = self._read(entity)
                 own = wanted.setdefault(database, {})
@@ -102,14 +104,10 @@ class EntityFileRoutes:
                 own[place] = proto
             except (TypedError, RpcError) as error:
                 # In a file of the export, the first entity is on the second line.
-                errors.append(
-                    {"entity": number, "line": number + 1, "error": str(error)}
-                )
+                line = number + 1
+                errors.append({"entity": number, "line": line, "error": str(error)})
                 if len(errors) >= _MOST_ERRORS:
                     break
-            if time.monotonic() - began > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = time.monotonic()
         if errors:
             first = errors[0]
             text = (
@@ -149,28 +147,30 @@ async def _lines(rows: list[Row], database: Database) -> AsyncIterator[bytes]:
     yield b"]}\n"
 
 
-async def _entities_in(body: bytes) -> list[Any]:
-    """Return the entities in a file; one of the export is read line by line."""
-    if head := _HEAD.match(body):
-        file = _loads(head[0] + b"]}", "the first line")
-        _check_head(file)
-        rest = body[head.end() :].rstrip()
-        if rest.endswith(b"]}"):
-            entities = []
+async def _entities_in(body: bytes) -> AsyncIterator[Any]:
+    """Yield the entities in a file; one of the export is read line by line."""
+    began = time.monotonic()
+    for entity in _lines_in(body):
+        yield entity
+        if time.monotonic() - began > _SLICE_SECONDS:
+            await asyncio.sleep(0)
             began = time.monotonic()
-            lines = rest[:-2].splitlines()
-            for number, line in enumerate(lines, 2):
-                text = line.strip()
-                if number <= len(lines):
-                    text = text.removesuffix(b",")
-                entities.append(_loads(text, f"line {number}"))
-                if time.monotonic() - began > _SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    began = time.monotonic()
-            return entities
-    file = _loads(body, "the file")
-    _check_head(file)
-    return list(file["entities"])
+
+
+def _lines_in(body: bytes) -> Iterator[Any]:
+    head = _HEAD.match(body)
+    if head is None or not body.rstrip().endswith(b"]}"):
+        file = _loads(body, "the file")
+        _check_head(file)
+        yield from file["entities"]
+        return
+    _check_head(_loads(head[0] + b"]}", "the first line"))
+    lines = body[head.end() :].rstrip()[:-2].splitlines()
+    for number, line in enumerate(lines, 2):
+        text = line.strip()
+        if number <= len(lines):
+            text = text.removesuffix(b",")
+        yield _loads(text, f"line {number}")
 
 
 def _loads(text: bytes, what: str) -> Any:

@@ -107,7 +107,7 @@ def _short(part: Typed, indexed: bool) -> Any:
 def properties_in(
     fields: Mapping[str, Any], before: Mapping[str, Typed]
 ) -> dict[str, Typed]:
-    """Return the properties that a form asks for.
+    """Return the properties that a form asks for; those without a row stay.
 
     Args:
         fields: the fields of the form.
@@ -116,20 +116,22 @@ def properties_in(
     Raises:
         TypedError: a row is not valid.
     """
-    properties: dict[str, Typed] = {}
+    properties = dict(before)
     for row, is_new in _rows_in(fields):
         if is_new and row.name in properties:
-            raise TypedError(f"{row.name}: there are two properties of this name")
-        stored = before.get(row.name)
+            raise TypedError(f"{row.name}: there is such a property already")
         try:
-            properties[row.name] = _typed_of(row, stored)
+            properties[row.name] = _typed_of(row, before.get(row.name))
         except TypedError as error:
             raise TypedError(f"{row.name}: {error}") from None
+    for name in before:
+        if fields.get(f"remove:{name}") is True:
+            del properties[name]
     return properties
 
 
 def _rows_in(fields: Mapping[str, Any]) -> Iterator[tuple[FormRow, bool]]:
-    """Yield the rows, and whether each is new."""
+    """Yield the rows that stay, and whether each is new."""
     for field, kind in fields.items():
         start, _, name = field.partition(":")
         if start != "type" or fields.get(f"remove:{name}") is True:

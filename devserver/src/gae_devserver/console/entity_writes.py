@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +21,7 @@ from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.transactions import groups_of
 from gae_devserver.storage.storage import StorageError
 
-SLICE = 100
+SLICE = 25
 """Entities that are written before other calls have their turn."""
 _NDB_PREFIX = b"NDB9:"
 _MAX_MEMCACHE_KEY = 250
@@ -54,7 +54,7 @@ class EntityWrites:
         Raises:
             web.HTTPConflict: a transaction of the app holds the entity for long.
         """
-        async with self._locked(database, [entity.key]):
+        async with self._locked(database, groups_of([entity.key])):
             check()
             self._write(database, [entity], [])
 
@@ -62,13 +62,17 @@ class EntityWrites:
         self, database: Database, key: Any, check: Check = lambda: None
     ) -> None:
         """Delete an entity, unless `check` raises an error."""
-        async with self._locked(database, [key]):
+        async with self._locked(database, groups_of([key])):
             check()
             self._write(database, [], [key])
 
     async def put_all(self, database: Database, entities: Sequence[Any]) -> None:
         """Put entities in slices, but none before all can be locked."""
-        async with self._locked(database, [entity.key for entity in entities]):
+        groups: set[bytes] = set()
+        for part in _slices(entities):
+            groups |= groups_of(entity.key for entity in part)
+            await asyncio.sleep(0)
+        async with self._locked(database, groups):
             for part in _slices(entities):
                 # Later calls never allocate these ids, even after a deletion.
                 database.store._AllocateIds([entity.key for entity in part])
@@ -76,11 +80,11 @@ class EntityWrites:
                 self._flush_in_between()
                 await asyncio.sleep(0)
 
-    async def delete_all(self, database: Database, keys: Sequence[Any]) -> int:
+    async def delete_all(self, database: Database, keys: Iterable[Any]) -> int:
         """Delete entities in slices; return how many there were."""
         deleted = 0
         for part in _slices(keys):
-            async with self._locked(database, part):
+            async with self._locked(database, groups_of(part)):
                 found = [key for key in part if exists(database, key)]
                 self._write(database, [], found)
                 self._flush_in_between()
@@ -95,12 +99,12 @@ class EntityWrites:
 
     @contextlib.asynccontextmanager
     async def _locked(
-        self, database: Database, keys: Iterable[Any]
+        self, database: Database, groups: set[bytes]
     ) -> AsyncIterator[None]:
         # Owners of one ticket do not wait for each other.
         owner = Owner(f"console {next(self._numbers)}")
         try:
-            await database.locks.acquire(owner, sorted(groups_of(keys)))
+            await database.locks.acquire(owner, sorted(groups))
             yield
         except (ContentionError, ClearedError) as error:
             raise web.HTTPConflict(
@@ -134,9 +138,10 @@ def exists(database: Database, key: Any) -> bool:
     return database.store.row(key.name_space, path) is not None
 
 
-def _slices(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    for start in range(0, len(items), SLICE):
-        yield items[start : start + SLICE]
+def _slices(items: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while part := list(itertools.islice(rest, SLICE)):
+        yield part
 
 
 def _memcache_key(key: Any) -> bytes:

@@ -26,7 +26,7 @@ class Live:
         sources: Sequence[Revisions],
         *,
         poll_seconds: float = 0.2,
-        keep_alive_seconds: float = 2.0,
+        keep_alive_seconds: float = 15.0,
         max_clients: int = 30,
     ) -> None:
         """Watch `sources` every `poll_seconds`, but only while a page is open."""
@@ -87,7 +87,7 @@ class Live:
             if state != sent:
                 message = f"data: {json.dumps(state)}\n\n"
             elif time.monotonic() - sent_at >= self._keep_alive_seconds:
-                # a page that is gone counts until the server writes to it
+                # proxies and sleeping laptops drop a connection that is silent
                 message = ": still there\n\n"
             if message:
                 try:

@@ -1,6 +1,8 @@
 """The page of memcache: its statistics and items, and what changes them."""
 
+import asyncio
 import base64
+import codecs
 import heapq
 import math
 from collections.abc import Hashable, Mapping
@@ -21,6 +23,7 @@ _PAGE = 100
 _SHOWN = 1000
 """Characters of a value in the list."""
 _SHOWN_ALONE = 100_000
+_BYTES_AT_ONCE = 2**23
 _TYPES = {
     memcache.TYPE_STR: "bytes",
     memcache.TYPE_UNICODE: "text",
@@ -60,17 +63,10 @@ class MemcacheRoutes:
         limit = bodies.limit_in(request.query, _PAGE)
         after = _place_in(request.query.get("cursor", ""))
         find = request.query.get("find", "")
-        wanted = find.encode(errors="surrogateescape")
-        found = [] if cache is None else cache.entries()
-        places = (
-            place
-            for place in ((entry.namespace, entry.key) for entry in found)
-            if (after is None or place > after)
-            and (wanted in place[1] or find in place[0])
-        )
-        page = heapq.nsmallest(limit + 1, places)
-        items = [self._describe(cache.entry(*place)) for place in page[:limit]]
-        cursor = _cursor(*page[limit - 1]) if len(page) > limit else None
+        found = [] if cache is None else await _matches(cache, find, after)
+        page = heapq.nsmallest(limit + 1, found, key=_place)
+        items = [self._describe(entry) for entry in page[:limit]]
+        cursor = _cursor(*_place(page[limit - 1])) if len(page) > limit else None
         data = {
             "statistics": self._statistics(cache),
             "items": items,
@@ -147,7 +143,7 @@ class MemcacheRoutes:
 
     def _describe(self, entry: Any, shown: int | None = _SHOWN) -> dict[str, Any]:
         kind = _type_of(entry.flags)
-        value = None if kind == "pickled" else _readable(entry.value)
+        value = None if kind == "pickled" else _readable(entry.value, shown)
         expires = entry.expiration_time if entry.will_expire else None
         names = urlencode({"namespace": entry.namespace, "key": entry.key})
         return {
@@ -157,11 +153,36 @@ class MemcacheRoutes:
             "value_url": f"/memcache/item/value?{names}",
             "type": kind,
             "size": len(entry.value),
-            "value": value and value[:shown],
-            "is_cut": bool(value and shown and len(value) > shown),
+            "value": value,
+            # its characters are at least as many bytes
+            "is_cut": value is not None and len(value.encode()) < len(entry.value),
             "expires": expires,
             "expires_in": expires and expires - self._clock.now(),
         }
+
+
+def _place(entry: Any) -> tuple[str, bytes]:
+    return entry.namespace, entry.key
+
+
+async def _matches(cache: Any, find: str, after: tuple[str, bytes] | None) -> list[Any]:
+    """Return the entries behind a place in which a text is."""
+    wanted = find.encode(errors="replace")
+    found, size = [], 0
+    for entry in list(cache.entries()):
+        if (after is None or _place(entry) > after) and (
+            not find
+            or wanted in entry.key
+            or find in entry.namespace
+            or wanted in entry.value
+        ):
+            found.append(entry)
+        size += len(entry.value) if find else 0
+        if size > _BYTES_AT_ONCE:
+            # calls of the app do not wait for the rest
+            size = 0
+            await asyncio.sleep(0)
+    return found
 
 
 def _call(cache: Any, method: str, request: Any, response: Any) -> None:
@@ -178,13 +199,17 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _readable(data: bytes) -> str | None:
-    """Return bytes as a text if they are one."""
+def _readable(data: bytes, most: int | None) -> str | None:
+    """Return the first characters of bytes; None: they are no text."""
+    part = data if most is None else data[: 4 * most]
     try:
-        text = data.decode()
+        # the end may be a part of a character
+        decode = codecs.getincrementaldecoder("utf-8")().decode
+        text = decode(part, len(part) == len(data))[:most]
     except UnicodeDecodeError:
         return None
-    return text if all(c.isprintable() or c.isspace() for c in text) else None
+    # fast for a megabyte
+    return text if "".join(text.split()).isprintable() else None
 
 
 def _names_in(request: web.Request, fields: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.helpers import ETag
 
 _FOLDER = Path(__file__).parent / "static"
 # mimetypes reads the system's list, which can be wrong or missing
@@ -71,7 +70,7 @@ class FileRoutes:
         content, tag = _read(file, file.stat().st_mtime_ns)
         # another release of the server may serve other files at the same address
         headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"'}
-        if ETag(value=tag) in (request.if_none_match or ()):
+        if any(known.value == tag for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(
             body=content, content_type=_TYPES[suffix], charset="utf-8", headers=headers

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from aiohttp import hdrs, web
-
 SHOWN_BYTES = 2**16
 _SHOWN_HEX = 2**12
 _MAX_JSON = 2**14
@@ -53,19 +51,6 @@ def describe_payload(body: bytes, headers: Iterable[Sequence[str]]) -> dict[str,
     if len(body) <= _MAX_JSON and (pretty := _pretty(text)) is not None:
         return content | {"kind": "json", "text": pretty}
     return content
-
-
-def download(body: bytes, name: str) -> web.Response:
-    """Return a payload as a file, which no browser shows."""
-    return web.Response(
-        body=body,
-        content_type="application/octet-stream",
-        headers={
-            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}.bin"',
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        },
-    )
 
 
 def _pretty(text: str) -> str | None:

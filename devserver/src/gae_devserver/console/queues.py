@@ -13,7 +13,8 @@ from gae_devserver.console import as_json, bodies
 from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.attempt_json import describe_attempt
 from gae_devserver.console.calls import Calls
-from gae_devserver.console.payloads import describe_payload, download
+from gae_devserver.console.downloads import attachment
+from gae_devserver.console.payloads import describe_payload
 from gae_devserver.console.turns import in_turns
 from gae_devserver.tasks.queues import Queue
 from gae_devserver.tasks.runner import TaskRunner
@@ -97,7 +98,13 @@ class QueueRoutes:
             ]
             described.append(as_json.describe_queue(queue, self._clock, tasks))
             left -= len(tasks)
-        return show(request, {"queues": described}, "queues.html")
+        data = {"queues": described}
+        if wants_html(request):
+            disabled = self._taskqueue.disabled_queues().values()
+            data["disabled_queues"] = [
+                as_json.describe_queue(queue, self._clock, []) for queue in disabled
+            ]
+        return show(request, data, "queues.html")
 
     async def _get_queue(self, request: web.Request) -> web.StreamResponse:
         queue = self._queue(request)
@@ -159,22 +166,24 @@ class QueueRoutes:
             if (one := record.attempt) is not None
             and (one.queue, one.name) == (queue.queue_name, name)
         ]
-        data = {"queue": queue.queue_name, "attempts": attempts}
+        # what a page shows beside the task
+        extra = {"queue": queue.queue_name, "name": name}
         if queue.find(name) is None and wants_html(request):
-            gone = {"task": None, "name": name}
-            return show(request, data | gone, "task.html", status=404)
+            gone = {**extra, "task": None, "attempts": attempts}
+            return show(request, gone, "task.html", status=404)
         queue, task = self._queue_and_task(request)
         described = self._describe(queue, task)
         content = describe_payload(task.body, as_json.headers_of(task))
-        extra = {"task": described, "mode": queue.config.mode, "held": queue.held}
-        data |= {"content": content, **described}
+        data = {**described, "attempts": attempts, "content": content}
         if wants_html(request):
+            extra |= {"task": described, "mode": queue.config.mode, "held": queue.held}
             data |= extra
         return show(request, data, "task.html")
 
     async def _get_payload(self, request: web.Request) -> web.Response:
         _, task = self._queue_and_task(request)
-        return download(task.body, task.task_name.decode())
+        name = f"{request.match_info['task']}.bin"
+        return attachment(task.body, len(task.body), name)
 
     async def _run_task(self, request: web.Request) -> web.Response:
         queue, task = self._queue_and_task(request)

@@ -115,7 +115,8 @@ def _state(service: Service) -> str:
 def _describe(
     name: str, service: Service, kibibytes: Mapping[int, tuple[int, int]]
 ) -> dict[str, Any]:
-    failure, config, pid = service.app.failure, service.config, service.app.pid
+    failure, config = service.app.failure, service.config
+    pid = None if failure else service.app.pid
     return {
         "name": name,
         "version": service.version,

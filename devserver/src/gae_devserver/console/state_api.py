@@ -145,7 +145,7 @@ class StateApi(HttpServer):
                     text=f"{TOKEN_HEADER} is missing or wrong. Send the token that "
                     "this server printed when it started."
                 )
-        answers.begin(request)
+        await answers.begin(request)
         return await handler(request)
 
     @web.middleware
@@ -164,6 +164,8 @@ async def _show_errors(request: web.Request, handler: Handler) -> web.StreamResp
     """Answer every error as {"error": ...}, or with a page."""
     try:
         return await handler(request)
+    except web.HTTPRedirection:
+        raise
     except web.HTTPException as error:
         allow = error.headers.getall("Allow", [])
         text = (error.text or "").rstrip()

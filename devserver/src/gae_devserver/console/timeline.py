@@ -14,7 +14,7 @@ from gae_devserver.console import as_json, chart
 from gae_devserver.console.answers import show, wants_html
 from gae_devserver.console.formats import moment, segment
 from gae_devserver.tasks.function_names import function_name
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.queues import CRON_QUEUE, Queue
 from gae_devserver.tasks.stub import TaskQueue
 
 _MOST = 100
@@ -98,6 +98,7 @@ class TimelineRoutes:
             )
             for queue in queues
         ]
+        waiting.append(chart.Waiting(CRON_QUEUE, False, 0, lambda moment: 0, []))
         attempts = [
             (
                 one["queue"],

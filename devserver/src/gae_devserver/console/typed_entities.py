@@ -73,7 +73,7 @@ def check_entity(proto: Any, app_id: str) -> None:
         datastore_stub_util.CheckEntity(False, app_id, proto)
     except (apiproxy_errors.ApplicationError, RpcError) as error:
         detail = getattr(error, "error_detail", "") or str(error)
-        raise TypedError(detail) from None
+        raise TypedError(detail.rstrip(".")) from None
     except AssertionError:
         raise TypedError("the key of the entity is not valid") from None
 

@@ -38,7 +38,8 @@ _HIDDEN = frozenset(datastore_stub_util.GetInvisibleSpecialPropertyNames())
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _DATETIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(?:Z|\+00:00)?"
+    r"(\d{4}-\d\d-\d\d)"
+    r"(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(?:Z|\+00:00)?)?"
 )
 _MAX_DEPTH = 20
 _USER = {
@@ -374,7 +375,7 @@ def _microseconds_in(value: Any) -> int:
             raise ValueError
         date, minutes, seconds, fraction = match.groups()
         fraction = (fraction or "").ljust(6, "0")
-        text = f"{date}T{minutes}:{seconds or '00'}.{fraction}"
+        text = f"{date}T{minutes or '00:00'}:{seconds or '00'}.{fraction}"
         return (datetime.datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
     except ValueError:
         raise TypedError(

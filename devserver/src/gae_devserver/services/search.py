@@ -1,5 +1,7 @@
 """The SDK's stub of search: fails less often, and never without an error."""
 
+import bisect
+import operator
 import re
 from typing import Any
 
@@ -21,6 +23,7 @@ class _Matcher(document_matcher.DocumentMatcher):  # type: ignore[misc]
     """Finds texts by what is several words to the index, such as ann@example.com."""
 
     def _MatchTextField(self, field: Any, match: Any, document: Any) -> bool:
+        self._document = document
         if (
             field.value.type in _OF_WORDS
             and match.getType() == VALUE
@@ -28,12 +31,22 @@ class _Matcher(document_matcher.DocumentMatcher):  # type: ignore[misc]
         ):
             words = self._parser.TokenizeText(query_parser.GetQueryNodeText(match))
             if len(words) > 1:
-                return all(self._has(field.name, word, document) for word in words)
+                return all(self._has(field.name, word) for word in words)
         return bool(super()._MatchTextField(field, match, document))
 
-    def _has(self, field: str, word: Any, document: Any) -> bool:
-        found = self._PostingsForFieldToken(field, word.chars)
-        return any(posting.doc_id == document.id for posting in found)
+    def _has(self, field: str, word: Any) -> bool:
+        return bool(self._PostingsForFieldToken(field, word.chars))
+
+    def _PostingsForFieldToken(self, field: Any, value: Any) -> list[Any]:
+        """Return the posting of the document that is being matched.
+
+        The stub looks for it among those of all documents, and does so for each one:
+        with 10,000 documents, a query takes 15 s.
+        """
+        postings = super()._PostingsForFieldToken(field, value)
+        name = self._document.id
+        at = bisect.bisect_left(postings, name, key=operator.attrgetter("doc_id"))
+        return [posting for posting in postings[at : at + 1] if posting.doc_id == name]
 
 
 # The stub takes both from these modules.

@@ -1,6 +1,5 @@
 """Reads which call a deferred task makes, without unpickling the task."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ _SDK = "google.appengine.ext.deferred.deferred"
 _METHOD = f"{_SDK}.invoke_member"
 _STORED = f"{_SDK}.run_from_datastore"
 # pickle makes names and objects with these, so the name that counts comes later
-_HELPERS: Mapping[str, object] = dict.fromkeys(
-    (
+_HELPERS = frozenset(
+    {
         _METHOD,
         "builtins.getattr",
         "__builtin__.getattr",
@@ -28,7 +27,7 @@ _HELPERS: Mapping[str, object] = dict.fromkeys(
         "copyreg.__newobj__",
         "copyreg.__newobj_ex__",
         "copy_reg.__newobj__",
-    )
+    }
 )
 _MAX_OPCODES = 6000
 _MAX_ARGUMENT = 1000

@@ -124,6 +124,9 @@ class TaskExecutor:
         attempt.reason = outcome
         if queue.find(name) is not task:
             attempt.outcome = "deleted"
+        elif 200 <= status < 300 and _gave_up(record):
+            attempt.outcome = "dropped"
+            queue.drop(name)
         elif 200 <= status < 300:
             attempt.outcome = "done"
             queue.Delete(name)
@@ -175,3 +178,8 @@ class TaskExecutor:
             lose_answer(task, late=False)
             return 0, "failed in the dev server"
         return status, str(status)
+
+
+def _gave_up(record: Record) -> bool:
+    """Return whether the SDK has answered 200 to a task that fails for good."""
+    return record.failure is not None and record.failure.is_permanent

@@ -7,7 +7,7 @@ them, and has no limits.
 
 import io
 import pickletools
-from codecs import escape_decode
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +73,9 @@ class _Mark:
 
 _MARK = _Mark()
 _CODES = {code.code.encode("latin-1"): code for code in pickletools.opcodes}
+# what Python 2 writes for bytes that are not printable
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
 _MADE: Mapping[str, Callable[[], Value]] = {
     "NONE": lambda: None,
@@ -291,10 +294,13 @@ def read_pickle(
 
 def _argument(code: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
     """Return the argument of an opcode."""
+    # pickletools takes ASCII alone, and warns of escapes that are none
     if code.name == "STRING":
-        # pickletools takes ASCII alone, but Python 2's text may be any bytes
-        line = stream.readline().rstrip(b"\n")
-        argument: Any = escape_decode(line[1:-1])[0]
+        argument: Any = _ESCAPE.sub(_unescaped, _line(stream)[1:-1])
+    elif code.name in ("GLOBAL", "INST"):
+        return f"{_line(stream).decode()} {_line(stream).decode()}"
+    elif code.name == "PERSID":
+        return _line(stream)
     elif code.arg is None:
         return None
     else:
@@ -305,6 +311,18 @@ def _argument(code: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
         return argument
     data = argument.encode("latin-1") if isinstance(argument, str) else argument
     return data.decode() if data.isascii() else data
+
+
+def _line(stream: io.BytesIO) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise UnreadableError("it ends early")
+    return line[:-1]
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = escape[1]
+    return bytes([int(code[1:], 16)]) if len(code) == 3 else _ESCAPED.get(code, code)
 
 
 def _joined(module: Value, name: Value) -> str:

@@ -41,23 +41,21 @@ class TaskLog:
         """Log the end of an execution, with the exception that the app has raised."""
         level = _LEVELS.get(attempt.outcome, logging.INFO)
         failure = record.failure
-        if attempt.outcome == "done" and failure is not None:
-            level = logging.WARNING  # the SDK answers 200 if a task fails for good
         if not logger.isEnabledFor(level):
             return
         what = f"{attempt.reason}{_advice(record, attempt)}"
         # without an answer, an exception need not be the reason
-        if failure is not None and record.status:
+        if failure is not None and record.status and attempt.outcome != "done":
             what = summary(failure)
         end = ""
         if attempt.outcome == "failed" and attempt.next_in is not None:
             end = f"; attempt {attempt.number}, next in {attempt.next_in:.1f} s"
+        elif attempt.outcome == "dropped" and record.status in range(200, 300):
+            end = "; dropped, because it fails for good"
         elif attempt.outcome == "dropped":
             end = f"; dropped after attempt {attempt.number}"
         elif attempt.outcome == "deleted":
             end = "; it was deleted while it ran"
-        elif failure is not None:
-            end = "; dropped, because it fails for good"
         task = {
             "queue": attempt.queue,
             "name": attempt.name,

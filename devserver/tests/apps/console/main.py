@@ -12,7 +12,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from google.appengine.api import mail, memcache, search, users, wrap_wsgi_app
+from google.appengine.api import (
+    mail,
+    memcache,
+    search,
+    taskqueue,
+    users,
+    wrap_wsgi_app,
+)
 from google.appengine.ext import blobstore, deferred, ndb
 
 
@@ -30,8 +37,15 @@ def defer(name: str, *args: Any, **options: Any) -> str:
 
 def defer_many(count: int, first: float, step: float, queue: str = "default") -> None:
     """Defer `work` many times, the first one in `first` seconds."""
-    for number in range(count):
-        deferred.defer(work, number, _countdown=first + number * step, _queue=queue)
+    payload = deferred.serialize(work)
+    tasks = [
+        taskqueue.Task(
+            payload=payload, url="/_ah/queue/deferred", countdown=first + number * step
+        )
+        for number in range(count)
+    ]
+    for start in range(0, count, 100):
+        taskqueue.Queue(queue).add(tasks[start : start + 100])
 
 
 def work(label: object = "") -> None:
@@ -52,6 +66,19 @@ def give_up(text: str = "no use") -> None:
 def put(text: str, count: int = 1) -> None:
     """Store entities."""
     ndb.put_multi([Item(text=text) for _ in range(count)])
+
+
+def find(kind: str, *orders: str) -> list[str]:
+    """Return the texts of entities in the order of properties."""
+    names = map(ndb.GenericProperty, orders)
+    return [item.text for item in ndb.Query(kind=kind).order(*names)]
+
+
+def read_one_by_one(text: str, count: int) -> None:
+    """Read entities in as many calls, which one call could do."""
+    for number in range(count):
+        key = ndb.Key(Item, text, Item, number + 1)
+        key.get(use_cache=False, use_memcache=False)
 
 
 def remember(

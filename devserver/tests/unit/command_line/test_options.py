@@ -1,6 +1,7 @@
 """The options of the command line, of pyproject.toml, and what --help shows."""
 
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,11 @@ def table(text: str, file: str = "pyproject.toml") -> None:
     Path(file).write_text(f"[tool.gae-devserver]\n{text}\n")
 
 
-def error_of(
-    arguments: Sequence[str], capsys: pytest.CaptureFixture[str], status: int = 2
-) -> str:
+def error_of(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Expect that the arguments are refused; return the message."""
     with pytest.raises(SystemExit) as raised:
         parse(arguments)
-    assert raised.value.code == status
+    assert raised.value.code == 2
     return capsys.readouterr().err
 
 
@@ -111,6 +110,14 @@ def test_a_mistake_in_the_table(
     assert error.startswith("gae-devserver: error: app/pyproject.toml")
     assert all(fact in error for fact in facts)
     assert error.count("\n") == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is that of the distribution."""
+    with pytest.raises(SystemExit) as raised:
+        parse(["--version"])
+    assert raised.value.code == 0
+    assert f" {metadata.version('gae-devserver')} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [[], ["shell"], ["run"]])

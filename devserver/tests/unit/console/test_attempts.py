@@ -82,6 +82,23 @@ async def test_a_task_is_dropped(state: State) -> None:
     await state.get("/queues/default/tasks/a", status=404)
 
 
+async def test_a_task_that_fails_for_good(state: State) -> None:
+    """It is dropped, although the SDK has answered 200."""
+    activity = state.server.requests.activity
+
+    async def answer() -> int:
+        failure = Failure("PermanentTaskFailure", "", "f", "main.py", 3, "", "", True)
+        activity.set_failure(activity.attempts[-1], failure)
+        return 200
+
+    state.app.answers(answer())
+    await state.add("a")
+    await state.advance(0)
+    (shown,) = await attempts(state)
+    assert (shown["outcome"], shown["status"]) == ("dropped", 200)
+    assert (await state.listed())["dropped"] == 1
+
+
 async def test_a_task_that_is_deleted_while_it_runs(state: State) -> None:
     """Its attempt runs, and then says what the app answered."""
     release = state.hold(500)
@@ -137,6 +154,37 @@ async def test_attempts_of_other_kinds(state: State) -> None:
     assert (job["queue"], job["method"], job["url"]) == ("__cron", "GET", "/daily")
     refused = await state.ask("POST", f"/attempts/{job['number']}/enqueue", status=409)
     assert "job" in refused["error"]
+    await state.post(f"/attempts/{http['number']}/enqueue")
+    await until(lambda: state.runner.finished == 3)
+    (again, *_) = await attempts(state)
+    assert (again["url"], again["attempt"], again["outcome"]) == (url, 1, "done")
+
+
+async def test_a_page_is_only_text(state: State) -> None:
+    """What the app and its exceptions say is no markup of the page."""
+    script = "<script>alert(1)</script>\x1b\x00"
+    headers = [("X-Own", script), ("Content-Type", "text/html")]
+    state.app.answers(500)
+    fields: dict[str, Any] = {"retry_parameters": {"min_backoff_sec": 9}}
+    fields |= {"headers": headers, "url": f"/{script}".encode()}
+    await state.add("a", body=script.encode(), **fields)
+    await state.add("b", body=deferred.serialize(json.dumps, script, x={script}))
+    await until(lambda: state.runner.finished == 2)
+    activity = state.server.requests.activity
+    for record in activity.attempts:
+        activity.add_line(record, LogLine(0.0, script, script, script))
+        texts = (script, script, script, script)
+        activity.set_failure(record, Failure(*texts, 3, script, f"full {script}"))
+    numbers = [record.number for record in activity.attempts]
+    paths = ["/attempts", *(f"/attempts/{number}" for number in numbers)]
+    paths += ["/queues/default", "/queues/default/tasks/a", "/queues/default/tasks/b"]
+    for path in paths:
+        async with state.session.get(path, headers={"Accept": "text/html"}) as answer:
+            page = await answer.text()
+        assert answer.content_type == "text/html"
+        assert "&lt;script&gt;alert(1)" in page or path.endswith("b")
+        assert "<script>alert" not in page
+        assert not {"\x1b", "\x00"} & {*page}
 
 
 async def test_attempts_are_found(make_state: Callable[..., Any]) -> None:
@@ -254,7 +302,7 @@ async def test_payloads_are_downloaded(state: State) -> None:
             assert await answer.read() == b"<script>"
             assert answer.content_type == "application/octet-stream"
             disposition = answer.headers["Content-Disposition"]
-            assert disposition == 'attachment; filename="a.bin"'
+            assert disposition == "attachment; filename*=UTF-8''a.bin"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
         await state.advance(60)
         paths.append(f"/attempts/{(await attempts(state))[0]['number']}/payload")

@@ -6,7 +6,8 @@
 import datetime
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -244,14 +245,14 @@ def test_a_form_edits_each_type(console: DatastoreConsole) -> None:
     values = {
         "text": "a\nb",
         "json": '{"a": 2}',
-        "mixed": '["x", 1, 2.5, null, {"type": "datetime", "value": "2026-02-03T04:05"}]',
+        "mixed": '["x", 1, 2.5, null, {"type": "datetime", "value": "2026-02-03"}]',
         "key_property": ndb.Key("A", "b").urlsafe().decode(),
     }
     fields |= {f"value:{name}": value for name, value in values.items()}
     console.ask("PUT", f"/entities/{key.urlsafe().decode()}", fields)
     odd = key.get()
     assert (odd.text, odd.json) == ("a\r\nb", {"a": 2})
-    assert odd.mixed == [b"x", 1, 2.5, None, datetime.datetime(2026, 2, 3, 4, 5)]
+    assert odd.mixed == [b"x", 1, 2.5, None, datetime.datetime(2026, 2, 3)]
     assert odd.key_property == ndb.Key("A", "b")
     assert (odd.local[1].tags, odd.pickled) == (["a", "b"], (1, "x"))
 
@@ -273,6 +274,54 @@ def test_an_edit_of_an_older_version_is_refused(
     assert status == (404 if is_deleted else 409)
     assert console.stored() == before
     assert console.send("DELETE", path, version=fields["version"])[0] == status
+
+
+def test_an_edit_waits_for_a_transaction(console: DatastoreConsole) -> None:
+    """It does not overwrite what a transaction of the app is about to commit."""
+    key = count(1)
+    urlsafe = key.urlsafe().decode()
+    fields = {**rows_of(console, urlsafe), "value:number": "7"}
+    body = json.dumps(fields).encode()
+    with ThreadPoolExecutor() as pool:
+
+        def change() -> Any:
+            entity = key.get()
+            edit = pool.submit(console.send, "PUT", f"/entities/{urlsafe}", body)
+            console.running.wait_for_waiter()
+            entity.number = 2
+            entity.put()
+            return edit
+
+        assert ndb.transaction(change).result()[0] == 409
+    assert key.get().number == 2
+
+
+def test_a_named_database(console: DatastoreConsole) -> None:
+    """Its entities are listed, edited, exported and imported apart from others."""
+    client = console.running.client(database="other")
+
+    def there(function: Callable[[], Any]) -> Any:
+        # a thread has one context
+        def call() -> Any:
+            with client.context(cache_policy=False):
+                return function()
+
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(call).result()
+
+    key = there(lambda: CloudOdd(id=1, number=1).put())
+    in_other = {"kind": "CloudOdd", "database": "other"}
+    (entity,) = console.ask("GET", "/entities", **in_other)["entities"]
+    fields = {**rows_of(console, entity["urlsafe"]), "value:number": "7"}
+    edited = console.ask("PUT", f"/entities/{entity['urlsafe']}", fields)
+    _, file = console.send("GET", "/datastore/export", database="other")
+    console.running.clear()
+    assert console.send("GET", f"/entities/{entity['urlsafe']}")[0] == 404
+    assert console.send("POST", "/datastore/import", file)[0] == 200
+    assert there(key.get).number == 7
+    assert edited["cloud_urlsafe"].encode() == there(key.urlsafe)
+    assert console.ask("GET", "/entities", kind="CloudOdd")["entities"] == []
+    client.stub.close()
 
 
 @pytest.mark.parametrize(

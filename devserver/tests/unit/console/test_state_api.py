@@ -121,6 +121,31 @@ async def test_the_queues_are_listed(make_state: Callable[..., Any]) -> None:
     ]
 
 
+async def test_the_queues_of_cloud_tasks(make_state: Callable[..., Any]) -> None:
+    """Those of queue.yaml, also if they are gone from it, and those of the API."""
+    state = await make_state(QueueConfig("gone"), QueueConfig("pull", mode="pull"))
+    rpcs = rpcs_on(state.server.services, state.clock, state.runner.run_now)
+    target = {"uri_override": {"host": "localhost"}}
+    queue = {"name": f"{QUEUE}-api", "http_target": target}
+    queue["retry_config"] = {"max_attempts": 3}
+    await call(rpcs, "CreateQueue", parent=QUEUE.rpartition("/queues/")[0], queue=queue)
+    await state.add("a", 60, queue="gone")
+    state.configure()
+    await state.post("/queues/default/pause")
+    default, api, gone = (await state.get("/cloud_tasks"))["queues"]
+    assert (default["state"], default["made_by"]) == ("PAUSED", "queue.yaml")
+    assert (api["state"], api["made_by"]) == ("RUNNING", "API")
+    assert api["retry_config"]["max_attempts"] == 3
+    assert api["http_target"] == target
+    assert (gone["state"], gone["task_count"]) == ("DISABLED", 1)
+    assert (await state.get("/queues/gone"))["disabled"]
+    async with state.session.get("/queues", headers={"Accept": "text/html"}) as answer:
+        assert "no longer in queue.yaml" in await answer.text()
+    await state.post("/queues/gone/resume")
+    await state.advance(60)
+    assert state.app.names == ["a"]
+
+
 async def test_the_tasks_are_listed_in_the_order_of_their_etas(state: State) -> None:
     """The ETA is in the app's time, and `due_in` in the server's, after an advance."""
     await state.advance(1000)
@@ -159,7 +184,7 @@ async def test_a_task_is_shown_with_headers_and_payload(state: State) -> None:
         "text": "0000  00 ff" + " " * 44 + "..",
     }
     content |= {"fields": [], "is_cut": False}
-    more = {"queue": "default", "attempts": [], "content": content}
+    more = {"attempts": [], "content": content}
     assert shown == listed | call | more
 
 

@@ -90,8 +90,8 @@ def test_a_call_that_is_stored_in_the_datastore() -> None:
 
 def test_text_of_python_2() -> None:
     """It may be any bytes, in the form of protocol 0 too."""
-    call = read_call(b"(cjobs\nwork\n(S'caf\\xe9'\nS'a'\nt(dt.")
-    assert call.text == "jobs.work(b'caf\\xe9', 'a')"
+    call = read_call(b"(cjobs\nwork\n(S'caf\\xe9'\nS'a\\n\\'\\e'\nt(dt.")
+    assert call.arguments == (repr(b"caf\xe9"), repr("a\n'e"))
 
 
 def shared(levels: int) -> list[Any]:

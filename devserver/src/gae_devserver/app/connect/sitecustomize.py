@@ -190,8 +190,17 @@ def _grpc_asyncio_arguments() -> dict[str, object]:
 def _rest_arguments() -> dict[str, object]:
     from google.auth.credentials import AnonymousCredentials
 
+    class Ticket(AnonymousCredentials):
+        """Adds the ticket of the request to each call."""
+
+        def before_request(self, _: Any, method: str, url: str, headers: Any) -> None:
+            tickets: Any = sys.modules.get("gae_devserver_log.rpc_tickets")
+            ticket = tickets.ticket() if tickets else None
+            if ticket is not None:
+                headers[tickets.HEADER] = ticket
+
     host = "{API_HOST}:{API_PORT}".format_map(environ)
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    credentials = Ticket()  # type: ignore[no-untyped-call]
     return {"host": host, "url_scheme": "http", "credentials": credentials}
 
 
@@ -264,6 +273,12 @@ def log_sdk(module: ModuleType) -> None:
     module.wrap_wsgi_app = wrap_wsgi_app  # type: ignore[attr-defined]
 
 
+def send_tickets(module: ModuleType) -> None:
+    """Have RPCs to the dev server name the request in which they are made."""
+    _log()
+    sys.modules["gae_devserver_log.rpc_tickets"].add_tickets(module, environ)
+
+
 def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]:
     """Return a function that leaves a module as it is if the log cannot be kept."""
 
@@ -277,6 +292,7 @@ def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]
 
 _LOGGED = {
     "google.appengine.api": _unless_it_fails(log_sdk),
+    "grpc": _unless_it_fails(send_tickets),
     "gunicorn.app.base": _unless_it_fails(log_gunicorn),
 }
 

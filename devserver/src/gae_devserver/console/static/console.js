@@ -14,10 +14,34 @@
   function takeToken() {
     const hash = location.hash.slice(1);
     if (location.pathname === "/" && hash && !document.getElementById(hash)) {
-      sessionStorage.setItem(STORED, decodeURIComponent(hash));
+      sessionStorage.setItem(STORED, decoded(hash));
       history.replaceState(null, "", location.pathname + location.search);
     }
-    tokenForm.hidden = sessionStorage.getItem(STORED) !== null;
+    if (sessionStorage.getItem(STORED) === null) {
+      tabs.postMessage({ asks: true });
+      setTimeout(() => {
+        tokenForm.hidden = sessionStorage.getItem(STORED) !== null;
+      }, 200);
+    }
+  }
+
+  // A link that is opened in a new tab has no token: that tab asks the others.
+  const tabs = new BroadcastChannel(STORED);
+  tabs.addEventListener("message", ({ data }) => {
+    const token = sessionStorage.getItem(STORED);
+    if (data.asks && token !== null) tabs.postMessage({ token });
+    if (data.token && token === null) {
+      sessionStorage.setItem(STORED, data.token);
+      tokenForm.hidden = true;
+    }
+  });
+
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
   }
 
   function askForToken() {
@@ -77,7 +101,7 @@
       if (!response.ok) {
         say(answer.error ?? `The server answered ${response.status}.`, true);
         if (response.status === 403) askForToken();
-        await reload();
+        reload();
         return false;
       }
       if (go) {
@@ -137,7 +161,7 @@
     const button = event.target.closest("button[data-method]");
     if (!button) return;
     event.preventDefault();
-    if (await send(button, button.dataset.body ?? "{}")) await reload();
+    if (await send(button, button.dataset.body ?? "{}")) reload();
   });
 
   document.addEventListener("submit", async (event) => {
@@ -155,7 +179,7 @@
     }
     if (await send(form, body)) {
       form.reset();
-      await reload();
+      reload();
     }
   });
 

@@ -10,6 +10,7 @@ import functools
 import logging
 from typing import Any
 
+from . import rpc_tickets as rpc_tickets
 from . import streams
 from .channel import Channel
 from .failures import Folder

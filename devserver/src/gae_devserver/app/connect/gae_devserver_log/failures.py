@@ -70,7 +70,14 @@ def describe(error: BaseException, folder: Folder) -> dict[str, object]:
         "line": line,
         "traceback": _shortened(short, _MAX_SHORT),
         "full_traceback": _shortened(full, _MAX_FULL),
+        "is_permanent": any(map(_is_permanent, kind.__mro__)),
     }
+
+
+def _is_permanent(kind: type) -> bool:
+    return kind.__name__ == "PermanentTaskFailure" and kind.__module__.startswith(
+        "google.appengine.ext.deferred"
+    )
 
 
 def _origin(error: BaseException, folder: Folder) -> tuple[str, str, int] | None:
