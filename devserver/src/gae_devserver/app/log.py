@@ -23,7 +23,6 @@ logger = logging.getLogger("gae_devserver.app")
 _TAIL_LINES = 100
 _HOLD_SECONDS = 1.0
 _MAX_UNFINISHED = 2**16
-_DROPPED = ".PermanentTaskFailure"
 
 
 class ProcessLog:
@@ -223,7 +222,7 @@ class AppLog:
         if failure is None or activity is None:
             return
         succeeded = 200 <= record.status < 400
-        if succeeded and not failure.type.endswith(_DROPPED):
+        if succeeded and not failure.is_permanent:
             self._show_exception(request)  # the app has gone on
             return
         raised, request.raised = request.raised, None

@@ -12,6 +12,7 @@ FAILURE = dict.fromkeys(("type", "message", "function", "file"), "x") | {
     "line": 1,
     "traceback": "",
     "full_traceback": "",
+    "is_permanent": False,
 }
 RAISED = {"ticket": "t", "exception": 1, **FAILURE}
 
