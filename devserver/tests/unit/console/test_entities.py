@@ -188,7 +188,7 @@ def test_export_and_import_lose_nothing(
 
 def rows_of(console: DatastoreConsole, urlsafe: str) -> dict[str, Any]:
     """Return the fields of the form of an entity as its page sends them."""
-    from gae_devserver.console.entity_form import row_of
+    from gae_devserver.console.datastore.entity_form import row_of
 
     shown = console.ask("GET", f"/entities/{urlsafe}")
     fields: dict[str, Any] = {"version": shown["version"]}
