@@ -31,13 +31,21 @@ _MAX_UNFINISHED = 2**16
 class ProcessLog:
     """The log of one process of the app."""
 
-    def __init__(self, log: "AppLog", folder: Path, service: str, label: str) -> None:
-        """Put `label` before each line."""
+    def __init__(
+        self,
+        log: "AppLog",
+        folder: Path,
+        service: str,
+        label: str,
+        *,
+        debugs: bool = False,
+    ) -> None:
+        """Put `label` before each line; `debugs`: the app has the terminal."""
         self.service = service
         self.label = label
         self._log = log
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._advice = RunningAdvice(folder, label)
+        self._advice = RunningAdvice(folder, label, debugs=debugs)
         self._close: Callable[[], None] = lambda: None
 
     def listen(self, path: Path) -> None:

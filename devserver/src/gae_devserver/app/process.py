@@ -178,7 +178,13 @@ class AppProcess:
         temporary = self._folder / "tmp"
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
-        self._log = ProcessLog(launch.log, config.folder, config.service, label)
+        self._log = ProcessLog(
+            launch.log,
+            config.folder,
+            config.service,
+            label,
+            debugs=self._terminal is not None,
+        )
         self._exit = futures.Future[int]()
         told = self._folder / "log.sock"
         source, output, where = None, None, "tty"

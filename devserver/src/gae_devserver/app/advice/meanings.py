@@ -38,6 +38,10 @@ _ID_TOKEN = "/google/oauth2/id_token.py"
 _NO_CERTIFICATE = ("Certificate for key id", ".TransportError: ")
 
 
+DEBUGGER = "debugger"
+"""The kind of errors that breakpoint() causes."""
+
+
 @dataclass(frozen=True)
 class Meaning:
     """What an error means."""
@@ -54,7 +58,7 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
         return Meaning("Python 2", _PYTHON_2)
     if error == "bdb.BdbQuit":
         return Meaning(
-            "debugger",
+            DEBUGGER,
             "breakpoint() has no terminal. Start the server with --debug, which gives "
             "its terminal to the app.",
         )

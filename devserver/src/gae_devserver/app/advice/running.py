@@ -22,14 +22,17 @@ class RunningAdvice:
     While the app starts, advice waits: if the app ends, that is in the reason.
     """
 
-    def __init__(self, folder: Path, label: str = "") -> None:
-        """Explain errors of the app in this folder; `label` is put before each line."""
+    def __init__(self, folder: Path, label: str = "", *, debugs: bool = False) -> None:
+        """Explain errors of the app in this folder; `label` is put before each line.
+
+        `debugs`: the app has the terminal, so who leaves a debugger needs no advice.
+        """
         self._folder = folder
         self._label = label
         self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
         self._indented = False
         """Whether the line before was indented, as in a traceback."""
-        self._kinds: set[str] = set()
+        self._kinds = {meanings.DEBUGGER} if debugs else set[str]()
         self._lock = threading.Lock()
         self._waiting: list[str] | None = []
 
