@@ -1,7 +1,6 @@
 """The routes of the console for one entity: view, edit, create, delete, download."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +30,7 @@ from gae_devserver.console.datastore.typed_entities import encode_entity, versio
 from gae_devserver.console.datastore.typed_keys import TypedError, decode_key
 from gae_devserver.console.frame import bodies
 from gae_devserver.console.frame.answers import show, wants_html
+from gae_devserver.console.frame.downloads import attachment
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.rpc.errors import RpcError
 
@@ -175,15 +175,7 @@ class OneEntityRoutes:
             content, suffix = typed["value"].encode(), "txt"
         else:
             content, suffix = json.dumps(typed["value"]).encode(), "json"
-        plain_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:50] or "value"
-        return web.Response(
-            body=content,
-            content_type="application/octet-stream",
-            headers={
-                "Content-Disposition": f'attachment; filename="{plain_name}.{suffix}"',
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+        return attachment(content, len(content), f"{name}.{suffix}")
 
 
 def _check_version(address: Address, version: str) -> None:
