@@ -8,13 +8,12 @@ from aiohttp import web
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.console.datastore import entity_form
-from gae_devserver.console.datastore.entities import title_of
 from gae_devserver.console.datastore.entity_changes import (
     changed_entity,
     key_of,
     properties_in,
 )
-from gae_devserver.console.datastore.entity_json import describe_entity, urlsafe
+from gae_devserver.console.datastore.entity_json import pairs_of, urlsafe
 from gae_devserver.console.datastore.entity_keys import (
     Address,
     address_in,
@@ -175,7 +174,7 @@ class OneEntityRoutes:
             content, suffix = typed["value"].encode(), "txt"
         else:
             content, suffix = json.dumps(typed["value"]).encode(), "json"
-        return attachment(content, len(content), f"{name}.{suffix}")
+        return attachment(content, len(content), f"{name[:50]}.{suffix}")
 
 
 def _check_version(address: Address, version: str) -> None:
@@ -222,16 +221,13 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
     entity = address.stored().record.entity
     stored = grouped(entity)
     first = list(properties.items())[:_ON_THE_PAGE]
-    described = describe_entity(address.path, address.reference, entity)
-    pairs = described["key"]
+    pairs = pairs_of(address.path)
     parents = [
         {"title": f"{kind} {identifier}", "urlsafe": urlsafe(_part(address, number))}
         for number, (kind, identifier) in enumerate(pairs[:-1], 1)
     ]
     return {
         "title": f"{pairs[-1][0]} {pairs[-1][1]}",
-        "path_title": title_of(pairs),
-        "pairs": pairs,
         "parents": parents,
         "shown": [show_property(name, typed, stored[name]) for name, typed in first],
         "rows": [entity_form.row_of(name, typed) for name, typed in first],

@@ -67,7 +67,7 @@ class EntityFileRoutes:
             and query.get("namespace", namespace) == namespace
             for row in database.store.kind((namespace, kind)).rows.values()
         ]
-        name = f"{query.get('kind', 'entities')}.json"
+        name = f"{query.get('kind', 'entities')[:50]}.json"
         response = web.StreamResponse(headers=disposition(name))
         response.content_type = "application/json"
         await response.prepare(request)

@@ -71,17 +71,6 @@ def due(seconds: float) -> str:
     return "now" if seconds > -1 else f"{span(round(-seconds))} ago"
 
 
-def size(count: int) -> str:
-    """Return a number of bytes, such as 1.5 KiB."""
-    if count < 1024:
-        return f"{count} B"
-    for unit in ("KiB", "MiB"):
-        count_of_unit = count / 1024 ** (1 if unit == "KiB" else 2)
-        if count_of_unit < 1024:
-            return f"{count_of_unit:.1f} {unit}"
-    return f"{count / 1024**3:.1f} GiB"
-
-
 def short(text: object, most: int = 200) -> str:
     """Return the beginning of a text, which says so if it is not all of it."""
     whole = str(text)
@@ -130,7 +119,6 @@ FILTERS = {
     "pretty": pretty,
     "segment": segment,
     "short": short,
-    "size": size,
     "span": span,
     "with_cursor": with_cursor,
     "without": without,

@@ -3,6 +3,7 @@
 The page of a request is also that of an attempt of a task.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
@@ -98,6 +99,8 @@ class RequestRoutes:
             "omitted_calls": record.omitted_calls,
             "apis": sums(record.calls),
             "repeated": repeated(record.calls),
+            "added_tasks": [dataclasses.asdict(task) for task in record.tasks],
+            "omitted_tasks": record.omitted_tasks,
             "lines": [_describe_line(record, line) for line in record.lines],
             "omitted_lines": record.omitted_lines,
             "failure": _describe_failure(record.failure),
@@ -170,19 +173,11 @@ def _describe(record: Record) -> dict[str, Any]:
 
 
 def _describe_line(record: Record, line: LogLine) -> dict[str, Any]:
-    return {
-        "at": line.at,
-        "after": line.at - record.began,
-        "level": line.level,
-        "logger": line.logger,
-        "text": line.text,
-    }
+    return {**dataclasses.asdict(line), "after": line.at - record.began}
 
 
 def _describe_failure(failure: Failure | None) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {name: getattr(failure, name) for name in Failure.__dataclass_fields__}
+    return None if failure is None else dataclasses.asdict(failure)
 
 
 def _describe_task(record: Record) -> dict[str, Any] | None:
