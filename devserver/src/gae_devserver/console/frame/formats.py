@@ -50,10 +50,10 @@ def span(seconds: float | None) -> str:
     rest = round(seconds)
     parts: list[tuple[int, str]] = []
     for size, unit in _UNITS:
-        count, rest = divmod(rest, size)
-        if count or parts:
-            parts.append((count, unit))
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
+        whole, rest = divmod(rest, size)
+        if whole or parts:
+            parts.append((whole, unit))
+    return " ".join(f"{whole} {unit}" for whole, unit in parts[:2] if whole)
 
 
 def milliseconds(seconds: float) -> str:
@@ -69,6 +69,11 @@ def due(seconds: float) -> str:
     if seconds >= 1:
         return f"in {span(round(seconds))}"
     return "now" if seconds > -1 else f"{span(round(-seconds))} ago"
+
+
+def count(number: int) -> str:
+    """Return a number with commas, such as 10,000."""
+    return f"{number:,}"
 
 
 def short(text: object, most: int = 200) -> str:
@@ -111,6 +116,7 @@ def visible(html: str) -> bytes:
 
 
 FILTERS = {
+    "count": count,
     "due": due,
     "iso": iso,
     "json": compact,

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.activity.records import Failure, LogLine, Record
+from gae_devserver.activity.records import Failure, Record
 from gae_devserver.console.frame import bodies
 from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.console.requests.api_calls import (
@@ -20,6 +20,7 @@ from gae_devserver.console.requests.api_calls import (
     sums,
     waterfall,
 )
+from gae_devserver.console.tasks.attempt_json import describe_line
 
 _PAGE = 100
 _STATUSES = ("2xx", "3xx", "4xx", "5xx", "none")
@@ -101,7 +102,7 @@ class RequestRoutes:
             "repeated": repeated(record.calls),
             "added_tasks": [dataclasses.asdict(task) for task in record.tasks],
             "omitted_tasks": record.omitted_tasks,
-            "lines": [_describe_line(record, line) for line in record.lines],
+            "lines": [describe_line(record, line) for line in record.lines],
             "omitted_lines": record.omitted_lines,
             "failure": _describe_failure(record.failure),
             "headers": [list(header) for header in _headers(record)],
@@ -170,10 +171,6 @@ def _describe(record: Record) -> dict[str, Any]:
         "calls_seconds": sum(call.seconds for call in record.calls),
         "exception": None if failure is None else failure.type,
     }
-
-
-def _describe_line(record: Record, line: LogLine) -> dict[str, Any]:
-    return {**dataclasses.asdict(line), "after": line.at - record.began}
 
 
 def _describe_failure(failure: Failure | None) -> dict[str, Any] | None:

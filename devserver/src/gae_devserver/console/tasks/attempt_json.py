@@ -1,9 +1,10 @@
 """How the State API shows an execution of a task in JSON."""
 
+import dataclasses
 from typing import Any
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.activity.records import Attempt, Failure, Record
+from gae_devserver.activity.records import Attempt, Failure, LogLine, Record
 from gae_devserver.tasks.function_names import function_name
 
 
@@ -48,6 +49,11 @@ def describe_adder(activity: Activity, queue: str, name: str) -> dict[str, Any] 
         "target": record.target,
         "function": None if task is None else function_name(task.body),
     }
+
+
+def describe_line(record: Record, line: LogLine) -> dict[str, Any]:
+    """Return a log line of a record."""
+    return {**dataclasses.asdict(line), "after": line.at - record.began}
 
 
 def _describe_failure(failure: Failure | None) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from gae_devserver.console.tasks.attempt_json import (
     attempt_of,
     describe_adder,
     describe_attempt,
+    describe_line,
 )
 from gae_devserver.console.tasks.calls import Calls
 from gae_devserver.console.tasks.payloads import describe_payload
@@ -107,7 +108,7 @@ class AttemptRoutes:
         attempt, failure = attempt_of(record), record.failure
         data: dict[str, Any] = {
             **describe_attempt(record),
-            "lines": [dataclasses.asdict(line) for line in record.lines],
+            "lines": [describe_line(record, line) for line in record.lines],
             "omitted_lines": record.omitted_lines,
             "traceback": None if failure is None else failure.traceback,
             "full_traceback": None if failure is None else failure.full_traceback,
