@@ -1,6 +1,6 @@
 """docs/console.md: its table lists the pages of the navigation."""
 
-from gae_devserver.console.pages import PAGES
+from gae_devserver.console.frame.pages import PAGES
 
 from tests.commands.pages import first_cells, page, section
 

@@ -23,11 +23,11 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
-from gae_devserver.console.datastore import datastore_subjects
-from gae_devserver.console.entity_writes import EntityWrites
-from gae_devserver.console.link import ConsoleLink
+from gae_devserver.console.datastore.entity_writes import EntityWrites
+from gae_devserver.console.datastore.kinds import datastore_subjects
+from gae_devserver.console.frame.link import ConsoleLink
 from gae_devserver.console.mails import MailRoutes
-from gae_devserver.console.requests import RequestRoutes
+from gae_devserver.console.requests.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.services import Addresses, ServiceRoutes
 from gae_devserver.console.state_api import StateApi

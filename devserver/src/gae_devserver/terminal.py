@@ -93,15 +93,14 @@ def json_line(
 ) -> str:
     """Return a log line as a JSON object, with more fields."""
     now = datetime.datetime.fromtimestamp(at or time.time(), datetime.UTC)
-    line = {
+    line: dict[str, object] = {
         "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "severity": level if level in _SEVERITIES else "DEFAULT",
         "message": message,
-        "logger": logger,
-        **fields,
     }
-    shown = {name: value for name, value in line.items() if value not in ("", None)}
-    return f"{json.dumps(shown)}\n"
+    more = {"logger": logger, **fields}
+    line |= {name: value for name, value in more.items() if value not in ("", None)}
+    return f"{json.dumps(line)}\n"
 
 
 def summary(failure: Failure) -> str:

@@ -149,6 +149,20 @@ def test_conflict(console: Console) -> None:
     assert properties(console) == [{"more": 1, "number": 2, "text": "typed"}]
 
 
+def test_deleted_meanwhile(console: Console) -> None:
+    """What was typed stays on the page."""
+    put_many(console, 1)
+    page = open_entity(console)
+    text = page.get_by_role("group", name="text").get_by_label("Value")
+    text.fill("typed")
+    console.server.state("DELETE", "/entities?kind=Item")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("was deleted")
+    wait_until_idle(page)
+    expect(text).to_have_value("typed")
+    assert properties(console) == []
+
+
 def test_new_and_delete(console: Console) -> None:
     """A new entity begins with the properties of others; one click deletes it."""
     put_many(console, 1)

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 from google.appengine.api.memcache import memcache_stub
 
-from gae_devserver.console.datastore import datastore_subjects
-from gae_devserver.console.entity_writes import EntityWrites
+from gae_devserver.console.datastore.entity_writes import EntityWrites
+from gae_devserver.console.datastore.kinds import datastore_subjects
 from tests.helpers.calls import Message
 from tests.helpers.running_datastore import RunningDatastore
 

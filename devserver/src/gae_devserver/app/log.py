@@ -280,11 +280,12 @@ class AppLog:
 
     def _show(self, request: _Request, text: Text) -> None:
         raised = request.raised
-        if raised is not None and text.about != raised.exception:
-            self._show_exception(request)
-        elif raised is not None and _is_of_framework(text) and not _shows_all():
-            request.about.append(text)  # the line of the request says it too
-            return
+        if raised is not None and text.about == raised.exception:
+            if not text.own and not _shows_all():
+                request.about.append(text)  # the line of the request says it too
+                return
+        elif text.own:
+            self._show_exception(request)  # the app goes on
         self.print(request.process, text, request.record)
 
     def _take_exception(self, request: _Request, raised: Raised) -> None:

@@ -10,8 +10,8 @@ from google.appengine.api import datastore, datastore_errors, datastore_types
 from google.appengine.api.blobstore import BLOB_INFO_KIND
 
 from gae_devserver.blobs.contents import Contents
-from gae_devserver.console import bodies, downloads
-from gae_devserver.console.answers import show
+from gae_devserver.console.frame import bodies, downloads
+from gae_devserver.console.frame.answers import show
 from gae_devserver.services.services import Services
 
 _PAGE = 100

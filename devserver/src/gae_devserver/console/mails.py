@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gae_devserver.console import bodies, downloads
-from gae_devserver.console.answers import show, wants_html
+from gae_devserver.console.frame import bodies, downloads
+from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.http.server import read_body
 from gae_devserver.mail.inbound import InboundMail, NotEnabledError
 from gae_devserver.mail.mime import Attachment, Content, content_of

@@ -14,8 +14,8 @@ from google.appengine.api import memcache
 from google.appengine.api.memcache import memcache_service_pb2 as pb
 
 from gae_devserver.clock import Clock
-from gae_devserver.console import bodies, downloads
-from gae_devserver.console.answers import show, wants_html
+from gae_devserver.console.frame import bodies, downloads
+from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.http.server import read_body
 from gae_devserver.services.services import Services
 

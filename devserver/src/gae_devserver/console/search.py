@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 from google.appengine.runtime import apiproxy_errors
 
-from gae_devserver.console import bodies
-from gae_devserver.console.answers import show
+from gae_devserver.console.frame import bodies
+from gae_devserver.console.frame.answers import show
 from gae_devserver.services.services import Services
 
 _PAGE = 100

@@ -13,7 +13,7 @@ from aiohttp import web
 from gae_devserver.app import processes
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import AppConfig
-from gae_devserver.console.answers import show
+from gae_devserver.console.frame.answers import show
 from gae_devserver.environments.environments import AppPackagesError
 
 _PACKAGES = ("gae-devserver", "appengine-python-standard")

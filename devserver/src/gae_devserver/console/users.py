@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from gae_devserver.console import bodies
-from gae_devserver.console.answers import show
+from gae_devserver.console.frame import bodies
+from gae_devserver.console.frame.answers import show
 from gae_devserver.http.server import read_body
 from gae_devserver.users.sessions import Sessions, is_local
 from gae_devserver.users.sign_in import EMAIL

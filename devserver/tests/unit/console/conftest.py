@@ -12,8 +12,8 @@ import aiohttp
 import pytest_asyncio
 
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.console.datastore import datastore_subjects
-from gae_devserver.console.entity_writes import EntityWrites
+from gae_devserver.console.datastore.entity_writes import EntityWrites
+from gae_devserver.console.datastore.kinds import datastore_subjects
 from gae_devserver.console.reset import Reset
 from gae_devserver.console.state_api import StateApi
 from gae_devserver.datastore_v1.databases import Databases

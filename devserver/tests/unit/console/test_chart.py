@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gae_devserver.console.chart import Chart, Point, Waiting, lay_out
+from gae_devserver.console.tasks.chart import Chart, Point, Waiting, lay_out
 
 NOW = 1_800_000_000.0
 

@@ -17,7 +17,7 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.appengine.ext import ndb
 from google.cloud.datastore_v1.types import CommitRequest
 
-from gae_devserver.console.entity_json import describe_entity
+from gae_devserver.console.datastore.entity_json import describe_entity
 from gae_devserver.datastore_v1.server import DatastoreV1
 from tests.helpers import datastore_v1 as v1
 from tests.helpers.calls import APP_ID, PROJECT, Server, reference

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gae_devserver.console import formats
+from gae_devserver.console.frame import formats
 
 
 @pytest.mark.parametrize(

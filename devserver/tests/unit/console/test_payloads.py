@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gae_devserver.console.payloads import SHOWN_BYTES, describe_payload
+from gae_devserver.console.tasks.payloads import SHOWN_BYTES, describe_payload
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 DEEP = b"[" * 900 + b"1," * 5000 + b"1" + b"]" * 900

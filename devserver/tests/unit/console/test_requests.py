@@ -15,7 +15,7 @@ from google.cloud import datastore_v1
 
 from gae_devserver.activity.activity import Activity
 from gae_devserver.activity.records import Attempt, Failure, LogLine, Record
-from gae_devserver.console.requests import RequestRoutes
+from gae_devserver.console.requests.requests import RequestRoutes
 from tests.helpers.calls import reference
 
 pytestmark = pytest.mark.asyncio

@@ -263,6 +263,18 @@ def log_gunicorn(module: ModuleType) -> None:
     module.BaseApplication.callable = property(get, put)
 
 
+def log_uvicorn(module: ModuleType) -> None:
+    """Wrap the app that uvicorn runs without gunicorn."""
+    log, own = _log(), module.Config.load
+
+    @functools.wraps(own)
+    def load(self: Any) -> None:
+        own(self)
+        self.loaded_app = log.asgi(self.loaded_app)
+
+    module.Config.load = load
+
+
 def log_sdk(module: ModuleType) -> None:
     """Wrap the apps for which the app calls wrap_wsgi_app, under any web server."""
     log, own = _log(), module.wrap_wsgi_app
@@ -305,6 +317,7 @@ _LOGGED = {
     "google.appengine.api.taskqueue.cloudtask": _unless_it_fails(send_tickets_of_sdk),
     "grpc": _unless_it_fails(send_tickets),
     "gunicorn.app.base": _unless_it_fails(log_gunicorn),
+    "uvicorn.config": _unless_it_fails(log_uvicorn),
 }
 
 

@@ -213,7 +213,10 @@
           break;
         }
         const page = new DOMParser().parseFromString(text, "text/html");
-        if (page.getElementById("main")) update(page);
+        // what was typed must not go away with the thing that it is about
+        const keeps = !response.ok && [...main().querySelectorAll("input, textarea")]
+          .some(isDirty);
+        if (page.getElementById("main") && !keeps) update(page);
       } catch (error) {
         return; // the events say when the server is back
       }

@@ -117,13 +117,13 @@ class Teller:
                 return None
             emission.quiet = True
             return emission
+        file = os.path.abspath(record.pathname)  # noqa: PTH100
+        emission.own = self._folder.relative(file) is not None
         error = record.exc_info[1] if record.exc_info else None
         if error is None and _is_traceback_of_sdk(record):
             error = sys.exc_info()[1]
             emission.hidden = True
         if error is not None:
-            file = os.path.abspath(record.pathname)  # noqa: PTH100
-            emission.own = self._folder.relative(file) is not None
             emission.minor = record.levelno < logging.WARNING and not emission.own
             if not emission.minor:
                 emission.exception = self.tell(request, error)
@@ -193,9 +193,9 @@ class Teller:
             message["level"] = emission.record.levelname
             message["logger"] = emission.record.name
             message["quiet"] = emission.quiet
+            message["own"] = emission.own
             if emission.exception is not None:
                 message["about"] = emission.exception
-                message["own"] = emission.own
         rest = self._channel.send_text(message, text)
         if rest:
             _write(descriptor, rest.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,1 @@
+"""Pages on entities, and the typed form in which they are edited."""

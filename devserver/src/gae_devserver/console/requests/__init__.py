@@ -1,0 +1,1 @@
+"""Pages on requests, with their API calls."""

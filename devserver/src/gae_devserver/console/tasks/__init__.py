@@ -1,0 +1,1 @@
+"""Pages on queues, tasks, attempts, cron jobs and the clock."""

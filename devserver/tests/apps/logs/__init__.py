@@ -1,0 +1,1 @@
+"""Apps that print, log and raise."""
