@@ -28,7 +28,9 @@ class TaskLog:
         """Log the beginning of an execution."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
-                "%s, attempt %d started", self._task(record, attempt), attempt.number
+                "%s, attempt %d started",
+                self._task(record, attempt, _function(attempt)),
+                attempt.number,
             )
 
     def not_sent(self, record: Record, attempt: Attempt) -> None:
@@ -56,10 +58,11 @@ class TaskLog:
             end = f"; dropped after attempt {attempt.number}"
         elif attempt.outcome == "deleted":
             end = "; it was deleted while it ran"
+        function = _function(attempt)  # which takes time to read
         task = {
             "queue": attempt.queue,
             "name": attempt.name,
-            "function": _function(attempt),
+            "function": function,
             "attempt": attempt.number,
             "outcome": attempt.outcome,
             "next_in": attempt.next_in,
@@ -67,16 +70,16 @@ class TaskLog:
         logger.log(
             level,
             "%s: %s%s",
-            self._task(record, attempt),
+            self._task(record, attempt, function),
             what,
             end,
             extra={"ends": True, "fields": {**request_fields(record), "task": task}},
         )
 
-    def _task(self, record: Record, attempt: Attempt) -> str:
+    def _task(self, record: Record, attempt: Attempt, function: str | None) -> str:
         service = record.service if self._several_services else ""
         label = f"[{service}] " if service else ""
-        what = _function(attempt) or f"{record.method} {printable(record.target)}"
+        what = function or f"{record.method} {printable(record.target)}"
         return f"{label}task {short_name(attempt.name)} {what.strip()}".rstrip()
 
 
