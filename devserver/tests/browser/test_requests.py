@@ -86,9 +86,8 @@ def test_tasks_added(console: Console) -> None:
     console.server.advance(0)
     page = console.open("/requests")
     page.get_by_role("link", name="defer_in_transaction").click()
-    page.get_by_role("region", name="Tasks added").get_by_role(
-        "link", name=name
-    ).click()
+    added = page.get_by_role("region", name="Tasks added")
+    added.get_by_role("link", name=name).click()
     page.get_by_role("link", name="1", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attempt 1 of main.work")
     page.get_by_role("link", name="GET /call/defer_in_transaction").click()
