@@ -15,6 +15,8 @@ from google.appengine.api import taskqueue, wrap_wsgi_app
 
 def answer(environ, start_response):
     value = environ["PATH_INFO"].upper()
+    if value == "/RAISE":
+        raise ValueError(value)
     if value == "/ADD":
         taskqueue.add(url="/task")
     else:
@@ -72,7 +74,7 @@ def test_breakpoints(folder: Path, terminal: Terminal) -> None:
 
 
 def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
-    """The app restarts, and the terminal works as before."""
+    """The app restarts, and the terminal and the log work as before."""
     url = terminal.wait_for(r"App +(http://\S+)")[1]
     terminal.wait_for("Press Ctrl-C")
     with ThreadPoolExecutor() as pool:
@@ -83,6 +85,9 @@ def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
         assert terminal.echoes
         assert lost.exception() or lost.result()[0] >= 500
         assert fetch(url, "/view") == (200, "hello")
+        assert fetch(url, "/raise")[0] == 500
+    shown = terminal.wait_for(r"(?s)GET /view 200(.*)GET /raise 500 .*: ValueError")[1]
+    assert "Error handling request" not in shown
 
 
 def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None:

@@ -143,7 +143,9 @@ class Teller:
         traceback = None if emission is None else emission.traceback()
         if traceback is not None:
             text = text.replace(traceback, "", 1)
-        if self._pipe == streams.TERMINAL and request is not None:
+        # the server decides whether to show what a framework logs about an exception
+        is_own = emission is None or emission.own or emission.exception is None
+        if self._pipe == streams.TERMINAL and request is not None and is_own:
             if text == whole:
                 return False
             _write(descriptor, text.encode("utf-8", "surrogateescape"))
