@@ -1,5 +1,6 @@
 """`--debug`: the app has the terminal, and as much time as the developer."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,10 +92,16 @@ def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
 
 
 def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None:
-    """A warning says what a breakpoint does then; without --debug, advice names it."""
+    """A warning says what a breakpoint does then; without --debug, advice names it.
+
+    The log is as without --debug.
+    """
     make_app(folder, STOPPING, "app_engine_apis: true")
     server = start("--debug")
     server.log("warning: --debug: .* terminal.*BdbQuit")
+    assert fetch(server.url, "/raise")[0] == 500
+    server.log("GET /raise 500 .*: ValueError.*\nTraceback(.*\n)+ValueError")
+    assert not re.search("gunicorn|google", server.stderr)
     assert fetch(server.url)[0] == 500
     server = start()
     assert fetch(server.url)[0] == 500
