@@ -86,11 +86,17 @@ def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
 
 
 def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None:
-    """A warning says what a breakpoint does then; without --debug, advice names it."""
+    """A warning says what a breakpoint does then; without --debug, advice names it.
+
+    The log has the app's part of the traceback also if it is a pipe, as for `tee`.
+    """
     make_app(folder, STOPPING, "app_engine_apis: true")
     server = start("--debug")
     server.log("warning: --debug: .* terminal.*BdbQuit")
     assert fetch(server.url)[0] == 500
+    server.log("GET / 500")
+    assert "bdb.BdbQuit. " not in server.stderr
+    assert "middlewares.py" not in server.stderr
     server = start()
     assert fetch(server.url)[0] == 500
     server.log(r"warning: .*main\.py, line \d+: bdb\.BdbQuit.* --debug")
