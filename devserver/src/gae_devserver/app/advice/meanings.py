@@ -9,6 +9,8 @@ from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
 ASGI_APPS = "docs/frameworks.md in gae-devserver's repository"
+DEBUGGER = "debugger"
+"""The kind of advice on a debugger without a terminal."""
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _PYTHON_2_ERRORS = (
     "Missing parentheses in call to",
