@@ -188,10 +188,12 @@ class AppProcess:
         )
         self._exit = futures.Future[int]()
         told = self._folder / "log.sock"
-        source, output, where = None, None, "tty"
+        source, output = None, None
         if self._terminal is None:
             reading, output = os.pipe()
             source, where = os.fdopen(reading, "rb"), str(os.fstat(output).st_ino)
+        else:
+            where = f"tty,{os.fstat(1).st_ino},{os.fstat(2).st_ino}"
         folder = config.folder.absolute()
         variables["GAE_DEVSERVER_LOG"] = f"{where}:{told}:{folder}"
         try:
