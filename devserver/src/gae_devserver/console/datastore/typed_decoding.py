@@ -1,7 +1,7 @@
 """Reads properties of entities in the JSON form that loses nothing.
 
 Each property is an object with a `type`, a `value`, and whether it is `indexed`. The
-distribution's README documents it.
+page docs/state-api.md documents it.
 """
 
 import base64
