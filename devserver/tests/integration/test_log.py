@@ -119,6 +119,13 @@ def test_a_line_without_an_end(server: DevServer) -> None:
     assert ended.endswith(" ms")
 
 
+def test_a_mistake_in_a_log_call(server: DevServer) -> None:
+    """The stack that logging shows ends at the call."""
+    lines = lines_of(server, "/mistake", STAMP + "GET /mistake 200 .*")
+    code = lines[lines.index("Message: '%d'") - 2]
+    assert re.search(r'work\.py", line \d+, in mistake', code)
+
+
 @pytest.mark.parametrize("server", ["on_wsgi"], indirect=True)
 def test_a_failed_task(server: DevServer) -> None:
     """Each attempt is one line with a traceback; the last one is dropped.

@@ -12,6 +12,8 @@ from gae_devserver.app.snapshot import IGNORED_FOLDERS, Snapshot
 _DEFAULT = watchfiles.DefaultFilter
 # endings of files that an app writes while it runs, and what SQLite appends: app.db-wal
 _WRITTEN_BY_APPS = r"\.(log|pid|sock|tmp|db|sqlite|sqlite3)(-\w+)?$"
+# where Emacs saves what is typed but not saved
+_AUTO_SAVED = r"^#.*#$"
 
 
 async def changes(
@@ -61,5 +63,9 @@ def edit_filter() -> watchfiles.DefaultFilter:
     """Return a filter without caches, environments, and files that an app writes."""
     return _DEFAULT(
         ignore_dirs=(*_DEFAULT.ignore_dirs, *IGNORED_FOLDERS),
-        ignore_entity_patterns=(*_DEFAULT.ignore_entity_patterns, _WRITTEN_BY_APPS),
+        ignore_entity_patterns=(
+            *_DEFAULT.ignore_entity_patterns,
+            _WRITTEN_BY_APPS,
+            _AUTO_SAVED,
+        ),
     )

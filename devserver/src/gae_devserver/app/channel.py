@@ -18,7 +18,10 @@ _MAX_MESSAGE = 2**21
 _MAX_CONNECTIONS = 256
 """Of one process of the app and its forks."""
 _MAX_READS = 16
-"""How often `read` reads at most, so that an app cannot keep it from returning."""
+"""How often `read` reads at most, so that an app cannot keep it from returning.
+
+Two reads take all that a connection holds.
+"""
 _FAILURE = {field.name: field.type for field in dataclasses.fields(Failure)}
 
 
@@ -171,7 +174,7 @@ def parse(line: bytes) -> Text | Raised | None:
     return message if _has_types(message) else None
 
 
-def _valid(name: str, value: object) -> Any:
+def _valid(name: str, value: Any) -> Any:
     """Return a value whose text can be encoded: the app's may have half a character.
 
     What is printed may also be broken UTF-8, which reaches the terminal as it is.

@@ -46,4 +46,9 @@ def unfinished(*_):
     sys.stdout.write("end")
 
 
-WORK = {f.__name__: f for f in (explode, catch, group, unfinished)}
+def mistake(*_):
+    """Log with an argument that the format cannot take."""
+    logging.warning("%d", "no number")
+
+
+WORK = {f.__name__: f for f in (explode, catch, group, unfinished, mistake)}

@@ -35,10 +35,11 @@ def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
         ("app.log", False),
         ("db.sqlite3", False),
         ("db.sqlite3-wal", False),
+        ("#main.py#", False),
     ],
 )
-def test_files_that_an_app_writes_are_no_edits(file: str, expected: bool) -> None:
-    """Caches, logs and databases would restart the app again and again."""
+def test_files_that_are_no_edits(file: str, expected: bool) -> None:
+    """Caches, logs, databases and auto-saved files would restart the app again and again."""
     assert edit_filter()(watchfiles.Change.modified, f"/app/{file}") is expected
 
 

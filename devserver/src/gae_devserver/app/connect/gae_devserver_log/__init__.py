@@ -12,7 +12,7 @@ from typing import Any
 
 from . import streams
 from .channel import Channel
-from .failures import Folder
+from .failures import Folder, name_as_part_of_logging
 from .requests import Wrapper
 from .telling import Teller
 
@@ -27,5 +27,8 @@ def start(pipe: str, socket: str, folder: str) -> Wrapper:
     def call(self: Any, record: logging.LogRecord) -> None:
         teller.call_handlers(record, functools.partial(call_handlers, self, record))
 
+    # the stack that logging shows of a mistake in a call ends at that call
+    for function in (call, Teller.call_handlers):
+        name_as_part_of_logging(function)
     logging.Logger.callHandlers = call  # type: ignore[method-assign]
     return Wrapper(teller.tell, teller.flush)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib takes time to import
+# beside the files of logging, so that it takes a frame for one of its own
+_IN_LOGGING = os.path.join(  # noqa: PTH118
+    os.path.dirname(logging.__file__),  # noqa: PTH120
+    "gae_devserver.py",
+)
+_NEVER_SHOWN = (_HERE, _IN_LOGGING)
 _NOT_SHOWN = (
     os.path.join("google", "appengine", ""),  # noqa: PTH118
     os.path.join("site-packages", "gunicorn", ""),  # noqa: PTH118
@@ -45,6 +53,13 @@ class Folder:
             if file.startswith(root):
                 return file[len(root) :]
         return None
+
+
+def name_as_part_of_logging(function: Any) -> None:
+    """Have logging leave a function out of the stacks that it shows."""
+    code = function.__code__
+    if hasattr(code, "replace"):  # since Python 3.8
+        function.__code__ = code.replace(co_filename=_IN_LOGGING)
 
 
 def describe(error: BaseException, folder: Folder) -> dict[str, object]:
@@ -117,7 +132,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _tracebacks(error: BaseException, folder: Folder) -> tuple[str, str]:
     whole = traceback.TracebackException(type(error), error, error.__traceback__)
     for one in _parts(whole):
-        kept = [frame for frame in one.stack if not frame.filename.startswith(_HERE)]
+        kept = [
+            frame for frame in one.stack if not frame.filename.startswith(_NEVER_SHOWN)
+        ]
         # what the web server calls may not be a WSGI app at all
         one.stack[:] = kept or one.stack[-1:]
     full = "".join(whole.format())
@@ -155,7 +172,9 @@ def _shorten_stack(stack: traceback.StackSummary, folder: Folder) -> None:
         if index >= begin
         and (own[index] or not any(part in frame.filename for part in _NOT_SHOWN))
     ]
-    stack[:] = kept or [f for f in stack[-1:] if not f.filename.startswith(_HERE)]
+    stack[:] = kept or [
+        frame for frame in stack[-1:] if not frame.filename.startswith(_NEVER_SHOWN)
+    ]
 
 
 def _shortened(text: str, limit: int) -> str:

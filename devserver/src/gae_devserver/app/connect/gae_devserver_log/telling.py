@@ -53,6 +53,8 @@ class Emission:
         shown = self.record.exc_text
         if not shown or not (self.minor or self.exception is not None):
             return None
+        # stderr escapes half of a character
+        shown = shown.encode(errors="backslashreplace").decode()
         return f"\n{shown}"
 
 
