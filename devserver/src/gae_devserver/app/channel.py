@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gae_devserver.activity.records import Failure
+from gae_devserver.output import encode
 
 _MAX_MESSAGE = 2**21
 """Bytes; the app sends shorter ones."""
 _MAX_CONNECTIONS = 256
 """Of one process of the app and its forks."""
-_MAX_READS = 256
+_MAX_READS = 16
 """How often `read` reads at most, so that an app cannot keep it from returning."""
 _FAILURE = {field.name: field.type for field in dataclasses.fields(Failure)}
 
@@ -154,7 +155,7 @@ class _Reader:
 def parse(line: bytes) -> Text | Raised | None:
     """Return the message; None: it is not one, as the app can send anything."""
     try:
-        sent = json.loads(line)
+        sent = {name: _valid(name, value) for name, value in json.loads(line).items()}
         if "exception" in sent:
             failure = Failure(**{name: sent.pop(name) for name in _FAILURE})
             if not all(
@@ -164,9 +165,21 @@ def parse(line: bytes) -> Text | Raised | None:
             message: Text | Raised = Raised(failure=failure, **sent)
         else:
             message = Text(**sent)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return message if _has_types(message) else None
+
+
+def _valid(name: str, value: object) -> object:
+    """Return a value whose text can be encoded: the app's may have half a character.
+
+    What is printed may also be broken UTF-8, which reaches the terminal as it is.
+    """
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return encode(value).decode(
+        "utf-8", "surrogateescape" if name == "text" else "replace"
+    )
 
 
 def _has_types(message: Text | Raised) -> bool:

@@ -112,8 +112,8 @@ async def _show_errors(request: web.Request, handler: Handler) -> web.StreamResp
         text = (error.text or "").rstrip()
         if error is request.match_info.http_exception:
             text = (
-                f"The State API has no route {request.method} {request.path}. The "
-                "README of gae-devserver lists its routes."
+                f"The State API has no route {request.method} {request.path}. "
+                "docs/state-api.md in gae-devserver's repository lists its routes."
             )
         response = answers.show_error(request, error.status, text)
         response.headers.extend(("Allow", value) for value in allow)

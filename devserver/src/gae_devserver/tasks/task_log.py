@@ -37,7 +37,8 @@ class TaskLog:
         """Log that the app does not run."""
         app = f"the service {record.service}" if self._several_services else "the app"
         name = short_name(attempt.name)
-        logger.info("task %s was not sent: %s is not running", name, app)
+        text = "task %s was not sent: %s is not running"
+        logger.info(text, name, app, extra={"ends": True})
 
     def ended(self, record: Record, attempt: Attempt) -> None:
         """Log the end of an execution, with the exception that the app has raised."""
@@ -108,4 +109,5 @@ def _advice(record: Record, attempt: Attempt) -> str:
         return f": the app needs {needed}, or a route for {path}"
     if record.status == 405:
         return f": the route of the app for {path} does not take {record.method}"
-    return f": no route of the app takes {path}"
+    # the view may have answered so
+    return f": no route of the app seems to take {path}"

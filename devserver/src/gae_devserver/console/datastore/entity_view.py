@@ -129,7 +129,7 @@ def cell(value: Any) -> str:
     if isinstance(value, str):
         text = value
     elif isinstance(value, dict) and value.keys() == {"base64"}:
-        size = len(value["base64"]) * 3 // 4
+        size = len(value["base64"].rstrip("=")) * 3 // 4
         text = f"bytes ({size:,})"
     elif value is None:
         text = "null"
