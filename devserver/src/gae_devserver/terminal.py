@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from gae_devserver.activity import activity
 from gae_devserver.activity.records import Failure, Record
-from gae_devserver.output import Output
+from gae_devserver.output import Output, encode
 
 if TYPE_CHECKING:
     # needs a package, whose absence is an error that this module shows
@@ -191,7 +191,7 @@ def printable(text: str) -> str:
         return text
     return "".join(
         c if c.isprintable() else ascii(c)[1:-1]
-        for c in text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for c in encode(text).decode("utf-8", "replace")
     )
 
 

@@ -103,6 +103,9 @@ def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None
     server.log("GET /raise 500 .*: ValueError.*\nTraceback(.*\n)+ValueError")
     assert not re.search("gunicorn|google", server.stderr)
     assert fetch(server.url)[0] == 500
+    server.log("GET / 500")
+    assert "bdb.BdbQuit. " not in server.stderr
+    assert "middlewares.py" not in server.stderr
     server = start()
     assert fetch(server.url)[0] == 500
     server.log(r"warning: .*main\.py, line \d+: bdb\.BdbQuit.* --debug")

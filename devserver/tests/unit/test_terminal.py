@@ -103,6 +103,7 @@ def test_a_traceback_is_logged(log_to: Callable[[io.StringIO], None]) -> None:
         ("/\x07\n", "/\\x07\\n"),
         ("/\u202e", "/\\u202e"),
         ("/\udce9", "/\ufffd"),
+        ("/\ud800", "/\\ud800"),
     ],
 )
 def test_text_from_outside_is_harmless(text: str, shown: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gae_devserver.activity.records import Failure
+from gae_devserver.output import encode
 
 _MAX_MESSAGE = 2**21
 """Bytes; the app sends shorter ones."""
@@ -154,7 +155,7 @@ class _Reader:
 def parse(line: bytes) -> Text | Raised | None:
     """Return the message; None: it is not one, as the app can send anything."""
     try:
-        sent = json.loads(line)
+        sent = {name: _valid(name, value) for name, value in json.loads(line).items()}
         if "exception" in sent:
             failure = Failure(**{name: sent.pop(name) for name in _FAILURE})
             if not all(
@@ -164,9 +165,21 @@ def parse(line: bytes) -> Text | Raised | None:
             message: Text | Raised = Raised(failure=failure, **sent)
         else:
             message = Text(**sent)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return message if _has_types(message) else None
+
+
+def _valid(name: str, value: object) -> object:
+    """Return a value whose text can be encoded: the app's may have half a character.
+
+    What is printed may also be broken UTF-8, which reaches the terminal as it is.
+    """
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return encode(value).decode(
+        "utf-8", "surrogateescape" if name == "text" else "replace"
+    )
 
 
 def _has_types(message: Text | Raised) -> bool:

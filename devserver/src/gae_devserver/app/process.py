@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.advice import meanings
 from gae_devserver.app.log import AppLog, ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
@@ -178,7 +179,13 @@ class AppProcess:
         temporary = self._folder / "tmp"
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
-        self._log = ProcessLog(launch.log, config.folder, config.service, label)
+        self._log = ProcessLog(
+            launch.log,
+            config.folder,
+            config.service,
+            label,
+            no_advice=() if self._terminal is None else (meanings.DEBUGGER,),
+        )
         self._exit = futures.Future[int]()
         told = self._folder / "log.sock"
         source, output = None, None

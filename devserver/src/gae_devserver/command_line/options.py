@@ -26,7 +26,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             options = _parse(arguments, _options_in(table))
             options.apps = options.apps or listed
         if not options.apps:
-            raise UsageError("the following arguments are required: APP")
+            raise UsageError(
+                f"no app is named. Name its folder, such as {PROG} ., or list it as "
+                f"apps in [tool.{PROG}] of pyproject.toml"
+            )
         if options.command is None:
             _check_ports(options)
     except (UsageError, pyproject.TableError) as error:

@@ -217,8 +217,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--storage",
         type=values.path,
         metavar="DIR",
-        help="keep entities and tasks in this folder for the next run (default: keep "
-        "them in memory)",
+        help="keep entities, tasks, blobs, mails and more in this folder for the next "
+        "run (default: keep them in memory)",
     )
     indexes = group.add_mutually_exclusive_group()
     indexes.add_argument(
@@ -246,8 +246,8 @@ def _add_task_options(parser: argparse.ArgumentParser) -> None:
         "--cron",
         action=_SWITCH,
         default=False,
-        help="run the jobs of cron.yaml when they are due (default: only when you ask "
-        "the State API to run one)",
+        help="run the jobs of cron.yaml when they are due (default: only when you "
+        "run one in the console)",
     )
     group.add_argument(
         "--task-deadline",
@@ -278,7 +278,7 @@ def _add_task_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST[:PORT]",
         dest="smtp",
         help="send the app's mail through this SMTP server (default: mail is only "
-        "logged and kept for the State API)",
+        "logged and kept for the console)",
     )
 
 

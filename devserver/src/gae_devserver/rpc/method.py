@@ -60,6 +60,8 @@ class Method:
         response = self.response_class()
         began = time.perf_counter()
         failed = ""
+        if self.activity is not None:
+            self.activity.begin_call(ticket)
         try:
             try:
                 await self.carry_out(request, response)
