@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gae_devserver.activity.records import Failure
 from gae_devserver.output import encode
@@ -170,7 +171,7 @@ def parse(line: bytes) -> Text | Raised | None:
     return message if _has_types(message) else None
 
 
-def _valid(name: str, value: object) -> object:
+def _valid(name: str, value: Any) -> Any:
     """Return a value whose text can be encoded: the app's may have half a character.
 
     What is printed may also be broken UTF-8, which reaches the terminal as it is.
