@@ -69,7 +69,9 @@ class Finder:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return the spec of a module that is connected; None: of another one."""
-        after = change_for_log if _LOG and name in _LOGGED else None
+        after: Callable[[ModuleType], None] | None = None
+        if _LOG and name in _LOGGED:
+            after = change_for_log
         if name.startswith(_PACKAGES):
             package = ".".join(name.split(".")[:3])
             after = {
