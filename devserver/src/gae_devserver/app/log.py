@@ -230,8 +230,12 @@ class AppLog:
         self._ending = ticket
         self.channels.read()
         self._ending = ""
-        if (request := self._requests.pop(ticket, None)) is None:
-            return
+        if (request := self._requests.pop(ticket, None)) is not None:
+            self._end(request)
+            if request.record.kind == "server":  # no line says that it has ended
+                self.output.end(request.record.number)
+
+    def _end(self, request: _Request) -> None:
         self._finish_line(request)
         failure = request.raised.failure if request.raised else request.shown
         record, activity = request.record, self._activity
