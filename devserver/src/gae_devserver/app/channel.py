@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import json
+import re
 import selectors
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gae_devserver.activity.records import Failure
 
@@ -17,6 +19,8 @@ _MAX_CONNECTIONS = 256
 """Of one process of the app and its forks."""
 _MAX_READS = 256
 """How often `read` reads at most, so that an app cannot keep it from returning."""
+_LONE = re.compile("[\\ud800-\\udc7f\\udd00-\\udfff]")
+"""Surrogates that no encoding takes; the others stand for bytes that are not UTF-8."""
 _FAILURE = {field.name: field.type for field in dataclasses.fields(Failure)}
 
 
@@ -154,7 +158,7 @@ class _Reader:
 def parse(line: bytes) -> Text | Raised | None:
     """Return the message; None: it is not one, as the app can send anything."""
     try:
-        sent = json.loads(line)
+        sent = json.loads(line, object_hook=_encodable)
         if "exception" in sent:
             failure = Failure(**{name: sent.pop(name) for name in _FAILURE})
             if not all(
@@ -167,6 +171,15 @@ def parse(line: bytes) -> Text | Raised | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return message if _has_types(message) else None
+
+
+def _encodable(sent: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _LONE.sub("\N{REPLACEMENT CHARACTER}", value)
+        if isinstance(value, str)
+        else value
+        for name, value in sent.items()
+    }
 
 
 def _has_types(message: Text | Raised) -> bool:

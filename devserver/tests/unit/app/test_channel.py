@@ -31,6 +31,12 @@ def told(tmp_path: Path, *parts: bytes) -> list[Text | Raised]:
     return messages
 
 
+def test_half_of_a_character(tmp_path: Path) -> None:
+    """What no encoding takes is replaced; what stands for a byte stays."""
+    sent = rb'{"text": "\ud800\ud83d\ude00\udcff"}' + b"\n"
+    assert told(tmp_path, sent) == [Text("\ufffd\U0001f600\udcff")]
+
+
 def test_messages(tmp_path: Path) -> None:
     """They are there as soon as they are sent, however they are cut."""
     data = b'{"text": "a", "ticket": "t"}\n' + json.dumps(RAISED).encode() + b"\n"
