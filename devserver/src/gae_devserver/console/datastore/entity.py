@@ -86,8 +86,8 @@ class OneEntityRoutes:
             "database": database.partition.database,
             "rows": [
                 row
-                for name, typed in list(properties.items())[:_ON_THE_PAGE]
-                if (row := entity_form.row_of(name, typed)).type != entity_form.SAME
+                for row in entity_form.rows_of(list(properties.items())[:_ON_THE_PAGE])
+                if row.type != entity_form.SAME
             ],
             "types": entity_form.FORM_TYPES,
             "new_rows": range(1, entity_form.NEW_ROWS + 1),
@@ -242,7 +242,7 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
         "pairs": pairs,
         "parents": parents,
         "shown": [show_property(name, typed, stored[name]) for name, typed in first],
-        "rows": [entity_form.row_of(name, typed) for name, typed in first],
+        "rows": entity_form.rows_of(first),
         "more": len(properties) - len(first),
         "types": entity_form.FORM_TYPES,
         "new_rows": range(1, entity_form.NEW_ROWS + 1),
