@@ -236,9 +236,14 @@
 
   function update(page) {
     const focused = document.activeElement;
+    const beside = focused?.closest(".actions");
     document.title = page.title;
     morph(main(), page.getElementById("main"));
-    if (focused && focused !== document.body && !focused.isConnected) main().focus();
+    if (focused && focused !== document.body && !focused.isConnected) {
+      // "Resume" is where "Pause" was
+      const next = beside?.isConnected && beside.querySelector("button:not(.danger)");
+      (next || main()).focus();
+    }
     prepare();
   }
 
