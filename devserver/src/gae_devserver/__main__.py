@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gae_devserver.app.advice.hints import Hints
 from gae_devserver.command_line import token
-from gae_devserver.command_line.options import PROG, parse
+from gae_devserver.command_line.options import parse
+from gae_devserver.command_line.parsers import PROG
 
 if TYPE_CHECKING:
     from gae_devserver.app.process import AppProcess, LaunchSettings

@@ -7,6 +7,17 @@ import time
 from typing import TextIO
 
 
+def encode(text: str) -> bytes:
+    """Encode any text: what was broken UTF-8 becomes so again.
+
+    Other halves of surrogate pairs, which a str may have, are escaped.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
 class Output:
     """Lines from several threads.
 
@@ -115,7 +126,7 @@ class Output:
 
     def _print(self, text: str) -> None:
         stream = self._stream or sys.stderr
-        data = text.encode("utf-8", "surrogateescape")
+        data = encode(text)
         # the reader may be gone; this must not end what the app's output is read by
         with contextlib.suppress(OSError, ValueError):
             if buffer := getattr(stream, "buffer", None):

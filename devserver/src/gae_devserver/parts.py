@@ -23,15 +23,11 @@ from gae_devserver.clock import Clock
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
-from gae_devserver.console.datastore.entity_writes import EntityWrites
-from gae_devserver.console.datastore.kinds import datastore_subjects
 from gae_devserver.console.frame.link import ConsoleLink
-from gae_devserver.console.mails import MailRoutes
-from gae_devserver.console.requests.requests import RequestRoutes
 from gae_devserver.console.reset import Reset
-from gae_devserver.console.services import Addresses, ServiceRoutes
+from gae_devserver.console.services import Addresses
 from gae_devserver.console.state_api import StateApi
-from gae_devserver.console.users import UserRoutes
+from gae_devserver.console.subjects import all_subjects
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
@@ -234,26 +230,21 @@ class Parts:
             storage=storage.path if storage else None,
         )
         self.console_link = ConsoleLink(settings.token)
-        self._state = StateApi(
+        subjects = all_subjects(
             services,
+            self.apis.databases,
             self._runner,
             self._cron,
             clock,
-            settings.token,
-            reset,
             self.activity,
-            subjects=[
-                self.console_link,
-                MailRoutes(services, inbound_mail),
-                UserRoutes(sessions, port),
-                ServiceRoutes(self.services, addresses),
-                *datastore_subjects(
-                    self.apis.databases,
-                    EntityWrites(lambda: services.stub("memcache"), services.flush),
-                ),
-                RequestRoutes(self.activity, self._url_of),
-            ],
+            reset=reset,
+            link=self.console_link,
+            inbound=inbound_mail,
+            sessions=sessions,
+            running=self.services,
+            addresses=addresses,
         )
+        self._state = StateApi(subjects, clock, settings.token, services.flush)
         self.reloader = Reloader(
             application,
             settings.targets,
@@ -269,9 +260,6 @@ class Parts:
 
     def _blobstore(self) -> Any:
         return self.apis.services.stub("blobstore")
-
-    def _url_of(self, service: str) -> str:
-        return f"http://{self.services.get(service, self._main).hostname}"
 
     def _find_site(self, host: str, path: str) -> Site:
         return self.services[self._routing.for_request(host, path)].site

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from gae_devserver.activity import activity
 from gae_devserver.activity.records import Failure, Record
-from gae_devserver.output import Output
+from gae_devserver.output import Output, encode
 
 if TYPE_CHECKING:
     # needs a package, whose absence is an error that this module shows
@@ -67,22 +67,25 @@ class _JsonFormatter(logging.Formatter):
 class _Handler(logging.Handler):
     """Writes log lines, each with those of the request during which it is logged."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, level: int) -> None:
         super().__init__()
         self._output = output
+        # not `self.level`: the last line of a request counts even if it is not shown
+        self._least = level
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; `extra={"ends": True}` marks the last one of a request."""
         try:
-            text = self.format(record)
-            text = text if text.endswith("\n") else f"{text}\n"
             request, ends = activity.current.get(), getattr(record, "ends", False)
-            # what a request has started may go on after it
-            if request is None or (request.seconds is not None and not ends):
-                self._output.write(text)
-                return
-            self._output.write(text, request.number)
-            if ends:
+            if record.levelno >= self._least:
+                text = self.format(record)
+                text = text if text.endswith("\n") else f"{text}\n"
+                number = None
+                # what a request has started may go on after it
+                if request is not None and (ends or request.seconds is None):
+                    number = request.number
+                self._output.write(text, number)
+            if request is not None and ends:
                 self._output.end(request.number)
         except Exception:  # noqa: BLE001
             self.handleError(record)
@@ -167,13 +170,15 @@ def set_up_logging(
 
     Return what writes them, for the lines of the app.
     """
+    least = logging.getLevelNamesMapping()[level.upper()]
     output = Output(stream, as_json=log_format == "json")
-    handler = _Handler(output)
+    handler = _Handler(output, least)
     formatter = _Formatter(uses_color(stream or sys.stderr))
     handler.setFormatter(_JsonFormatter() if output.as_json else formatter)
-    logging.getLogger("gae_devserver").setLevel(level.upper())
+    # the handler needs the last line of each request, which has INFO or more
+    logging.getLogger("gae_devserver").setLevel(min(least, logging.INFO))
     root = logging.getLogger()
-    root.setLevel(max(logging.WARNING, logging.getLogger("gae_devserver").level))
+    root.setLevel(max(logging.WARNING, least))
     root.addHandler(handler)
     # no traceback if the terminal was closed
     logging.raiseExceptions = False
@@ -186,7 +191,7 @@ def printable(text: str) -> str:
         return text
     return "".join(
         c if c.isprintable() else ascii(c)[1:-1]
-        for c in text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for c in encode(text).decode("utf-8", "replace")
     )
 
 

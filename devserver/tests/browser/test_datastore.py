@@ -193,7 +193,7 @@ def test_delete_several(console: Console) -> None:
         page.get_by_label(f"Select {number}").check()
     page.on("dialog", accept)
     page.get_by_role("button", name="Delete selected").click()
-    expect(page.get_by_text("2 entities are deleted")).to_be_visible()
+    expect(page.get_by_text("Entities deleted: 2")).to_be_visible()
     assert [one["number"] for one in properties(console)] == [0, 2, 4]
     page.get_by_role("button", name="Delete all").click()
     expect(page.get_by_text("There are no entities")).to_be_visible()
@@ -213,7 +213,7 @@ def test_export_and_import(console: Console, tmp_path: Path) -> None:
     expect(page.get_by_text("The datastore is empty")).to_be_visible()
     wrong = tmp_path / "wrong.json"
     wrong.write_text(file.read_text().replace('"integer"', '"whole"', 1))
-    for path, text in ((wrong, "line 2"), (file, "3 entities are imported")):
+    for path, text in ((wrong, "line 2"), (file, "Entities imported: 3")):
         page.get_by_label("File of an export").set_input_files(path)
         page.get_by_role("button", name="Import").click()
         expect(page.get_by_role("status")).to_contain_text(text)

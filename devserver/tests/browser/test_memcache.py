@@ -21,7 +21,7 @@ def test_items(console: Console) -> None:
     expect(page.get_by_role("status")).to_contain_text("item n")
     assert console.call("recall", "n") == 41
     page.get_by_label("Find").fill("script")
-    page.get_by_role("button", name="Find").click()
+    page.get_by_role("button", name="Filter").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name=SCRIPT).click()
     page.get_by_label("Value").fill("new\ntext")

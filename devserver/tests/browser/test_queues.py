@@ -30,7 +30,7 @@ def test_queues(console: Console) -> None:
     expect(row.get_by_text("paused")).to_be_hidden()
     accept(page)
     row.get_by_role("button", name="Purge").press("Enter")
-    expect(page.get_by_role("status")).to_have_text("2 tasks were deleted.")
+    expect(page.get_by_role("status")).to_have_text("Tasks deleted: 2.")
     expect(row.get_by_role("cell").nth(3)).to_have_text("0")
 
 

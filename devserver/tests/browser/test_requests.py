@@ -24,7 +24,7 @@ def test_list_is_live(console: Console) -> None:
     page.get_by_role("button", name="Filter").press("Enter")
     expect(rows).to_have_count(2)
     expect(rows.nth(1)).to_contain_text("/call/put")
-    page.get_by_role("link", name="All requests").click()
+    page.get_by_role("link", name="Show all").click()
     page.get_by_label("Status").select_option("4xx")
     page.get_by_role("button", name="Filter").click()
     expect(rows).to_have_count(2)
@@ -78,3 +78,29 @@ def test_failed_task(console: Console) -> None:
     )
     expect(page.get_by_text("next attempt in")).to_be_visible()
     check_axe(page)
+
+
+def test_tasks_added(console: Console) -> None:
+    """A request leads to the task that it has added, and an attempt back to it."""
+    name = console.call("defer_in_transaction", "work", SCRIPT)
+    console.server.advance(0)
+    page = console.open("/requests")
+    page.get_by_role("link", name="defer_in_transaction").click()
+    added = page.get_by_role("region", name="Tasks added")
+    added.get_by_role("link", name=name).click()
+    page.get_by_role("link", name="1", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Attempt 1 of main.work")
+    page.get_by_role("link", name="GET /call/defer_in_transaction").click()
+    expect(added).to_contain_text("main.work")
+    check_axe(page)
+
+
+def test_page_as_json(console: Console) -> None:
+    """A link in each page leads to the same data, filtered in the same way."""
+    console.server.get("/missing")
+    console.call("work")
+    page = console.open("/requests?status=4xx")
+    with page.expect_response("**/requests?status=4xx&format=json") as response:
+        page.get_by_role("link", name="This page as JSON").click()
+    (item,) = response.value.json()["requests"]
+    assert item["target"] == "/missing"

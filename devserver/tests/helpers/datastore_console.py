@@ -11,7 +11,7 @@ from aiohttp import web
 from google.appengine.api.memcache import memcache_stub
 
 from gae_devserver.console.datastore.entity_writes import EntityWrites
-from gae_devserver.console.datastore.kinds import datastore_subjects
+from gae_devserver.console.subjects import datastore_subjects
 from tests.helpers.calls import Message
 from tests.helpers.running_datastore import RunningDatastore
 

@@ -19,7 +19,7 @@ from tests.helpers.sockets import listening_tcp_sockets
 
 PATIENCE = 20.0
 PYTHON = "python main.py"
-GUNICORN = "gunicorn --no-control-socket --threads 4 main:app"
+GUNICORN = "gunicorn --threads 4 main:app"
 
 # Does what a test wants, says so in a file, and then only waits.
 SCRIPT = """\
@@ -120,12 +120,18 @@ def start(folder: Path) -> Iterator[Callable[..., AppProcess]]:
     ],
 )
 def test_gunicorn_listens_on_a_socket_of_this_user(
-    folder: Path, start: Callable[..., AppProcess], entrypoint: str | None
+    folder: Path,
+    start: Callable[..., AppProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    entrypoint: str | None,
 ) -> None:
     """Gunicorn opens no TCP port, whatever starts it, even if a file names one.
 
-    Without an entrypoint, gunicorn runs main:app, as on App Engine.
+    Nor does it make its control socket in the user's folder. Without an entrypoint,
+    gunicorn runs main:app, as on App Engine.
     """
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(folder))
     (folder / "gunicorn.conf.py").write_text(
         "import os\nbind = '127.0.0.1:' + os.environ['PORT']\n"
     )
@@ -136,6 +142,9 @@ def test_gunicorn_listens_on_a_socket_of_this_user(
     assert path.parent.stat().st_uid == os.getuid()
     assert process.notice is None
     assert listening_tcp_sockets(process.pid)[1] == []
+    control = path.with_name("ctl.sock")
+    wait_until(control.exists, str(control), PATIENCE)
+    assert not (folder / ".gunicorn").exists()
     process.stop()
     ended(process)
     assert not path.parent.exists()

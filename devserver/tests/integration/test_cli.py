@@ -193,7 +193,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        ([], ["APP"]),
+        ([], ["gae-devserver .", "pyproject.toml"]),
         (["other"], ["app.yaml in other."]),
         (["app/../other"], ["app.yaml in {cwd}/other."]),
         (["app", "--port", "0", "--storage", "app/main.py"], [" app/main.py "]),

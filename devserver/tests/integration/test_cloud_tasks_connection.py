@@ -145,11 +145,11 @@ def server(
             yield server
 
 
-def calls_of(server: DevServer, path: str) -> list[str]:
-    """Return the API calls of the last request for a path."""
+def added_by(server: DevServer, path: str) -> list[str]:
+    """Return the names of the tasks that the last request for a path has added."""
     listed = server.state("GET", f"/requests?path={path}&limit=1")["requests"]
     shown = server.state("GET", f"/requests/{listed[0]['number']}")
-    return [call["name"] for call in shown["api_calls"]]
+    return [task["name"] for task in shown["added_tasks"]]
 
 
 @pytest.mark.parametrize("way", [*EVER, *SINCE_2_0, "sdk"])
@@ -171,7 +171,8 @@ def test_a_client(
         text = server.get(f"/{way}").body.decode()
         assert re.fullmatch(r"projects/.*/tasks/\w+ ran", text), text
         if way != "threads":
-            assert calls_of(server, f"/{way}"), "the calls belong to no request"
+            name = text.removesuffix(" ran").rpartition("/")[2]
+            assert name in added_by(server, f"/{way}"), "it belongs to no request"
     assert not proxy.requests
 
 

@@ -1,5 +1,6 @@
 """`--debug`: the app has the terminal, and as much time as the developer."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from google.appengine.api import taskqueue, wrap_wsgi_app
 
 def answer(environ, start_response):
     value = environ["PATH_INFO"].upper()
+    if value == "/RAISE":
+        raise ValueError(value)
     if value == "/ADD":
         taskqueue.add(url="/task")
     else:
@@ -72,7 +75,7 @@ def test_breakpoints(folder: Path, terminal: Terminal) -> None:
 
 
 def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
-    """The app restarts, and the terminal works as before."""
+    """The app restarts, and the terminal and the log work as before."""
     url = terminal.wait_for(r"App +(http://\S+)")[1]
     terminal.wait_for("Press Ctrl-C")
     with ThreadPoolExecutor() as pool:
@@ -83,14 +86,26 @@ def test_an_edit_at_a_prompt(folder: Path, terminal: Terminal) -> None:
         assert terminal.echoes
         assert lost.exception() or lost.result()[0] >= 500
         assert fetch(url, "/view") == (200, "hello")
+        assert fetch(url, "/raise")[0] == 500
+    shown = terminal.wait_for(r"(?s)GET /view 200(.*)GET /raise 500 .*: ValueError")[1]
+    assert "Error handling request" not in shown
 
 
 def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None:
-    """A warning says what a breakpoint does then; without --debug, advice names it."""
+    """A warning says what a breakpoint does then; without --debug, advice names it.
+
+    The log is as without --debug.
+    """
     make_app(folder, STOPPING, "app_engine_apis: true")
     server = start("--debug")
     server.log("warning: --debug: .* terminal.*BdbQuit")
+    assert fetch(server.url, "/raise")[0] == 500
+    server.log("GET /raise 500 .*: ValueError.*\nTraceback(.*\n)+ValueError")
+    assert not re.search("gunicorn|google", server.stderr)
     assert fetch(server.url)[0] == 500
+    server.log("GET / 500")
+    assert "bdb.BdbQuit. " not in server.stderr
+    assert "middlewares.py" not in server.stderr
     server = start()
     assert fetch(server.url)[0] == 500
     server.log(r"warning: .*main\.py, line \d+: bdb\.BdbQuit.* --debug")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gae_devserver.environments import interpreters
-from gae_devserver.testing import DevServer
+from gae_devserver.testing import DevServer, wait_until
 from tests.helpers.app_folder import CALLING, HELLO, RUNTIME, copy_app, make_app
 from tests.helpers.caches import own_cache
 from tests.helpers.command import OWN_PYTHON, PATIENCE, Running, fetch
@@ -67,8 +67,13 @@ def server(
 
 def lines_of(server: DevServer, path: str, end: str) -> list[str]:
     """Return the lines that follow from a request, up to one that matches `end`."""
-    server.reset()
-    server.get(path)
+
+    def answers() -> bool:
+        server.reset()
+        # uvicorn closes the connection after an exception, and may get a request then
+        return server.get(path).status != 502
+
+    wait_until(answers, "an answer of the app")
     server.wait_for_log(rf"{end}\n")
     # of Django, which names what its error page shows
     shown = (line for line in server.log().splitlines() if "DEBUG of" not in line)

@@ -13,7 +13,7 @@ from gae_devserver.testing import Attachment, DevServer, Mail, StateApiError
 from tests.helpers.app_folder import make_app
 from tests.helpers.command import OWN_PYTHON
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/state-api.md").read_text()
 MAIN = """\
 import json
 
@@ -79,7 +79,7 @@ def test_what_the_app_sends(server: DevServer) -> None:
     assert one == Mail(sender="a@example.com", to_admins=False, **fields)
     assert (two.subject, two.to, two.to_admins) == ("Two", [], True)
     page = server.state("GET", "/mails?limit=1")
-    documented = README.partition("### Fields of a mail\n")[2].partition("\n## ")[0]
+    documented = PAGE.partition("### Fields of a mail\n")[2].partition("\n## ")[0]
     for name in page["mails"][0]:
         assert f"`{name}`" in documented
     assert (page["mails"][0]["subject"], page["cursor"]) == ("One", "1")

@@ -23,6 +23,19 @@ def test_lines_of_a_request_stand_together() -> None:
     assert stream.getvalue() == f"{expected}c2\n"
 
 
+def test_half_of_a_character() -> None:
+    """A text that has one is printed, and so are the lines after it."""
+    stream = io.StringIO()
+    output = Output(stream, hold_seconds=0.01)
+    output.write("a\n", 1)
+    output.write("half \ud800\n", 2)
+    wait_until(lambda: "half" in stream.getvalue(), "the line that waits")
+    output.end(1)
+    output.write("b\n", 3)
+    output.end(3)
+    assert stream.getvalue() == "a\nhalf \\ud800\nb\n"
+
+
 def test_no_line_waits_for_long() -> None:
     """The lines of others appear while the first request still runs."""
     stream = io.StringIO()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gae_devserver import terminal
+from gae_devserver.activity import activity
+from gae_devserver.activity.activity import Activity
 
 
 class _Terminal(io.StringIO):
@@ -18,10 +20,18 @@ class _Terminal(io.StringIO):
 
 
 @pytest.fixture
-def log_to() -> Iterator[Callable[[io.StringIO], None]]:
-    """Log two lines to a stream as the server does."""
+def loggers() -> Iterator[None]:
+    """Restore the logging of the tests."""
     root, ours = logging.getLogger(), logging.getLogger("gae_devserver")
     before = (root.level, list(root.handlers), ours.level, logging.raiseExceptions)
+    yield
+    root.level, root.handlers[:], ours.level, logging.raiseExceptions = before
+
+
+@pytest.fixture
+def log_to(loggers: None) -> Callable[[io.StringIO], None]:
+    """Log two lines to a stream as the server does."""
+    ours = logging.getLogger("gae_devserver")
 
     def log(stream: io.StringIO) -> None:
         terminal.set_up_logging("info", stream=stream)
@@ -29,8 +39,22 @@ def log_to() -> Iterator[Callable[[io.StringIO], None]]:
         ours.warning("careful")
         ours.debug("not shown")
 
-    yield log
-    root.level, root.handlers[:], ours.level, logging.raiseExceptions = before
+    return log
+
+
+def test_a_request_whose_last_line_is_not_shown(
+    loggers: None, request: pytest.FixtureRequest
+) -> None:
+    """It ends all the same, so the lines of the next request appear at once."""
+    stream = io.StringIO()
+    output = terminal.set_up_logging("error", stream=stream)
+    first = Activity().begin("request", "GET", "/")
+    output.write("one\n", first.number)
+    token = activity.current.set(first)
+    request.addfinalizer(lambda: activity.current.reset(token))
+    logging.getLogger("gae_devserver").info("GET / 200", extra={"ends": True})
+    output.write("two\n", first.number + 1)
+    assert stream.getvalue() == "one\ntwo\n"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +103,7 @@ def test_a_traceback_is_logged(log_to: Callable[[io.StringIO], None]) -> None:
         ("/\x07\n", "/\\x07\\n"),
         ("/\u202e", "/\\u202e"),
         ("/\udce9", "/\ufffd"),
+        ("/\ud800", "/\\ud800"),
     ],
 )
 def test_text_from_outside_is_harmless(text: str, shown: str) -> None:

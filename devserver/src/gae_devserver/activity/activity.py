@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gae_devserver.activity.records import (
+    AddedTask,
     ApiCall,
     Attempt,
     Failure,
@@ -20,6 +21,10 @@ current: contextvars.ContextVar[Record | None] = contextvars.ContextVar(
     "current", default=None
 )
 """The record of what the running task of the event loop handles."""
+_caller: contextvars.ContextVar[Record | None] = contextvars.ContextVar(
+    "caller", default=None
+)
+"""The record of the request whose API call the running task carries out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Limits:
     """Requests, and as many executions of tasks."""
     calls: int = 200
     """API calls of a record."""
+    tasks: int = 200
+    """Tasks that a record has added."""
     call_bytes: int = 2**11
     """The request of an API call; a larger one is not kept."""
     lines: int = 500
@@ -47,6 +54,8 @@ _CALL = 250
 """The bytes of an API call without its request."""
 _LINE = 100
 """The bytes of a log line without its texts."""
+_TASK = 250
+"""The bytes of an added task without its texts."""
 _ERROR = 500
 """Characters of an API call's error."""
 
@@ -64,6 +73,8 @@ class Activity:
         self._size = 0
         self._by_number: dict[int, Record] = {}
         self._by_ticket: dict[str, Record] = {}
+        self._by_task: dict[tuple[str, str], Record] = {}
+        """The records that have added tasks, by the queue and the name of each."""
         self._tickets: dict[int, list[str]] = {}
         """The tickets of each record, to forget them with it."""
         self.requests: collections.deque[Record] = collections.deque()
@@ -139,6 +150,27 @@ class Activity:
             records.remove(record)
             self._drop(record)
 
+    def begin_call(self, ticket: str | None) -> None:
+        """Note for which request the running task carries out an API call."""
+        _caller.set(self.of(ticket))
+
+    def add_task(self, queue: str, name: str, what: str) -> None:
+        """Add a task to the record of the request whose API call adds it, if any."""
+        record = _caller.get()
+        if record is None or record.number not in self._by_number:
+            return
+        if len(record.tasks) >= self._limits.tasks:
+            record.omitted_tasks += 1
+            return
+        task = AddedTask(queue, name, what[:_ERROR])
+        record.tasks.append(task)
+        self._by_task[queue, name] = record
+        self._grow(record, _TASK + len(queue) + len(name) + len(task.what))
+
+    def adder(self, queue: str, name: str) -> Record | None:
+        """Return the record of the request that has added a task; None: not known."""
+        return self._by_task.get((queue, name))
+
     def add_call(
         self,
         ticket: str | None,
@@ -152,6 +184,7 @@ class Activity:
         It began at a time of `time.perf_counter`, and has failed with `error` unless
         that is empty.
         """
+        _caller.set(None)
         record = self.of(ticket)
         if record is None:
             return
@@ -207,6 +240,9 @@ class Activity:
         del self._by_number[record.number]
         for ticket in self._tickets.pop(record.number, ()):
             del self._by_ticket[ticket]
+        for task in record.tasks:
+            if self._by_task.get((task.queue, task.name)) is record:
+                del self._by_task[task.queue, task.name]
         self._size -= record.size
         self.revision += 1
 

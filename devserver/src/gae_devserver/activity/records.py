@@ -24,6 +24,16 @@ class ApiCall:
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
+class AddedTask:
+    """A task that the app has added to a queue."""
+
+    queue: str
+    name: str
+    what: str
+    """The function that it calls, or its URL."""
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
 class LogLine:
     """One line that the app has printed or logged."""
 
@@ -100,10 +110,13 @@ class Record:
     seconds: float | None = None
     """How long it took; None: it still runs."""
     calls: list[ApiCall] = dataclasses.field(default_factory=list)
+    tasks: list[AddedTask] = dataclasses.field(default_factory=list)
+    """Those that the app has added."""
     lines: list[LogLine] = dataclasses.field(default_factory=list)
     failure: Failure | None = None
     """The last exception."""
     omitted_calls: int = 0
+    omitted_tasks: int = 0
     omitted_lines: int = 0
     size: int = 0
     """Bytes of what is kept, about."""

@@ -3,24 +3,21 @@
 import contextlib
 import dataclasses
 import json
-import re
 import selectors
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gae_devserver.activity.records import Failure
+from gae_devserver.output import encode
 
 _MAX_MESSAGE = 2**21
 """Bytes; the app sends shorter ones."""
 _MAX_CONNECTIONS = 256
 """Of one process of the app and its forks."""
-_MAX_READS = 256
+_MAX_READS = 16
 """How often `read` reads at most, so that an app cannot keep it from returning."""
-_LONE = re.compile("[\\ud800-\\udc7f\\udd00-\\udfff]")
-"""Surrogates that no encoding takes; the others stand for bytes that are not UTF-8."""
 _FAILURE = {field.name: field.type for field in dataclasses.fields(Failure)}
 
 
@@ -158,7 +155,7 @@ class _Reader:
 def parse(line: bytes) -> Text | Raised | None:
     """Return the message; None: it is not one, as the app can send anything."""
     try:
-        sent = json.loads(line, object_hook=_encodable)
+        sent = {name: _valid(name, value) for name, value in json.loads(line).items()}
         if "exception" in sent:
             failure = Failure(**{name: sent.pop(name) for name in _FAILURE})
             if not all(
@@ -168,18 +165,21 @@ def parse(line: bytes) -> Text | Raised | None:
             message: Text | Raised = Raised(failure=failure, **sent)
         else:
             message = Text(**sent)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return message if _has_types(message) else None
 
 
-def _encodable(sent: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _LONE.sub("\N{REPLACEMENT CHARACTER}", value)
-        if isinstance(value, str)
-        else value
-        for name, value in sent.items()
-    }
+def _valid(name: str, value: object) -> object:
+    """Return a value whose text can be encoded: the app's may have half a character.
+
+    What is printed may also be broken UTF-8, which reaches the terminal as it is.
+    """
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return encode(value).decode(
+        "utf-8", "surrogateescape" if name == "text" else "replace"
+    )
 
 
 def _has_types(message: Text | Raised) -> bool:

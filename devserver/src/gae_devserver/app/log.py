@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,13 +31,21 @@ _MAX_UNFINISHED = 2**16
 class ProcessLog:
     """The log of one process of the app."""
 
-    def __init__(self, log: "AppLog", folder: Path, service: str, label: str) -> None:
-        """Put `label` before each line."""
+    def __init__(
+        self,
+        log: "AppLog",
+        folder: Path,
+        service: str,
+        label: str,
+        *,
+        no_advice: Collection[str] = (),
+    ) -> None:
+        """Put `label` before each line; give no advice on the kinds of `no_advice`."""
         self.service = service
         self.label = label
         self._log = log
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._advice = RunningAdvice(folder, label)
+        self._advice = RunningAdvice(folder, label, no_advice)
         self._close: Callable[[], None] = lambda: None
 
     def listen(self, path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
+from gae_devserver.app.advice import meanings
 from gae_devserver.app.log import AppLog, ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
@@ -178,13 +179,21 @@ class AppProcess:
         temporary = self._folder / "tmp"
         temporary.mkdir()
         variables["TMPDIR"] = config.env_variables.get("TMPDIR", str(temporary))
-        self._log = ProcessLog(launch.log, config.folder, config.service, label)
+        self._log = ProcessLog(
+            launch.log,
+            config.folder,
+            config.service,
+            label,
+            no_advice=() if self._terminal is None else (meanings.DEBUGGER,),
+        )
         self._exit = futures.Future[int]()
         told = self._folder / "log.sock"
-        source, output, where = None, None, "tty"
+        source, output = None, None
         if self._terminal is None:
             reading, output = os.pipe()
             source, where = os.fdopen(reading, "rb"), str(os.fstat(output).st_ino)
+        else:
+            where = f"tty,{os.fstat(1).st_ino},{os.fstat(2).st_ino}"
         folder = config.folder.absolute()
         variables["GAE_DEVSERVER_LOG"] = f"{where}:{told}:{folder}"
         try:

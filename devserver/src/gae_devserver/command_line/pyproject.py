@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gae_devserver.command_line import values
+from gae_devserver.command_line import token, values
 
 NAME = "gae-devserver"
 _NOT_IN_A_FILE = ("help", "version", "pyproject")
@@ -55,6 +55,11 @@ class Table:
             if key in by_key:
                 found += self._option(key, value, by_key[key])
             elif key != "apps":
+                if key == "token":
+                    raise TableError(
+                        f"{self.where}a file must not have the token. Set the "
+                        f"environment variable {token.VARIABLE}."
+                    )
                 near = difflib.get_close_matches(key, [*by_key, "apps"], 1, 0.5)
                 advice = f" Did you mean {near[0]}?" if near else ""
                 raise TableError(f"{self.where}there is no option {key!r}.{advice}")

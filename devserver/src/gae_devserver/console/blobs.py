@@ -1,6 +1,5 @@
 """The page of blobs: what they are, their contents, and what deletes them."""
 
-import base64
 import datetime
 from collections.abc import AsyncIterator, Hashable, Mapping
 from typing import Any
@@ -43,14 +42,13 @@ class BlobRoutes:
     async def _list(self, request: web.Request) -> web.StreamResponse:
         limit = bodies.limit_in(request.query, _PAGE)
         query = datastore.Query(BLOB_INFO_KIND, namespace="")
-        if name := _name_in(request.query.get("cursor", "")):
+        if name := bodies.text_place_in(request.query.get("cursor", "")):
             query["__key__ >"] = _info_key(name)
         query.Order("__key__")
         found = list(query.Run(limit=limit + 1))
         cursor = None
         if len(found) > limit:
-            last = found[limit - 1].key().name().encode()
-            cursor = base64.urlsafe_b64encode(last).decode()
+            cursor = bodies.cursor_of(found[limit - 1].key().name().encode())
         blobs = [_describe(info) for info in found[:limit]]
         return show(request, {"blobs": blobs, "cursor": cursor}, "blobs.html")
 
@@ -93,19 +91,6 @@ class BlobRoutes:
 
 def _info_key(name: str) -> Any:
     return datastore_types.Key.from_path(BLOB_INFO_KIND, name, namespace="")
-
-
-def _name_in(cursor: str) -> str:
-    """Return the key of the blob that a cursor names; "": the first page.
-
-    Raises:
-        web.HTTPBadRequest: this is no cursor.
-    """
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except ValueError:
-        text = f"cursor is {cursor!r:.100}. Send the one of the page before."
-        raise web.HTTPBadRequest(text=text) from None
 
 
 def _describe(info: Any) -> dict[str, Any]:

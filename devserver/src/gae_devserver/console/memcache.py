@@ -1,6 +1,5 @@
 """The page of memcache: its statistics and items, and what changes them."""
 
-import asyncio
 import base64
 import codecs
 import heapq
@@ -16,6 +15,7 @@ from google.appengine.api.memcache import memcache_service_pb2 as pb
 from gae_devserver.clock import Clock
 from gae_devserver.console.frame import bodies, downloads
 from gae_devserver.console.frame.answers import show, wants_html
+from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.http.server import read_body
 from gae_devserver.services.services import Services
 
@@ -23,7 +23,6 @@ _PAGE = 100
 _SHOWN = 1000
 """Characters of a value in the list."""
 _SHOWN_ALONE = 100_000
-_BYTES_AT_ONCE = 2**23
 _TYPES = {
     memcache.TYPE_STR: "bytes",
     memcache.TYPE_UNICODE: "text",
@@ -66,7 +65,10 @@ class MemcacheRoutes:
         found = [] if cache is None else await _matches(cache, find, after)
         page = heapq.nsmallest(limit + 1, found, key=_place)
         items = [self._describe(entry) for entry in page[:limit]]
-        cursor = _cursor(*_place(page[limit - 1])) if len(page) > limit else None
+        cursor = None
+        if len(page) > limit:
+            namespace, key = _place(page[limit - 1])
+            cursor = bodies.cursor_of(namespace.encode() + b"\0" + key)
         data = {
             "statistics": self._statistics(cache),
             "items": items,
@@ -165,24 +167,20 @@ def _place(entry: Any) -> tuple[str, bytes]:
     return entry.namespace, entry.key
 
 
-async def _matches(cache: Any, find: str, after: tuple[str, bytes] | None) -> list[Any]:
+async def _matches(cache: Any, find: str, after: tuple[str, bytes]) -> list[Any]:
     """Return the entries behind a place in which a text is."""
     wanted = find.encode(errors="replace")
-    found, size = [], 0
-    for entry in list(cache.entries()):
-        if (after is None or _place(entry) > after) and (
+    return [
+        entry
+        async for entry in in_turns(list(cache.entries()))
+        if _place(entry) > after
+        and (
             not find
             or wanted in entry.key
             or find in entry.namespace
             or wanted in entry.value
-        ):
-            found.append(entry)
-        size += len(entry.value) if find else 0
-        if size > _BYTES_AT_ONCE:
-            # calls of the app do not wait for the rest
-            size = 0
-            await asyncio.sleep(0)
-    return found
+        )
+    ]
 
 
 def _call(cache: Any, method: str, request: Any, response: Any) -> None:
@@ -270,26 +268,10 @@ def _encoded(value: Any, kind: Any) -> tuple[bytes, int]:
     return encoded, flags
 
 
-def _cursor(namespace: str, key: bytes) -> str:
-    place = namespace.encode() + b"\0" + key
-    return base64.urlsafe_b64encode(place).decode()
-
-
-def _place_in(cursor: str) -> tuple[str, bytes] | None:
-    """Return the place of a cursor; None: the first page.
-
-    Raises:
-        web.HTTPBadRequest: this is no cursor.
-    """
-    if not cursor:
-        return None
-    try:
-        place = base64.b64decode(cursor, altchars=b"-_", validate=True)
-        namespace, _, key = place.partition(b"\0")
-        return namespace.decode(), key
-    except ValueError:
-        text = f"cursor is {cursor!r:.100}. Send the one of the page before."
-        raise web.HTTPBadRequest(text=text) from None
+def _place_in(cursor: str) -> tuple[str, bytes]:
+    """Return the namespace and the key that a cursor names."""
+    namespace, _, key = bodies.place_in(cursor).partition(b"\0")
+    return namespace.decode(errors="replace"), key
 
 
 def _bad(what: str) -> web.HTTPBadRequest:

@@ -1,6 +1,5 @@
 """The pages of search: indexes and their documents, and what deletes them."""
 
-import base64
 from collections.abc import Hashable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -69,7 +68,7 @@ class SearchRoutes:
             if offset + limit < matched:
                 following = str(offset + limit)
         else:
-            documents, following = _page(index, _id_in(cursor), limit)
+            documents, following = _page(index, bodies.text_place_in(cursor), limit)
         data = {
             "namespace": namespace,
             "name": name,
@@ -169,20 +168,7 @@ def _page(index: Any, after: str, limit: int) -> tuple[list[Any], str | None]:
     page = found[:limit]
     if len(found) <= limit:
         return page, None
-    return page, base64.urlsafe_b64encode(page[-1].id.encode()).decode()
-
-
-def _id_in(cursor: str) -> str:
-    """Return the ID that a cursor names; "": the first page.
-
-    Raises:
-        web.HTTPBadRequest: this is no cursor.
-    """
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except ValueError:
-        text = f"cursor is {cursor!r:.100}. Send the one of the page before."
-        raise web.HTTPBadRequest(text=text) from None
+    return page, bodies.cursor_of(page[-1].id.encode())
 
 
 def _url(what: str, namespace: str, name: str, **others: str) -> str:

@@ -4,35 +4,18 @@ Tests use it. The distribution's README documents it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
-from gae_devserver.activity.activity import Activity
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.clock import Clock
-from gae_devserver.console.blobs import BlobRoutes
-from gae_devserver.console.datastore.indexes import IndexRoute
 from gae_devserver.console.frame import answers
 from gae_devserver.console.frame.live import Live
-from gae_devserver.console.frame.pages import FileRoutes
-from gae_devserver.console.memcache import MemcacheRoutes
-from gae_devserver.console.reset import Reset
-from gae_devserver.console.search import SearchRoutes
-from gae_devserver.console.tasks.attempts import AttemptRoutes
-from gae_devserver.console.tasks.calls import Calls
-from gae_devserver.console.tasks.clock import ClockRoutes
-from gae_devserver.console.tasks.cloud_tasks import CloudTasksRoutes
-from gae_devserver.console.tasks.cron import CronRoutes
-from gae_devserver.console.tasks.queues import QueueRoutes
-from gae_devserver.console.tasks.timeline import TimelineRoutes
-from gae_devserver.cron.jobs import CronJobs
+from gae_devserver.console.subjects import Subject, Watched
 from gae_devserver.http.server import TOKEN_HEADER, HttpServer, check_host, has_token
-from gae_devserver.services.services import Services
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.tasks.run_limit import EndlessTasksError
-from gae_devserver.tasks.runner import TaskRunner
 
 logger = logging.getLogger("gae_devserver")
 
@@ -42,68 +25,26 @@ _OTHER_SITES = frozenset({"cross-site", "same-site"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Subject(Protocol):
-    """A subject of the State API, in a module of its own."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return its routes."""
-
-
-@runtime_checkable
-class Watched(Protocol):
-    """A subject whose pages get themselves again after a change."""
-
-    def revisions(self) -> Mapping[str, Hashable]:
-        """Return a value for each name in `data-live`: another one after a change.
-
-        This is called five times a second while a page is open, so it must be quick.
-        """
-
-
 class StateApi(HttpServer):
     """Serves the state of one app's services."""
 
     def __init__(
         self,
-        services: Services,
-        runner: TaskRunner,
-        cron: CronJobs,
+        subjects: Sequence[Subject],
         clock: Clock,
         token: str,
-        reset: Reset,
-        activity: Activity,
-        *,
-        subjects: Sequence[Subject] = (),
+        flush: Callable[[], None],
     ) -> None:
-        """Make the server; programs that have the token may change the state.
+        """Serve subjects; programs that have the token may change the state.
 
-        `subjects` are others than those that each server has.
+        `flush` writes what a request has changed to the storage.
         """
         self._token = token
-        self._flush_changes = services.flush
+        self._flush_changes = flush
         app = web.Application(middlewares=[_show_errors, self._guard, self._flush])
-        clock_routes = ClockRoutes(clock, runner, activity)
-        calls = Calls(services.datastore.stub)
-        all_subjects: tuple[Subject, ...] = (
-            FileRoutes(),
-            TimelineRoutes(
-                services.taskqueue, clock, activity, lambda: clock_routes.last_advance
-            ),
-            QueueRoutes(services.taskqueue, runner, clock, activity, calls),
-            AttemptRoutes(services.taskqueue, clock, activity, calls),
-            CloudTasksRoutes(services.taskqueue, clock),
-            clock_routes,
-            CronRoutes(cron, clock),
-            BlobRoutes(services),
-            MemcacheRoutes(services, clock),
-            SearchRoutes(services),
-            IndexRoute(services.indexes),
-            reset,
-            *subjects,
-        )
-        watched = [one.revisions for one in all_subjects if isinstance(one, Watched)]
+        watched = [one.revisions for one in subjects if isinstance(one, Watched)]
         self._live = Live(watched)
-        for subject in (*all_subjects, self._live):
+        for subject in (*subjects, self._live):
             app.add_routes(subject.routes())
         app[answers.CLOCK], app[answers.LIVE] = clock, self._live
         app.on_response_prepare.append(_add_headers)
@@ -171,8 +112,8 @@ async def _show_errors(request: web.Request, handler: Handler) -> web.StreamResp
         text = (error.text or "").rstrip()
         if error is request.match_info.http_exception:
             text = (
-                f"The State API has no route {request.method} {request.path}. The "
-                "README of gae-devserver lists its routes."
+                f"The State API has no route {request.method} {request.path}. "
+                "docs/state-api.md in gae-devserver's repository lists its routes."
             )
         response = answers.show_error(request, error.status, text)
         response.headers.extend(("Allow", value) for value in allow)

@@ -17,7 +17,7 @@ from gae_devserver.storage.storage import StorageError
 logger = logging.getLogger("gae_devserver")
 
 TICKET_HEADER = "x-devserver-ticket"
-"""What the app sends with an RPC (app/connect/rpc_tickets.py): the request's ticket."""
+"""Holds the ticket of the request in which the app makes an RPC."""
 
 SHORTEST_TIME = 0.001
 """Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
@@ -60,6 +60,8 @@ class Method:
         response = self.response_class()
         began = time.perf_counter()
         failed = ""
+        if self.activity is not None:
+            self.activity.begin_call(ticket)
         try:
             try:
                 await self.carry_out(request, response)
@@ -91,8 +93,10 @@ class Method:
                 self.activity.add_call(ticket, self.name, encoded, began, failed)
         return response
 
-    async def handle(self, data: bytes, context: Any) -> bytes:
-        """Answer a call of gRPC."""
+    async def handle(
+        self, data: bytes, context: Any, ticket: str | None = None
+    ) -> bytes:
+        """Answer a call of gRPC, which the request of the app with the ticket makes."""
         left = context.time_remaining()
         if left is not None and left < SHORTEST_TIME:
             # A client on the same machine could still get an answer past its deadline.
@@ -104,9 +108,6 @@ class Method:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"The request of {self.name} is malformed.",
             )
-        ticket = None
-        if self.activity is not None:
-            ticket = _ticket_in(context.invocation_metadata())
         kept = b"" if ticket is None or len(data) > _KEPT else data
         # an error keeps this frame until the garbage collector runs
         del data
@@ -121,10 +122,3 @@ class Method:
 def recorded(rpcs: Mapping[str, Method], activity: Activity) -> dict[str, Method]:
     """Return RPCs that are kept with the request of the app that makes them."""
     return {name: replace(rpc, activity=activity) for name, rpc in rpcs.items()}
-
-
-def _ticket_in(metadata: Any) -> str | None:
-    for name, value in metadata:
-        if name == TICKET_HEADER:
-            return str(value)
-    return None

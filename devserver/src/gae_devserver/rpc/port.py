@@ -1,5 +1,6 @@
 """The gRPC port of this machine, on which all APIs are served."""
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import grpc.aio
 
 from gae_devserver.app import open_files
 from gae_devserver.memory import FreeMemory
-from gae_devserver.rpc.method import Method
+from gae_devserver.rpc.method import TICKET_HEADER, Method
 
 # the answer to a lookup can have many entities of 1 MiB
 _UNLIMITED = -1
@@ -39,10 +40,11 @@ class GrpcPort:
         self._connections = connections
         self._handshake_ms = round(handshake_seconds * 1000)
         self._free_memory = FreeMemory()
+        self._methods = {
+            f"/{name}": method for api in apis for name, method in api.items()
+        }
         self._handlers = {
-            f"/{name}": self._handler(method.handle)
-            for api in apis
-            for name, method in api.items()
+            path: self._handler(method.handle) for path, method in self._methods.items()
         }
         self._server: grpc.aio.Server | None = None
 
@@ -82,8 +84,10 @@ class GrpcPort:
             await self._server.stop(grace=None)
             self._server = None
 
-    def _find(self, path: str) -> Any:
+    def _find(self, path: str, ticket: str | None) -> Any:
         """Return the handler of an RPC; a missing one is answered with its name."""
+        if ticket is not None and (method := self._methods.get(path)) is not None:
+            return self._handler(functools.partial(method.handle, ticket=ticket))
         return self._handlers.get(path) or self._handler(_missing(path))
 
     def _handler(self, answer: Answer) -> Any:
@@ -105,11 +109,15 @@ class GrpcPort:
 class _Handlers(grpc.GenericRpcHandler):
     """Finds the RPC of a call."""
 
-    def __init__(self, find: Callable[[str], Any]) -> None:
+    def __init__(self, find: Callable[[str, str | None], Any]) -> None:
         self._find = find
 
     def service(self, details: Any) -> Any:
-        return self._find(details.method)
+        # gRPC has made the metadata for this; the context would make it once more
+        for name, value in details.invocation_metadata or ():
+            if name == TICKET_HEADER:
+                return self._find(details.method, str(value))
+        return self._find(details.method, None)
 
 
 def _missing(path: str) -> Answer:

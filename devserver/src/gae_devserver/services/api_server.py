@@ -134,6 +134,7 @@ class ApiServer(HttpServer):
         what = printable(f"{call.service_name}.{call.method}")
         began = time.perf_counter()
         failed = ""
+        self._requests.activity.begin_call(call.request_id)
         try:
             return await self._allowed(call, what, http_request)
         except Exception as error:

@@ -138,6 +138,7 @@ class Services:
             storage=storage,
             config_of=config_of,
             service_in=service_in,
+            on_add=requests.activity.add_task,
         )
         self._stubs = {"datastore_v3": datastore, "taskqueue": self.taskqueue}
         self.datastore = DatastoreCalls(datastore, EntityGroupLocks(lock_deadline))

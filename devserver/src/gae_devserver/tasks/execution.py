@@ -26,9 +26,9 @@ from gae_devserver.terminal import printable
 logger = logging.getLogger("gae_devserver.task")
 
 DEADLINE = 600.0
+"""Seconds that a task may take: App Engine's limit with automatic scaling."""
 NO_DEADLINE = 1e9
 """A number, as asyncio and aiohttp take no infinite time."""
-"""Seconds that a task may take: App Engine's limit with automatic scaling."""
 _LONG_DEADLINE = 86400.0
 
 

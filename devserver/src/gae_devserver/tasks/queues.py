@@ -29,6 +29,9 @@ logger = logging.getLogger("gae_devserver.task")
 
 _ERRORS = pb.TaskQueueServiceError
 
+OnAdd = Callable[[str, str, str], None]
+"""Gets the queue and the name of a new task, and its function or its URL."""
+
 CRON_QUEUE = "__cron"
 """The queue of cron jobs; an app's queue cannot have this name."""
 
@@ -45,18 +48,20 @@ class Queue(SortedQueue):
         changed: "Changes[Queue]",
         service_of: ServiceOf,
         only_service: str | None = None,
+        on_add: OnAdd = lambda queue, name, what: None,
     ) -> None:
         """Make an empty queue with the default settings.
 
         It stores its changes in `storage`, and notes in `changed` that its next task
         may be another one. With `only_service`, no other one runs; otherwise the log
-        names the service of each task.
+        names the service of each task. `on_add` is called with each new task.
         """
         self._changed = changed
         self.revision = 0
         """Grows with each change of the queue and its tasks."""
         self._find_service = service_of
         self._only_service = only_service
+        self._on_add = on_add
         super().__init__(name, gettime, self._waits_for)
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
@@ -282,16 +287,19 @@ class Queue(SortedQueue):
 
     def _InsertTask(self, task: Any) -> None:
         self._insert(task)
-        self._store(task.task_name.decode(), task)
+        name = task.task_name.decode()
+        self._store(name, task)
+        url = printable(task.url.decode(errors="replace"))
+        what = function_name(task.body) or url
+        self._on_add(self.queue_name, name, what)
         if self.is_push and logger.isEnabledFor(logging.INFO):
             wait = task.eta_usec / 1e6 - self.gettime()
             due = f"due in {wait:.0f} s" if wait >= 0.5 else "due now"
-            url = printable(task.url.decode(errors="replace"))
-            what = function_name(task.body) or url
-            name, where = short_name(task.task_name.decode()), self.queue_name
+            where = self.queue_name
             if self._only_service is None and (service := self.service_of(task)):
                 where += f" for {service}"
-            logger.info("task %s on %s: %s, %s", name, where, what, due)
+            shown = short_name(name)
+            logger.info("task %s on %s: %s, %s", shown, where, what, due)
 
     def _PostponeTaskInsertOnly(self, task: Any, new_eta_usec: int) -> None:
         try:

@@ -20,7 +20,7 @@ from gae_devserver.storage.storage import Storage
 from gae_devserver.tasks.app_calls import AppCalls
 from gae_devserver.tasks.changes import Changes
 from gae_devserver.tasks.group import Group
-from gae_devserver.tasks.queues import Queue
+from gae_devserver.tasks.queues import OnAdd, Queue
 from gae_devserver.tasks.targets import ServiceIn, Targets
 
 logger = logging.getLogger("gae_devserver.task")
@@ -46,13 +46,14 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         config_of: ConfigOf,
         service_in: ServiceIn,
         storage: Storage | None = None,
+        on_add: OnAdd = lambda queue, name, what: None,
     ) -> None:
         """Make the queues of queue.yaml, and load the tasks that `storage` holds.
 
         `routing` finds the services of tasks. `default_hostname` is "host:port", the
         end of a Host header. For tasks and queues that the API of Cloud Tasks made,
         `config_of` reads the stored settings of a queue, and `service_in` the service
-        of a task.
+        of a task. `on_add` is called with each task that is added.
         """
         super().__init__(
             request_data=request_data,
@@ -61,6 +62,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
         )
         self._clock = clock
         self._storage = storage
+        self._on_add = on_add
         self.changed = Changes[Queue]()
         """Tells the runner when a task may start at another time."""
         targets = Targets(routing, service_in)
@@ -104,6 +106,7 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
             changed=self.changed,
             service_of=self._service_of,
             only_service=self._only_service,
+            on_add=self._on_add,
         )
 
     def _make_queue(self, name: str) -> Queue:

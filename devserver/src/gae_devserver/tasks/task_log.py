@@ -28,14 +28,17 @@ class TaskLog:
         """Log the beginning of an execution."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
-                "%s, attempt %d started", self._task(record, attempt), attempt.number
+                "%s, attempt %d started",
+                self._task(record, attempt, _function(attempt)),
+                attempt.number,
             )
 
     def not_sent(self, record: Record, attempt: Attempt) -> None:
         """Log that the app does not run."""
         app = f"the service {record.service}" if self._several_services else "the app"
         name = short_name(attempt.name)
-        logger.info("task %s was not sent: %s is not running", name, app)
+        text = "task %s was not sent: %s is not running"
+        logger.info(text, name, app, extra={"ends": True})
 
     def ended(self, record: Record, attempt: Attempt) -> None:
         """Log the end of an execution, with the exception that the app has raised."""
@@ -56,10 +59,11 @@ class TaskLog:
             end = f"; dropped after attempt {attempt.number}"
         elif attempt.outcome == "deleted":
             end = "; it was deleted while it ran"
+        function = _function(attempt)  # which takes time to read
         task = {
             "queue": attempt.queue,
             "name": attempt.name,
-            "function": _function(attempt),
+            "function": function,
             "attempt": attempt.number,
             "outcome": attempt.outcome,
             "next_in": attempt.next_in,
@@ -67,16 +71,16 @@ class TaskLog:
         logger.log(
             level,
             "%s: %s%s",
-            self._task(record, attempt),
+            self._task(record, attempt, function),
             what,
             end,
             extra={"ends": True, "fields": {**request_fields(record), "task": task}},
         )
 
-    def _task(self, record: Record, attempt: Attempt) -> str:
+    def _task(self, record: Record, attempt: Attempt, function: str | None) -> str:
         service = record.service if self._several_services else ""
         label = f"[{service}] " if service else ""
-        what = _function(attempt) or f"{record.method} {printable(record.target)}"
+        what = function or f"{record.method} {printable(record.target)}"
         return f"{label}task {short_name(attempt.name)} {what.strip()}".rstrip()
 
 
@@ -105,4 +109,5 @@ def _advice(record: Record, attempt: Attempt) -> str:
         return f": the app needs {needed}, or a route for {path}"
     if record.status == 405:
         return f": the route of the app for {path} does not take {record.method}"
-    return f": no route of the app takes {path}"
+    # the view may have answered so
+    return f": no route of the app seems to take {path}"

@@ -35,6 +35,12 @@ def defer(name: str, *args: Any, **options: Any) -> str:
     return task_name
 
 
+def defer_in_transaction(name: str, *args: Any) -> str:
+    """Defer a function of this module at a commit; return the name of the task."""
+    task_name: str = ndb.transaction(lambda: defer(name, *args, _transactional=True))
+    return task_name
+
+
 def defer_many(count: int, first: float, step: float, queue: str = "default") -> None:
     """Defer `work` many times, the first one in `first` seconds."""
     tasks = [

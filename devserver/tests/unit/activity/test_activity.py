@@ -8,7 +8,13 @@ from gae_devserver.activity.activity import Activity, Limits
 from gae_devserver.activity.records import LogLine, Record
 
 FEW = Limits(
-    records=3, calls=4, call_bytes=100, lines=5, record_bytes=2000, total_bytes=4000
+    records=3,
+    calls=4,
+    tasks=2,
+    call_bytes=100,
+    lines=5,
+    record_bytes=2000,
+    total_bytes=4000,
 )
 
 
@@ -48,6 +54,22 @@ def test_calls_of_a_request(size: int, kept: int) -> None:
     add_calls(activity, record, 6, bytes(size))
     assert [len(call.request) for call in record.calls] == [kept] * 4
     assert record.omitted_calls == 2
+
+
+def test_tasks_that_a_request_has_added() -> None:
+    """They lead back to it while it is kept; without a request, nothing is noted."""
+    activity = Activity(limits=FEW)
+    record = begin(activity)
+    activity.add_task("default", "alone", "/work")
+    activity.begin_call(str(record.number))
+    for name in ("a", "b", "c"):
+        activity.add_task("default", name, "/work")
+    assert ([one.name for one in record.tasks], record.omitted_tasks) == (["a", "b"], 1)
+    assert activity.adder("default", "a") is record
+    assert activity.adder("default", "alone") is None
+    for _ in range(3):
+        begin(activity)
+    assert activity.adder("default", "a") is None
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,6 @@ def told(tmp_path: Path, *parts: bytes) -> list[Text | Raised]:
     return messages
 
 
-def test_half_of_a_character(tmp_path: Path) -> None:
-    """What no encoding takes is replaced; what stands for a byte stays."""
-    sent = rb'{"text": "\ud800\ud83d\ude00\udcff"}' + b"\n"
-    assert told(tmp_path, sent) == [Text("\ufffd\U0001f600\udcff")]
-
-
 def test_messages(tmp_path: Path) -> None:
     """They are there as soon as they are sent, however they are cut."""
     data = b'{"text": "a", "ticket": "t"}\n' + json.dumps(RAISED).encode() + b"\n"
@@ -46,11 +40,23 @@ def test_messages(tmp_path: Path) -> None:
     assert raised.failure.line == 1
 
 
+def test_text_that_is_no_text(tmp_path: Path) -> None:
+    """Half of a character is escaped; what is printed may be broken UTF-8."""
+    raised = RAISED | {"message": "half \ud800", "file": "\udcff"}
+    data = [json.dumps({"text": "\ud800"}), json.dumps({"text": "\udcff"})]
+    sent = "".join(f"{line}\n" for line in [*data, json.dumps(raised)])
+    half, broken, failed = told(tmp_path, sent.encode())
+    assert [half, broken] == [Text(r"\ud800"), Text("\udcff")]
+    assert isinstance(failed, Raised)
+    assert (failed.failure.message, failed.failure.file) == (r"half \ud800", "\ufffd")
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
         b"\xff\n",
         b"[]\n",
+        b"{}\n",
         b"1\n",
         b"[" * 10**5 + b"\n",
         b'{"text": 1}\n',

@@ -88,6 +88,7 @@ def test_programs_take_the_options_that_they_have(command: list[str]) -> None:
         ("prot = 1", ["'prot'", "port"]),
         ('http-target-hosts = ["a"]', ["'http-target-hosts'", " http-target-host?"]),
         ("version = true", ["'version'"]),
+        ('token = "0123456789abcdef"', ["token", "GAE_DEVSERVER_TOKEN"]),
         ('port = "8081"', ["port ", "'8081'", "number"]),
         ("port = true", ["port ", "True"]),
         ("port = 65536", ["port: '65536'"]),

@@ -11,14 +11,19 @@ from typing import Any
 import aiohttp
 import pytest_asyncio
 
+from gae_devserver.app.client import Request
 from gae_devserver.config.queue_yaml import QueueConfig
-from gae_devserver.console.datastore.entity_writes import EntityWrites
-from gae_devserver.console.datastore.kinds import datastore_subjects
+from gae_devserver.console.frame.link import ConsoleLink
 from gae_devserver.console.reset import Reset
+from gae_devserver.console.services import Addresses
 from gae_devserver.console.state_api import StateApi
+from gae_devserver.console.subjects import all_subjects
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS
 from gae_devserver.http.server import TOKEN_HEADER
+from gae_devserver.mail.inbound import InboundMail
+from gae_devserver.users.sessions import Sessions
+from tests.helpers.calls import application
 from tests.unit.conftest import Bench, MakeBench
 
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -88,6 +93,11 @@ async def restart_nothing(services: Collection[str]) -> None:
     """Replace the restart of services, which most tests do not reach."""
 
 
+async def refuse_mail(request: Request) -> int:
+    """Replace the delivery of mail, which no test here reaches."""
+    return 404
+
+
 @pytest_asyncio.fixture
 async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]:
     """Start services, a task runner and a state API for given queues."""
@@ -104,16 +114,24 @@ async def make_state(make_bench: MakeBench) -> AsyncIterator[Callable[..., Any]]
             services = bench.server.services
             clock, requests = bench.clock, bench.server.requests
             bench.server.end(bench.api)
-            parts = (services, bench.runner, bench.cron, clock)
-            reset = Reset(*parts, requests, restart, **options)
+            runs = (bench.runner, bench.cron, clock)
             databases = Databases(
                 services.datastore, services.app_id, DEFAULT_LIMITS, None
             )
-            writes = EntityWrites(lambda: services.stub("memcache"), services.flush)
-            subjects = datastore_subjects(databases, writes)
-            state_api = StateApi(
-                *parts, token, reset, requests.activity, subjects=subjects
+            config = application().main
+            subjects = all_subjects(
+                services,
+                databases,
+                *runs,
+                requests.activity,
+                reset=Reset(services, *runs, requests, restart, **options),
+                link=ConsoleLink(token),
+                inbound=InboundMail(lambda: config, refuse_mail),
+                sessions=Sessions(0, None),
+                running={},
+                addresses=Addresses("demo", 0, 0, 0, False, None),
             )
+            state_api = StateApi(subjects, clock, token, services.flush)
             sock = socket.create_server(("127.0.0.1", 0))
             await state_api.start(sock)
             stack.push_async_callback(state_api.stop)

@@ -51,12 +51,3 @@ def test_what_cannot_be_seen_is_made_visible() -> None:
     """Control characters, marks of direction and broken UTF-8 do no harm."""
     page = formats.visible("a\x00\x1b\u202eb\udcff\n")
     assert page.decode() == "a\u2400\u241b\\u202eb?\n"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**25, "32.0 MiB")],
-)
-def test_size(count: int, text: str) -> None:
-    """A number of bytes has a unit."""
-    assert formats.size(count) == text

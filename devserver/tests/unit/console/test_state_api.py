@@ -184,7 +184,7 @@ async def test_a_task_is_shown_with_headers_and_payload(state: State) -> None:
         "text": "0000  00 ff" + " " * 44 + "..",
     }
     content |= {"fields": [], "is_cut": False}
-    more = {"attempts": [], "content": content}
+    more: dict[str, Any] = {"attempts": [], "added_by": None, "content": content}
     assert shown == listed | call | more
 
 

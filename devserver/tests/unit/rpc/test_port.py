@@ -7,7 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 
+from gae_devserver.activity.activity import Activity
+from gae_devserver.rpc.errors import NotFoundError
+from gae_devserver.rpc.method import TICKET_HEADER, Method, recorded
 from gae_devserver.rpc.port import GrpcPort
 from tests.helpers.waiting import PATIENCE
 
@@ -85,3 +89,29 @@ async def test_a_connection_that_is_closed(port: GrpcPort) -> None:
         await streams[-1][0].read()
         for _, writer in streams:
             writer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ticket", ["ticket", "unknown", None])
+async def test_an_rpc_belongs_to_a_request(ticket: str | None) -> None:
+    """An RPC is kept with the request whose ticket it names, also if it fails."""
+
+    async def refuse(request: Any, response: Any) -> None:
+        raise NotFoundError("no such thing")
+
+    activity = Activity()
+    record = activity.begin("request", "GET", "/")
+    activity.link("ticket", record)
+    method = Method("Service.Find", StringValue, StringValue, refuse)
+    port = GrpcPort(recorded({"a.Service/Find": method}, activity))
+    metadata = None if ticket is None else ((TICKET_HEADER, ticket),)
+    async with (
+        running(port) as number,
+        grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel,
+    ):
+        rpc: Any = channel.unary_unary("/a.Service/Find")
+        with pytest.raises(grpc.aio.AioRpcError, match="no such thing"):
+            await rpc(StringValue(value="x").SerializeToString(), metadata=metadata)
+    kept = [(call.name, call.error, call.request) for call in record.calls]
+    expected = [("Service.Find", "NOT_FOUND: no such thing", b"\n\x01x")]
+    assert kept == (expected if ticket == "ticket" else [])

@@ -9,6 +9,8 @@ from gae_devserver.app.advice.tracebacks import Frame, Traceback, relative_to
 from gae_devserver.config.runtimes import GUIDE
 
 ASGI_APPS = "docs/frameworks.md in gae-devserver's repository"
+DEBUGGER = "debugger"
+"""The kind of advice on a debugger without a terminal."""
 _PYTHON_2 = f"This is Python 2 code: see {GUIDE}."
 _PYTHON_2_ERRORS = (
     "Missing parentheses in call to",
@@ -54,7 +56,7 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
         return Meaning("Python 2", _PYTHON_2)
     if error == "bdb.BdbQuit":
         return Meaning(
-            "debugger",
+            DEBUGGER,
             "breakpoint() has no terminal. Start the server with --debug, which gives "
             "its terminal to the app.",
         )

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from gae_devserver.app.advice import meanings, tracebacks
@@ -22,14 +23,20 @@ class RunningAdvice:
     While the app starts, advice waits: if the app ends, that is in the reason.
     """
 
-    def __init__(self, folder: Path, label: str = "") -> None:
-        """Explain errors of the app in this folder; `label` is put before each line."""
+    def __init__(
+        self, folder: Path, label: str = "", omitted: Collection[str] = ()
+    ) -> None:
+        """Explain errors of the app in this folder, except those of the omitted kinds.
+
+        `label` is put before each line.
+        """
         self._folder = folder
         self._label = label
         self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
         self._indented = False
         """Whether the line before was indented, as in a traceback."""
-        self._kinds: set[str] = set()
+        self._kinds = set(omitted)
+        """The kinds that need no advice, or no further one."""
         self._lock = threading.Lock()
         self._waiting: list[str] | None = []
 

@@ -261,6 +261,11 @@ def log_gunicorn(module: ModuleType) -> None:
         vars(self)["callable"] = app
 
     module.BaseApplication.callable = property(get, put)
+    # since gunicorn 25; by default, all gunicorns of a user have the same socket
+    control = getattr(sys.modules["gunicorn.config"], "ControlSocket", None)
+    if control is not None:
+        folder = os.path.dirname(str(_LOG).split(":", 2)[1])  # noqa: PTH120
+        control.default = os.path.join(folder, "ctl.sock")  # noqa: PTH118
 
 
 def log_uvicorn(module: ModuleType) -> None:

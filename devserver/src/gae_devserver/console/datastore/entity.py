@@ -1,7 +1,6 @@
 """The routes of the console for one entity: view, edit, create, delete, download."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +8,12 @@ from aiohttp import web
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.console.datastore import entity_form
-from gae_devserver.console.datastore.entities import title_of
 from gae_devserver.console.datastore.entity_changes import (
     changed_entity,
     key_of,
     properties_in,
 )
-from gae_devserver.console.datastore.entity_json import describe_entity, urlsafe
+from gae_devserver.console.datastore.entity_json import pairs_of, urlsafe
 from gae_devserver.console.datastore.entity_keys import (
     Address,
     address_in,
@@ -31,6 +29,7 @@ from gae_devserver.console.datastore.typed_entities import encode_entity, versio
 from gae_devserver.console.datastore.typed_keys import TypedError, decode_key
 from gae_devserver.console.frame import bodies
 from gae_devserver.console.frame.answers import show, wants_html
+from gae_devserver.console.frame.downloads import attachment
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.rpc.errors import RpcError
 
@@ -175,15 +174,7 @@ class OneEntityRoutes:
             content, suffix = typed["value"].encode(), "txt"
         else:
             content, suffix = json.dumps(typed["value"]).encode(), "json"
-        plain_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:50] or "value"
-        return web.Response(
-            body=content,
-            content_type="application/octet-stream",
-            headers={
-                "Content-Disposition": f'attachment; filename="{plain_name}.{suffix}"',
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+        return attachment(content, len(content), f"{name[:50]}.{suffix}")
 
 
 def _check_version(address: Address, version: str) -> None:
@@ -230,16 +221,13 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
     entity = address.stored().record.entity
     stored = grouped(entity)
     first = list(properties.items())[:_ON_THE_PAGE]
-    described = describe_entity(address.path, address.reference, entity)
-    pairs = described["key"]
+    pairs = pairs_of(address.path)
     parents = [
         {"title": f"{kind} {identifier}", "urlsafe": urlsafe(_part(address, number))}
         for number, (kind, identifier) in enumerate(pairs[:-1], 1)
     ]
     return {
         "title": f"{pairs[-1][0]} {pairs[-1][1]}",
-        "path_title": title_of(pairs),
-        "pairs": pairs,
         "parents": parents,
         "shown": [show_property(name, typed, stored[name]) for name, typed in first],
         "rows": entity_form.rows_of(first),

@@ -4,11 +4,9 @@ The file is one JSON object with one entity on each line, so it is read and writ
 parts that do not hold up the app.
 """
 
-import asyncio
 import contextlib
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -23,6 +21,8 @@ from gae_devserver.console.datastore.entity_writes import EntityWrites
 from gae_devserver.console.datastore.typed_entities import decode_entity, encode_entity
 from gae_devserver.console.datastore.typed_keys import TypedError
 from gae_devserver.console.frame import bodies
+from gae_devserver.console.frame.downloads import disposition
+from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.rpc.errors import RpcError
@@ -30,7 +30,6 @@ from gae_devserver.rpc.errors import RpcError
 FORMAT, VERSION = "gae-devserver entities", 1
 MAX_IMPORT_BYTES = 64 * 2**20
 _MOST_ERRORS = 100
-_SLICE_SECONDS = 0.005
 _PART_BYTES = 2**16
 _HEAD = re.compile(rb'\A\{.*"entities": \[\r?\n')
 
@@ -68,13 +67,8 @@ class EntityFileRoutes:
             and query.get("namespace", namespace) == namespace
             for row in database.store.kind((namespace, kind)).rows.values()
         ]
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", query.get("kind", "entities"))[:50]
-        response = web.StreamResponse(
-            headers={
-                "Content-Disposition": f'attachment; filename="{name}.json"',
-                "X-Content-Type-Options": "nosniff",
-            }
-        )
+        name = f"{query.get('kind', 'entities')[:50]}.json"
+        response = web.StreamResponse(headers=disposition(name))
         response.content_type = "application/json"
         await response.prepare(request)
         part = bytearray()
@@ -93,9 +87,7 @@ class EntityFileRoutes:
         body = await bodies.read(request, self._max_bytes)
         errors: list[dict[str, Any]] = []
         wanted: dict[str, dict[Any, Any]] = {}
-        number = 0
-        async for entity in _entities_in(body):
-            number += 1
+        async for number, entity in in_turns(enumerate(_entities_in(body), 1)):
             try:
                 proto, database, place = self._read(entity)
                 own = wanted.setdefault(database, {})
@@ -136,28 +128,15 @@ class EntityFileRoutes:
 async def _lines(rows: list[Row], database: Database) -> AsyncIterator[bytes]:
     head = {"format": FORMAT, "version": VERSION, "project": database.partition.project}
     yield json.dumps(head).encode().removesuffix(b"}") + b', "entities": [\n'
-    began = time.monotonic()
-    for number, row in enumerate(rows, 1):
+    async for number, row in in_turns(enumerate(rows, 1)):
         comma = b",\n" if number < len(rows) else b"\n"
         text = json.dumps(encode_entity(row.record.entity, database), allow_nan=False)
         yield text.encode() + comma
-        if time.monotonic() - began > _SLICE_SECONDS:
-            await asyncio.sleep(0)
-            began = time.monotonic()
     yield b"]}\n"
 
 
-async def _entities_in(body: bytes) -> AsyncIterator[Any]:
+def _entities_in(body: bytes) -> Iterator[Any]:
     """Yield the entities in a file; one of the export is read line by line."""
-    began = time.monotonic()
-    for entity in _lines_in(body):
-        yield entity
-        if time.monotonic() - began > _SLICE_SECONDS:
-            await asyncio.sleep(0)
-            began = time.monotonic()
-
-
-def _lines_in(body: bytes) -> Iterator[Any]:
     head = _HEAD.match(body)
     if head is None or not body.rstrip().endswith(b"]}"):
         file = _loads(body, "the file")

@@ -25,12 +25,16 @@ _MAX_DEPTH = 100
 
 def describe_entity(path: Path, reference: Any, entity: Any) -> dict[str, Any]:
     """Return a stored entity, with its path and its key of version 3."""
-    ids = zip(path[::3], path[2::3], strict=True)
     return {
-        "key": [list(pair) for pair in ids],
+        "key": pairs_of(path),
         "urlsafe": urlsafe(reference),
         "properties": _properties(entity, 0),
     }
+
+
+def pairs_of(path: Path) -> list[list[Any]]:
+    """Return the kinds and ids in a key, from the root down."""
+    return [list(pair) for pair in zip(path[::3], path[2::3], strict=True)]
 
 
 def _properties(entity: Any, depth: int) -> dict[str, Any]:

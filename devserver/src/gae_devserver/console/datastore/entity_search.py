@@ -6,14 +6,13 @@ property last, and counts what the app's query would miss. Large kinds are searc
 slices, so that the app's calls have their turn.
 """
 
-import asyncio
-import base64
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gae_devserver.console.datastore.entity_filters import Filter
 from gae_devserver.console.datastore.typed_keys import TypedError
+from gae_devserver.console.frame import bodies
+from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.datastore.encoding import KEY_PROPERTY, ValueKey, value_key
 from gae_devserver.datastore.index_query import (
     KEY_ORDER,
@@ -29,8 +28,6 @@ from gae_devserver.datastore_v1 import cursors, metadata_kinds
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.limits import Limits
 from gae_devserver.rpc.errors import RpcError
-
-_SLICE_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -129,13 +126,10 @@ class _Scan:
         self._unindexed: set[str] = set()
 
     async def run(self, rows: Sequence[Row]) -> Page:
-        began = time.monotonic()
-        for number, row in enumerate(rows):
+        async for row in in_turns(rows):
             self._look_at(row)
-            if number % 16 == 0 and time.monotonic() - began > _SLICE_SECONDS:
+            if len(self._with) + len(self._without) > 10 * self._limit:
                 self._shorten()
-                await asyncio.sleep(0)
-                began = time.monotonic()
         self._shorten()
         both = self._with + self._without
         limits = self._question.database.limits
@@ -214,12 +208,8 @@ def _compare(value: ValueKey, operator: str, other: ValueKey) -> bool:
 def _encode(question: Question, position: Position, orders: tuple[Order, ...]) -> str:
     partition = question.database.partition
     place = cursors.encode(position, orders, question.namespace, partition)
-    return base64.urlsafe_b64encode(place).decode()
+    return bodies.cursor_of(place)
 
 
 def _decode(question: Question, orders: tuple[Order, ...]) -> Position:
-    try:
-        place = base64.b64decode(question.cursor, altchars=b"-_", validate=True)
-    except ValueError as error:
-        raise TypedError(f"the cursor is not valid: {error}") from None
-    return cursors.decode(place, orders).position
+    return cursors.decode(bodies.place_in(question.cursor), orders).position

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gae_devserver.console.datastore.entity_json import plain_value
 from gae_devserver.console.datastore.typed_decoding import Stored, Typed
+from gae_devserver.console.frame.formats import short
 from gae_devserver.datastore_v1.entity_reader import COMPRESSED_URI
 from gae_devserver.tasks.pickle_texts import text_of
 from gae_devserver.tasks.pickles import UnreadableError, read_pickle
@@ -15,7 +16,6 @@ SHOWN_CHARACTERS = 5000
 _PREVIEW_BYTES = 100_000
 _PICKLE_OPCODES = 6000
 _LINE = 80
-_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 class _Readable(NamedTuple):
@@ -76,17 +76,17 @@ def _read(typed: Typed, stored: list[Stored]) -> _Readable:
             return _Readable("")
         case "list":
             items = stored if value else []
-            return _Readable(pretty([plain_value(item) for _, item in items]))
+            return _Readable(_pretty([plain_value(item) for _, item in items]))
         case "raw":
-            plain = pretty([plain_value(item) for _, item in stored])
+            plain = _pretty([plain_value(item) for _, item in stored])
             return _Readable(plain, "stored in a form that cannot be edited", False)
         case "entity":
-            return _Readable(pretty(plain_value(first)))
+            return _Readable(_pretty(plain_value(first)))
     # A large integer and a special float are text.
-    return _Readable(value if isinstance(value, str) else pretty(value))
+    return _Readable(value if isinstance(value, str) else _pretty(value))
 
 
-def pretty(value: Any) -> str:
+def _pretty(value: Any) -> str:
     """Return a value as JSON, with line breaks if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     if len(text) <= _LINE:
@@ -129,10 +129,10 @@ def cell(value: Any) -> str:
     if isinstance(value, str):
         text = value
     elif isinstance(value, dict) and value.keys() == {"base64"}:
-        size = len(value["base64"]) * 3 // 4
+        size = len(value["base64"].rstrip("=")) * 3 // 4
         text = f"bytes ({size:,})"
     elif value is None:
         text = "null"
     else:
         text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LINE else f"{text[:_LINE]}{_ELLIPSIS}"
+    return short(text, _LINE)

@@ -5,22 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gae_devserver.console.datastore.entities import EntityRoutes
-from gae_devserver.console.datastore.entity import OneEntityRoutes
-from gae_devserver.console.datastore.entity_files import EntityFileRoutes
-from gae_devserver.console.datastore.entity_writes import EntityWrites
 from gae_devserver.console.frame.answers import show
 from gae_devserver.datastore_v1.databases import Database, Databases
-
-
-def datastore_subjects(databases: Databases, writes: EntityWrites) -> list[Any]:
-    """Return all subjects of the console that are about entities."""
-    return [
-        DatastoreRoute(databases),
-        EntityRoutes(databases, writes),
-        OneEntityRoutes(databases, writes),
-        EntityFileRoutes(databases, writes),
-    ]
 
 
 class DatastoreRoute:

@@ -53,8 +53,10 @@ async def begin(request: web.Request) -> None:
 def wants_html(request: web.BaseRequest) -> bool:
     """Return whether the client prefers HTML, as browsers do, to JSON.
 
-    A client that accepts anything gets JSON.
+    A client that accepts anything gets JSON, and so does a browser with ?format=json.
     """
+    if request.query.get("format") == "json":
+        return False
     accepted = ",".join(request.headers.getall(hdrs.ACCEPT, []))
     html = _quality(accepted, "text/html")
     return html > 0 and html > _quality(accepted, "application/json")
@@ -78,7 +80,7 @@ def show(
     """Answer with `data`, or with the page that a template makes of it.
 
     The variables of a template are the keys of `data`, and also `path`, `query`,
-    `status` and `now`, which is the server's clock.
+    `status`, `json_url` and `now`, which is the server's clock.
     """
     headers = {"Vary": "Accept"}
     if not wants_html(request):
@@ -91,6 +93,7 @@ def show(
             {
                 "path": request.path,
                 "query": request.query,
+                "json_url": _json_url(request),
                 "now": request.app[CLOCK].now(),
                 "pages": pages.PAGES,
                 "current_page": pages.current(request.path),
@@ -107,6 +110,14 @@ def show(
         charset="utf-8",
         headers={**headers, "Cache-Control": "no-store"},
     )
+
+
+def _json_url(request: web.Request) -> str:
+    """Return the URL of the same data in JSON."""
+    # as it was sent, since a key of memcache may be any bytes
+    url = request.rel_url
+    query = f"{url.raw_query_string}&" if url.raw_query_string else ""
+    return f"{url.raw_path}?{query}format=json"
 
 
 def show_error(

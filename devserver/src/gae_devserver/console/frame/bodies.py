@@ -1,5 +1,6 @@
 """Reads the bodies and the query strings of requests to the State API."""
 
+import base64
 import datetime
 import json
 import re
@@ -124,9 +125,42 @@ def cursor_in(query: Mapping[str, str], first: str) -> list[int]:
     if len(numbers) != len(first.split("-")) or not all(
         re.fullmatch("[0-9]{1,20}", number) for number in numbers
     ):
-        text = f"cursor is {cursor!r}. Send the one of the page before."
-        raise web.HTTPBadRequest(text=text)
+        raise _no_cursor(cursor)
     return [int(number) for number in numbers]
+
+
+def cursor_of(place: bytes) -> str:
+    """Return the cursor of a place in a list, which may be any bytes."""
+    return base64.urlsafe_b64encode(place).decode()
+
+
+def place_in(cursor: str) -> bytes:
+    """Return the place that a cursor names; empty: the first page.
+
+    Raises:
+        web.HTTPBadRequest: this is no cursor.
+    """
+    try:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except ValueError:
+        raise _no_cursor(cursor) from None
+
+
+def text_place_in(cursor: str) -> str:
+    """Return the place that a cursor names, which is text.
+
+    Raises:
+        web.HTTPBadRequest: this is no cursor.
+    """
+    try:
+        return place_in(cursor).decode()
+    except UnicodeDecodeError:
+        raise _no_cursor(cursor) from None
+
+
+def _no_cursor(cursor: str) -> web.HTTPBadRequest:
+    text = f"cursor is {cursor!r:.100}. Send the one of the page before."
+    return web.HTTPBadRequest(text=text)
 
 
 async def read(request: web.Request, most: int) -> bytes:

@@ -48,10 +48,10 @@ def span(seconds: float | None) -> str:
     rest = round(seconds)
     parts: list[tuple[int, str]] = []
     for size, unit in _UNITS:
-        count, rest = divmod(rest, size)
-        if count or parts:
-            parts.append((count, unit))
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
+        whole, rest = divmod(rest, size)
+        if whole or parts:
+            parts.append((whole, unit))
+    return " ".join(f"{whole} {unit}" for whole, unit in parts[:2] if whole)
 
 
 def milliseconds(seconds: float) -> str:
@@ -69,15 +69,9 @@ def due(seconds: float) -> str:
     return "now" if seconds > -1 else f"{span(round(-seconds))} ago"
 
 
-def size(count: int) -> str:
-    """Return a number of bytes, such as 1.5 KiB."""
-    if count < 1024:
-        return f"{count} B"
-    for unit in ("KiB", "MiB"):
-        count_of_unit = count / 1024 ** (1 if unit == "KiB" else 2)
-        if count_of_unit < 1024:
-            return f"{count_of_unit:.1f} {unit}"
-    return f"{count / 1024**3:.1f} GiB"
+def count(number: int) -> str:
+    """Return a number with commas, such as 10,000."""
+    return f"{number:,}"
 
 
 def short(text: object, most: int = 200) -> str:
@@ -126,6 +120,7 @@ def visible(html: str) -> bytes:
 
 
 FILTERS = {
+    "count": count,
     "due": due,
     "iso": iso,
     "json": compact,
@@ -135,7 +130,6 @@ FILTERS = {
     "pretty": pretty,
     "segment": segment,
     "short": short,
-    "size": size,
     "span": span,
     "with_cursor": with_cursor,
     "without": without,

@@ -3,6 +3,7 @@
 The page of a request is also that of an attempt of a task.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.activity.records import Failure, LogLine, Record
+from gae_devserver.activity.records import Failure, Record
 from gae_devserver.console.frame import bodies
 from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.console.requests.api_calls import (
@@ -19,6 +20,7 @@ from gae_devserver.console.requests.api_calls import (
     sums,
     waterfall,
 )
+from gae_devserver.console.tasks.attempt_json import describe_line
 
 _PAGE = 100
 _STATUSES = ("2xx", "3xx", "4xx", "5xx", "none")
@@ -98,7 +100,9 @@ class RequestRoutes:
             "omitted_calls": record.omitted_calls,
             "apis": sums(record.calls),
             "repeated": repeated(record.calls),
-            "lines": [_describe_line(record, line) for line in record.lines],
+            "added_tasks": [dataclasses.asdict(task) for task in record.tasks],
+            "omitted_tasks": record.omitted_tasks,
+            "lines": [describe_line(record, line) for line in record.lines],
             "omitted_lines": record.omitted_lines,
             "failure": _describe_failure(record.failure),
             "headers": [list(header) for header in _headers(record)],
@@ -169,20 +173,8 @@ def _describe(record: Record) -> dict[str, Any]:
     }
 
 
-def _describe_line(record: Record, line: LogLine) -> dict[str, Any]:
-    return {
-        "at": line.at,
-        "after": line.at - record.began,
-        "level": line.level,
-        "logger": line.logger,
-        "text": line.text,
-    }
-
-
 def _describe_failure(failure: Failure | None) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {name: getattr(failure, name) for name in Failure.__dataclass_fields__}
+    return None if failure is None else dataclasses.asdict(failure)
 
 
 def _describe_task(record: Record) -> dict[str, Any] | None:

@@ -1,8 +1,10 @@
 """How the State API shows an execution of a task in JSON."""
 
+import dataclasses
 from typing import Any
 
-from gae_devserver.activity.records import Attempt, Record
+from gae_devserver.activity.activity import Activity
+from gae_devserver.activity.records import Attempt, Failure, LogLine, Record
 from gae_devserver.tasks.function_names import function_name
 
 
@@ -14,7 +16,7 @@ def attempt_of(record: Record) -> Attempt:
 
 def describe_attempt(record: Record) -> dict[str, Any]:
     """Return an execution without its log lines, headers and payload."""
-    attempt, failure = attempt_of(record), record.failure
+    attempt = attempt_of(record)
     task = attempt.task
     return {
         "number": record.number,
@@ -32,13 +34,30 @@ def describe_attempt(record: Record) -> dict[str, Any]:
         "eta": attempt.eta,
         "began": record.clock,
         "seconds": record.seconds,
-        "exception": None if failure is None else describe_failure(record),
+        "exception": _describe_failure(record.failure),
     }
 
 
-def describe_failure(record: Record) -> dict[str, Any] | None:
-    """Return the exception of a record without its traceback, or None."""
-    failure = record.failure
+def describe_adder(activity: Activity, queue: str, name: str) -> dict[str, Any] | None:
+    """Return the request, or the attempt, that has added a task; None: not known."""
+    if (record := activity.adder(queue, name)) is None:
+        return None
+    task = None if record.attempt is None else record.attempt.task
+    return {
+        "number": record.number,
+        "method": record.method,
+        "target": record.target,
+        "function": None if task is None else function_name(task.body),
+    }
+
+
+def describe_line(record: Record, line: LogLine) -> dict[str, Any]:
+    """Return a log line of a record."""
+    return {**dataclasses.asdict(line), "after": line.at - record.began}
+
+
+def _describe_failure(failure: Failure | None) -> dict[str, Any] | None:
+    """Return an exception without its traceback."""
     if failure is None:
         return None
     return {

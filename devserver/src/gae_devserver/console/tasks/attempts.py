@@ -1,5 +1,6 @@
 """The routes for the executions of tasks, and the pages on them."""
 
+import dataclasses
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, get_args
 
@@ -13,7 +14,12 @@ from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.console.frame.downloads import attachment
 from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.console.tasks import as_json
-from gae_devserver.console.tasks.attempt_json import attempt_of, describe_attempt
+from gae_devserver.console.tasks.attempt_json import (
+    attempt_of,
+    describe_adder,
+    describe_attempt,
+    describe_line,
+)
 from gae_devserver.console.tasks.calls import Calls
 from gae_devserver.console.tasks.payloads import describe_payload
 from gae_devserver.tasks.attempts import as_new
@@ -102,18 +108,13 @@ class AttemptRoutes:
         attempt, failure = attempt_of(record), record.failure
         data: dict[str, Any] = {
             **describe_attempt(record),
-            "lines": [
-                {
-                    "at": one.at,
-                    "level": one.level,
-                    "logger": one.logger,
-                    "text": one.text,
-                }
-                for one in record.lines
-            ],
+            "lines": [describe_line(record, line) for line in record.lines],
             "omitted_lines": record.omitted_lines,
             "traceback": None if failure is None else failure.traceback,
             "full_traceback": None if failure is None else failure.full_traceback,
+            "added_by": describe_adder(self._activity, attempt.queue, attempt.name),
+            "added_tasks": [dataclasses.asdict(task) for task in record.tasks],
+            "omitted_tasks": record.omitted_tasks,
             "calls": len(record.calls) + record.omitted_calls,
             "cannot_enqueue": self._why_not(record),
             "headers": [],

@@ -14,7 +14,7 @@ from gae_devserver.console.frame.answers import show, wants_html
 from gae_devserver.console.frame.downloads import attachment
 from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.console.tasks import as_json
-from gae_devserver.console.tasks.attempt_json import describe_attempt
+from gae_devserver.console.tasks.attempt_json import describe_adder, describe_attempt
 from gae_devserver.console.tasks.calls import Calls
 from gae_devserver.console.tasks.payloads import describe_payload
 from gae_devserver.tasks.queues import Queue
@@ -168,14 +168,16 @@ class QueueRoutes:
             and (one.queue, one.name) == (queue.queue_name, name)
         ]
         # what a page shows beside the task
+        added_by = describe_adder(self._activity, queue.queue_name, name)
         extra = {"queue": queue.queue_name, "name": name}
         if queue.find(name) is None and wants_html(request):
-            gone = {**extra, "task": None, "attempts": attempts}
+            gone = {**extra, "task": None, "attempts": attempts, "added_by": added_by}
             return show(request, gone, "task.html", status=404)
         queue, task = self._queue_and_task(request)
         described = self._describe(queue, task)
         content = describe_payload(task.body, as_json.headers_of(task))
         data = {**described, "attempts": attempts, "content": content}
+        data["added_by"] = added_by
         if wants_html(request):
             extra |= {"task": described, "mode": queue.config.mode, "held": queue.held}
             data |= extra

@@ -55,7 +55,7 @@ def describe(error: BaseException, folder: Folder) -> dict[str, object]:
         name = f"{kind.__module__}.{name}"
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - the app's own code
+    except BaseException:  # noqa: BLE001 - the app's own code
         message = "<exception str() failed>"
     function, file, line = _origin(error, folder) or ("", "", 0)
     try:

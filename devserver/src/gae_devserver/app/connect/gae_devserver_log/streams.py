@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-TERMINAL = "tty"
-"""In place of a pipe: the app has the terminal, for a debugger."""
+TERMINAL = "tty,"
+"""Before the streams of the server, which the app has for a debugger."""
 
 
 class Output(io.FileIO):
@@ -30,7 +30,7 @@ class Output(io.FileIO):
 
 
 def replace(pipe: str, take: Callable[[int, bytes], bool]) -> None:
-    """Replace stdout and stderr, as far as they write to the pipe of the dev server."""
+    """Replace stdout and stderr, as far as they write to where the dev server says."""
     for name in ("stdout", "stderr"):
         old = getattr(sys, name)
         if isinstance(old, io.TextIOWrapper) and is_pipe(old.fileno(), pipe):
@@ -52,7 +52,5 @@ def replace(pipe: str, take: Callable[[int, bytes], bool]) -> None:
 
 
 def is_pipe(descriptor: int, pipe: str) -> bool:
-    """Return whether it is the pipe with this inode number, or a terminal for "tty"."""
-    if pipe == TERMINAL:
-        return os.isatty(descriptor)
-    return str(os.fstat(descriptor).st_ino) == pipe
+    """Return whether it has one of these inode numbers."""
+    return str(os.fstat(descriptor).st_ino) in pipe.split(",")

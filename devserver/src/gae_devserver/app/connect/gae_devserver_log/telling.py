@@ -60,10 +60,11 @@ class Teller:
     """Takes what the streams write and what the loggers get."""
 
     def __init__(self, channel: Channel, folder: Folder, pipe: str) -> None:
-        """Send messages over a channel. `pipe` is where the streams write to."""
+        """Send messages over a channel. `pipe` says where the streams write to."""
         self._channel = channel
         self._folder = folder
         self._pipe = pipe
+        self._has_terminal = pipe.startswith(streams.TERMINAL)
         self._emission: contextvars.ContextVar[Emission | None] = (
             contextvars.ContextVar("gae_devserver_emission", default=None)
         )
@@ -143,7 +144,9 @@ class Teller:
         traceback = None if emission is None else emission.traceback()
         if traceback is not None:
             text = text.replace(traceback, "", 1)
-        if self._pipe == streams.TERMINAL and request is not None:
+        # the server decides whether to show what a framework logs about an exception
+        is_own = emission is None or emission.own or emission.exception is None
+        if self._has_terminal and request is not None and is_own:
             if text == whole:
                 return False
             _write(descriptor, text.encode("utf-8", "surrogateescape"))
