@@ -88,7 +88,7 @@ def test_fields(counting: Embedded) -> None:
     assert queue.keys() == fields("Fields of a queue")
     assert task.keys() == fields("Fields of a task")
     fewer = {"headers", "payload", "call", "arguments", "object", "stored_at"}
-    fewer |= {"unreadable", "attempts", "content"}
+    fewer |= {"unreadable", "attempts", "added_by", "content"}
     assert queue["tasks"][0].keys() == task.keys() - fewer
     (attempt,) = ask(counting, "GET /attempts`")["attempts"]
     assert attempt.keys() == fields("Fields of an attempt")

@@ -124,6 +124,12 @@ def test_edit(console: Console) -> None:
     (saved,) = properties(console)
     assert saved == {"number": 6, "text": f"\n{SCRIPT}", "tags": ["a", "b"]}
     expect(page.get_by_role("group", name="tags")).to_be_visible()
+    # the form is the new one also while a field has the focus
+    for name in ("one", "two"):
+        new.get_by_label("Name").fill(name)
+        new.get_by_label("Name").press("Enter")
+        expect(page.get_by_role("group", name=name, exact=True)).to_be_visible()
+    (saved,) = properties(console)
     page.get_by_role("group", name="number").get_by_label("Value").fill("six")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("'six'")

@@ -20,7 +20,7 @@ def test_items(console: Console) -> None:
     page.get_by_role("button", name="Set").click()
     expect(page.get_by_role("status")).to_contain_text("item n")
     assert console.call("recall", "n") == 41
-    page.get_by_label("Find").fill("script")
+    page.get_by_label("Key, value or namespace").fill("script")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name=SCRIPT).click()

@@ -24,7 +24,9 @@ def test_queues(console: Console) -> None:
     row.get_by_role("button", name="Pause").press("Enter")
     expect(row.get_by_text("paused")).to_be_visible()
     check_axe(page)
-    row.get_by_role("button", name="Resume").press("Enter")
+    # the keyboard goes on where it was
+    expect(row.get_by_role("button", name="Resume")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(row.get_by_text("paused")).to_be_hidden()
     accept(page)
     row.get_by_role("button", name="Purge").press("Enter")

@@ -103,8 +103,8 @@ def test_10_000_tasks(console: Console) -> None:
     console.server.pause("default")
     console.call("defer_many", 10_000, 60, 1)
     page = console.open()
-    expect(page.get_by_text("10000 waiting")).to_be_visible()
-    expect(page.get_by_text("And 9900 more")).to_be_visible()
+    expect(page.get_by_text("10,000 waiting")).to_be_visible()
+    expect(page.get_by_text("And 9,900 more")).to_be_visible()
     assert len(rows(page, "Waiting")) == 100
     began = time.perf_counter()
     for _ in range(10):

@@ -204,6 +204,7 @@ def test_who_can_reach_the_app(start: Callable[..., Running], host: str) -> None
         (["app", "--port", "0", "--storage", "."], [FILE_NAME]),
         (["app", "--faults", "fire=1"], ["--faults: ", "'fire'", "twice, lost, error"]),
         (["app", "--fast"], ["--fast"]),
+        (["app", "--cron=yes"], ["--cron", "no value", "'yes'"]),
         (["app", "--port", "0", "app"], ["app", "twice"]),
         (["--project", "dev-app", "shell", "app"], ["gae-devserver shell APP"]),
         (["app", "run", "fill.py"], ["gae-devserver run APP"]),

@@ -97,6 +97,8 @@ def test_memcache(server: DevServer) -> None:
         {"key": "a", "value": "x", "type": "pickled"},
         {"key": "a", "value": "\ud800"},
         {"key": "a", "value": "x", "namespace": 1},
+        {"key": "a", "value": "x", "namespace": "\ud800"},
+        {"key": "\ud800", "value": "x"},
     ],
 )
 def test_no_item_of_memcache(server: DevServer, body: object) -> None:

@@ -104,7 +104,7 @@ def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None
     assert not re.search("gunicorn|google", server.stderr)
     assert fetch(server.url)[0] == 500
     server.log("GET / 500")
-    assert "bdb.BdbQuit. " not in server.stderr
+    assert "Start the server with --debug" not in server.stderr
     assert "middlewares.py" not in server.stderr
     server = start()
     assert fetch(server.url)[0] == 500

@@ -3,6 +3,7 @@
 import collections
 import contextvars
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -41,7 +42,7 @@ class Limits:
     lines: int = 500
     """Log lines of a record."""
     record_bytes: int = 2**19
-    """Log lines of a record, in characters."""
+    """Log lines of a record, with what Python needs for them."""
     total_bytes: int = 2**25
     """Log lines, payloads, headers and API calls of all records."""
 
@@ -51,6 +52,8 @@ DEFAULT_LIMITS = Limits()
 
 _CALL = 250
 """The bytes of an API call without its request."""
+_LINE = 100
+"""The bytes of a log line without its texts."""
 _TASK = 250
 """The bytes of an added task without its texts."""
 _ERROR = 500
@@ -197,7 +200,8 @@ class Activity:
 
     def add_line(self, record: Record, line: LogLine) -> None:
         """Add a log line, unless the record has too many."""
-        limits, size = self._limits, len(line.text)
+        limits = self._limits
+        size = _LINE + _size(line.text, line.level, line.logger)
         if len(record.lines) >= limits.lines or (
             record.size + size > limits.record_bytes
         ):
@@ -209,8 +213,9 @@ class Activity:
 
     def set_failure(self, record: Record, failure: Failure) -> None:
         """Note an exception; it replaces an earlier one."""
+        size = _size_of(failure) - _size_of(record.failure)
         record.failure = failure
-        self._grow(record, len(failure.full_traceback))
+        self._grow(record, size)
 
     def clear(self) -> None:
         """Forget everything that has ended."""
@@ -240,3 +245,14 @@ class Activity:
                 del self._by_task[task.queue, task.name]
         self._size -= record.size
         self.revision += 1
+
+
+def _size(*texts: str) -> int:
+    """Return the bytes that texts take: up to four for each character."""
+    return sum(map(sys.getsizeof, texts))
+
+
+def _size_of(failure: Failure | None) -> int:
+    if failure is None:
+        return 0
+    return _size(failure.message, failure.traceback, failure.full_traceback)

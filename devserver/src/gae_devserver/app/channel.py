@@ -18,7 +18,10 @@ _MAX_MESSAGE = 2**21
 _MAX_CONNECTIONS = 256
 """Of one process of the app and its forks."""
 _MAX_READS = 16
-"""How often `read` reads at most, so that an app cannot keep it from returning."""
+"""How often `read` reads at most, so that an app cannot keep it from returning.
+
+Two reads take all that a connection holds.
+"""
 _FAILURE = {field.name: field.type for field in dataclasses.fields(Failure)}
 
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,14 @@ class ProcessLog:
         service: str,
         label: str,
         *,
-        no_advice: Collection[str] = (),
+        debugs: bool = False,
     ) -> None:
-        """Put `label` before each line; give no advice on the kinds of `no_advice`."""
+        """Put `label` before each line; `debugs`: the app has the terminal."""
         self.service = service
         self.label = label
         self._log = log
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._advice = RunningAdvice(folder, label, no_advice)
+        self._advice = RunningAdvice(folder, label, debugs=debugs)
         self._close: Callable[[], None] = lambda: None
 
     def listen(self, path: Path) -> None:
@@ -230,8 +230,12 @@ class AppLog:
         self._ending = ticket
         self.channels.read()
         self._ending = ""
-        if (request := self._requests.pop(ticket, None)) is None:
-            return
+        if (request := self._requests.pop(ticket, None)) is not None:
+            self._end(request)
+            if request.record.kind == "server":  # no line says that it has ended
+                self.output.end(request.record.number)
+
+    def _end(self, request: _Request) -> None:
         self._finish_line(request)
         failure = request.raised.failure if request.raised else request.shown
         record, activity = request.record, self._activity

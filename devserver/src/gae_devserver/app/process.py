@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
-from gae_devserver.app.advice import meanings
 from gae_devserver.app.log import AppLog, ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
@@ -184,7 +183,7 @@ class AppProcess:
             config.folder,
             config.service,
             label,
-            no_advice=() if self._terminal is None else (meanings.DEBUGGER,),
+            debugs=self._terminal is not None,
         )
         self._exit = futures.Future[int]()
         told = self._folder / "log.sock"

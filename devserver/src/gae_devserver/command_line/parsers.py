@@ -44,6 +44,8 @@ class _Parser(argparse.ArgumentParser):
     """Raises an error, where argparse prints its usage message and exits."""
 
     def error(self, message: str) -> NoReturn:
+        # what argparse says about --cron=yes
+        message = message.replace("ignored explicit argument", "it takes no value, not")
         raise UsageError(message)
 
 

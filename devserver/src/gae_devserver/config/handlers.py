@@ -100,7 +100,8 @@ def is_only_static(handlers: Iterable[StaticHandler], folder: Path, file: Path) 
     static handlers serve, unless it is `application_readable`. Here it can, so code and
     templates do not count as static.
     """
-    if file.suffix in _OF_THE_APP or "templates" in file.parts:
+    inside = file.parts[len(folder.resolve().parts) :]
+    if file.suffix in _OF_THE_APP or "templates" in inside:
         return False
     return not file.name.startswith("requirements") and any(
         _is_served(handler, folder, file) for handler in handlers

@@ -221,9 +221,13 @@ def _names_in(request: web.Request, fields: Mapping[str, Any]) -> tuple[str, byt
     match dict(pairs) | {n: fields[n] for n in ("namespace", "key") if n in fields}:
         case {"key": str() as name, **others} if name:
             namespace = others.get("namespace", "")
-            key = name.encode(errors="surrogateescape")
             if not isinstance(namespace, str):
                 raise _bad("'namespace' must be a text")
+            try:
+                key = name.encode(errors="surrogateescape")
+                namespace.encode()
+            except UnicodeEncodeError as error:
+                raise _bad(f"{error.object!r:.100} is no UTF-8") from None
             if len(key) > memcache.MAX_KEY_SIZE:
                 raise _bad(f"the key has {len(key)} bytes, more than 250")
             return namespace, key

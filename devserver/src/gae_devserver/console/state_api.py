@@ -1,6 +1,6 @@
 """The State API, and the console page on the same routes.
 
-Tests use it. The distribution's README documents it.
+Tests use it. docs/state-api.md documents it.
 """
 
 import logging

@@ -72,14 +72,18 @@ def test_tasks_that_a_request_has_added() -> None:
     assert activity.adder("default", "a") is None
 
 
-def test_lines_of_a_request() -> None:
-    """Too many lines, or too long ones, are only counted."""
+@pytest.mark.parametrize(
+    ("logger", "text"),
+    [("app", "x" * 2001), ("x" * 2001, "a"), ("", "\U0001f600" * 501)],
+)
+def test_lines_of_a_request(logger: str, text: str) -> None:
+    """Too many lines, or those that take too much memory, are only counted."""
     activity = Activity(limits=FEW)
     record, other = begin(activity), begin(activity)
     for _ in range(7):
         activity.add_line(record, LogLine(0.0, "INFO", "app", "short"))
     assert (len(record.lines), record.omitted_lines) == (5, 2)
-    activity.add_line(other, LogLine(0.0, "INFO", "app", "x" * 2001))
+    activity.add_line(other, LogLine(0.0, "INFO", logger, text))
     assert (other.lines, other.omitted_lines) == ([], 1)
 
 
@@ -88,7 +92,7 @@ def test_everything_together_is_bounded() -> None:
     activity = Activity(limits=FEW)
     for _ in range(3):
         record = begin(activity)
-        activity.add_line(record, LogLine(0.0, "", "", "x" * 1900))
+        activity.add_line(record, LogLine(0.0, "", "", "x" * 1700))
     assert [record.number for record in activity.requests] == [2, 3]
     small = begin(activity)
     assert list(activity.requests)[-1] is small

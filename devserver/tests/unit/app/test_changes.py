@@ -39,7 +39,7 @@ def test_folders_behind_links_are_watched(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_are_no_edits(file: str, expected: bool) -> None:
-    """Caches, logs and what is not saved yet would restart the app again and again."""
+    """Caches, logs and databases would restart the app again and again."""
     assert edit_filter()(watchfiles.Change.modified, f"/app/{file}") is expected
 
 

@@ -33,8 +33,9 @@ HANDLERS = r"""handlers:
 )
 def test_files_for_browsers_alone(tmp_path: Path, file: str, expected: bool) -> None:
     """A static handler serves it, and it is neither code nor for the app to read."""
-    folder = make_app(tmp_path / "app", app_yaml=HANDLERS)
-    (tmp_path / "elsewhere").mkdir()
+    parent = tmp_path / "templates"
+    folder = make_app(parent / "app", app_yaml=HANDLERS)
+    (parent / "elsewhere").mkdir()
     (folder / "linked").symlink_to("../elsewhere")
     handlers = load_app_yaml(folder).static_handlers
     path = (folder / file).resolve()

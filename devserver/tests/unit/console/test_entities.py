@@ -106,6 +106,7 @@ def put_odd() -> None:
         "key_property": ndb.Key("A", 2**62, "B", "b", namespace="n"),
         "who": users.User("a@example.com", "example.com"),
         "nothing": None,
+        "control\x01": "a",
     }
     numbers = [2**63 - 1, -(2**53) - 1, 0, 1.5, -0.0, math.inf, math.nan, True]
     odd = Odd(id="\u20ac/?#", namespace="n", mixed=[*numbers, "text", MOMENT], **fields)
@@ -188,12 +189,13 @@ def test_export_and_import_lose_nothing(
 
 def rows_of(console: DatastoreConsole, urlsafe: str) -> dict[str, Any]:
     """Return the fields of the form of an entity as its page sends them."""
-    from gae_devserver.console.datastore.entity_form import row_of
+    from gae_devserver.console.datastore import entity_form
+    from gae_devserver.console.frame.formats import visible
 
     shown = console.ask("GET", f"/entities/{urlsafe}")
     fields: dict[str, Any] = {"version": shown["version"]}
-    for name, typed in shown["properties"].items():
-        row = row_of(name, typed)
+    for row in entity_form.rows_of(shown["properties"].items()):
+        name = visible(row.name).decode()
         fields[f"type:{name}"] = row.type
         # a browser has one kind of line ends
         fields[f"value:{name}"] = row.value.replace("\r\n", "\n")
@@ -362,6 +364,8 @@ def test_a_new_entity(console: DatastoreConsole) -> None:
     )
     assert made["key"]["namespace"] == "n"
     assert made["key"]["path"][0][1] > 0
+    odd = {"kind": "Count", "type:new 1": "text", "name:new 1": "\ud800"}
+    assert console.send("POST", "/entities", json.dumps(odd).encode())[0] == 400
     key = {"path": [["Count", 1], ["Count", "b"]]}
     new = {"key": key, "properties": properties}
     made = console.ask("POST", "/entities", new)

@@ -18,6 +18,7 @@ from google.appengine.ext import ndb
 from google.cloud.datastore_v1.types import CommitRequest
 
 from gae_devserver.console.datastore.entity_json import describe_entity
+from gae_devserver.console.datastore.entity_view import cell
 from gae_devserver.datastore_v1.server import DatastoreV1
 from tests.helpers import datastore_v1 as v1
 from tests.helpers.calls import APP_ID, PROJECT, Server, reference
@@ -147,3 +148,9 @@ async def test_an_entity_that_no_library_writes(server: Server) -> None:
     await server.request().call("datastore_v3", "Put", put)
     inners = [encoded(b"\xfe"), {"\ufffd\ufffd": True}]
     assert shown_in(server)["properties"] == {"inner": inners, "late": 2**62}
+
+
+async def test_the_size_of_bytes() -> None:
+    """A cell of the table has the number of bytes, not of their base64."""
+    sizes = [cell(encoded(bytes(size))) for size in (1, 2, 3)]
+    assert sizes == ["bytes (1)", "bytes (2)", "bytes (3)"]

@@ -29,7 +29,6 @@ def test_span(seconds: float | None, text: str) -> None:
     ("name", "path"),
     [
         ("a/b?c#d", "a%2Fb%3Fc%23d"),
-        ("..", "%2E%2E"),
         ("a.b", "a.b"),
         ("ä\udcff", "%C3%A4%3F"),
     ],
@@ -37,6 +36,15 @@ def test_span(seconds: float | None, text: str) -> None:
 def test_segment(name: str, path: str) -> None:
     """A name is one segment of a path, whatever is in it."""
     assert formats.segment(name) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a b", "a b"), ("\t", '"\\t"'), ("\u200f", '"\\u200f"'), ("", '""')],
+)
+def test_named(name: str, shown: str) -> None:
+    """A link with the name can be seen, also if the name is a space."""
+    assert formats.named(name) == shown
 
 
 def test_what_cannot_be_seen_is_made_visible() -> None:

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Collection
 from pathlib import Path
 
 from gae_devserver.app.advice import meanings, tracebacks
@@ -23,20 +22,17 @@ class RunningAdvice:
     While the app starts, advice waits: if the app ends, that is in the reason.
     """
 
-    def __init__(
-        self, folder: Path, label: str = "", omitted: Collection[str] = ()
-    ) -> None:
-        """Explain errors of the app in this folder, except those of the omitted kinds.
+    def __init__(self, folder: Path, label: str = "", *, debugs: bool = False) -> None:
+        """Explain errors of the app in this folder; `label` is put before each line.
 
-        `label` is put before each line.
+        `debugs`: the app has the terminal, so who leaves a debugger needs no advice.
         """
         self._folder = folder
         self._label = label
         self._lines: deque[bytes] = deque(maxlen=_MAX_LINES)
         self._indented = False
         """Whether the line before was indented, as in a traceback."""
-        self._kinds = set(omitted)
-        """The kinds that need no advice, or no further one."""
+        self._kinds = {meanings.DEBUGGER} if debugs else set[str]()
         self._lock = threading.Lock()
         self._waiting: list[str] | None = []
 

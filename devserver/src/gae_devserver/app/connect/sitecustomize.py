@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -50,6 +49,14 @@ _OPTIONS = [
 _connected: set[str] = set()
 # Where the log goes. The app may change the variable later.
 _LOG = environ.get("GAE_DEVSERVER_LOG")
+_LOGGED = {
+    "google.appengine.api": "wrap_apps_of_sdk",
+    "google.appengine.api.taskqueue.cloudtask": "send_tickets_of_sdk",
+    "grpc": "send_tickets",
+    "gunicorn.app.base": "wrap_apps_of_gunicorn",
+    "uvicorn.config": "wrap_apps_of_uvicorn",
+}
+"""The methods that change modules for the log."""
 
 
 class Finder:
@@ -62,7 +69,9 @@ class Finder:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return the spec of a module that is connected; None: of another one."""
-        after = _LOGGED.get(name) if _LOG else None
+        after: Callable[[ModuleType], None] | None = None
+        if _LOG and name in _LOGGED:
+            after = change_for_log
         if name.startswith(_PACKAGES):
             package = ".".join(name.split(".")[:3])
             after = {
@@ -240,90 +249,14 @@ def _log() -> Any:
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.start(*str(_LOG).split(":", 2))
+    return module.start(*str(_LOG).split(":", 2), environ)
 
 
-def log_gunicorn(module: ModuleType) -> None:
-    """Wrap the app that gunicorn runs, in a way that adds no frame to tracebacks."""
-    wrap = _log().gunicorn_app
-
-    def get(self: Any) -> Any:
-        app = vars(self).get("callable")
-        if app is None:
-            return None
-        wrapped, of = vars(self).get("_gae_devserver", (None, None))
-        if of is not app:
-            wrapped = wrap(app, self)
-            vars(self)["_gae_devserver"] = (wrapped, app)
-        return wrapped
-
-    def put(self: Any, app: Any) -> None:
-        vars(self)["callable"] = app
-
-    module.BaseApplication.callable = property(get, put)
-    # since gunicorn 25; by default, all gunicorns of a user have the same socket
-    control = getattr(sys.modules["gunicorn.config"], "ControlSocket", None)
-    if control is not None:
-        folder = os.path.dirname(str(_LOG).split(":", 2)[1])  # noqa: PTH120
-        control.default = os.path.join(folder, "ctl.sock")  # noqa: PTH118
-
-
-def log_uvicorn(module: ModuleType) -> None:
-    """Wrap the app that uvicorn runs without gunicorn."""
-    log, own = _log(), module.Config.load
-
-    @functools.wraps(own)
-    def load(self: Any) -> None:
-        own(self)
-        self.loaded_app = log.asgi(self.loaded_app)
-
-    module.Config.load = load
-
-
-def log_sdk(module: ModuleType) -> None:
-    """Wrap the apps for which the app calls wrap_wsgi_app, under any web server."""
-    log, own = _log(), module.wrap_wsgi_app
-
-    @functools.wraps(own)
-    def wrap_wsgi_app(*args: Any, **options: Any) -> Any:
-        return log.wsgi(own(*args, **options))
-
-    module.wrap_wsgi_app = wrap_wsgi_app  # type: ignore[attr-defined]
-
-
-def send_tickets(module: ModuleType) -> None:
-    """Have RPCs to the dev server name the request in which they are made."""
-    _rpc_tickets().add_tickets(module, environ)
-
-
-def send_tickets_of_sdk(module: ModuleType) -> None:
-    """Do so too for those of the SDK, which makes them in threads of its own."""
-    _rpc_tickets().keep_request(module._THREAD_POOL)
-
-
-def _rpc_tickets() -> Any:
-    _log()
-    return importlib.import_module("gae_devserver_log.rpc_tickets")
-
-
-def _unless_it_fails(after: Callable[[ModuleType], None]) -> Callable[..., None]:
-    """Return a function that leaves a module as it is if the log cannot be kept."""
-
-    def attempt(module: ModuleType) -> None:
-        # the app runs without it
-        with contextlib.suppress(Exception):
-            after(module)
-
-    return attempt
-
-
-_LOGGED = {
-    "google.appengine.api": _unless_it_fails(log_sdk),
-    "google.appengine.api.taskqueue.cloudtask": _unless_it_fails(send_tickets_of_sdk),
-    "grpc": _unless_it_fails(send_tickets),
-    "gunicorn.app.base": _unless_it_fails(log_gunicorn),
-    "uvicorn.config": _unless_it_fails(log_uvicorn),
-}
+def change_for_log(module: ModuleType) -> None:
+    """Have the log get what happens in apps that run with a module."""
+    # the app runs without it
+    with contextlib.suppress(Exception):
+        getattr(_log(), _LOGGED[module.__name__])(module)
 
 
 def _import_hidden() -> None:

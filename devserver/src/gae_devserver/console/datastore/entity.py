@@ -85,8 +85,8 @@ class OneEntityRoutes:
             "database": database.partition.database,
             "rows": [
                 row
-                for name, typed in list(properties.items())[:_ON_THE_PAGE]
-                if (row := entity_form.row_of(name, typed)).type != entity_form.SAME
+                for row in entity_form.rows_of(list(properties.items())[:_ON_THE_PAGE])
+                if row.type != entity_form.SAME
             ],
             "types": entity_form.FORM_TYPES,
             "new_rows": range(1, entity_form.NEW_ROWS + 1),
@@ -230,7 +230,7 @@ def _page(address: Address, properties: Mapping[str, Typed]) -> dict[str, Any]:
         "title": f"{pairs[-1][0]} {pairs[-1][1]}",
         "parents": parents,
         "shown": [show_property(name, typed, stored[name]) for name, typed in first],
-        "rows": [entity_form.row_of(name, typed) for name, typed in first],
+        "rows": entity_form.rows_of(first),
         "more": len(properties) - len(first),
         "types": entity_form.FORM_TYPES,
         "new_rows": range(1, entity_form.NEW_ROWS + 1),

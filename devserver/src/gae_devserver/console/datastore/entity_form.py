@@ -5,7 +5,7 @@ A row that comes back as it was sent keeps what is stored, to the last bit.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,11 @@ class FormRow:
     type: str
     value: str
     indexed: bool
+
+
+def rows_of(properties: Iterable[tuple[str, Typed]]) -> list[FormRow]:
+    """Return the rows of a form; a property whose name HTML cannot hold has none."""
+    return [row_of(*one) for one in properties if _can_be_typed(one[0])]
 
 
 def row_of(name: str, typed: Typed) -> FormRow:
@@ -143,7 +148,7 @@ def _rows_in(fields: Mapping[str, Any]) -> Iterator[tuple[FormRow, bool]]:
             continue
         is_new = f"name:{name}" in fields
         title = str(fields[f"name:{name}"]) if is_new else name
-        if title:
+        if text_in(title, "the name of a property"):
             value = fields.get(f"value:{name}", "")
             indexed = fields.get(f"indexed:{name}") is True
             yield FormRow(title, str(kind), str(value), indexed), is_new

@@ -1,7 +1,7 @@
 """Reads properties of entities in the JSON form that loses nothing.
 
 Each property is an object with a `type`, a `value`, and whether it is `indexed`. The
-distribution's README documents it.
+page docs/state-api.md documents it.
 """
 
 import base64
@@ -94,6 +94,7 @@ def decode_group(name: str, typed: Any, app_id: str, depth: int = 0) -> list[Sto
     Raises:
         TypedError: it is not valid; the message names the property.
     """
+    text_in(name, "the name of a property")
     try:
         return _decode_group(name, typed, app_id, depth)
     except TypedError as error:
@@ -105,7 +106,7 @@ def _decode_group(name: str, typed: Any, app_id: str, depth: int) -> list[Stored
         raise TypedError(
             'a property is an object such as {"type": "integer", "value": 1}'
         )
-    if not text_in(name, "the name"):
+    if not name:
         raise TypedError("the name of a property is empty")
     kind, value = typed["type"], typed.get("value")
     if kind not in ("list", "raw"):

@@ -1,104 +1,12 @@
 """Reads the bodies and the query strings of requests to the State API."""
 
 import base64
-import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-
-from gae_devserver.clock import MAX_ADVANCE_SECONDS
-from gae_devserver.console.frame.formats import iso
-from gae_devserver.cron.jobs import Job
-
-_ADVANCES = (
-    'The body must be {"to": "next_task"}, {"to": TIME} with a time in UTC such as '
-    '"2026-11-27T15:00:00Z", or {"seconds": NUMBER} with a number from 0 to '
-    f"{MAX_ADVANCE_SECONDS}."
-)
-_JOBS = (
-    'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
-)
-
-
-def seconds_in(body: bytes, now: float) -> float | None:
-    """Return how far a request advances the clock; None: to the next task.
-
-    Raises:
-        web.HTTPBadRequest: the body asks for neither, or for a time in the past or too
-            far in the future.
-    """
-    wanted = _json_in(body, _ADVANCES)
-    if wanted == {"to": "next_task"}:
-        return None
-    match wanted:
-        case {"to": str() as text} if len(wanted) == 1:
-            return _seconds_to(text, now)
-        # The comparison excludes NaN too.
-        case {"seconds": int() | float() as seconds} if (
-            not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
-        ):
-            return seconds
-    raise web.HTTPBadRequest(text=_ADVANCES)
-
-
-def _seconds_to(text: str, now: float) -> float:
-    """Return the seconds from `now` to a time; one without a zone is in UTC."""
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        seconds = moment.timestamp() - now
-    except (ValueError, OverflowError):
-        raise web.HTTPBadRequest(text=f"'to' is {text!r}. {_ADVANCES}") from None
-    if seconds < 0:
-        raise web.HTTPBadRequest(
-            text=f"{text} is in the past: the server's clock shows {iso(now)}, and it "
-            "only goes forward. POST /reset sets it back to the real time."
-        )
-    if seconds > MAX_ADVANCE_SECONDS:
-        raise web.HTTPBadRequest(
-            text=f"{text} is too far away: the server's clock shows {iso(now)}, and "
-            f"one advance can reach {iso(now + MAX_ADVANCE_SECONDS)}."
-        )
-    return seconds
-
-
-def job_in(body: bytes, jobs: Sequence[Job]) -> Job:
-    """Return the job that a request names by its URL or its place in cron.yaml.
-
-    Raises:
-        web.HTTPBadRequest: the body names none.
-        web.HTTPConflict: several jobs have the URL.
-        web.HTTPNotFound: there is no such job.
-    """
-    urls = [job.config.url for job in jobs]
-    match _json_in(body, _JOBS):
-        case {"url": str() as url} if urls.count(url) == 1:
-            return jobs[urls.index(url)]
-        case {"url": str() as url} if url in urls:
-            places = [place for place, job_url in enumerate(urls) if job_url == url]
-            raise web.HTTPConflict(
-                text=f"{len(places)} jobs have the URL {url!r}. Name one by its "
-                f'place instead: {{"index": {places[0]}}}.'
-            )
-        case {"url": str() as url}:
-            if not urls:
-                raise web.HTTPNotFound(text="The app has no cron.yaml with jobs.")
-            known = ", ".join(urls)
-            raise web.HTTPNotFound(
-                text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
-            )
-        case {"index": int() as index} if not isinstance(index, bool):
-            if not 0 <= index < len(jobs):
-                raise web.HTTPNotFound(
-                    text=f"cron.yaml has {len(jobs)} jobs, so there is no job "
-                    f"{index}; the first one is 0."
-                )
-            return jobs[index]
-    raise web.HTTPBadRequest(text=_JOBS)
 
 
 def limit_in(query: Mapping[str, str], most: int) -> int:
@@ -188,14 +96,18 @@ def fields_in(body: bytes, example: str) -> dict[str, Any]:
         web.HTTPBadRequest: the body is no JSON object.
     """
     expected = f"The body must be an object such as {example}."
-    fields = _json_in(body, expected)
+    fields = json_in(body, expected)
     if not isinstance(fields, dict):
         raise web.HTTPBadRequest(text=expected)
     return fields
 
 
-def _json_in(body: bytes, expected: str) -> Any:
-    """Return what a body holds, or answer with what is expected."""
+def json_in(body: bytes, expected: str) -> Any:
+    """Return what a body holds.
+
+    Raises:
+        web.HTTPBadRequest: the body is not JSON; the answer says what is expected.
+    """
     try:
         return json.loads(body or b"null")
     except (ValueError, RecursionError) as error:

@@ -21,9 +21,7 @@ _HIDDEN = {
 
 def segment(text: object) -> str:
     """Return text as one segment of a path in a URL."""
-    encoded = quote(str(text), safe="", errors="replace")
-    # a browser would take them for "this folder" and "the folder above"
-    return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
+    return quote(str(text), safe="", errors="replace")
 
 
 def moment(seconds: float | None) -> str:
@@ -82,6 +80,12 @@ def short(text: object, most: int = 200) -> str:
     return whole if len(whole) <= most else f"{whole[:most]}…"
 
 
+def named(text: str) -> str:
+    """Return a name, or how Python's JSON writes one that nobody could see or press."""
+    can_be_seen = any(c.isprintable() and not c.isspace() for c in text)
+    return text if can_be_seen else json.dumps(text)
+
+
 def pretty(value: Any) -> str:
     """Return a value as JSON with line breaks."""
     return json.dumps(value, indent=2, default=str)
@@ -122,6 +126,7 @@ FILTERS = {
     "json": compact,
     "moment": moment,
     "ms": milliseconds,
+    "named": named,
     "pretty": pretty,
     "segment": segment,
     "short": short,

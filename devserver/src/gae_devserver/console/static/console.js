@@ -179,7 +179,8 @@
     }
     if (await send(form, body)) {
       form.reset();
-      reload();
+      // also if a field has the focus, as after Enter: it is not typed text any more
+      reload(true);
     }
   });
 
@@ -187,6 +188,7 @@
 
   let reloading = null;
   let wanted = false;
+  let forced = false;
 
   // While somebody writes, nothing moves.
   function isWriting() {
@@ -195,20 +197,22 @@
       "textarea, select, input:not([type=checkbox], [type=radio], [type=submit])");
   }
 
-  function reload() {
+  function reload(force = false) {
     wanted = true;
+    forced ||= force;
     reloading ??= run().finally(() => { reloading = null; });
     return reloading;
   }
 
   async function run() {
-    while (wanted && !isWriting()) {
-      wanted = false;
+    while (wanted && (forced || !isWriting())) {
+      const isForced = forced;
+      wanted = forced = false;
       const began = performance.now();
       try {
         const response = await fetch(location.href, { headers: { "Accept": "text/html" } });
         const text = await response.text();
-        if (isWriting()) {
+        if (isWriting() && !isForced) {
           wanted = true;
           break;
         }
@@ -227,14 +231,19 @@
   }
 
   document.addEventListener("focusout", () => {
-    if (wanted) setTimeout(reload);
+    if (wanted) setTimeout(() => reload());
   });
 
   function update(page) {
     const focused = document.activeElement;
+    const beside = focused?.closest(".actions");
     document.title = page.title;
     morph(main(), page.getElementById("main"));
-    if (focused && focused !== document.body && !focused.isConnected) main().focus();
+    if (focused && focused !== document.body && !focused.isConnected) {
+      // "Resume" is where "Pause" was
+      const next = beside?.isConnected && beside.querySelector("button:not(.danger)");
+      (next || main()).focus();
+    }
     prepare();
   }
 

@@ -1,17 +1,24 @@
 """The routes of the State API for the clock."""
 
+import datetime
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.clock import Clock
+from gae_devserver.clock import MAX_ADVANCE_SECONDS, Clock
 from gae_devserver.console.frame import bodies
+from gae_devserver.console.frame.formats import iso
 from gae_devserver.http.server import read_body
 from gae_devserver.tasks.runner import TaskRunner
 
 _MAX_FAILED = 20
+_ADVANCES = (
+    'The body must be {"to": "next_task"}, {"to": TIME} with a time in UTC such as '
+    '"2026-11-27T15:00:00Z", or {"seconds": NUMBER} with a number from 0 to '
+    f"{MAX_ADVANCE_SECONDS}."
+)
 
 
 class ClockRoutes:
@@ -43,7 +50,7 @@ class ClockRoutes:
         return web.json_response(self._describe_clock())
 
     async def _advance(self, request: web.Request) -> web.Response:
-        seconds = bodies.seconds_in(await read_body(request), self._clock.now())
+        seconds = _seconds_in(await read_body(request), self._clock.now())
         began = self._activity.last_number
         if seconds is None:
             count = await self._runner.advance_to_next_task()
@@ -76,3 +83,46 @@ class ClockRoutes:
                         "reason": attempt.reason,
                     }
         return list(failed.values())
+
+
+def _seconds_in(body: bytes, now: float) -> float | None:
+    """Return how far a request advances the clock; None: to the next task.
+
+    Raises:
+        web.HTTPBadRequest: the body asks for neither, or for a time in the past or too
+            far in the future.
+    """
+    wanted = bodies.json_in(body, _ADVANCES)
+    if wanted == {"to": "next_task"}:
+        return None
+    match wanted:
+        case {"to": str() as text} if len(wanted) == 1:
+            return _seconds_to(text, now)
+        # The comparison excludes NaN too.
+        case {"seconds": int() | float() as seconds} if (
+            not isinstance(seconds, bool) and 0 <= seconds <= MAX_ADVANCE_SECONDS
+        ):
+            return seconds
+    raise web.HTTPBadRequest(text=_ADVANCES)
+
+
+def _seconds_to(text: str, now: float) -> float:
+    """Return the seconds from `now` to a time; one without a zone is in UTC."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        seconds = moment.timestamp() - now
+    except (ValueError, OverflowError):
+        raise web.HTTPBadRequest(text=f"'to' is {text!r}. {_ADVANCES}") from None
+    if seconds < 0:
+        raise web.HTTPBadRequest(
+            text=f"{text} is in the past: the server's clock shows {iso(now)}, and it "
+            "only goes forward. POST /reset sets it back to the real time."
+        )
+    if seconds > MAX_ADVANCE_SECONDS:
+        raise web.HTTPBadRequest(
+            text=f"{text} is too far away: the server's clock shows {iso(now)}, and "
+            f"one advance can reach {iso(now + MAX_ADVANCE_SECONDS)}."
+        )
+    return seconds

@@ -1,6 +1,6 @@
 """The routes of the State API for the jobs of cron.yaml, and the page on them."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -9,8 +9,12 @@ from gae_devserver.console.frame import bodies
 from gae_devserver.console.frame.answers import show
 from gae_devserver.console.frame.turns import in_turns
 from gae_devserver.console.tasks import as_json
-from gae_devserver.cron.jobs import CronJobs, JobRefusedError
+from gae_devserver.cron.jobs import CronJobs, Job, JobRefusedError
 from gae_devserver.http.server import read_body
+
+_JOBS = (
+    'The body must be {"url": "/PATH"}, or {"index": NUMBER} with 0 for the first job.'
+)
 
 
 class CronRoutes:
@@ -45,10 +49,45 @@ class CronRoutes:
         return show(request, data, "cron.html")
 
     async def _run_cron(self, request: web.Request) -> web.Response:
-        job = bodies.job_in(await read_body(request), self._cron.jobs)
+        job = _job_in(await read_body(request), self._cron.jobs)
         try:
             status = await self._cron.run_now(job)
         except JobRefusedError as error:
             text = f"The job {job.config.url} {error}."
             raise web.HTTPConflict(text=text) from None
         return web.json_response({"status": status})
+
+
+def _job_in(body: bytes, jobs: Sequence[Job]) -> Job:
+    """Return the job that a request names by its URL or its place in cron.yaml.
+
+    Raises:
+        web.HTTPBadRequest: the body names none.
+        web.HTTPConflict: several jobs have the URL.
+        web.HTTPNotFound: there is no such job.
+    """
+    urls = [job.config.url for job in jobs]
+    match bodies.json_in(body, _JOBS):
+        case {"url": str() as url} if urls.count(url) == 1:
+            return jobs[urls.index(url)]
+        case {"url": str() as url} if url in urls:
+            places = [place for place, job_url in enumerate(urls) if job_url == url]
+            raise web.HTTPConflict(
+                text=f"{len(places)} jobs have the URL {url!r}. Name one by its "
+                f'place instead: {{"index": {places[0]}}}.'
+            )
+        case {"url": str() as url}:
+            if not urls:
+                raise web.HTTPNotFound(text="The app has no cron.yaml with jobs.")
+            known = ", ".join(urls)
+            raise web.HTTPNotFound(
+                text=f"cron.yaml has no job with the URL {url!r}, only: {known}."
+            )
+        case {"index": int() as index} if not isinstance(index, bool):
+            if not 0 <= index < len(jobs):
+                raise web.HTTPNotFound(
+                    text=f"cron.yaml has {len(jobs)} jobs, so there is no job "
+                    f"{index}; the first one is 0."
+                )
+            return jobs[index]
+    raise web.HTTPBadRequest(text=_JOBS)

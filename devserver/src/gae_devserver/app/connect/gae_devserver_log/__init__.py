@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from . import streams
 from .channel import Channel
 from .failures import Folder, name_as_part_of_logging
+from .hooks import Hooks
 from .requests import Wrapper
 from .telling import Teller
 
 
-def start(pipe: str, socket: str, folder: str) -> Wrapper:
-    """Begin to tell what is printed and logged; return what wraps apps."""
+def start(pipe: str, socket: str, folder: str, environ: Mapping[str, str]) -> Hooks:
+    """Begin to tell what is printed and logged; return what changes modules."""
     teller = Teller(Channel(socket), Folder(folder), pipe)
     streams.replace(pipe, teller.take)
     call_handlers = logging.Logger.callHandlers
@@ -31,4 +34,5 @@ def start(pipe: str, socket: str, folder: str) -> Wrapper:
     for function in (call, Teller.call_handlers):
         name_as_part_of_logging(function)
     logging.Logger.callHandlers = call  # type: ignore[method-assign]
-    return Wrapper(teller.tell, teller.flush)
+    wrapper = Wrapper(teller.tell, teller.flush)
+    return Hooks(wrapper, os.path.dirname(socket), environ)  # noqa: PTH120

@@ -19,6 +19,7 @@ _NEVER_SHOWN = (_HERE, _IN_LOGGING)
 _NOT_SHOWN = (
     os.path.join("google", "appengine", ""),  # noqa: PTH118
     os.path.join("site-packages", "gunicorn", ""),  # noqa: PTH118
+    "<frozen importlib",
 )
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 _MAX_MESSAGE = 2000
@@ -139,7 +140,7 @@ def _tracebacks(error: BaseException, folder: Folder) -> tuple[str, str]:
         one.stack[:] = kept or one.stack[-1:]
     full = "".join(whole.format())
     for one in _parts(whole):
-        _shorten_stack(one.stack, folder)
+        _shorten(one, folder)
     return "".join(whole.format()), full
 
 
@@ -162,9 +163,14 @@ def _parts(
         waiting.extend(other for other in others if other is not None)
 
 
-def _shorten_stack(stack: traceback.StackSummary, folder: Folder) -> None:
+def _shorten(one: traceback.TracebackException, folder: Folder) -> None:
     """Leave out what is not the app's: the web server, the SDK, and what called it."""
+    stack = one.stack
     own = [folder.relative(frame.filename) is not None for frame in stack]
+    broken = getattr(one, "filename", None)  # of a SyntaxError
+    if broken and True not in own and folder.relative(broken) is not None:
+        stack[:] = []  # it has no frame, only those that import it
+        return
     begin = own.index(True) if True in own else 0
     kept = [
         frame
