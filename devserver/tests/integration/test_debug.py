@@ -105,6 +105,7 @@ def test_without_a_terminal(folder: Path, start: Callable[..., Running]) -> None
     assert fetch(server.url)[0] == 500
     server.log("GET / 500")
     assert "Start the server with --debug" not in server.stderr
+    assert "middlewares.py" not in server.stderr
     server = start()
     assert fetch(server.url)[0] == 500
     server.log(r"warning: .*main\.py, line \d+: bdb\.BdbQuit.* --debug")

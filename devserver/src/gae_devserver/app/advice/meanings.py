@@ -40,10 +40,6 @@ _ID_TOKEN = "/google/oauth2/id_token.py"
 _NO_CERTIFICATE = ("Certificate for key id", ".TransportError: ")
 
 
-DEBUGGER = "debugger"
-"""The kind of errors that breakpoint() causes."""
-
-
 @dataclass(frozen=True)
 class Meaning:
     """What an error means."""
