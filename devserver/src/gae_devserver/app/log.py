@@ -70,6 +70,11 @@ class ProcessLog:
         self._tail.append(line)
         self._advice.see(line)
 
+    def keep_traceback(self, traceback: str) -> None:
+        """Keep what ends the process, and give advice."""
+        for line in traceback.encode("utf-8", "replace").splitlines(True):
+            self.keep(line)
+
     def explain(self, traceback: str) -> None:
         """Give advice on an exception."""
         self._advice.see_traceback(traceback)
@@ -166,7 +171,10 @@ class AppLog:
         """Take what a process has told."""
         request = self._request(process, message.ticket)
         if isinstance(message, Raised):
-            process.explain(message.failure.full_traceback)
+            if message.ticket:
+                process.explain(message.failure.full_traceback)
+            else:
+                process.keep_traceback(message.failure.traceback)
             if request is not None:
                 self._take_exception(request, message)
             elif not message.printed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,5 +35,16 @@ def start(pipe: str, socket: str, folder: str, environ: Mapping[str, str]) -> Ho
     for function in (call, Teller.call_handlers):
         name_as_part_of_logging(function)
     logging.Logger.callHandlers = call  # type: ignore[method-assign]
+    show = sys.excepthook
+
+    def tell_or_show(kind: Any, error: Any, trace: Any) -> None:
+        try:
+            told = isinstance(error, Exception) and teller.tell_end(error)
+        except Exception:  # noqa: BLE001 - the app's own code
+            told = False
+        if not told:
+            show(kind, error, trace)
+
+    sys.excepthook = tell_or_show
     wrapper = Wrapper(teller.tell, teller.flush)
     return Hooks(wrapper, os.path.dirname(socket), environ)  # noqa: PTH120

@@ -91,6 +91,22 @@ class Teller:
         marks[_MARK] = (request.ticket, number)
         return number
 
+    def tell_end(self, error: BaseException) -> bool:
+        """Tell an exception that ends the process; return whether that was possible.
+
+        An exception that no code of the app has caused needs all of its traceback, but
+        that of gunicorn's own only repeats that the workers have ended.
+        """
+        message = describe(error, self._folder)
+        if type(error).__module__ == "gunicorn.errors":
+            quiet = {"quiet": True, "own": False}
+            return not self._channel.send_text(quiet, str(message["full_traceback"]))
+        if not message["file"]:
+            return False
+        return self._channel.send(
+            {**message, "ticket": "", "exception": 0, "printed": False}
+        )
+
     def flush(self, request: requests.Request) -> None:
         """Send lines that have no end yet."""
         while request.unfinished:
@@ -116,8 +132,15 @@ class Teller:
         emission = Emission(record)
         request = requests.running()
         if request is None:
-            if record.levelno >= logging.WARNING or not _is_of_server(record):
+            error = record.exc_info[1] if record.exc_info else None
+            if record.levelno >= logging.WARNING and error is None:
                 return None
+            if not _is_of_server(record):
+                return None
+            if error is not None:  # a worker of gunicorn cannot start
+                if not self.tell_end(error):
+                    return None
+                emission.exception = 0
             emission.quiet = True
             return emission
         file = os.path.abspath(record.pathname)  # noqa: PTH100
