@@ -127,7 +127,10 @@ def test_files_that_are_no_edits(folder: Path, start: Callable[..., Running]) ->
 
 
 def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> None:
-    """The reason is logged and answered, until the next edit fixes it."""
+    """The reason is logged and answered, until the next edit fixes it.
+
+    The log has none of gunicorn's frames.
+    """
     server = start()
     server.answers("hello")
     (folder / "main.py").write_text("def app(:\n")
@@ -136,6 +139,8 @@ def test_a_reload_that_fails(folder: Path, start: Callable[..., Running]) -> Non
     status, body = fetch(server.url)
     assert status == 503
     assert re.search(reason, body)
+    assert "SyntaxError: invalid syntax" in server.stderr
+    assert "gunicorn/" not in server.stderr
     (folder / "main.py").write_text(HELLO.replace("hello", "repaired"))
     server.answers("repaired")
 

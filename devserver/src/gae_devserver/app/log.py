@@ -259,7 +259,9 @@ class AppLog:
             for words in request.about:
                 self.print(request.process, words, record)
         activity.set_failure(record, failure)
-        if raised and not raised.printed and not self.output.as_json:
+        if raised is None or raised.printed or self.output.as_json:
+            return
+        if _shows_all() or not _is_repeated(activity, record, failure):
             text = _traceback(failure, request.process.label)
             self.output.write_after(text, record.number)
 
@@ -332,6 +334,22 @@ class AppLog:
     ) -> None:
         text = Text(_traceback(failure), level="ERROR")
         self.print(process, text, record, failure=failure)
+
+
+def _is_repeated(activity: Activity, record: Record, failure: Failure) -> bool:
+    """Return whether the attempt before has failed with the same traceback."""
+    attempt = record.attempt
+    if attempt is None or attempt.number == 1:
+        return False
+    for one in reversed(activity.attempts):
+        before = one.attempt
+        if one is record or before is None or before.name != attempt.name:
+            continue
+        if before.queue == attempt.queue:
+            return one.failure is not None and (
+                one.failure.traceback == failure.traceback
+            )
+    return False
 
 
 def _traceback(failure: Failure, label: str = "") -> str:
