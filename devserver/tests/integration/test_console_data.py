@@ -139,6 +139,15 @@ def test_pages(server: DevServer, path: str, items: str, name: str) -> None:
     assert get(server, f"{path}{link}cursor=%C3%A9").status == 400
 
 
+def test_large_mails(server: DevServer) -> None:
+    """A page ends with the mail that reaches 1 MiB."""
+    for number in range(3):
+        call(server, "send_mail", f"s{number}", "x", "a.txt", 600_000)
+    page = server.state("GET", "/mails")
+    assert [mail["subject"] for mail in page["mails"]] == ["s0", "s1"]
+    assert [mail.subject for mail in server.mails()] == ["s0", "s1", "s2"]
+
+
 def test_blobs(server: DevServer) -> None:
     """Only what is an image has a preview; everything else is a file to save."""
     upload(server, PNG, "ä; a=b.png", "image/png")

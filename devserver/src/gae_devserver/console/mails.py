@@ -17,6 +17,8 @@ from gae_devserver.mail.sent import SentMail, SentMails
 from gae_devserver.services.services import Services
 
 _PAGE = 100
+_PAGE_BYTES = 2**20
+"""A page ends with the mail that reaches this size: more would hold up the app."""
 _TEXTS = frozenset({"from", "subject", "body", "html", "reply_to"})
 _LISTS = frozenset({"to", "cc", "bcc"})
 _MAIL = '{"to": "in@example.com", "from": "ann@example.com", "body": "Hello"}'
@@ -68,10 +70,16 @@ class MailRoutes:
                 mails = sent.before(last or None, limit + 1)
             else:
                 mails = sent.after(last, limit + 1)
-        page = mails[:limit]
+        page: list[SentMail] = []
+        size = 0
+        for mail in mails[:limit]:
+            page.append(mail)
+            size += mail.size
+            if size >= _PAGE_BYTES:
+                break
         data = {
             "mails": [_describe(mail) for mail in page],
-            "cursor": str(page[-1].number) if len(mails) > limit else None,
+            "cursor": str(page[-1].number) if len(mails) > len(page) else None,
             "inbound_refusal": self._inbound.refusal(),
         }
         return show(request, data, "mails.html")

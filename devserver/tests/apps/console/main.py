@@ -100,14 +100,14 @@ def recall(key: str) -> Any:
     return memcache.get(key)
 
 
-def send_mail(subject: str, html: str, file: str) -> None:
+def send_mail(subject: str, html: str, file: str, repeated: int = 1) -> None:
     """Send a mail with an attachment."""
     mail.send_mail(
         "a@example.com",
         ["b@example.com"],
         subject,
         "Text",
-        html=html,
+        html=html * repeated,
         attachments=[(file, b"content")],
     )
 
