@@ -66,7 +66,7 @@ class Channels:
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when something is to be read."""
+        """Return a descriptor that is readable when a message has arrived."""
         # each selector of an operating system that has sockets of this kind has it
         return int(self._selector.fileno())
 

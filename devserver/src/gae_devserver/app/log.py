@@ -5,15 +5,13 @@ import dataclasses
 import functools
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gae_devserver.activity.activity import Activity
 from gae_devserver.activity.records import Failure, LogLine, Record
-from gae_devserver.app.advice.running import RunningAdvice
 from gae_devserver.app.channel import Channels, Raised, Text
+from gae_devserver.app.process_log import ProcessLog
 from gae_devserver.output import Output
 from gae_devserver.terminal import exception, json_line, summary
 
@@ -22,90 +20,8 @@ if TYPE_CHECKING:  # the app starts before the server imports this
 
 logger = logging.getLogger("gae_devserver.app")
 
-# a traceback through gunicorn and the SDK has about 60 lines
-_TAIL_LINES = 100
 _HOLD_SECONDS = 1.0
 _MAX_UNFINISHED = 2**16
-
-
-class ProcessLog:
-    """The log of one process of the app."""
-
-    def __init__(
-        self,
-        log: "AppLog",
-        folder: Path,
-        service: str,
-        label: str,
-        *,
-        debugs: bool = False,
-    ) -> None:
-        """Put `label` before each line; `debugs`: the app has the terminal."""
-        self.service = service
-        self.label = label
-        self._log = log
-        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
-        self._advice = RunningAdvice(folder, label, debugs=debugs)
-        self._close: Callable[[], None] = lambda: None
-
-    def listen(self, path: Path) -> None:
-        """Take what the process tells over a new socket.
-
-        Raises:
-            OSError: the socket cannot be made.
-        """
-        self._close = self._log.channels.listen(path, self._take)
-
-    def print(self, line: bytes, *, begins: bool = True) -> None:
-        """Take a line that the process has printed outside of a request.
-
-        `begins` says whether it is not the rest of a long line.
-        """
-        self.keep(line)
-        text = line.decode("utf-8", "surrogateescape")
-        self._log.print(self, Text(text), begins=begins)
-
-    def keep(self, line: bytes) -> None:
-        """Keep a line for the end of the process, and give advice."""
-        self._tail.append(line)
-        self._advice.see(line)
-
-    def keep_traceback(self, traceback: str) -> None:
-        """Keep what ends the process, and give advice."""
-        for line in traceback.encode("utf-8", "replace").splitlines(True):
-            self.keep(line)
-
-    def explain(self, traceback: str) -> None:
-        """Give advice on an exception."""
-        self._advice.see_traceback(traceback)
-
-    def tail(self) -> str:
-        """Return the last lines."""
-        self._log.channels.read()
-        return b"".join(self._tail.copy()).decode("utf-8", "replace")
-
-    def start_advice(self) -> None:
-        """Log what to do about errors from now on."""
-        self._advice.start()
-
-    def stop_advice(self) -> None:
-        """Log no more advice."""
-        self._advice.stop()
-
-    def flush(self) -> None:
-        """Show everything that waits."""
-        self._log.flush()
-
-    def close(self) -> None:
-        """End with the process, whose last lines are read first; from any thread."""
-        self._log.in_loop(self._close_socket)
-
-    def _close_socket(self) -> None:
-        self._log.channels.read()
-        self._close()
-
-    def _take(self, message: Text | Raised) -> None:
-        self._log.take(self, message)
 
 
 @dataclasses.dataclass

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
-from gae_devserver.app.log import AppLog, ProcessLog
+from gae_devserver.app.log import AppLog
+from gae_devserver.app.process_log import ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
 from gae_devserver.app.watched import Watched

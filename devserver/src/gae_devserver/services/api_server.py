@@ -148,7 +148,7 @@ class ApiServer(HttpServer):
     async def _allowed(
         self, call: remote_api.Request, what: str, http_request: web.BaseRequest
     ) -> bytes:
-        """Carry out a call, if whoever makes it may do so."""
+        """Carry out a call, if the program that makes it may do so."""
         service = self._requests.service(call.request_id)
         if (reason := self._refusals.get(service)) is not None:
             logger.error("%s was refused: %s", what, reason)

@@ -10,7 +10,7 @@ from gae_devserver.terminal import printable, request_fields, summary
 logger = logging.getLogger("gae_devserver.task")
 
 _DEFERRED_URL = "/_ah/queue/deferred"
-# the first characters of what nobody can read, such as the SDK's names of 20 digits
+# the first characters of a name without a meaning, such as the 20 digits of the SDK
 _UNREADABLE = re.compile(
     r"([0-9]{4})[0-9]{8,}|((?=[a-f]*[0-9])[0-9a-f]{4})[0-9a-f]{12,}"
 )

@@ -8,7 +8,8 @@ import pytest
 
 from gae_devserver.activity.activity import Activity
 from gae_devserver.app.connect.gae_devserver_log.channel import Channel
-from gae_devserver.app.log import AppLog, ProcessLog
+from gae_devserver.app.log import AppLog
+from gae_devserver.app.process_log import ProcessLog
 from gae_devserver.http.running_requests import RunningRequests
 from gae_devserver.output import Output
 

@@ -81,7 +81,7 @@ def short(text: object, most: int = 200) -> str:
 
 
 def named(text: str) -> str:
-    """Return a name, or how Python's JSON writes one that nobody could see or press."""
+    """Return a name, or its JSON if it would be invisible, and so no link."""
     can_be_seen = any(c.isprintable() and not c.isspace() for c in text)
     return text if can_be_seen else json.dumps(text)
 

@@ -192,7 +192,7 @@ def _describe_task(record: Record) -> dict[str, Any] | None:
 
 
 def _headers(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield what a client or a task has sent, without what nobody else may know."""
+    """Yield the headers of a client or a task, but hide those that give access."""
     headers = record.headers
     if record.attempt is not None and record.attempt.task is not None:
         headers = [(item.key, item.value) for item in record.attempt.task.header]
