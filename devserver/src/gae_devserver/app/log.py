@@ -90,10 +90,10 @@ class AppLog:
             if message.ticket:
                 process.explain(message.failure.full_traceback)
             else:
-                process.keep_traceback(message.failure.traceback)
+                process.end_with(message.failure)
             if request is not None:
                 self._take_exception(request, message)
-            elif not message.printed:
+            elif not message.printed or (not message.ticket and _shows_all()):
                 self._print_failure(
                     process, message.failure, self._record(message.ticket)
                 )

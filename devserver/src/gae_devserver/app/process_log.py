@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from gae_devserver.activity.records import Failure
 from gae_devserver.app.advice.running import RunningAdvice
 from gae_devserver.app.channel import Channels, Raised, Text
 
@@ -47,6 +48,7 @@ class ProcessLog:
         self.label = label
         self._log = log
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._end: Failure | None = None
         self._advice = RunningAdvice(folder, label, debugs=debugs)
         self._close: Callable[[], None] = lambda: None
 
@@ -72,19 +74,22 @@ class ProcessLog:
         self._tail.append(line)
         self._advice.see(line)
 
-    def keep_traceback(self, traceback: str) -> None:
-        """Keep what ends the process, and give advice."""
-        for line in traceback.encode("utf-8", "replace").splitlines(True):
-            self.keep(line)
+    def end_with(self, failure: Failure) -> None:
+        """Keep the exception that ends the process, and give advice."""
+        self._end = failure
+        self.explain(failure.full_traceback)
 
     def explain(self, traceback: str) -> None:
         """Give advice on an exception."""
         self._advice.see_traceback(traceback)
 
     def tail(self) -> str:
-        """Return the last lines."""
+        """Return the last lines, with all of the traceback that ended the process."""
         self._log.channels.read()
-        return b"".join(self._tail.copy()).decode("utf-8", "replace")
+        lines = b"".join(self._tail.copy()).decode("utf-8", "replace")
+        if self._end is None:
+            return lines
+        return lines.replace(self._end.traceback, "") + self._end.full_traceback
 
     def start_advice(self) -> None:
         """Log what to do about errors from now on."""

@@ -92,10 +92,10 @@ class Teller:
         return number
 
     def tell_end(self, error: BaseException) -> bool:
-        """Tell an exception that ends the process; return whether that was possible.
+        """Tell an exception that ends the process, and print the app's part of it.
 
-        An exception that no code of the app has caused needs all of its traceback, but
-        that of gunicorn's own only repeats that the workers have ended.
+        The result is False if it has no such part. But gunicorn's own exception only
+        repeats that the workers have ended.
         """
         message = describe(error, self._folder)
         if type(error).__module__ == "gunicorn.errors":
@@ -103,9 +103,11 @@ class Teller:
             return not self._channel.send_text(quiet, str(message["full_traceback"]))
         if not message["file"]:
             return False
-        return self._channel.send(
-            {**message, "ticket": "", "exception": 0, "printed": False}
-        )
+        told = {**message, "ticket": "", "exception": 0, "printed": True}
+        if not self._channel.send(told):
+            return False
+        print(message["traceback"], end="", file=sys.stderr, flush=True)
+        return True
 
     def flush(self, request: requests.Request) -> None:
         """Send lines that have no end yet."""
