@@ -54,7 +54,9 @@ def of(traceback: Traceback, folder: Path) -> Meaning | None:
     error = traceback.error
     if any(sign in error for sign in _PYTHON_2_ERRORS):
         return Meaning("Python 2", _PYTHON_2)
-    if error == "bdb.BdbQuit":
+    # since Python 3.14, the debugger ends the process instead
+    ends = error.startswith("SystemExit") and traceback.frames[-1:]
+    if error == "bdb.BdbQuit" or (ends and Path(ends[0].file).name == "pdb.py"):
         return Meaning(
             DEBUGGER,
             "breakpoint() has no terminal. Start the server with --debug, which gives "
