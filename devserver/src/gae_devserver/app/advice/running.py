@@ -53,7 +53,8 @@ class RunningAdvice:
     def see_traceback(self, text: str) -> None:
         """Look at the traceback of an exception; never fail."""
         try:
-            self._explain_traceback(text.rstrip())
+            # notes may follow the error
+            self._explain_error(tracebacks.last(text))
         except Exception:
             logger.debug("cannot explain an exception", exc_info=True)
 
@@ -77,9 +78,11 @@ class RunningAdvice:
 
     def _explain_traceback(self, printed: str) -> None:
         traceback = tracebacks.last(printed)
-        if traceback is None or not printed.endswith(f"\n{traceback.error}"):
-            return
-        if meaning := meanings.of(traceback, self._folder):
+        if traceback is not None and printed.endswith(f"\n{traceback.error}"):
+            self._explain_error(traceback)
+
+    def _explain_error(self, traceback: tracebacks.Traceback | None) -> None:
+        if traceback and (meaning := meanings.of(traceback, self._folder)):
             summary = traceback.summary(self._folder)
             self._log(meaning.kind, f"{summary} {meaning.text}")
 
