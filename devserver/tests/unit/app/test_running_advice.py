@@ -44,6 +44,15 @@ def test_advice_waits_until_the_app_is_ready(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage().startswith(f"main.py, line 7: {ERROR}. ")
 
 
+def test_an_exception_with_notes(caplog: pytest.LogCaptureFixture) -> None:
+    """Since Python 3.14, pickle adds some."""
+    running = RunningAdvice(FOLDER)
+    running.start()
+    running.see_traceback("\n".join([*traceback(7), "when serializing tuple item 0"]))
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"main.py, line 7: {ERROR}. ")
+
+
 def test_no_advice_while_the_app_ends(caplog: pytest.LogCaptureFixture) -> None:
     """Calls that the end of the server cuts off are no mistake of the app."""
     running = RunningAdvice(FOLDER)
