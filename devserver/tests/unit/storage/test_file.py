@@ -1,5 +1,6 @@
 """Files that cannot be used, and what a server leaves of those that can."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -88,6 +89,15 @@ def test_a_damaged_file(
     message = refusal(folder)
     assert message.startswith(f"{path} is damaged: ")
     assert "--storage" in message
+
+
+@pytest.mark.parametrize(("column", "kind"), [("name", "BLOB"), ("task", "TEXT")])
+def test_a_type_that_changed(folder: Path, column: str, kind: str) -> None:
+    """One bit decides whether SQLite reads the same bytes as text."""
+    path = make_storage(folder)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE tasks SET {column} = CAST({column} AS {kind})")
+    assert refusal(folder).startswith(f"{path} is damaged: ")
 
 
 FLIPPED = (FILE_NAME, WAL_NAME, f"{FILE_NAME}-acknowledged")
