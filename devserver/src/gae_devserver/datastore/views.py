@@ -57,17 +57,25 @@ class Snapshot:
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind at that time."""
         now = self._store.kind(kind)
-        found = [one._before[kind] for one in self._from_here() if kind in one._before]
-        if not found:
+        replaced = self.replaced(kind)
+        if not replaced:
             return now
         if kind not in self._rebuilt:
-            rows: dict[Path, Row | None] = dict(now.rows)
-            for before in reversed(found):
-                rows |= before
+            rows = (now.rows | replaced).values()
             self._rebuilt[kind] = KindIndex.of(
-                (row for row in rows.values() if row is not None), now.sort_limit
+                (row for row in rows if row is not None), now.sort_limit
             )
         return self._rebuilt[kind]
+
+    def replaced(self, kind: Kind) -> dict[Path, Row | None]:
+        """Return what has changed in a kind since then, as it was then.
+
+        None stands for an entity that did not exist.
+        """
+        rows: dict[Path, Row | None] = {}
+        for snapshot in self._from_here():
+            rows = snapshot._before.get(kind, {}) | rows
+        return rows
 
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities at that time."""

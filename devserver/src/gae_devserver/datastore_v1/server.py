@@ -16,12 +16,9 @@ from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.datastore_v1.query_shapes import shapes_of
+from gae_devserver.datastore_v1.read_time import check_read_time
 from gae_devserver.datastore_v1.run_query import Search
-from gae_devserver.datastore_v1.transactions import (
-    Transaction,
-    Transactions,
-    check_read_time,
-)
+from gae_devserver.datastore_v1.transactions import Transaction, Transactions
 from gae_devserver.rpc.errors import (
     AbortedError,
     FailedPreconditionError,
