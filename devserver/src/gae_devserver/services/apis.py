@@ -14,6 +14,7 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.index_admin import IndexAdmin
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, NEVER_EXPIRES
 from gae_devserver.datastore_v1.rest import DatastoreRest
 from gae_devserver.datastore_v1.server import DatastoreV1
@@ -110,6 +111,11 @@ class Apis:
             on_query=self.services.indexes.check,
             limits=NEVER_EXPIRES if launch.terminal is not None else DEFAULT_LIMITS,
         )
+        index_admin = IndexAdmin(
+            self.services.indexes,
+            self.services.app_id,
+            before_answer=self._before_answer,
+        )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, launch.project, run_now
         )
@@ -117,7 +123,12 @@ class Apis:
         rpcs = recorded(rpcs, requests.activity)
         datastore_rpcs = recorded(self._datastore_v1.rpcs, requests.activity)
         over_http = DatastoreRest(datastore_rpcs, self._reset_datastore)
-        self._grpc = GrpcPort(datastore_rpcs, rpcs, serve_http=over_http.answer)
+        self._grpc = GrpcPort(
+            datastore_rpcs,
+            recorded(index_admin.rpcs, requests.activity),
+            rpcs,
+            serve_http=over_http.answer,
+        )
         self._server = ApiServer(
             around_call(self.services.call),
             requests,
