@@ -65,9 +65,6 @@ STYLE = Style(
     rare=[
         "gql_query",
         "explain_options",
-        "property_transforms",
-        "property_mask",
-        "mask",
         "read_time",
         "find_nearest",
         "base_version",
@@ -82,6 +79,7 @@ EXPECTED = {
     Status.NOT_FOUND,
     Status.ALREADY_EXISTS,
     Status.ABORTED,
+    Status.FAILED_PRECONDITION,
     Status.PERMISSION_DENIED,
     Status.UNIMPLEMENTED,
 }

@@ -15,7 +15,7 @@ from gae_devserver.datastore_v1.entity_reader import (
     hide_synthesized_id,
     value_to_v1,
 )
-from gae_devserver.rpc.errors import check
+from gae_devserver.datastore_v1.property_paths import PropertyPath
 
 
 def set_time(version: int, into: Any) -> None:
@@ -32,7 +32,7 @@ def entity_of(row: Row) -> Any:
     return row.converted
 
 
-def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> None:
+def write_entity(row: Row, into: Any, mask: list[PropertyPath] | None = None) -> None:
     """Write an entity, or only the properties in `mask`, into an EntityResult."""
     if mask is None:
         into.entity.CopyFrom(entity_of(row))
@@ -60,28 +60,7 @@ def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
         value_to_v1(prop, True, into.properties[name])
 
 
-def mask_of(request: Any) -> list[list[str]] | None:
-    """Return the paths of a request's property_mask; None without a mask."""
-    if not request.HasField("property_mask"):
-        return None
-    return [_split(path) for path in request.property_mask.paths]
-
-
-def _split(path: str) -> list[str]:
-    names, escaped = [""], False
-    for character in path:
-        if escaped or character not in "\\.":
-            names[-1] += character
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        else:
-            names.append("")
-    check(all(names), f'The property mask has an empty name in "{path}".')
-    return names
-
-
-def _write_masked(entity: Any, into: Any, mask: list[list[str]]) -> None:
+def _write_masked(entity: Any, into: Any, mask: list[PropertyPath]) -> None:
     if entity.HasField("key"):
         into.key.CopyFrom(entity.key)
     for name in {names[0] for names in mask}:
