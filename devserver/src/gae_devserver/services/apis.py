@@ -14,6 +14,7 @@ from gae_devserver.cloud_tasks.task_rpcs import RunNow
 from gae_devserver.config.application import Application
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.databases import Databases
+from gae_devserver.datastore_v1.index_admin import IndexAdmin
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, NEVER_EXPIRES
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
@@ -109,13 +110,20 @@ class Apis:
             on_query=self.services.indexes.check,
             limits=NEVER_EXPIRES if launch.terminal is not None else DEFAULT_LIMITS,
         )
+        index_admin = IndexAdmin(
+            self.services.indexes,
+            self.services.app_id,
+            before_answer=self._before_answer,
+        )
         self._cloud_tasks = CloudTasks(
             self.services.taskqueue, clock, launch.project, run_now
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
         rpcs = recorded(rpcs, requests.activity)
         self._grpc = GrpcPort(
-            recorded(self._datastore_v1.rpcs, requests.activity), rpcs
+            recorded(self._datastore_v1.rpcs, requests.activity),
+            recorded(index_admin.rpcs, requests.activity),
+            rpcs,
         )
         self._grpc_port = launch.grpc_port
         self._server = ApiServer(
