@@ -11,6 +11,7 @@ from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     INDEX_VALUE,
+    USER,
     entity_to_v1,
     hide_synthesized_id,
     value_to_v1,
@@ -37,7 +38,9 @@ def write_entity(row: Row, into: Any, mask: list[PropertyPath] | None = None) ->
     if mask is None:
         into.entity.CopyFrom(entity_of(row))
     else:
-        _write_masked(entity_of(row), into.entity, mask)
+        entity = entity_of(row)
+        into.entity.key.CopyFrom(entity.key)
+        _write_masked(entity, into.entity, mask)
     write_version(row, into)
 
 
@@ -61,8 +64,6 @@ def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
 
 
 def _write_masked(entity: Any, into: Any, mask: list[PropertyPath]) -> None:
-    if entity.HasField("key"):
-        into.key.CopyFrom(entity.key)
     for name in {names[0] for names in mask}:
         if name not in entity.properties:
             continue
@@ -70,7 +71,10 @@ def _write_masked(entity: Any, into: Any, mask: list[PropertyPath]) -> None:
         deeper = [names[1:] for names in mask if names[0] == name]
         if [] in deeper:
             into.properties[name].CopyFrom(value)
-        elif value.HasField("entity_value"):
-            _write_masked(
-                value.entity_value, into.properties[name].entity_value, deeper
-            )
+        elif value.HasField("entity_value") and value.meaning != USER:
+            found = messages.Entity()
+            _write_masked(value.entity_value, found, deeper)
+            if found.properties:
+                part = into.properties[name]
+                part.entity_value.CopyFrom(found)
+                part.exclude_from_indexes = value.exclude_from_indexes

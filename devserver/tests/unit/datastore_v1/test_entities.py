@@ -123,11 +123,19 @@ def test_all_mutations_of_a_commit_are_carried_out(raw: RawClient) -> None:
 
 
 def test_a_mask_selects_properties(raw: RawClient) -> None:
-    """A property mask reaches into embedded entities and keeps the key."""
-    inner = entity(None, x=1, y=2)
-    raw.upsert(entity(key("A", 1), **{"a": 1, "b": inner, "c": 3, "d.e": 4}))
-    expected = entity(key("A", 1), **{"a": 1, "b": entity(None, x=1), "d.e": 4})
-    mask = {"paths": ["a", "a.b", "b.x", "d\\.e", "nothing"]}
+    """A property mask reaches into embedded entities and keeps the key.
+
+    An embedded entity is left out if the mask selects nothing in it.
+    """
+    both, one = ({"d.e": 4, "a": 1, "f": [1, None]} for _ in range(2))
+    hidden = {"exclude_from_indexes": True}
+    both |= {"b": value(entity(None, x=1, y=2), **hidden), "c": 3, "u": user("a@b")}
+    both["e"] = entity(key("E", 1), x=entity(None, y=1))
+    one |= {"b": value(entity(None, x=1), **hidden)}
+    raw.upsert(entity(key("A", 1), **both))
+    expected = entity(key("A", 1), **one)
+    paths = ["a", "a.b", "b.x", "d\\.e", "nothing", "e.x.z", "f", "f.x", "u.email"]
+    mask = {"paths": paths}
     answer = raw.call("Lookup", keys=[key("A", 1)], property_mask=mask)
     assert answer.found[0].entity == expected
     batch = raw.call("RunQuery", **query_fields("A"), property_mask=mask).batch
