@@ -16,6 +16,7 @@ from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.property_paths import mask_of
 from gae_devserver.datastore_v1.query_shapes import shapes_of
 from gae_devserver.datastore_v1.read_time import check_read_time
 from gae_devserver.datastore_v1.run_query import Search
@@ -143,7 +144,7 @@ class DatastoreV1:
     async def _lookup(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        mask = results.mask_of(request)
+        mask = mask_of(request)
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
@@ -199,7 +200,7 @@ class DatastoreV1:
         search = await self._search(request, response, request.query, [])
         with explain.explained(request, response, search):
             if explain.is_executed(request):
-                search.batch(response.batch, results.mask_of(request))
+                search.batch(response.batch, mask_of(request))
                 _set_read_time(search.database, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
