@@ -195,10 +195,10 @@ def _conflicts(mutation: Any, row: Row | None) -> bool:
     """Return whether a mutation expects another version than the stored one."""
     match mutation.WhichOneof("conflict_detection_strategy"):
         case "base_version":
-            now = row.record.metadata.updated_version if row else 0
+            now = row.version if row else 0
             return mutation.base_version != now
         case "update_time":
             expected = mutation.update_time
-            stated = expected.seconds * 1000 + expected.nanos // 10**6
-            return row is None or stated != row.record.metadata.updated_version
+            stated = expected.seconds * 10**6 + expected.nanos // 1000
+            return row is None or stated != row.version
     return False

@@ -46,11 +46,6 @@ INCREMENT = [{"property": "n", "increment": value(1)}]
         ("RunAggregationQuery", EXPLAIN, "explain_options"),
         ("Commit", commit(property_transforms=INCREMENT), "property_transforms"),
         ("Commit", commit(property_mask={"paths": ["a"]}), "property_mask"),
-        (
-            "Lookup",
-            {"keys": [key("A", 1)], "read_options": {"read_time": {"seconds": 1}}},
-            "read_time",
-        ),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
