@@ -17,6 +17,7 @@ from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.datastore_v1.query_shapes import shapes_of
 from gae_devserver.datastore_v1.read_time import check_read_time
+from gae_devserver.datastore_v1.reads import read_by, read_by_aggregation
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import Transaction, Transactions
 from gae_devserver.rpc.errors import (
@@ -167,7 +168,7 @@ class DatastoreV1:
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
-    ) -> Search:
+    ) -> tuple[Search, Transaction | None]:
         database = self._database(request)
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
@@ -178,13 +179,10 @@ class DatastoreV1:
         except NeedIndexError as error:
             raise FailedPreconditionError(str(error)) from None
         view, transaction = self._reading(database, request.read_options, response)
-        if transaction is not None and transaction.snapshot is None:
+        if transaction is not None:
             with self._ended_if_aborted(transaction):
-                if parsed.ancestor is not None:
-                    await transaction.read_keys([(namespace, parsed.ancestor)])
-                else:
-                    transaction.read_kind((namespace, parsed.kind))
-        return Search(view, parsed, database)
+                await transaction.before_query(parsed)
+        return Search(view, parsed, database), transaction
 
     async def _run_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -193,8 +191,10 @@ class DatastoreV1:
             request.HasField("query"),
             "one of fields Query.query and Query.gql_query must be set",
         )
-        search = await self._search(request, response, request.query, [])
+        search, transaction = await self._search(request, response, request.query, [])
         search.batch(response.batch, results.mask_of(request))
+        if transaction is not None and (read := read_by(search.query, response.batch)):
+            transaction.read_query(read)
         _set_read_time(search.database, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
@@ -206,7 +206,9 @@ class DatastoreV1:
         )
         asked = request.aggregation_query
         names = aggregated_properties(asked.aggregations)
-        search = await self._search(request, response, asked.nested_query, names)
+        search, transaction = await self._search(
+            request, response, asked.nested_query, names
+        )
         check(
             not (search.query.keys_only and names),
             "Aggregation over non-key properties is not supported for base query that"
@@ -214,7 +216,10 @@ class DatastoreV1:
         )
         batch = response.batch
         found = batch.aggregation_results.add().aggregate_properties
-        aggregate(search.within_limits(), asked.aggregations, found)
+        hits = list(search.within_limits())
+        aggregate(iter(hits), asked.aggregations, found)
+        if transaction is not None:
+            transaction.read_query(read_by_aggregation(search.query, hits))
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
         _set_read_time(search.database, batch.read_time)
 
