@@ -45,6 +45,7 @@ from tools import deploy as deploying
 from tools.arguments import APPS, Options, app_name, app_path
 from tools.cloud_sdk import need_dev_appserver
 from tools.contract import EMBEDDED, VARIANTS, Variant, run_contract, test_contract
+from tools.emulators import need_emulators, running_emulators
 from tools.environments import DEVSERVER, install
 from tools.processes import INSTALL_ONLY, run, run_pytest, run_server
 
@@ -165,7 +166,7 @@ def integration(session: nox.Session, of: str) -> None:
     """Run the tests that start servers: the dev server's command, the apps alone."""
     install(session, "test", apps=APPS, devserver=True)
     if of == "devserver":
-        others = ["tests/unit", "tests/browser"]
+        others = ["tests/unit", "tests/browser", "tests/emulators"]
         ignored = (f"--ignore={folder}" for folder in others)
         run_pytest(session, "tests", *ignored, folder=DEVSERVER)
     else:
@@ -178,6 +179,17 @@ def browser(session: nox.Session) -> None:
     """Test the console in Chromium or Google Chrome, if one is installed."""
     install(session, "test", "browser", devserver=True)
     run_pytest(session, "tests/browser", folder=DEVSERVER)
+
+
+@nox.session
+def emulators(session: nox.Session) -> None:
+    """Compare the dev server's datastore with Google's two emulators of it."""
+    need_emulators(session.skip)
+    install(session, "test", devserver=True)
+    with running_emulators() as addresses:
+        session.env.update(addresses)
+        profile = "--hypothesis-profile=same"  # the user's comes later, and counts
+        run_pytest(session, "tests/emulators", profile, folder=DEVSERVER)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Finds dev_appserver.py and the Datastore emulator in the Cloud SDK."""
+"""Finds dev_appserver.py and the Datastore emulators in the Cloud SDK."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INSTALL_DEV_APPSERVER = (
     "(gcloud components install app-engine-python)"
 )
 INSTALL_EMULATOR = (
-    f"Google's Datastore emulator was not found. {_DOWNLOAD} and its component "
-    "cloud-datastore-emulator (gcloud components install cloud-datastore-emulator)"
+    f"Google's {{title}} emulator was not found. {_DOWNLOAD} and its component "
+    "{name} (gcloud components install {name})"
 )
 
 
@@ -89,8 +89,8 @@ def python_for(
     return [chosen or getattr(sys, "_base_executable", sys.executable), "-S"]
 
 
-def find_emulator() -> Path:
-    """Return the script of Google's Datastore emulator.
+def find_emulator(of: str = "datastore") -> Path:
+    """Return the script of Google's emulator of a service: datastore or firestore.
 
     `gcloud emulators datastore start` runs it too, but asks to install what is missing,
     and leaves data in the user's configuration.
@@ -98,16 +98,18 @@ def find_emulator() -> Path:
     Raises:
         NotInstalledError: the emulator or Java is missing.
     """
+    name, title = f"cloud-{of}-emulator", of.capitalize()
+    missing = INSTALL_EMULATOR.format(title=title, name=name)
     gcloud = shutil.which("gcloud")
     if gcloud is None:
-        raise NotInstalledError(INSTALL_EMULATOR)
+        raise NotInstalledError(missing)
     platform = Path(gcloud).resolve().parents[1] / "platform"
-    script = platform / "cloud-datastore-emulator" / "cloud_datastore_emulator"
+    script = platform / name / name.replace("-", "_")
     if not script.is_file():
-        raise NotInstalledError(INSTALL_EMULATOR)
+        raise NotInstalledError(missing)
     java = shutil.which(os.environ.get("JAVA", "java"))
     if java is None or not _runs([java, "-version"]):
-        raise NotInstalledError("Google's Datastore emulator needs Java. Install it")
+        raise NotInstalledError(f"Google's {title} emulator needs Java. Install it")
     return script
 
 

@@ -23,6 +23,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("usual")
 hypothesis.settings.register_profile("many", derandomize=False, max_examples=2000)
+hypothesis.settings.register_profile("same", derandomize=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

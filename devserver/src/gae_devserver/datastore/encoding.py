@@ -4,7 +4,7 @@ https://cloud.google.com/datastore/docs/concepts/entities#value_type_ordering
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
@@ -24,6 +24,9 @@ INDEXED_ENTITY = "INDEXED"
 Version 3 stores embedded entities with the properties that have no index. Version 1
 indexes them as "property.subproperty" unless they are excluded.
 """
+
+Stored = tuple[bool, Any]
+"""Whether a property is with the indexed ones, and the Property of version 3."""
 
 _SIGN = 0x7FFF_FFFF_FFFF_FFFF
 
@@ -134,6 +137,24 @@ def property_value(key: ValueKey, into: Any) -> None:
             if namespace:
                 reference.name_space = namespace
             add_path(tuple(path), reference.pathelement)
+
+
+def mark_order(array: Sequence[Stored]) -> None:
+    """Mark the values of an array with their places, if version 3 loses their order.
+
+    Version 3 keeps indexed values before all others. No library reads `stashed`, so a
+    marked array is like any other to them; what they write again has no marks.
+    """
+    places = [indexed for indexed, _ in array]
+    if places != sorted(places, reverse=True):
+        for place, (_, prop) in enumerate(array):
+            prop.stashed = place
+
+
+def in_order(array: Iterable[Stored]) -> list[Stored]:
+    """Return the values of an array in their order, from those as version 3 has it."""
+    # It is -1 for values without a mark.
+    return sorted(array, key=lambda stored: stored[1].stashed)
 
 
 def indexed_values(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKey]]:

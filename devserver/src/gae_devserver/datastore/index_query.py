@@ -77,6 +77,13 @@ class Conjunction:
         """Return the values of a property that pass the filters on it."""
         return [value for value in row.values(name) if self.accepts(name, value)]
 
+    def covers(self, position: Position, orders: Iterable[Order]) -> bool:
+        """Return whether an entity at a position can pass."""
+        return self._is_below_ancestor(position[-1]) and all(
+            self.accepts(name, value)
+            for (name, _), value in zip(orders, position, strict=True)
+        )
+
     def matches(self, row: Row) -> bool:
         """Return whether an entity passes."""
         for name, wanted in self.equal.items():
@@ -85,8 +92,11 @@ class Conjunction:
         for name, accepted in self.ranges.items():
             if not any(map(accepted.accepts, row.values(name))):
                 return False
+        return self._is_below_ancestor(row.path)
+
+    def _is_below_ancestor(self, path: Path) -> bool:
         ancestor = self.ancestor
-        return ancestor is None or row.path[: len(ancestor)] == ancestor
+        return ancestor is None or path[: len(ancestor)] == ancestor
 
 
 @dataclass

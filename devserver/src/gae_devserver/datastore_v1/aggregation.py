@@ -21,7 +21,6 @@ def aggregated_properties(aggregations: Any) -> list[str]:
         f"The maximum number of aggregations is {MAX_AGGREGATIONS}.",
     )
     names = []
-    aliases = set()
     for item in aggregations:
         if item.alias:
             check_name(item.alias, "property.name")
@@ -29,11 +28,6 @@ def aggregated_properties(aggregations: Any) -> list[str]:
                 not is_reserved(item.alias),
                 f'The property.name "{item.alias}" is reserved.',
             )
-            check(
-                item.alias not in aliases,
-                f"Aggregation aliases contain duplicate alias: {item.alias}.",
-            )
-            aliases.add(item.alias)
         operator = item.WhichOneof("operator")
         check(operator, "Operator field in Aggregation is not set.")
         if operator == "count":
@@ -50,15 +44,26 @@ def aggregated_properties(aggregations: Any) -> list[str]:
             f"Aggregations are not supported for the property: {name}",
         )
         names.append(name)
+    aliases = _aliases(aggregations)
+    for alias in aliases:
+        check(
+            aliases.count(alias) == 1,
+            f"Aggregation aliases contain duplicate alias: {alias}.",
+        )
     return names
+
+
+def _aliases(aggregations: Any) -> list[str]:
+    """Return the alias of each aggregation; those without one are numbered."""
+    numbers = count(1)
+    return [item.alias or f"property_{next(numbers)}" for item in aggregations]
 
 
 def aggregate(hits: Iterator[Hit], aggregations: Any, into: Any) -> None:
     """Write the results of aggregations over `hits` into a map from alias to value."""
     found = list(hits)
-    unnamed = count(1)
-    for item in aggregations:
-        value = into[item.alias or f"property_{next(unnamed)}"]
+    for item, alias in zip(aggregations, _aliases(aggregations), strict=True):
+        value = into[alias]
         match item.WhichOneof("operator"):
             case "count":
                 limit = item.count.up_to.value

@@ -4,7 +4,7 @@ A cursor holds the values by which its result was sorted, so it stays exact even
 that entity is changed or deleted. The bundled API's cursors have the same form.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
@@ -17,7 +17,7 @@ from gae_devserver.datastore.index_query import (
     precedes,
 )
 from gae_devserver.datastore_v1.keys import Partition
-from gae_devserver.rpc.errors import InvalidArgumentError
+from gae_devserver.rpc.errors import InvalidArgumentError, check
 
 
 class Place(NamedTuple):
@@ -54,11 +54,24 @@ def encode(
     return cursor.SerializeToString()
 
 
-def decode(cursor: bytes, orders: tuple[Order, ...]) -> Place:
+def decode(
+    cursor: bytes,
+    orders: tuple[Order, ...],
+    namespace: str,
+    kind: str,
+    partition: Partition,
+) -> Place:
     """Return the place that a cursor points to.
 
     The query may have the reversed order of the cursor's query: the results that came
     before the place then come after it.
+
+    Args:
+        cursor: what a client sent.
+        orders: the complete orders of the query.
+        namespace: the namespace of the query.
+        kind: the kind of the query; empty for entities of every kind.
+        partition: the project and database of the query.
 
     Raises:
         InvalidArgumentError: the bytes are no cursor, or one of another query.
@@ -70,7 +83,27 @@ def decode(cursor: bytes, orders: tuple[Order, ...]) -> Place:
     position = cursor_position(place, orders)
     if position is None:
         raise InvalidArgumentError("The cursor does not match the query.")
+    _check_key(place.key, namespace, kind, partition)
     before = place.before
     if place.HasField("before_ascending"):
         before = place.before_ascending != orders[0][1]
     return Place(position, before)
+
+
+def _check_key(key: Any, namespace: str, kind: str, partition: Partition) -> None:
+    """Check that a query can find the key in a cursor."""
+    # repr: bytes of a client are not always text that a status can carry
+    found = key.path.element[-1].type
+    check(
+        kind in ("", found),
+        f"The query kind is {kind!r} but the cursor is of the kind {found!r}.",
+    )
+    check(
+        key.name_space == namespace,
+        f"The query namespace is {namespace!r} but the cursor is of the namespace"
+        f" {key.name_space!r}.",
+    )
+    check(
+        (key.app, key.database_id) == (partition.app_id, partition.database),
+        "The cursor is of a query of another project or database.",
+    )

@@ -3,6 +3,7 @@
 The rules are those of google/appengine/datastore/datastore_pbs.py.
 """
 
+from collections import defaultdict
 from typing import Any
 
 from google.appengine.datastore import datastore_stub_util
@@ -38,6 +39,7 @@ def entity_to_v1(proto: Any, into: Any) -> None:
     if proto.key.HasField("app"):
         _write_reference(proto.key, proto.key.path.element, into.key)
     properties = into.properties
+    marked = False
     for stored, indexed in ((proto.property, True), (proto.raw_property, False)):
         for prop in stored:
             if prop.name in _HIDDEN:
@@ -45,7 +47,25 @@ def entity_to_v1(proto: Any, into: Any) -> None:
             value = properties[prop.name]
             if prop.multiple:
                 value = value.array_value.values.add()
+                if not indexed and prop.stashed >= 0:
+                    marked = True
             value_to_v1(prop, indexed, value)
+    if marked:
+        _restore_order(proto, properties)
+
+
+def _restore_order(proto: Any, properties: Any) -> None:
+    """Sort the values of arrays by their places, which `mark_order` has marked."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for prop in (*proto.property, *proto.raw_property):
+        if prop.multiple:
+            places[prop.name].append(prop.stashed)
+    for name, own in places.items():
+        if max(own) >= 0:
+            found = iter(own)
+            values = properties[name].array_value.values
+            # Called once for each value, in the stored order.
+            values.sort(key=lambda _, found=found: next(found))
 
 
 def _write_reference(reference: Any, elements: Any, into: Any) -> None:

@@ -14,6 +14,7 @@ from gae_devserver.datastore.encoding import (
     INDEXED_ENTITY,
     add_path,
     indexed_values,
+    mark_order,
 )
 from gae_devserver.datastore_v1.entity_reader import (
     COMPRESSED,
@@ -111,12 +112,17 @@ class _Writer:
             "Exclude from indexes cannot be set on a list value",
         )
         check(not value.meaning, "Meaning cannot be set on a list value.")
+        indexed, raw = len(proto.property), len(proto.raw_property)
         for item in value.array_value.values:
             check(
                 item.WhichOneof("value_type") != "array_value",
                 "list_value cannot contain a Value containing another list_value.",
             )
             self._add(name, item, proto, depth, multiple=True)
+        if len(proto.property) > indexed and len(proto.raw_property) > raw:
+            lists = iter(proto.raw_property[raw:]), iter(proto.property[indexed:])
+            are_indexed = map(_is_with_indexed, value.array_value.values)
+            mark_order([(own, next(lists[own])) for own in are_indexed])
         if not value.array_value.values:
             empty = proto.property.add(name=name, multiple=False, meaning=EMPTY_LIST)
             empty.value.SetInParent()
@@ -206,6 +212,12 @@ class _Writer:
             into.path.element.add(type=element.kind)
             if field := element.WhichOneof("id_type"):
                 setattr(into.path.element[-1], field, getattr(element, field))
+
+
+def _is_with_indexed(value: Any) -> bool:
+    """Return whether version 3 keeps a value with the indexed properties."""
+    is_embedded = value.HasField("entity_value") and value.meaning != USER
+    return not (is_embedded or value.exclude_from_indexes)
 
 
 def _check_meaning(kind: str, meaning: int, indexed: bool) -> None:

@@ -42,6 +42,26 @@ def check_name(name: str, what: str) -> None:
     )
 
 
+def project_of(app_id: str) -> str:
+    """Return the project of an app id: "demo" for "dev~demo"."""
+    return app_id.rpartition("~")[2]
+
+
+def check_project(project: str, app_id: str) -> str:
+    """Return the project of a request.
+
+    Raises:
+        PermissionDeniedError: this server serves another project.
+        InvalidArgumentError: no project can have such a name.
+    """
+    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
+    if project != (own := project_of(app_id)):
+        raise PermissionDeniedError(
+            f'This server serves only the project "{own}", not "{project}".'
+        )
+    return project
+
+
 @dataclass(frozen=True)
 class Partition:
     """The project and database of a request."""
@@ -52,7 +72,7 @@ class Partition:
     @property
     def project(self) -> str:
         """The project: "demo" where the app id is "dev~demo"."""
-        return self.app_id.rpartition("~")[2]
+        return project_of(self.app_id)
 
     @classmethod
     def of(cls, request: Any, app_id: str) -> "Partition":
@@ -63,16 +83,9 @@ class Partition:
             InvalidArgumentError: no project or database can have such a name.
         """
         database = request.database_id
-        project = request.project_id
-        check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
+        check_project(request.project_id, app_id)
         check(_DATABASE.fullmatch(database), f'"{database}" is an invalid database id.')
-        partition = cls(app_id, database)
-        if project != partition.project:
-            raise PermissionDeniedError(
-                f'This server serves only the project "{partition.project}", not'
-                f' "{project}".'
-            )
-        return partition
+        return cls(app_id, database)
 
     def check_own(self, partition: Any) -> None:
         """Check that the partition_id of a key or query is in this partition."""

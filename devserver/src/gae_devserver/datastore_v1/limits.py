@@ -22,7 +22,12 @@ class Limits:
     the one that has the lock cannot continue while the other waits for it. A
     transaction of a killed process never continues.
     """
-    batch_results: int = 1000
+    batch_results: int = 300
+    batch_skipped: int = 1000
+    """The most results that a batch returns, and that it skips because of an offset.
+
+    Source of both: datastore_stub_util.py of the SDK.
+    """
     batch_bytes: int = 2 * 2**20
     """With one more result of 1 MiB, an answer still fits into gRPC's usual 4 MiB.
 

@@ -5,8 +5,11 @@ from typing import Any
 
 from gae_devserver.rpc.messages import import_types
 
-_types = import_types("google.cloud.datastore_v1", "google-cloud-datastore")
+_DISTRIBUTION = "google-cloud-datastore"
+_types = import_types("google.cloud.datastore_v1", _DISTRIBUTION)
 datastore: Any = sys.modules[f"{_types.__name__}.datastore"]
+admin: Any = import_types("google.cloud.datastore_admin_v1", _DISTRIBUTION)
+"""The messages of google.datastore.admin.v1, as the client library's classes."""
 
 
 def _message(module: str, name: str) -> Any:

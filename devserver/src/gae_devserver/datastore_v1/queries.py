@@ -118,7 +118,7 @@ def parse(
     orders = complete_orders(explicit, alternatives, columns)
     search = IndexQuery(alternatives, orders, columns, distinct)
     metadata_kinds.check_query(kind, search)
-    start, end = query.start_cursor, query.end_cursor
+    where = (namespace, kind, partition)
     return ParsedQuery(
         namespace,
         kind,
@@ -128,10 +128,25 @@ def parse(
         ancestor=alternatives[0].ancestor,
         limit=query.limit.value if query.HasField("limit") else None,
         offset=query.offset,
-        start_cursor=start,
-        start=cursors.decode(start, orders) if start else None,
-        end=cursors.decode(end, orders) if end else None,
+        start_cursor=query.start_cursor,
+        start=_place(query.start_cursor, search, *where),
+        end=_place(query.end_cursor, search, *where),
     )
+
+
+def _place(
+    cursor: bytes, search: IndexQuery, namespace: str, kind: str, partition: Partition
+) -> cursors.Place | None:
+    if not cursor:
+        return None
+    orders = search.orders
+    place = cursors.decode(cursor, orders, namespace, kind, partition)
+    check(
+        any(one.covers(place.position, orders) for one in search.alternatives),
+        "The cursor position is outside the range of the query: the cursor is of a"
+        " query with another ancestor or other filters.",
+    )
+    return place
 
 
 def _check_projected(name: str) -> None:

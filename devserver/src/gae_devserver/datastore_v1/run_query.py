@@ -69,6 +69,7 @@ class Search:
             "property_mask cannot be set for a projection query",
         )
         size, limits = 0, self.database.limits
+        skipped: Hit | None = None
         last: Hit | None = None
         into.more_results = _MORE.NO_MORE_RESULTS
         for hit in self.hits():
@@ -76,8 +77,11 @@ class Search:
                 into.more_results = _MORE.MORE_RESULTS_AFTER_CURSOR
                 break
             if into.skipped_results < query.offset:
+                if into.skipped_results >= limits.batch_skipped:
+                    into.more_results = _MORE.NOT_FINISHED
+                    break
                 into.skipped_results += 1
-                last = hit
+                last = skipped = hit
                 continue
             if query.limit is not None and len(into.entity_results) >= query.limit:
                 into.more_results = _MORE.MORE_RESULTS_AFTER_LIMIT
@@ -91,8 +95,8 @@ class Search:
             size += result.ByteSize()
             last = hit
         into.end_cursor = self._cursor(last) if last else query.start_cursor
-        if into.skipped_results and not into.entity_results:
-            into.skipped_cursor = into.end_cursor
+        if skipped is not None:
+            into.skipped_cursor = self._cursor(skipped)
 
     def _write(self, hit: Hit, into: Any, mask: list[list[str]] | None) -> None:
         query = self.query

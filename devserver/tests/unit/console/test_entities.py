@@ -19,6 +19,7 @@ from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatte
 from google.appengine.ext import ndb
 from google.cloud import ndb as cloud
 
+from tests.helpers import datastore_v1 as v1
 from tests.helpers.calls import APP_ID, reference
 from tests.helpers.datastore_console import DatastoreConsole
 from tests.helpers.running_datastore import RunningDatastore
@@ -119,6 +120,16 @@ def put_odd() -> None:
     CloudOdd(id="named", database=None, at=MOMENT, raw=b"\xff", inner=many[0]).put()
 
 
+def put_mixed(console: DatastoreConsole) -> None:
+    """Store an array whose order version 3 would lose, also in another entity."""
+    apart = v1.value("x", exclude_from_indexes=True)
+    parts = [v1.entity(None, n=1), 1, apart, None]
+    inner = v1.entity(None, parts=[v1.entity(None, parts=parts), 2])
+    raw = v1.RawClient(console.running.host)
+    raw.upsert(v1.entity(v1.key("Mixed", 1), inner=inner, parts=parts))
+    raw.close()
+
+
 def odd_key() -> cloud.Key:
     """Return a key of Cloud NDB in another namespace."""
     return cloud.Key("A", 1, namespace="n")
@@ -175,6 +186,7 @@ def test_export_and_import_lose_nothing(
     """Entities of both libraries and of Python 2 come back, bit for bit."""
     put_odd()
     put_old(console)
+    put_mixed(console)
     before = console.stored()
     status, file = console.send("GET", "/datastore/export")
     assert status == 200
@@ -183,7 +195,7 @@ def test_export_and_import_lose_nothing(
         # as a script in a browser writes numbers
         file = json.dumps(json.loads(file, parse_int=float)).encode()
     status, answer = console.send("POST", "/datastore/import", file)
-    assert (status, json.loads(answer)) == (200, {"imported": 5})
+    assert (status, json.loads(answer)) == (200, {"imported": 6})
     assert console.stored() == before
 
 
@@ -225,6 +237,7 @@ def test_a_form_keeps_what_it_does_not_change(console: DatastoreConsole) -> None
     """A property is added to each entity, and then removed: all others are the same."""
     put_odd()
     put_old(console)
+    put_mixed(console)
     before = console.stored()
     new = {"type:new 1": "integer", "name:new 1": "added", "value:new 1": "5"}
     for urlsafe in urlsafes(console):
@@ -257,6 +270,20 @@ def test_a_form_edits_each_type(console: DatastoreConsole) -> None:
     assert odd.mixed == [b"x", 1, 2.5, None, datetime.datetime(2026, 2, 3)]
     assert odd.key_property == ndb.Key("A", "b")
     assert (odd.local[1].tags, odd.pickled) == (["a", "b"], (1, "x"))
+
+
+def test_a_form_shows_and_edits_an_array_in_its_order(
+    console: DatastoreConsole,
+) -> None:
+    """Entities and numbers stay where they are, in the list and after an edit."""
+    put_mixed(console)
+    (urlsafe,) = urlsafes(console)
+    fields = rows_of(console, urlsafe)
+    fields["value:parts"] = json.dumps([*json.loads(fields["value:parts"]), 2, True])
+    console.ask("PUT", f"/entities/{urlsafe}", fields)
+    (listed,) = console.ask("GET", "/entities", kind="Mixed")["entities"]
+    assert listed["properties"]["parts"] == [{"n": 1}, 1, "x", None, 2, True]
+    assert listed["properties"]["inner"]["parts"][1] == 2
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])

@@ -60,6 +60,11 @@ def aggregate(raw: RawClient, *aggregations: Any, **query: Any) -> dict[str, Any
             {"all": 7, "property_1": 7, "property_2": 3},
         ),
         ([{"count": {"up_to": 0}}], {}, {"property_1": 0}),
+        (
+            [{**COUNT, "alias": "property_2"}, COUNT],
+            {},
+            {"property_2": 7, "property_1": 7},
+        ),
         ([COUNT], {"offset": 5, "limit": 4}, {"property_1": 2}),
         (
             [COUNT],
@@ -68,7 +73,7 @@ def aggregate(raw: RawClient, *aggregations: Any, **query: Any) -> dict[str, Any
         ),
         ([COUNT], {"filter": where("n", NOT_EQUAL, 4)}, {"property_1": 6}),
     ],
-    ids=["names", "up-to-0", "limit", "or", "not"],
+    ids=["names", "numbers", "up-to-0", "limit", "or", "not"],
 )
 def test_counts_have_limits_and_names(
     raw: RawClient, aggregations: Any, query: Any, expected: Any
@@ -118,6 +123,9 @@ KEYS_ONLY = {"projection": [{"property": {"name": "__key__"}}]}
         ([{}], {}),
         ([COUNT] * 6, {}),
         ([{**COUNT, "alias": "a"}, {**COUNT, "alias": "a"}], {}),
+        ([COUNT, total("n"), {**COUNT, "alias": "property_1"}], {}),
+        ([{**COUNT, "alias": "property_1"}, total("n")], {}),
+        ([{**COUNT, "alias": "x" * 1501}], {}),
         ([{**COUNT, "alias": "__a__"}], {}),
         ([{"count": {"up_to": -1}}], {}),
         ([total("__key__")], {}),

@@ -220,6 +220,7 @@ def test_a_reset_does_not_allocate_ids_again(
 # --- values --------------------------------------------------------------------------
 
 embedded = entity(None, n=1, s=value("x", exclude_from_indexes=True))
+apart = value(2, exclude_from_indexes=True)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,9 @@ embedded = entity(None, n=1, s=value("x", exclude_from_indexes=True))
         value([1, "a", None, 1.5]),
         value([value(1, exclude_from_indexes=True)]),
         value([embedded, embedded]),
+        value([embedded, 1, None, "z"]),
+        value([1, apart, value(embedded, exclude_from_indexes=True), 3, embedded, 4]),
+        value(entity(None, p=[entity(None, q=[apart, 1]), 0], r=[apart, 1])),
         timestamp(-62_135_596_800),
         timestamp(253_402_300_799, 999_999_000),
         timestamp(-1, 999_999_000),

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from google.appengine.api import users
 from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatteredId
-from google.appengine.ext import blobstore
+from google.appengine.ext import blobstore, db
 from google.appengine.ext import ndb as bundled
 from google.appengine.ext.ndb import polymodel
 from google.cloud import ndb as cloud
 
 from tests.helpers.calls import APP_ID, PROJECT
+from tests.helpers.datastore_v1 import RawClient, entity, key, value
 from tests.helpers.running_datastore import IMPATIENT, RunningDatastore
 
 
@@ -294,6 +295,38 @@ def test_a_blob_key_of_the_bundled_library_can_be_read() -> None:
     assert entity.blob == "some-key"
     entity.put()
     assert File.get_by_id("x").blob == blobstore.BlobKey("some-key")
+
+
+class MixedOfNdb(bundled.Model):
+    """An entity with a list of values of any type."""
+
+    parts = bundled.GenericProperty(repeated=True, indexed=False)
+
+
+class MixedOfDb(db.Expando):
+    """An entity of the oldest library."""
+
+
+@pytest.mark.parametrize("kind", [MixedOfNdb, MixedOfDb])
+def test_a_bundled_library_keeps_all_of_a_mixed_array(
+    kind: Any, raw: RawClient
+) -> None:
+    """Version 3 has no place for the order of an array with entities, only for it."""
+    inner, own = entity(None, n=2), key(kind.__name__, 1)
+
+    def parts() -> list[Any]:
+        answer = raw.call("Lookup", keys=[own])
+        (stored,) = answer.found[0].entity.properties.values()
+        for item in stored.array_value.values:
+            item.exclude_from_indexes = False
+        return list(stored.array_value.values)
+
+    raw.upsert(entity(own, parts=[inner, 1, "z"]))
+    assert parts() == list(map(value, [inner, 1, "z"]))
+    read = kind.get_by_id(1)
+    assert (len(read.parts), read.parts[0]) == (3, 1)
+    read.put()
+    assert parts() == list(map(value, [1, "z", inner]))
 
 
 @both_directions

@@ -17,18 +17,6 @@ from tests.helpers.waiting import PATIENCE
 
 
 @pytest.mark.asyncio
-async def test_a_taken_port_is_an_error() -> None:
-    """A second server on the port fails instead of sharing it."""
-    first = GrpcPort()
-    port = await first.start()
-    try:
-        with pytest.raises(OSError, match=str(port)):
-            await GrpcPort().start(port)
-    finally:
-        await first.stop()
-
-
-@pytest.mark.asyncio
 async def test_a_port_that_was_not_started_can_be_stopped() -> None:
     """Stop is harmless before start."""
     await GrpcPort().stop()
@@ -78,15 +66,26 @@ async def test_the_size_of_a_request(compression: grpc.Compression) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "port",
-    [GrpcPort(connections=2), GrpcPort(handshake_seconds=0.1)],
-    ids=["one too many", "silent"],
+    ("options", "begin"),
+    [
+        ({"connections": 2}, b""),
+        ({"handshake_seconds": 0.1}, b""),
+        ({"handshake_seconds": 0.1}, b"P"),
+        ({"handshake_seconds": 0.1}, b"PRI * HTTP/2.0"),
+        ({"handshake_seconds": 0.1}, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ],
+    ids=["one too many", "silent", "a letter", "half a preface", "no settings"],
 )
-async def test_a_connection_that_is_closed(port: GrpcPort) -> None:
-    """The third one, if there may be two, or any one that does not speak HTTP/2."""
-    async with running(port) as number, asyncio.timeout(PATIENCE):
+async def test_a_connection_that_is_closed(
+    options: dict[str, Any], begin: bytes
+) -> None:
+    """The third one, if there may be two, or any one that sends too little."""
+    async with running(GrpcPort(**options)) as number, asyncio.timeout(PATIENCE):
         streams = [await asyncio.open_connection("127.0.0.1", number) for _ in range(3)]
-        await streams[-1][0].read()
+        for _, writer in streams:
+            writer.write(begin)
+        with contextlib.suppress(ConnectionResetError):
+            await streams[-1][0].read()
         for _, writer in streams:
             writer.close()
 

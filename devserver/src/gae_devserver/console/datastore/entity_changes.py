@@ -7,10 +7,11 @@ from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.console.datastore import entity_form
-from gae_devserver.console.datastore.typed_decoding import Stored, Typed, decode_group
+from gae_devserver.console.datastore.typed_decoding import Typed, decode_group
 from gae_devserver.console.datastore.typed_encoding import grouped
 from gae_devserver.console.datastore.typed_entities import check_entity
 from gae_devserver.console.datastore.typed_keys import TypedError
+from gae_devserver.datastore.encoding import Stored
 from gae_devserver.datastore_v1.entity_writer import MAX_ENTITY_BYTES
 
 

@@ -9,15 +9,14 @@ import datetime
 import math
 from typing import Any
 
-from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.protobuf.message import DecodeError
 
+from gae_devserver.console.datastore.typed_encoding import grouped
 from gae_devserver.datastore.encoding import ENTITY_PROTO, Path
 
 _PROPERTY = entity_pb.Property
 _BYTES = {_PROPERTY.BLOB, _PROPERTY.BYTESTRING}
-_HIDDEN = frozenset(datastore_stub_util.GetInvisibleSpecialPropertyNames())
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MAX_DEPTH = 100
 """Of entities in entities; what is deeper is shown as its bytes."""
@@ -39,17 +38,13 @@ def pairs_of(path: Path) -> list[list[Any]]:
 
 def _properties(entity: Any, depth: int) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    for stored in (entity.property, entity.raw_property):
-        for item in stored:
-            name = _text(item.name)
-            if name in _HIDDEN:
-                continue
-            if item.meaning == _PROPERTY.EMPTY_LIST:
-                shown[name] = []
-            elif item.multiple:
-                shown.setdefault(name, []).append(_value(item, depth))
-            else:
-                shown[name] = _value(item, depth)
+    for name, group in grouped(entity).items():
+        values = [_value(item, depth) for _, item in group]
+        last = group[-1][1]
+        if last.meaning == _PROPERTY.EMPTY_LIST:
+            shown[name] = []
+        else:
+            shown[name] = values if last.multiple else values[-1]
     return shown
 
 

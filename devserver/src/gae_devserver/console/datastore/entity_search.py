@@ -212,4 +212,6 @@ def _encode(question: Question, position: Position, orders: tuple[Order, ...]) -
 
 
 def _decode(question: Question, orders: tuple[Order, ...]) -> Position:
-    return cursors.decode(bodies.place_in(question.cursor), orders).position
+    cursor, partition = bodies.place_in(question.cursor), question.database.partition
+    namespace, kind = question.namespace, question.kind
+    return cursors.decode(cursor, orders, namespace, kind, partition).position

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gae_devserver.console.datastore.entity_json import plain_value
-from gae_devserver.console.datastore.typed_decoding import Stored, Typed
+from gae_devserver.console.datastore.typed_decoding import Typed
 from gae_devserver.console.frame.formats import short
+from gae_devserver.datastore.encoding import Stored
 from gae_devserver.datastore_v1.entity_reader import COMPRESSED_URI
 from gae_devserver.tasks.pickle_texts import text_of
 from gae_devserver.tasks.pickles import UnreadableError, read_pickle

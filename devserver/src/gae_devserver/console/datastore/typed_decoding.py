@@ -20,12 +20,10 @@ from gae_devserver.console.datastore.typed_keys import (
     shown,
     text_in,
 )
-from gae_devserver.datastore.encoding import ENTITY_PROTO
+from gae_devserver.datastore.encoding import ENTITY_PROTO, Stored, mark_order
 
 Typed = dict[str, Any]
 """A property, or a value of a list, in JSON."""
-Stored = tuple[bool, Any]
-"""Whether it is indexed, and the Property of version 3."""
 
 _PROPERTY = entity_pb.Property
 EPOCH = datetime.datetime(1970, 1, 1)
@@ -119,7 +117,9 @@ def _decode_group(name: str, typed: Any, app_id: str, depth: int) -> list[Stored
         item = _PROPERTY(name=name, multiple=False, meaning=_PROPERTY.EMPTY_LIST)
         item.value.SetInParent()
         return [(typed.get("indexed", True) is True, item)]
-    return [_decode(name, part, app_id, depth, multiple=True) for part in value]
+    array = [_decode(name, part, app_id, depth, multiple=True) for part in value]
+    mark_order(array)
+    return array
 
 
 def _decode_raw(part: Any) -> Stored:

@@ -17,7 +17,6 @@ from gae_devserver.console.datastore.typed_decoding import (
     EPOCH,
     MAX_DEPTH,
     USER_FIELDS,
-    Stored,
     Typed,
     decode_group,
     default_meaning,
@@ -28,7 +27,7 @@ from gae_devserver.console.datastore.typed_keys import (
     encode_key,
     text_in,
 )
-from gae_devserver.datastore.encoding import ENTITY_PROTO
+from gae_devserver.datastore.encoding import ENTITY_PROTO, Stored, in_order
 
 _PROPERTY = entity_pb.Property
 _BYTES = {_PROPERTY.BLOB, _PROPERTY.BYTESTRING}
@@ -50,7 +49,7 @@ def grouped(entity: Any) -> dict[str, list[Stored]]:
         for item in stored:
             if item.name not in _HIDDEN:
                 groups.setdefault(name_of(item), []).append((indexed, item))
-    return groups
+    return {name: in_order(group) for name, group in groups.items()}
 
 
 def name_of(item: Any) -> str:

@@ -1,12 +1,5 @@
 r"""The same random entities and queries here and on Google's Firestore emulator.
 
-Not part of the usual run: start the emulator and name its address.
-
-    gcloud emulators firestore start --database-mode=datastore-mode \
-        --host-port=127.0.0.1:8382 --project=unit
-    DATASTORE_FIRESTORE_HOST=127.0.0.1:8382 \
-        python -m pytest tests/unit/datastore_v1/test_emulators.py
-
 The test leaves out where the emulator is known to differ from the service:
 
 - It sometimes fails with UNKNOWN, without a reason.
@@ -15,14 +8,11 @@ The test leaves out where the emulator is known to differ from the service:
   in ascending order. So every order here ends with the key.
 """
 
-import os
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.datastore_v1 import (
@@ -114,16 +104,6 @@ def queries(draw: st.DrawFn) -> dict[str, Any]:
     return query
 
 
-@pytest.fixture
-def emulator() -> Iterator[RawClient]:
-    """Google's emulator, if its address is known."""
-    if "DATASTORE_FIRESTORE_HOST" not in os.environ:
-        pytest.skip("DATASTORE_FIRESTORE_HOST does not name an emulator")
-    client = RawClient(os.environ["DATASTORE_FIRESTORE_HOST"])
-    yield client
-    client.close()
-
-
 def answer(client: RawClient, kind: str, query: dict[str, Any]) -> Any:
     """Return the key and the properties of each result, or the status."""
     try:
@@ -143,14 +123,9 @@ def answer(client: RawClient, kind: str, query: dict[str, Any]) -> Any:
 
 
 @given(entity_lists, queries())
-@settings(
-    max_examples=500,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-def test_the_emulator_gives_the_same_answers(
-    raw: RawClient, emulator: RawClient, made: list[Any], query: dict[str, Any]
+@settings(max_examples=5 * settings().max_examples)
+def test_firestore_gives_the_same_answers(
+    raw: RawClient, firestore: RawClient, made: list[Any], query: dict[str, Any]
 ) -> None:
     """Every query finds the same entities with the same values in the same order."""
     # The kind is new, as the emulator cannot be emptied.
@@ -160,7 +135,7 @@ def test_the_emulator_gives_the_same_answers(
         for number, (parent, properties) in enumerate(made, 1)
     ]
     raw.upsert(*entities)
-    emulator.upsert(*entities)
-    expected = answer(emulator, kind, query)
+    firestore.upsert(*entities)
+    expected = answer(firestore, kind, query)
     if expected is not grpc.StatusCode.UNKNOWN:
         assert answer(raw, kind, query) == expected, query_fields(kind, **query)
