@@ -2,19 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.index_scan import Hit, find
 from gae_devserver.datastore.indexed_store import IndexedStore
 from gae_devserver.datastore.property_index import KindIndex, Row
 from gae_devserver.datastore.views import Kind, Snapshot
-from gae_devserver.datastore_v1 import cursors, messages
 from gae_devserver.datastore_v1.cursors import Place
 from gae_devserver.datastore_v1.keys import Address
 from gae_devserver.datastore_v1.queries import ParsedQuery
-
-_MORE = messages.QueryResultBatch.MoreResultsType
 
 
 @dataclass(frozen=True)
@@ -55,22 +51,6 @@ class QueryRead:
         )
 
 
-def read_by(query: ParsedQuery, batch: Any) -> QueryRead | None:
-    """Return what a batch of results tells of a query; None: nothing."""
-    if batch.more_results not in (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT):
-        return QueryRead(query, query.end)
-    if not (batch.entity_results or batch.skipped_results):
-        return None
-    return QueryRead(query, cursors.decode(batch.end_cursor, query.search.orders))
-
-
-def read_by_aggregation(query: ParsedQuery, hits: list[Hit]) -> QueryRead:
-    """Return what an aggregation of results tells of a query."""
-    if hits and len(hits) == query.limit:
-        return QueryRead(query, Place(hits[-1].position, before=False))
-    return QueryRead(query, query.end)
-
-
 class Reads:
     """Keys and queries that were read, compared with what is stored now."""
 
@@ -92,9 +72,12 @@ class Reads:
             row = self._store.row(*address)
             self._rows.setdefault(address, (row, _version(row)))
 
-    def add_query(self, query: QueryRead) -> None:
-        """Record that results were read just now."""
-        self._queries.append(query)
+    def add_query(self, query: ParsedQuery, last: Hit | None, stopped: bool) -> None:
+        """Record that results were read just now; see `Transaction.read_query`."""
+        if stopped and last is None:
+            return
+        end = Place(last.position, before=False) if stopped and last else query.end
+        self._queries.append(QueryRead(query, end))
         self._remember()
 
     def conflicts(self) -> set[Address]:

@@ -17,7 +17,6 @@ from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
 from gae_devserver.datastore_v1.query_shapes import shapes_of
 from gae_devserver.datastore_v1.read_time import check_read_time
-from gae_devserver.datastore_v1.reads import read_by, read_by_aggregation
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import Transaction, Transactions
 from gae_devserver.rpc.errors import (
@@ -31,6 +30,8 @@ from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
 _MODE = messages.CommitRequest.Mode
+_MORE = messages.QueryResultBatch.MoreResultsType
+_STOPPED = (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT)
 
 
 class DatastoreV1:
@@ -192,9 +193,10 @@ class DatastoreV1:
             "one of fields Query.query and Query.gql_query must be set",
         )
         search, transaction = await self._search(request, response, request.query, [])
-        search.batch(response.batch, results.mask_of(request))
-        if transaction is not None and (read := read_by(search.query, response.batch)):
-            transaction.read_query(read)
+        last = search.batch(response.batch, results.mask_of(request))
+        if transaction is not None:
+            stopped = response.batch.more_results in _STOPPED
+            transaction.read_query(search.query, last, stopped=stopped)
         _set_read_time(search.database, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
@@ -219,7 +221,10 @@ class DatastoreV1:
         hits = list(search.within_limits())
         aggregate(iter(hits), asked.aggregations, found)
         if transaction is not None:
-            transaction.read_query(read_by_aggregation(search.query, hits))
+            stopped = len(hits) == search.query.limit
+            transaction.read_query(
+                search.query, hits[-1] if hits else None, stopped=stopped
+            )
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
         _set_read_time(search.database, batch.read_time)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ClearedError, ContentionError, Owner
+from gae_devserver.datastore.index_scan import Hit
 from gae_devserver.datastore.views import Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
@@ -82,10 +83,18 @@ class Transaction:
         await self._wait_in_line(results)
         self.check_unchanged()
 
-    def read_query(self, read: QueryRead) -> None:
-        """Record which part of a query's results was read."""
+    def read_query(
+        self, query: ParsedQuery, last: Hit | None, *, stopped: bool
+    ) -> None:
+        """Record which results of a query were read.
+
+        Args:
+            query: the query.
+            last: the last result that was read or skipped.
+            stopped: whether reading has stopped there, with more results to come.
+        """
         if self.snapshot is None:
-            self._reads.add_query(read)
+            self._reads.add_query(query, last, stopped)
 
     async def before_writing(self, references: Mapping[Address, Any]) -> None:
         """Wait for those that have locks of entities, and check all reads.
