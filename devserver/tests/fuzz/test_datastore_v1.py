@@ -64,7 +64,6 @@ STYLE = Style(
     # With these, most requests are refused at once.
     rare=[
         "gql_query",
-        "explain_options",
         "property_transforms",
         "property_mask",
         "mask",

@@ -32,7 +32,6 @@ def commit(**part: Any) -> dict[str, Any]:
 
 
 GQL = {"gql_query": {"query_string": "SELECT *"}}
-EXPLAIN = {"explain_options": {"analyze": True}}
 INCREMENT = [{"property": "n", "increment": value(1)}]
 
 
@@ -41,9 +40,7 @@ INCREMENT = [{"property": "n", "increment": value(1)}]
     [
         ("RunQuery", GQL, "gql_query"),
         ("RunQuery", {"query": {"find_nearest": {}}}, "find_nearest"),
-        ("RunQuery", {"query": {}, **EXPLAIN}, "explain_options"),
         ("RunAggregationQuery", GQL, "gql_query"),
-        ("RunAggregationQuery", EXPLAIN, "explain_options"),
         ("Commit", commit(property_transforms=INCREMENT), "property_transforms"),
         ("Commit", commit(property_mask={"paths": ["a"]}), "property_mask"),
         (
