@@ -90,8 +90,7 @@ def _serve(
         front_sockets = sockets.listen(options.port, options.host)
         state_socket = sockets.listen_for_console(options.console_port)
         api_socket = sockets.listen_here(options.api_port, "--api-port")
-        # holds the gRPC port, whose server listens later
-        grpc_socket = sockets.reserve_port(options.grpc_port, "--grpc-port")
+        grpc_socket = sockets.listen_here(options.grpc_port, "--grpc-port")
         clock = Clock()
         storage = _storage(options, clock)
     except (ConfigError, sockets.PortError, StorageError, token.TokenError) as error:
@@ -146,6 +145,7 @@ def _serve(
         parent=parent,
         front_sockets=front_sockets,
         api_socket=api_socket,
+        grpc_socket=grpc_socket,
         state_socket=state_socket,
         token=state_token,
         reload=options.reload,
@@ -209,11 +209,12 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     except AppPackagesError as error:
         _fail(1, str(error))
     api_socket = sockets.listen_on("127.0.0.1", 0)
-    grpc_socket = sockets.reserve_port()
+    grpc_socket = sockets.listen_on("127.0.0.1", 0)
     settings = session.Settings(
         launch=_launch_settings(options, api_socket, grpc_socket, output),
         python=python,
         api_socket=api_socket,
+        grpc_socket=grpc_socket,
         clock=clock,
         storage=storage,
         when_index_missing=options.when_index_missing,

@@ -65,6 +65,7 @@ class Settings:
     """The process that started the server; the server ends with it."""
     front_sockets: tuple[socket.socket, ...]
     api_socket: socket.socket
+    grpc_socket: socket.socket
     state_socket: socket.socket
     token: str
     """What changes through the State API require."""
@@ -304,7 +305,7 @@ class Parts:
 
     async def start(self) -> None:
         """Serve all ports, and run tasks when the app is there."""
-        await self.apis.start(self._settings.api_socket)
+        await self.apis.start(self._settings.api_socket, self._settings.grpc_socket)
         for front, sockets in self._fronts:
             await front.start(*sockets)
         await self._state.start(self._settings.state_socket)

@@ -64,7 +64,6 @@ STYLE = Style(
     # With these, most requests are refused at once.
     rare=[
         "gql_query",
-        "explain_options",
         "read_time",
         "find_nearest",
         "base_version",

@@ -3,12 +3,10 @@
 import contextlib
 import dataclasses
 import os
-import re
 import secrets
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -17,6 +15,7 @@ from typing import BinaryIO
 
 from gae_devserver.app import gunicorn_options
 from gae_devserver.app.log import AppLog
+from gae_devserver.app.private_folder import make_private_folder
 from gae_devserver.app.process_log import ProcessLog
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.app.tty import Terminal
@@ -27,8 +26,6 @@ from gae_devserver.config.reserved import is_reserved
 STOP_SECONDS = 2.0
 """How long the app may take to end after SIGTERM; then it gets SIGKILL."""
 _PROMPT_SECONDS = 1.0
-# the limit for the path of a socket is 104 bytes on macOS, 108 on Linux
-_MAX_SOCKET_PATH = 100
 # where each release of google-auth looks for it
 _METADATA_SERVER = ("GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT")
 # connects google-cloud-tasks and the log to this server
@@ -144,7 +141,7 @@ class AppProcess:
             OSError: the process cannot be started.
         """
         self.port = _free_port()
-        self._folder = _make_private_folder()
+        self._folder = make_private_folder()
         self._socket = self._folder / "app.sock"
         private = f"unix:{self._socket}"
         entrypoint = gunicorn_options.with_private_address(
@@ -315,21 +312,3 @@ def _without_reserved(variables: Mapping[str, str]) -> dict[str, str]:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
-
-
-def _make_private_folder() -> Path:
-    """Return a new folder that only this user can enter, for the app's socket.
-
-    Its path is short, for the limit on the path of a socket, and needs no quotes in a
-    shell.
-    """
-    for parent in (None, "/tmp"):
-        folder = Path(tempfile.mkdtemp(prefix="gae-", dir=parent))
-        is_short = len(os.fsencode(folder / "app.sock")) < _MAX_SOCKET_PATH
-        if is_short and re.fullmatch(r"[\w/.+-]+", str(folder)):
-            return folder
-        folder.rmdir()
-    raise OSError(
-        f"the server's socket cannot be in {folder.parent}. Set TMPDIR to a folder "
-        "with a short path"
-    )

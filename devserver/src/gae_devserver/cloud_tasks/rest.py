@@ -1,51 +1,22 @@
 """Serves the RPCs of Cloud Tasks as JSON over HTTP, for the transport "rest"."""
 
-import json
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import hdrs, web
-from google.protobuf import json_format
-from grpc import StatusCode
+from aiohttp import web
 
-from gae_devserver.http.server import read_body
-from gae_devserver.rpc.errors import (
-    InvalidArgumentError,
-    PermissionDeniedError,
-    RpcError,
-    UnimplementedError,
-)
-from gae_devserver.rpc.method import TICKET_HEADER, Method
+from gae_devserver.rpc import rest
+from gae_devserver.rpc.errors import InvalidArgumentError, UnimplementedError
+from gae_devserver.rpc.method import Method
 
 _LOCATION = "projects/*/locations/*"
 _QUEUE = f"{_LOCATION}/queues/*"
 _TASK = f"{_QUEUE}/tasks/*"
 
 _ANY_PATH = re.compile(r"/(v2\w*)/(projects/.*)")
-# of every REST API of Google; `key` and `access_token` have no meaning here
-_SYSTEM_PARAMETERS = {
-    "$alt",
-    "$prettyPrint",
-    "access_token",
-    "alt",
-    "fields",
-    "key",
-    "prettyPrint",
-    "quotaUser",
-    "userProject",
-}
-_STATUS = {
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ABORTED: 409,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.UNIMPLEMENTED: 501,
-    StatusCode.UNAVAILABLE: 503,
-}
 
 
 @dataclass(frozen=True)
@@ -104,26 +75,14 @@ class Rest:
         found = _ANY_PATH.fullmatch(request.path)
         if found is None:
             return None
-        try:
-            if hdrs.ORIGIN in request.headers:
-                raise PermissionDeniedError("web pages cannot use this API.")
-            method, fields = await self._read(request, found[1], found[2])
-            try:
-                message = json_format.ParseDict(fields, method.request_class())
-            except Exception as error:  # infinity is an OverflowError, for example
-                raise InvalidArgumentError(str(error)) from error
-            ticket = request.headers.get(TICKET_HEADER)
-            encoded = message.SerializeToString() if ticket else b""
-            response = await method.call(message, ticket, encoded)
-        except RpcError as error:
-            code = _STATUS.get(error.code, 500)
-            name = error.code.name
-            content = {"code": code, "message": str(error), "status": name}
-            return web.json_response({"error": content}, status=code)
-        as_integers = "enum-encoding=int" in request.query.get("$alt", "")
-        return web.json_response(
-            json_format.MessageToDict(response, use_integers_for_enums=as_integers)
+        return await rest.answer(
+            request, functools.partial(self._call, request, found[1], found[2])
         )
+
+    async def _call(self, request: web.BaseRequest, version: str, path: str) -> Any:
+        method, fields = await self._read(request, version, path)
+        message = rest.to_message(fields, method.request_class)
+        return await rest.carry_out(request, method, message)
 
     async def _read(
         self, request: web.BaseRequest, version: str, path: str
@@ -140,27 +99,13 @@ class Rest:
         method = self._rpcs[name]
         fields: dict[str, Any] = {}
         for key in request.query:
-            if key not in _SYSTEM_PARAMETERS:
+            if key not in rest.SYSTEM_PARAMETERS:
                 _set(fields, key, _value(key, request.query.getall(key)))
         if route.body is not None:
-            content = await _json_of(request)
+            content = await rest.read_json(request)
             fields |= content if route.body == "*" else {route.body: content}
         _set(fields, route.field, resource)
         return method, fields
-
-
-async def _json_of(request: web.BaseRequest) -> dict[str, Any]:
-    if request.content_type != "application/json":
-        # which a web page of another site cannot send
-        raise InvalidArgumentError("send the header Content-Type: application/json.")
-    body = await read_body(request)
-    try:
-        content = json.loads(body) if body else {}
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"the body is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise InvalidArgumentError("the body is not a JSON object.")
-    return content
 
 
 def _value(key: str, texts: list[str]) -> Any:

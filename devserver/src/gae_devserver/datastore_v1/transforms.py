@@ -155,7 +155,7 @@ def _value_of(entity: Any, name: str) -> Any:
 def _to_v3(value: Any, path: PropertyPath, partition: Partition) -> Any:
     entity = messages.Entity()
     entity.properties[path[-1]].CopyFrom(value)
-    return properties_to_v3(entity, partition, depth=len(path) - 1)
+    return properties_to_v3(entity, partition, tuple(path[:-1]))
 
 
 def _new_value(transform: Transform, stored: Any, now: int) -> Any:

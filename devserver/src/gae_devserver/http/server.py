@@ -45,6 +45,7 @@ class HttpServer:
             self._web_runner = web.AppRunner(serves)
         else:
             self._web_runner = web.ServerRunner(web.Server(serves))
+        self._connect: Callable[[], Connection]
         self._closing = contextlib.AsyncExitStack()
 
     async def start(self, *sockets: socket.socket) -> None:
@@ -58,15 +59,21 @@ class HttpServer:
         await self._set_up(web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS))
         most = open_files.connections_of_a_port(self._limits.connections)
         limits = dataclasses.replace(self._limits, connections=most)
-        connect = functools.partial(Connection, server, limits, BodyMemory(limits))
+        memory = BodyMemory(limits)
+        self._connect = functools.partial(Connection, server, limits, memory)
         loop = asyncio.get_running_loop()
         for sock in sockets:
             listener = await loop.create_server(
-                connect, sock=sock, backlog=_ACCEPTED_AT_ONCE
+                self._connect, sock=sock, backlog=_ACCEPTED_AT_ONCE
             )
             # asyncio takes the other number for this too
             sock.listen(BACKLOG)
             self._closing.callback(listener.close)
+
+    async def take(self, connected: socket.socket) -> None:
+        """Serve a connection that another part has accepted, and close it."""
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(self._connect, connected)
 
     async def _set_up(self, runner: web.BaseRunner) -> None:
         await runner.setup()

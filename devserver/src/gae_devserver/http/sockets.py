@@ -103,23 +103,6 @@ def listen_for_console(port: int | None) -> socket.socket:
         return listen_on("127.0.0.1", 0)
 
 
-def reserve_port(port: int = 0, option: str = "") -> socket.socket:
-    """Return a socket that reserves a port for gRPC's own socket; 0: a free one.
-
-    With SO_REUSEPORT, two sockets of the same user may have the same port.
-
-    Raises:
-        PortError: the port that the user has named with an option cannot be used.
-    """
-    if port:
-        # SO_REUSEPORT would share the port with another server of this user
-        listen_here(port, option).close()
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind(("127.0.0.1", port))
-    return reserved
-
-
 def _port_error(
     port: int, address: str, error: OSError, option: str = "--port"
 ) -> PortError:

@@ -1,1 +1,1 @@
-"""Serves RPCs on a gRPC port, whatever the API. Imports app, storage."""
+"""Serves RPCs on a port, whatever the API. Imports http, app, storage."""

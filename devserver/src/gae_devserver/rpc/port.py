@@ -1,22 +1,35 @@
-"""The gRPC port of this machine, on which all APIs are served."""
+"""The port of this machine on which all RPCs are served: over gRPC, and over HTTP/1.1.
 
-import functools
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+gRPC cannot share a port, nor take a connection that another part has accepted. So this
+port accepts all connections. One that begins as HTTP/2 is relayed to gRPC's own server.
+"""
 
-import grpc.aio
+import asyncio
+import contextlib
+import dataclasses
+import shutil
+import socket
+from collections.abc import Mapping
+
+from aiohttp import web
 
 from gae_devserver.app import open_files
-from gae_devserver.memory import FreeMemory
-from gae_devserver.rpc.method import TICKET_HEADER, Method
+from gae_devserver.app.private_folder import make_private_folder
+from gae_devserver.http import sockets
+from gae_devserver.http.limits import DEFAULT_LIMITS
+from gae_devserver.http.server import Handler, HttpServer, check_host
+from gae_devserver.rpc.grpc_server import GrpcServer
+from gae_devserver.rpc.method import Method
+from gae_devserver.rpc.relay import relay
 
-# the answer to a lookup can have many entities of 1 MiB
-_UNLIMITED = -1
-# bytes of a request whose memory is worth returning to the system
-_LARGE = 2**20
+# The preface of HTTP/2 begins with this, and no method of HTTP/1.1 does.
+_HTTP_2 = b"PRI"
+# seconds until the rest of three bytes is looked for, or accept() is tried again
+_PAUSE = 0.05
 
-Answer = Callable[[bytes, Any], Awaitable[bytes]]
-"""Answers a call: the request and gRPC's context."""
+
+async def _no_http(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(status=404, text="This port serves only gRPC.\n")
 
 
 class GrpcPort:
@@ -25,7 +38,8 @@ class GrpcPort:
     def __init__(
         self,
         *apis: Mapping[str, Method],
-        message: int = 32 * 2**20,
+        serve_http: Handler = _no_http,
+        message: int = DEFAULT_LIMITS.body,
         connections: int = 512,
         handshake_seconds: float = 20.0,
     ) -> None:
@@ -35,98 +49,107 @@ class GrpcPort:
         "google.datastore.v1.Datastore/Lookup". A request has at most `message` bytes,
         also after decompression. The port holds `connections`, or fewer if this process
         may have fewer, and closes one that sends nothing for `handshake_seconds`.
+        `serve_http` answers the requests of HTTP/1.1, which have a limit of their own
+        on connections.
         """
-        self._message = message
+        methods = {name: method for api in apis for name, method in api.items()}
+        self._grpc = GrpcServer(methods, message, handshake_seconds)
+        self._serve_http = serve_http
+        self._http = HttpServer(
+            self._handle,
+            dataclasses.replace(DEFAULT_LIMITS, body=message, connections=connections),
+        )
         self._connections = connections
-        self._handshake_ms = round(handshake_seconds * 1000)
-        self._free_memory = FreeMemory()
-        self._methods = {
-            f"/{name}": method for api in apis for name, method in api.items()
-        }
-        self._handlers = {
-            path: self._handler(method.handle) for path, method in self._methods.items()
-        }
-        self._server: grpc.aio.Server | None = None
+        self._handshake_seconds = handshake_seconds
+        self._connected: set[asyncio.Task[None]] = set()
+        self._closing = contextlib.ExitStack()
 
-    async def start(self, port: int = 0, *, reserved: bool = False) -> int:
-        """Serve on a port; return it.
-
-        Args:
-            port: the port; 0 takes a free one.
-            reserved: whether a socket with SO_REUSEPORT keeps the port for this server.
+    async def start(self, listener: socket.socket | None = None) -> int:
+        """Serve on a listening socket, or on a free port; return the port.
 
         Raises:
-            OSError: the port is taken.
+            OSError: gRPC cannot listen.
         """
-        connections = open_files.connections_of_a_port(self._connections)
-        options = (
-            ("grpc.max_allowed_incoming_connections", connections),
-            ("grpc.max_receive_message_length", self._message),
-            ("grpc.max_send_message_length", _UNLIMITED),
-            ("grpc.server_handshake_timeout_ms", self._handshake_ms),
-            # With SO_REUSEPORT, two servers could share a port and split the calls.
-            ("grpc.so_reuseport", int(reserved)),
-        )
-        server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers([_Handlers(self._find)])
-        try:
-            bound: int = server.add_insecure_port(f"127.0.0.1:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on port {port}: {error}") from None
-        await server.start()
-        # A server stops when nothing refers to it.
-        self._server = server
-        return bound
+        listener = listener or sockets.listen_on("127.0.0.1", 0)
+        self._closing.callback(listener.close)
+        folder = make_private_folder()
+        self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
+        path = folder / "grpc"
+        await self._grpc.start(path)
+        await self._http.start()
+        most = open_files.connections_of_a_port(self._connections)
+        accepting = asyncio.create_task(self._accept(listener, str(path), most))
+        self._closing.callback(accepting.cancel)
+        return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
-        """Close the port; harmless before `start`."""
-        if self._server is not None:
-            await self._server.stop(grace=None)
-            self._server = None
+        """Close the port and its connections; harmless before `start`."""
+        self._closing.close()
+        await asyncio.gather(self._grpc.stop(), self._http.stop())
+        if self._connected:
+            # gRPC has told its clients why, and closed its ends
+            await asyncio.wait(self._connected, timeout=_PAUSE)
+        for task in self._connected:
+            task.cancel()
+        await asyncio.gather(*self._connected, return_exceptions=True)
 
-    def _find(self, path: str, ticket: str | None) -> Any:
-        """Return the handler of an RPC; a missing one is answered with its name."""
-        if ticket is not None and (method := self._methods.get(path)) is not None:
-            return self._handler(functools.partial(method.handle, ticket=ticket))
-        return self._handlers.get(path) or self._handler(_missing(path))
-
-    def _handler(self, answer: Answer) -> Any:
-        """Return a handler that gives the memory of large requests back."""
-
-        async def answer_and_free(data: bytes, context: Any) -> bytes:
-            size = len(data)
+    async def _accept(self, listener: socket.socket, path: str, most: int) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
             try:
-                return await answer(data, context)
-            finally:
-                # an error keeps this frame until the garbage collector runs
-                del data
-                if size > _LARGE:
-                    self._free_memory.add(size)
+                client, _ = await loop.sock_accept(listener)
+            except OSError:  # too many open files, or the client is gone
+                await asyncio.sleep(_PAUSE)
+                continue
+            if len(self._connected) == most:
+                client.close()
+                continue
+            task = loop.create_task(self._serve(client, path))
+            self._connected.add(task)
+            task.add_done_callback(self._connected.discard)
+            # let others run while many connections wait
+            await asyncio.sleep(0)
 
-        return grpc.unary_unary_rpc_method_handler(answer_and_free)
+    async def _serve(self, client: socket.socket, path: str) -> None:
+        """Relay a connection to gRPC, or hand it over to the HTTP server."""
+        with client, contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self._handshake_seconds):
+                first = await _first_bytes(client)
+            if first == _HTTP_2:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with socket.socket(socket.AF_UNIX) as server:
+                    server.setblocking(False)
+                    await asyncio.get_running_loop().sock_connect(server, path)
+                    await relay(client, server)
+            elif first:
+                await self._http.take(socket.socket(fileno=client.detach()))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        check_host(request, _is_internal)
+        return await self._serve_http(request)
 
 
-class _Handlers(grpc.GenericRpcHandler):
-    """Finds the RPC of a call."""
+async def _first_bytes(client: socket.socket) -> bytes:
+    """Return the bytes that tell the protocol, which the socket still has."""
+    loop = asyncio.get_running_loop()
+    while True:
+        readable = asyncio.Event()
+        loop.add_reader(client, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(client)
+        first = client.recv(len(_HTTP_2), socket.MSG_PEEK)
+        if first == _HTTP_2 or not first or not _HTTP_2.startswith(first):
+            return first
+        # these bytes make the socket readable, so only time tells
+        await asyncio.sleep(_PAUSE)
 
-    def __init__(self, find: Callable[[str, str | None], Any]) -> None:
-        self._find = find
 
-    def service(self, details: Any) -> Any:
-        # gRPC has made the metadata for this; the context would make it once more
-        for name, value in details.invocation_metadata or ():
-            if name == TICKET_HEADER:
-                return self._find(details.method, str(value))
-        return self._find(details.method, None)
+def _is_internal(host: str) -> bool:
+    """Return whether a host is a name like host.docker.internal.
 
-
-def _missing(path: str) -> Answer:
-    async def refuse(data: bytes, context: Any) -> bytes:
-        del data
-        what = path.removeprefix("/")
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, f"the dev server does not implement {what}"
-        )
-        raise AssertionError  # abort raises
-
-    return refuse
+    Containers know this machine by it, and no web site can have such a name.
+    """
+    return host.partition(":")[0].lower().endswith(".internal")

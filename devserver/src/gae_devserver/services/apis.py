@@ -16,6 +16,7 @@ from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.datastore_v1.databases import Databases
 from gae_devserver.datastore_v1.index_admin import IndexAdmin
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, NEVER_EXPIRES
+from gae_devserver.datastore_v1.rest import DatastoreRest
 from gae_devserver.datastore_v1.server import DatastoreV1
 from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
@@ -120,12 +121,14 @@ class Apis:
         )
         rpcs = rpcs_of(self._cloud_tasks if cloud_tasks else None, self._before_answer)
         rpcs = recorded(rpcs, requests.activity)
+        datastore_rpcs = recorded(self._datastore_v1.rpcs, requests.activity)
+        over_http = DatastoreRest(datastore_rpcs, self._reset_datastore)
         self._grpc = GrpcPort(
-            recorded(self._datastore_v1.rpcs, requests.activity),
+            datastore_rpcs,
             recorded(index_admin.rpcs, requests.activity),
             rpcs,
+            serve_http=over_http.answer,
         )
-        self._grpc_port = launch.grpc_port
         self._server = ApiServer(
             around_call(self.services.call),
             requests,
@@ -146,13 +149,15 @@ class Apis:
         self._server.apply(application.services)
         self.services.apply(application)
 
-    async def start(self, api_socket: socket.socket) -> None:
-        """Serve API calls on a socket, and RPCs on the gRPC port.
+    async def start(
+        self, api_socket: socket.socket, grpc_socket: socket.socket
+    ) -> None:
+        """Serve API calls on a listening socket, and RPCs on another one.
 
         Raises:
-            OSError: the gRPC port is taken.
+            OSError: gRPC cannot listen.
         """
-        await self._grpc.start(self._grpc_port, reserved=True)
+        await self._grpc.start(grpc_socket)
         await self._server.start(api_socket)
 
     async def stop(self) -> None:
@@ -164,6 +169,12 @@ class Apis:
         self._datastore_v1.clear()
         self._cloud_tasks.clear()
         self._others_cleared()
+
+    def _reset_datastore(self) -> None:
+        """Delete the entities of all databases, and end all transactions."""
+        self._datastore_v1.clear()
+        self.services.datastore.clear()
+        self.services.flush()
 
     def _before_answer(self, rpc: str) -> None:
         """Store what an RPC has changed; then its answer may get lost."""

@@ -39,6 +39,7 @@ class Settings:
     python: Python
     """The app's Python."""
     api_socket: socket.socket
+    grpc_socket: socket.socket
     clock: Clock
     """The time of the services, by which the storage counts too."""
     storage: Storage | None = None
@@ -93,7 +94,7 @@ async def run(settings: Settings, application: Application, program: Program) ->
     )
     ticket = requests.begin(url="")
     try:
-        await apis.start(settings.api_socket)
+        await apis.start(settings.api_socket, settings.grpc_socket)
         process = await asyncio.create_subprocess_exec(
             settings.python.executable,
             *program.arguments,

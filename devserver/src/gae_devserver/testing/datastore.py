@@ -55,6 +55,7 @@ class DatastoreThread:
         from gae_devserver.datastore.calls import DatastoreCalls
         from gae_devserver.datastore.entity_locks import EntityGroupLocks
         from gae_devserver.datastore.stub import Datastore
+        from gae_devserver.datastore_v1.rest import DatastoreRest
         from gae_devserver.datastore_v1.server import DatastoreV1
         from gae_devserver.rpc.port import GrpcPort
 
@@ -67,7 +68,8 @@ class DatastoreThread:
         self.server = DatastoreV1(
             self.calls, self.app_id, on_query=on_query, **self._options
         )
-        self._grpc = GrpcPort(self.server.rpcs)
+        over_http = DatastoreRest(self.server.rpcs, self._clear)
+        self._grpc = GrpcPort(self.server.rpcs, serve_http=over_http.answer)
         return await self._grpc.start()
 
     def do(self, function: Callable[[], T]) -> T:
@@ -80,8 +82,11 @@ class DatastoreThread:
 
     def clear(self) -> None:
         """Delete everything, as a reset of the dev server does."""
-        self.do(self.server.clear)
-        self.do(self.calls.clear)
+        self.do(self._clear)
+
+    def _clear(self) -> None:
+        self.server.clear()
+        self.calls.clear()
 
     def stop(self) -> None:
         """Stop the datastore, and wait until its thread has ended."""

@@ -209,6 +209,7 @@ def test_a_reset_does_not_allocate_ids_again(
 # --- values --------------------------------------------------------------------------
 
 embedded = entity(None, n=1, s=value("x", exclude_from_indexes=True))
+KIND = {"kind": "K"}
 apart = value(2, exclude_from_indexes=True)
 
 
@@ -223,7 +224,8 @@ apart = value(2, exclude_from_indexes=True)
         value("text é"),
         value("x" * 10_000, exclude_from_indexes=True),
         value("x", exclude_from_indexes=True, meaning=15),
-        value("http://a", meaning=2),
+        value("http://" + "a" * 2076, meaning=2),
+        value(100, meaning=13),
         value(b"\xff\x00"),
         value(b"x" * 10_000, exclude_from_indexes=True),
         value(b"zipped", exclude_from_indexes=True, meaning=22),
@@ -273,7 +275,17 @@ def test_a_value_comes_back_as_it_was(raw: RawClient, content: Any) -> None:
         value(b"x", meaning=22),
         value(5, meaning=7),
         value(key("K")),
+        value(101, meaning=13),
+        value("http://" + "a" * 2077, meaning=2, exclude_from_indexes=True),
         value(entity(None, email=value("a@b")), meaning=20),
+        value(entity(key("K", 1), **user("a@b").entity_value.properties), meaning=20),
+        value(key("K", 1, database="A/b")),
+        value(entity({"partition_id": {"project_id": "a b"}, "path": [KIND]})),
+        value(entity(key())),
+        value(entity(key("K", 0))),
+        value(entity(key("K", ""))),
+        value(entity({"path": [KIND, KIND]}), exclude_from_indexes=True),
+        value([entity(None, **{"x" * 749: entity(None, **{"y" * 749: 1})})]),
         point(90.1, 0),
         point(0, float("nan")),
         timestamp(253_402_300_800),
@@ -281,7 +293,7 @@ def test_a_value_comes_back_as_it_was(raw: RawClient, content: Any) -> None:
     ids=lambda content: str(content)[:60],
 )
 def test_a_value_that_cannot_be_stored_is_refused(raw: RawClient, content: Any) -> None:
-    """A value is too long for an index, or has no type, or has a wrong meaning."""
+    """It is too long, has no type, or its meaning or a key or a name in it is wrong."""
     bad = entity(key("A", 1))
     bad.properties["p"] = content
     code, text = raw.error("Commit", mode=2, mutations=[{"upsert": bad}])

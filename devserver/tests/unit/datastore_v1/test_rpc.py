@@ -27,7 +27,6 @@ def test_a_call_past_its_deadline_is_not_carried_out(running: RunningDatastore) 
 
 
 GQL = {"gql_query": {"query_string": "SELECT *"}}
-EXPLAIN = {"explain_options": {"analyze": True}}
 
 
 @pytest.mark.parametrize(
@@ -35,9 +34,7 @@ EXPLAIN = {"explain_options": {"analyze": True}}
     [
         ("RunQuery", GQL, "gql_query"),
         ("RunQuery", {"query": {"find_nearest": {}}}, "find_nearest"),
-        ("RunQuery", {"query": {}, **EXPLAIN}, "explain_options"),
         ("RunAggregationQuery", GQL, "gql_query"),
-        ("RunAggregationQuery", EXPLAIN, "explain_options"),
         (
             "Lookup",
             {"keys": [key("A", 1)], "read_options": {"read_time": {"seconds": 1}}},
