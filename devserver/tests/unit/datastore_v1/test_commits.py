@@ -335,6 +335,7 @@ KEYED = entity(key("E", 1), x=1)
         ({"a": 1}, {"a": BOTH}, ["a.x"], {"a": entity(None, x=1)}),
         ({"a": 1}, {}, ["a.x"], {"a": 1}),
         ({}, {"a": BOTH}, ["a.x"], {"a": entity(None, x=1)}),
+        ({}, {"a": HIDDEN}, ["a.x", "a.y"], {"a": HIDDEN}),
         ({}, {"a": BOTH}, ["a.z.z"], {}),
         ({"a": [BOTH]}, {"a": [KEYED]}, ["a.x"], {"a": [BOTH]}),
         ({"a.x": 1, "a": BOTH}, {}, [r"a\.x"], {"a": BOTH}),
