@@ -78,7 +78,7 @@ def is_conflict(mutation: Any, key: Any, expected: Expected, row: Row | None) ->
         FailedPreconditionError: it is not, and the mutation lets the commit fail.
         InvalidArgumentError: there has been no such version yet.
     """
-    version = row.record.metadata.updated_version if row else 0
+    version = row.version if row else 0
     stored: Expected = (version,)
     if mutation.HasField("update_time"):
         time = messages.Timestamp()

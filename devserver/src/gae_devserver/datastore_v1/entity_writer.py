@@ -80,7 +80,7 @@ def properties_to_v3(entity: Any, partition: Partition, parents: Parents) -> Any
     Args:
         entity: the entity.
         partition: where it is stored.
-        parents: the properties that it is embedded in.
+        parents: the properties in which it is embedded, from the outermost one.
 
     Raises:
         InvalidArgumentError: part of it cannot be stored.

@@ -20,9 +20,9 @@ from gae_devserver.datastore_v1.property_paths import PropertyPath
 
 
 def set_time(version: int, into: Any) -> None:
-    """Write the time of a version, which is in milliseconds since the epoch."""
-    seconds, rest = divmod(version, 1000)
-    into.seconds, into.nanos = seconds, rest * 10**6
+    """Write the time of a version, which is in microseconds since the epoch."""
+    seconds, rest = divmod(version, 10**6)
+    into.seconds, into.nanos = seconds, rest * 1000
 
 
 def entity_of(row: Row) -> Any:
@@ -46,12 +46,11 @@ def write_entity(row: Row, into: Any, mask: list[PropertyPath] | None = None) ->
 
 def write_version(row: Row, into: Any) -> None:
     """Write the version of an entity and the times of its change and its creation."""
-    metadata = row.record.metadata
     # Entities of metadata kinds have no version.
-    if metadata.updated_version:
-        into.version = metadata.updated_version
-        set_time(metadata.updated_version, into.update_time)
-        set_time(metadata.created_version, into.create_time)
+    if row.version:
+        into.version = row.version
+        set_time(row.version, into.update_time)
+        set_time(row.created, into.create_time)
 
 
 def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:

@@ -1,6 +1,5 @@
 """Lookup, Commit, AllocateIds and ReserveIds as bare requests: values, keys, ids."""
 
-import time
 from itertools import product
 from typing import Any
 
@@ -434,40 +433,3 @@ def test_a_key_of_another_database_is_refused(raw: RawClient) -> None:
     assert raw.call("Lookup", database_id="second", keys=[own]).found
     assert raw.error("Lookup", database_id="second", keys=[key("A", 1)])[0] == INVALID
     assert raw.error("Lookup", database_id="(default)", keys=[])[0] == INVALID
-
-
-# --- reading as of a time ------------------------------------------------------------
-
-
-def test_the_time_of_the_last_commit_or_read_can_be_read(
-    raw: RawClient, running: RunningDatastore
-) -> None:
-    """A read at either time succeeds, even if a commit is ahead of the clock.
-
-    Each commit gets a millisecond of its own.
-    """
-    store = running.calls.stub
-    running.do(lambda: [store.write([], []) for _ in range(20_000)])
-    committed = raw.upsert(entity(key("A", 1))).mutation_results[0].update_time
-    assert committed.timestamp() > time.time()
-    answer = raw.call("Lookup", keys=[key("A", 1)])
-    for moment in (committed, answer.read_time):
-        options = {"read_time": moment}
-        assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
-
-
-FUTURE = {"read_time": {"seconds": 2**33}}
-
-
-@pytest.mark.parametrize(
-    ("rpc", "fields"),
-    [
-        ("Lookup", {"keys": [key("A", 1)], "read_options": FUTURE}),
-        ("RunQuery", query_fields("A", read_options=FUTURE)),
-        ("BeginTransaction", {"transaction_options": {"read_only": FUTURE}}),
-    ],
-    ids=["Lookup", "RunQuery", "BeginTransaction"],
-)
-def test_the_future_cannot_be_read(raw: RawClient, rpc: str, fields: Any) -> None:
-    """A read time after now is refused wherever a request may have one."""
-    assert raw.error(rpc, **fields)[0] == INVALID

@@ -35,11 +35,6 @@ GQL = {"gql_query": {"query_string": "SELECT *"}}
         ("RunQuery", GQL, "gql_query"),
         ("RunQuery", {"query": {"find_nearest": {}}}, "find_nearest"),
         ("RunAggregationQuery", GQL, "gql_query"),
-        (
-            "Lookup",
-            {"keys": [key("A", 1)], "read_options": {"read_time": {"seconds": 1}}},
-            "read_time",
-        ),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
