@@ -175,7 +175,7 @@ def test_the_time_of_any_response_shows_the_same_again(
 def test_a_query_goes_on_as_of_the_same_time(raw: RawClient) -> None:
     """All batches of a query with a read time show one state, whatever changes."""
     raw.upsert(*(entity(key("A", n), n=1) for n in range(1, 11)))
-    moment = raw.upsert(entity(key("A", 11), n=1)).commit_time
+    moment = raw.upsert(entity(key("A", 11), n=1)).mutation_results[0].update_time
     found: list[Any] = []
     cursor = b""
     while len(found) < 11:
@@ -194,7 +194,11 @@ def test_a_named_database_has_a_past_of_its_own(raw: RawClient) -> None:
     own = key("A", 1, database="apart")
     fields = {"database_id": "apart", "keys": [own]}
     start = raw.call("Lookup", keys=[KEY]).read_time
-    first = raw.upsert(entity(own, n=1), database_id="apart").commit_time
+    first = (
+        raw.upsert(entity(own, n=1), database_id="apart")
+        .mutation_results[0]
+        .update_time
+    )
     raw.upsert(entity(own, n=2), database_id="apart")
     raw.upsert(entity(KEY, n=3))
     answer = raw.call("Lookup", read_options={"read_time": first}, **fields)
@@ -245,7 +249,9 @@ def test_nothing_from_before_a_reset_can_be_read(
     """After a reset, a time before it is too old, in every database."""
     own = key("A", 1, database="apart")
     raw.upsert(entity(own, n=1), database_id="apart")
-    options = {"read_time": raw.upsert(entity(KEY, n=1)).commit_time}
+    options = {
+        "read_time": raw.upsert(entity(KEY, n=1)).mutation_results[0].update_time
+    }
     running.clear()
     for target in (KEY, own):
         where = {"database_id": target.partition_id.database_id}
