@@ -138,7 +138,7 @@ def test_commits(raw: RawClient, firestore: RawClient, made: list[Any]) -> None:
 
 @given(commits)
 def test_versions(raw: RawClient, emulator: RawClient, made: list[Any]) -> None:
-    """A mutation with a base_version has an effect only on an entity of that version."""
+    """A mutation with a base_version changes only an entity of that version."""
     for _, several in made:
         paths = [change.path for change in several]
         assume(len(paths) == len(set(paths)))
