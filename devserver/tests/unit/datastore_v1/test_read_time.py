@@ -69,13 +69,16 @@ class Past:
 @pytest.mark.parametrize("way", ["read_time", "transaction", "new_transaction"])
 def test_every_read_sees_the_entities_as_they_were(raw: RawClient, way: str) -> None:
     """The times of a commit, and of each response, show just what was there then."""
-    commits = [
-        raw.upsert(entity(KEY, n=1), entity(key("A", 2), n=1)),
-        raw.upsert(entity(KEY, n=2), entity(key("A", 3), n=2)),
-        raw.commit({"delete": key("A", 2)}, {"upsert": entity(key("B", 1), m=3)}),
-        raw.upsert(entity(key("A", 4), n=4)),
-        raw.commit({"delete": KEY}),
+    changes: list[list[dict[str, Any]]] = [
+        [{"upsert": entity(KEY, n=1)}, {"upsert": entity(key("A", 2), n=1)}],
+        [{"upsert": entity(KEY, n=2)}, {"upsert": entity(key("A", 3), n=2)}],
+        [{"delete": key("A", 2)}, {"upsert": entity(key("B", 1), m=3)}],
+        [{"upsert": entity(key("A", 4), n=4)}],
+        [{"delete": KEY}],
     ]
+    # only a commit of a transaction tells its time
+    single: dict[str, Any] = {"mode": 1, "single_use_transaction": {"read_write": {}}}
+    commits = [raw.commit(*mutations, **single) for mutations in changes]
     states = [{1: 1, 2: 1}, {1: 2, 2: 1, 3: 2}, {1: 2, 3: 2}]
     states += [{1: 2, 3: 2, 4: 4}, {3: 2, 4: 4}]
     before: dict[Any, int] = {}
@@ -102,7 +105,7 @@ def test_an_entity_has_the_version_and_the_times_that_it_had(
 ) -> None:
     """Changes and a deletion by either API leave them as they were before."""
 
-    class A(bundled_ndb.Model):
+    class A(bundled_ndb.Model):  # type: ignore[misc]
         _use_cache = _use_memcache = False
         n = bundled_ndb.IntegerProperty()
 
@@ -172,7 +175,7 @@ def test_the_time_of_any_response_shows_the_same_again(
 def test_a_query_goes_on_as_of_the_same_time(raw: RawClient) -> None:
     """All batches of a query with a read time show one state, whatever changes."""
     raw.upsert(*(entity(key("A", n), n=1) for n in range(1, 11)))
-    moment = raw.upsert(entity(key("A", 11), n=1)).commit_time
+    moment = raw.upsert(entity(key("A", 11), n=1)).mutation_results[0].update_time
     found: list[Any] = []
     cursor = b""
     while len(found) < 11:
@@ -191,7 +194,11 @@ def test_a_named_database_has_a_past_of_its_own(raw: RawClient) -> None:
     own = key("A", 1, database="apart")
     fields = {"database_id": "apart", "keys": [own]}
     start = raw.call("Lookup", keys=[KEY]).read_time
-    first = raw.upsert(entity(own, n=1), database_id="apart").commit_time
+    first = (
+        raw.upsert(entity(own, n=1), database_id="apart")
+        .mutation_results[0]
+        .update_time
+    )
     raw.upsert(entity(own, n=2), database_id="apart")
     raw.upsert(entity(KEY, n=3))
     answer = raw.call("Lookup", read_options={"read_time": first}, **fields)
@@ -242,7 +249,9 @@ def test_nothing_from_before_a_reset_can_be_read(
     """After a reset, a time before it is too old, in every database."""
     own = key("A", 1, database="apart")
     raw.upsert(entity(own, n=1), database_id="apart")
-    options = {"read_time": raw.upsert(entity(KEY, n=1)).commit_time}
+    options = {
+        "read_time": raw.upsert(entity(KEY, n=1)).mutation_results[0].update_time
+    }
     running.clear()
     for target in (KEY, own):
         where = {"database_id": target.partition_id.database_id}
@@ -261,8 +270,9 @@ def test_the_python_client_reads_the_past(
 ) -> None:
     """Each read of google-cloud-datastore takes a read_time, to the microsecond."""
     monkeypatch.setenv("DATASTORE_EMULATOR_HOST", running.host)
-    client: Any = datastore.Client(project=PROJECT)
-    thing: Any = datastore.Entity(client.key("A", 1))
+    library: Any = datastore
+    client = library.Client(project=PROJECT)
+    thing = library.Entity(client.key("A", 1))
     thing["n"] = 1
     client.put(thing)
     moment = datetime.now(UTC)
