@@ -38,7 +38,7 @@ class Plan:
     kind: str
     """write, read_only, single (a commit without a transaction) or given_up."""
     reads: tuple[tuple[str, int], ...]
-    """Lookups of an id, and queries for p from a number up, with the ancestor or not."""
+    """Lookups of an id; queries for p from a number up, "children" with an ancestor."""
     writes: tuple[tuple[int, int | None], ...]
     """New numbers; None deletes."""
 
@@ -197,7 +197,7 @@ class Player:
             run.outcome = "committed"
             return
         if not run.id:
-            chosen = {"read_only": {}} if plan.kind == "read_only" else {}
+            chosen: Any = {"read_only": {}} if plan.kind == "read_only" else {}
             begun = self._client.call("BeginTransaction", transaction_options=chosen)
             run.id = begun.transaction
         if len(run.found) < len(plan.reads):

@@ -2,9 +2,9 @@
 
 They run in one thread, so a call that waits for another transaction is never answered:
 a deadline ends it. Which of two transactions waits or fails is not specified, and the
-emulators differ: the Firestore emulator waits, also for what a query only comes near to,
-and the Datastore emulator refuses queries without an ancestor. What every server must
-give is a serial order of the transactions that explains all reads, those of failed
+emulators differ: the Firestore emulator waits, even for entities that a query does not
+find, and the Datastore emulator refuses queries without an ancestor. What every server
+must give is a serial order of the transactions that explains all reads, those of failed
 transactions included, and the final entities.
 """
 

@@ -18,7 +18,7 @@ class RawClient:
         self._timeout = 20.0
 
     def within(self, seconds: float) -> "RawClient":
-        """Return a client on the same connection whose calls fail after some seconds."""
+        """Return a client whose calls fail after some seconds."""
         other = copy.copy(self)
         other._timeout = seconds
         return other
