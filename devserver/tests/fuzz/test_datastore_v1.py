@@ -64,9 +64,6 @@ STYLE = Style(
     # With these, most requests are refused at once.
     rare=[
         "gql_query",
-        "property_transforms",
-        "property_mask",
-        "mask",
         "read_time",
         "find_nearest",
         "base_version",
@@ -81,6 +78,7 @@ EXPECTED = {
     Status.NOT_FOUND,
     Status.ALREADY_EXISTS,
     Status.ABORTED,
+    Status.FAILED_PRECONDITION,
     Status.PERMISSION_DENIED,
     Status.UNIMPLEMENTED,
 }

@@ -38,9 +38,12 @@ class Databases:
         self._storage = storage
         default = Database(Partition(app_id, ""), calls.stub, calls.locks, limits)
         self._databases = {"": default}
+        self._empty_since: int | None = None
         # Read them now, so that an unreadable entity stops the start of the server.
         for name in storage.databases() if storage else ():
             self.get(Partition(app_id, name))
+        # Until its first use, any other database is empty.
+        self._empty_since = calls.stub.read_time()
 
     @property
     def named(self) -> Mapping[str, Database]:
@@ -52,6 +55,8 @@ class Databases:
         name = partition.database
         if name not in self._databases:
             store = Datastore(self._app_id, self._storage, name)
+            if self._empty_since is not None:
+                store.forget_past(self._empty_since)
             locks = EntityGroupLocks()
             self._databases[name] = Database(partition, store, locks, self._limits)
         return self._databases[name]

@@ -1,6 +1,5 @@
 """Carries out the RPCs of google.datastore.v1.Datastore."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,9 @@ from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.property_paths import mask_of
 from gae_devserver.datastore_v1.query_shapes import shapes_of
-from gae_devserver.datastore_v1.read_time import check_read_time
+from gae_devserver.datastore_v1.read_time import as_of
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import Transaction, Transactions
 from gae_devserver.rpc.errors import (
@@ -121,7 +121,7 @@ class DatastoreV1:
                 )
                 response.transaction = transaction.id
             case "read_time":
-                check_read_time(database, options)
+                return as_of(database, options.read_time), None
         return transaction.view if transaction else database.store, transaction
 
     @contextmanager
@@ -145,13 +145,14 @@ class DatastoreV1:
     async def _lookup(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        mask = results.mask_of(request)
+        mask = mask_of(request)
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None:
             with self._ended_if_aborted(transaction):
                 await transaction.read_keys(addresses)
+        read_time = view.read_time()
         size = 0
         for namespace, path in addresses:
             if size > database.limits.batch_bytes:
@@ -164,9 +165,9 @@ class DatastoreV1:
             else:
                 result = response.missing.add()
                 partition.write_key(namespace, path, result.entity.key)
-                result.version = database.store._GetReadTimestamp()
+                result.version = read_time
             size += result.ByteSize()
-        _set_read_time(database, response.read_time)
+        results.set_time(read_time, response.read_time)
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
@@ -198,11 +199,11 @@ class DatastoreV1:
         search, transaction = await self._search(request, response, request.query, [])
         with explain.explained(request, response, search):
             if explain.is_executed(request):
-                last = search.batch(response.batch, results.mask_of(request))
+                last = search.batch(response.batch, mask_of(request))
                 if transaction is not None:
                     stopped = response.batch.more_results in _STOPPED
                     transaction.read_query(search.query, last, stopped=stopped)
-                _set_read_time(search.database, response.batch.read_time)
+                results.set_time(search.view.read_time(), response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -232,7 +233,7 @@ class DatastoreV1:
                     last = hits[-1] if hits else None
                     stopped = len(hits) == search.query.limit
                     transaction.read_query(search.query, last, stopped=stopped)
-                _set_read_time(search.database, batch.read_time)
+                results.set_time(search.view.read_time(), batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
         database = self._database(request)
@@ -301,9 +302,3 @@ class DatastoreV1:
                 if not named and number > 0
             ]
         )
-
-
-def _set_read_time(database: Database, into: Any) -> None:
-    # Each change gets a millisecond of its own, so the last may be ahead of the clock.
-    now = max(time.time_ns(), database.store._GetReadTimestamp() * 10**6)
-    into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000

@@ -18,7 +18,7 @@ from gae_devserver.datastore.views import Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
 from gae_devserver.datastore_v1.queries import ParsedQuery
-from gae_devserver.datastore_v1.read_time import check_read_time
+from gae_devserver.datastore_v1.read_time import as_of
 from gae_devserver.datastore_v1.reads import QueryRead, Reads
 from gae_devserver.rpc.errors import (
     AbortedError,
@@ -224,9 +224,13 @@ class Transactions:
 
     def begin(self, database: Database, options: Any) -> Transaction:
         """Begin a transaction with a request's TransactionOptions."""
-        read_only = options.HasField("read_only")
-        if read_only:
-            check_read_time(database, options.read_only)
+        snapshot = None
+        if options.HasField("read_only"):
+            chosen = options.read_only
+            if chosen.HasField("read_time"):
+                snapshot = as_of(database, chosen.read_time)
+            else:
+                snapshot = database.store.snapshot()
         elif previous := options.read_write.previous_transaction:
             self.roll_back(database, previous)
         number = self._next
@@ -237,7 +241,7 @@ class Transactions:
             number,
             started=now,
             used=now,
-            snapshot=database.store.snapshot() if read_only else None,
+            snapshot=snapshot,
             owner=Owner(f"v1:{number}", patience=database.limits.patience),
         )
         self._open[number] = transaction
