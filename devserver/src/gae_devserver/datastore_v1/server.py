@@ -214,7 +214,9 @@ class DatastoreV1:
                 if transaction is not None:
                     stopped = response.batch.more_results in _STOPPED
                     transaction.read_query(search.query, last, stopped=stopped)
-                results.set_time(search.view.read_time(), response.batch.read_time)
+                version = search.view.read_time()
+                response.batch.snapshot_version = version
+                results.set_time(version, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")

@@ -10,7 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from google.cloud import datastore, ndb
+from google.cloud import ndb
+from google.cloud.datastore import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,7 +181,7 @@ def test_libraries_join_the_batches(
     assert [one.id() for one in found] == expected
     assert query.count(limit) == min(20, limit or 20)
     # DATASTORE_EMULATOR_HOST is set for the other one
-    library: Any = datastore.Client(project=PROJECT)
+    library: Any = Client(project=PROJECT)
     with contextlib.closing(library):
         pages = library.query(kind="A").fetch(limit, offset)
         assert [one.key.id for one in pages] == expected
