@@ -148,7 +148,7 @@ class DatastoreV1:
         if transaction is not None:
             with self._ended_if_aborted(transaction):
                 await transaction.read_keys(addresses)
-        size = 0
+        read_time, size = view.read_time(), 0
         for namespace, path in addresses:
             if size > database.limits.batch_bytes:
                 partition.write_key(namespace, path, response.deferred.add())
@@ -160,9 +160,9 @@ class DatastoreV1:
             else:
                 result = response.missing.add()
                 partition.write_key(namespace, path, result.entity.key)
-                result.version = view.read_time()
+                result.version = read_time
             size += result.ByteSize()
-        results.set_time(view.read_time(), response.read_time)
+        results.set_time(read_time, response.read_time)
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
