@@ -131,12 +131,16 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return index.rows.get(path) if index else None
 
     def write(self, entities: Iterable[Any], deleted: Iterable[Any]) -> int:
-        """Put entities and delete keys of version 3 in one step; return the version.
+        """Delete keys and put entities of version 3 in one step; return the version.
 
+        An entity that is deleted and put is created again.
         The store keeps these objects, so the caller must not change them afterwards.
         Transactions of the stub that have read one of their groups fail at commit.
         """
         version: int = self._IncrementAndGetCommitTimestamp()
+        for key in deleted:
+            self._add_change(key, version)
+            self._Delete(key)
         for entity in entities:
             self._add_change(entity.key, version)
             datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
@@ -148,9 +152,6 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
                 # A write that changes nothing makes no new version.
                 record.metadata.updated_version = old.version
             self._StoreRecord(record)
-        for key in deleted:
-            self._add_change(key, version)
-            self._Delete(key)
         return version
 
     def read_group(self, key: Any) -> GroupRead:

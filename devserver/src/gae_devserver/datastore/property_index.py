@@ -133,12 +133,12 @@ class KindIndex:
         before = old.properties() if old else {}
         after = row.properties() if row else {}
         for name, values in before.items():
-            for value in values:
-                if value not in after.get(name, ()):
+            if values != (now := after.get(name, [])):
+                for value in set(values).difference(now):
                     self._remove(name, value, path)
         for name, values in after.items():
-            for value in values:
-                if value not in before.get(name, ()):
+            if values != (was := before.get(name, [])):
+                for value in set(values).difference(was):
                     self._add(name, value, path)
         return old
 

@@ -16,6 +16,7 @@ from gae_devserver.datastore.encoding import (
     indexed_values,
     mark_order,
 )
+from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     COMPRESSED,
     COMPRESSED_URI,
@@ -29,6 +30,7 @@ from gae_devserver.datastore_v1.entity_reader import (
     TIMESTAMP,
     USER,
     USER_FIELDS,
+    entity_to_v1,
 )
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
 from gae_devserver.rpc.errors import InvalidArgumentError, check
@@ -39,11 +41,19 @@ MAX_VALUE_BYTES = 1_048_487
 MAX_DEPTH = 20
 MAX_INDEXED_VALUES = 20_000
 """Of one entity. Source of all five: "Limits" in the documentation of Datastore."""
+MAX_LINK_BYTES = 2083
+"""Of a string that is a link, with and without index. Source: Google's emulators."""
+MAX_RATING = 100
+
+LINK, RATING = PROPERTY.ATOM_LINK, PROPERTY.GD_RATING
+
+Parents = tuple[str, ...]
+"""The names of the properties that an embedded entity is in."""
 
 _MEANINGS = {
     "string_value": {*range(1, 7), 8, *range(10, 13), 15, 17},
     "blob_value": {PROPERTY.BYTESTRING, COMPRESSED},
-    "integer_value": {TIMESTAMP, PROPERTY.GD_RATING},
+    "integer_value": {TIMESTAMP, RATING},
     "entity_value": {USER},
 }
 _ONLY_UNINDEXED = {PROPERTY.TEXT, COMPRESSED}
@@ -55,21 +65,57 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     Raises:
         InvalidArgumentError: part of it cannot be stored.
     """
-    size = entity.ByteSize()
+    size = _checked_size(entity)
+    proto = entity_pb.EntityProto()
+    proto.key.CopyFrom(reference)
+    proto.entity_group.element.append(reference.path.element[0])
+    _Writer(partition).properties(entity, proto, ())
+    _check_indexed_values(proto, size)
+    return proto
+
+
+def properties_to_v3(entity: Any, partition: Partition, parents: Parents) -> Any:
+    """Return the properties of an entity as version 3, without a key.
+
+    Args:
+        entity: the entity.
+        partition: where it is stored.
+        parents: the properties in which it is embedded, from the outermost one.
+
+    Raises:
+        InvalidArgumentError: part of it cannot be stored.
+    """
+    proto = entity_pb.EntityProto()
+    _Writer(partition).properties(entity, proto, parents)
+    return proto
+
+
+def check_limits(proto: Any) -> None:
+    """Check the size of an entity of version 3 and the number of its indexed values.
+
+    Raises:
+        InvalidArgumentError: one of them is over the limit.
+    """
+    entity = messages.Entity()
+    entity_to_v1(proto, entity)
+    _check_indexed_values(proto, _checked_size(entity))
+
+
+def _checked_size(entity: Any) -> int:
+    size: int = entity.ByteSize()
     if size > MAX_ENTITY_BYTES:
         raise InvalidArgumentError(
             f"The entity is too big: its size is {size} bytes, and the limit is"
             f" {MAX_ENTITY_BYTES} bytes."
         )
-    proto = entity_pb.EntityProto()
-    proto.key.CopyFrom(reference)
-    proto.entity_group.element.append(reference.path.element[0])
-    _Writer(partition).properties(entity, proto, 0)
+    return size
+
+
+def _check_indexed_values(proto: Any, size: int) -> None:
     # Every value takes at least a byte, so only a large entity can have too many.
     if size > MAX_INDEXED_VALUES:
         count = sum(1 for _ in indexed_values(proto))
         check(count <= MAX_INDEXED_VALUES, "Too many indexed properties")
-    return proto
 
 
 def property_of(value: Any, partition: Partition, name: str) -> Any:
@@ -80,7 +126,7 @@ def property_of(value: Any, partition: Partition, name: str) -> Any:
     if kind == "entity_value" and value.meaning != USER:
         raise InvalidArgumentError("An entity value is not allowed")
     prop = entity_pb.Property(name=name)
-    _Writer(partition).value(value, prop, name, indexed=True, depth=0)
+    _Writer(partition).value(value, prop, name, indexed=True, parents=())
     return prop.value
 
 
@@ -91,22 +137,23 @@ class _Writer:
         self._partition = partition
         self._app_prefix = partition.app_id.removesuffix(partition.project)
 
-    def properties(self, entity: Any, proto: Any, depth: int) -> None:
+    def properties(self, entity: Any, proto: Any, parents: Parents) -> None:
         check(
-            depth <= MAX_DEPTH,
+            len(parents) <= MAX_DEPTH,
             f"At most {MAX_DEPTH} nested entity values are supported.",
         )
+        taken = len(".".join((*parents, "")).encode()) if parents else 0
         # Sorted, so that equal entities are equal messages.
         for name, value in sorted(entity.properties.items()):
-            check_name(name, "property.name")
+            check_name(name, "property.name", taken)
             if name[:2] == "__" and is_reserved(name):
                 raise InvalidArgumentError(f'The property.name "{name}" is reserved.')
             if value.WhichOneof("value_type") == "array_value":
-                self._array(name, value, proto, depth)
+                self._array(name, value, proto, parents)
             else:
-                self._add(name, value, proto, depth, multiple=False)
+                self._add(name, value, proto, parents, multiple=False)
 
-    def _array(self, name: str, value: Any, proto: Any, depth: int) -> None:
+    def _array(self, name: str, value: Any, proto: Any, parents: Parents) -> None:
         check(
             not value.exclude_from_indexes,
             "Exclude from indexes cannot be set on a list value",
@@ -118,7 +165,7 @@ class _Writer:
                 item.WhichOneof("value_type") != "array_value",
                 "list_value cannot contain a Value containing another list_value.",
             )
-            self._add(name, item, proto, depth, multiple=True)
+            self._add(name, item, proto, parents, multiple=True)
         if len(proto.property) > indexed and len(proto.raw_property) > raw:
             lists = iter(proto.raw_property[raw:]), iter(proto.property[indexed:])
             are_indexed = map(_is_with_indexed, value.array_value.values)
@@ -128,19 +175,19 @@ class _Writer:
             empty.value.SetInParent()
 
     def _add(
-        self, name: str, value: Any, proto: Any, depth: int, *, multiple: bool
+        self, name: str, value: Any, proto: Any, parents: Parents, *, multiple: bool
     ) -> None:
         indexed = not value.exclude_from_indexes
         embedded = value.HasField("entity_value") and value.meaning != USER
         # Version 3 does not index embedded entities: meaning_uri marks indexed ones.
         into = proto.property if indexed and not embedded else proto.raw_property
         prop = into.add(name=name, multiple=multiple)
-        self.value(value, prop, name, indexed=indexed, depth=depth)
+        self.value(value, prop, name, indexed=indexed, parents=parents)
         if embedded and indexed:
             prop.meaning_uri = INDEXED_ENTITY
 
     def value(
-        self, value: Any, prop: Any, name: str, *, indexed: bool, depth: int
+        self, value: Any, prop: Any, name: str, *, indexed: bool, parents: Parents
     ) -> None:
         """Write one value, which must not be an array, into a property."""
         kind = value.WhichOneof("value_type")
@@ -155,7 +202,8 @@ class _Writer:
                 into.stringValue = value.string_value.encode()
             case "integer_value":
                 into.int64Value = value.integer_value
-                _check_timestamp_meaning(value.integer_value, meaning)
+                if meaning:
+                    _check_integer_meaning(value.integer_value, meaning)
             case "boolean_value":
                 into.booleanValue = value.boolean_value
             case "double_value":
@@ -181,24 +229,26 @@ class _Writer:
                 embedded = entity_pb.EntityProto()
                 if value.entity_value.HasField("key"):
                     self._embedded_key(value.entity_value.key, embedded.key)
-                self.properties(value.entity_value, embedded, depth + 1)
+                self.properties(value.entity_value, embedded, (*parents, name))
                 into.stringValue = embedded.SerializePartialToString()
                 meaning = ENTITY_PROTO
         if meaning:
             prop.meaning = meaning
         if into.HasField("stringValue") and kind != "entity_value":
             limit = MAX_INDEXED_BYTES if indexed else MAX_VALUE_BYTES
+            if meaning == LINK:
+                limit = MAX_LINK_BYTES
             check(
                 len(into.stringValue) <= limit,
                 f'The value of property "{name}" is longer than {limit} bytes.',
             )
 
     def _key(self, key: Any, into: Any) -> None:
-        self._partition.check_namespace(key.partition_id.namespace_id)
         self._write_partition(key.partition_id, into)
         add_path(self._partition.path(key), into.pathelement)
 
     def _write_partition(self, partition: Any, into: Any) -> None:
+        self._partition.check_any(partition)
         into.app = self._app_prefix + (partition.project_id or self._partition.project)
         if partition.database_id:
             into.database_id = partition.database_id
@@ -208,6 +258,7 @@ class _Writer:
     def _embedded_key(self, key: Any, into: Any) -> None:
         """Write the key of an embedded entity, which may be incomplete."""
         self._write_partition(key.partition_id, into)
+        self._partition.path(key, complete=None)
         for element in key.path:
             into.path.element.add(type=element.kind)
             if field := element.WhichOneof("id_type"):
@@ -229,12 +280,16 @@ def _check_meaning(kind: str, meaning: int, indexed: bool) -> None:
         raise InvalidArgumentError(f"Indexed value has meaning {meaning}.")
 
 
-def _check_timestamp_meaning(value: int, meaning: int) -> None:
+def _check_integer_meaning(value: int, meaning: int) -> None:
     if meaning == TIMESTAMP and FIRST_SECOND <= value // 10**6 <= LAST_SECOND:
         raise InvalidArgumentError(
             "A timestamp in range [0001-01-01T00:00:00Z, 9999-12-31T23:59:59.999999Z]"
             " must be stored as a timestamp value."
         )
+    check(
+        meaning != RATING or 0 <= value <= MAX_RATING,
+        f"Percent value outside permitted range [0, {MAX_RATING}].",
+    )
 
 
 def _microseconds(timestamp: Any) -> int:
@@ -259,6 +314,7 @@ def _point(point: Any, into: Any) -> None:
 
 
 def _user(entity: Any, prop: Any) -> None:
+    check(not entity.HasField("key"), "The user entity has a key.")
     user = prop.value.uservalue
     user.gaiaid = 0
     for name, value in entity.properties.items():

@@ -33,13 +33,20 @@ def is_reserved(name: str) -> bool:
     return _RESERVED.fullmatch(name) is not None
 
 
-def check_name(name: str, what: str) -> None:
-    """Check a kind, a name in a key, or the name of a property."""
-    check(name, f"The {what} is the empty string.")
-    check(
-        len(name) * 4 <= MAX_NAME_BYTES or len(name.encode()) <= MAX_NAME_BYTES,
-        f"The {what} is longer than {MAX_NAME_BYTES} bytes.",
-    )
+def check_name(name: str, what: str, taken: int = 0) -> None:
+    """Check a kind, a name in a key, or the name of a property.
+
+    Of a property in an embedded entity, the names before it have `taken` some bytes.
+    """
+    # Not `check`, which would need both texts for each name of each entity.
+    if not name:
+        raise InvalidArgumentError(f"The {what} is the empty string.")
+    left = MAX_NAME_BYTES - taken
+    if len(name) * 4 > left and len(name.encode()) > left:
+        whole = f"flattened {what}" if taken else what
+        raise InvalidArgumentError(
+            f"The {whole} is longer than {MAX_NAME_BYTES} bytes."
+        )
 
 
 def project_of(app_id: str) -> str:
@@ -54,7 +61,7 @@ def check_project(project: str, app_id: str) -> str:
         PermissionDeniedError: this server serves another project.
         InvalidArgumentError: no project can have such a name.
     """
-    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
+    _check_project_name(project)
     if project != (own := project_of(app_id)):
         raise PermissionDeniedError(
             f'This server serves only the project "{own}", not "{project}".'
@@ -97,6 +104,17 @@ class Partition:
                 f" {_text(self.project, self.database)} vs."
                 f" {_text(partition.project_id, partition.database_id)}"
             )
+        self.check_namespace(partition.namespace_id)
+
+    def check_any(self, partition: Any) -> None:
+        """Check the partition_id of a key that is a value, so it may be any other."""
+        if partition.project_id:
+            _check_project_name(partition.project_id)
+        database = partition.database_id
+        check(
+            _DATABASE.fullmatch(database),
+            f'Illegal string "{database}" in database id.',
+        )
         self.check_namespace(partition.namespace_id)
 
     def check_namespace(self, namespace: str) -> None:
@@ -198,6 +216,10 @@ def write_key(
         element = into.path.add(kind=kind)
         if named or identifier:
             setattr(element, "name" if named else "id", identifier)
+
+
+def _check_project_name(project: str) -> None:
+    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
 
 
 def describe(key: Any) -> str:

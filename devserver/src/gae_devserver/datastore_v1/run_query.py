@@ -6,8 +6,9 @@ from itertools import islice, takewhile
 from typing import Any
 
 from gae_devserver.datastore.index_query import precedes
-from gae_devserver.datastore.index_scan import Hit, find
+from gae_devserver.datastore.index_scan import Hit, Tally, find
 from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore.query_shape import QueryShape
 from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds, results
 from gae_devserver.datastore_v1.databases import Database
@@ -25,13 +26,18 @@ class Search:
     view: View
     query: ParsedQuery
     database: Database
+    shapes: frozenset[QueryShape]
+    """What decides which indexes it needs."""
+    tally: Tally | None = None
+    """Counts what it reads, if the client wants to know."""
 
     def hits(self) -> Iterator[Hit]:
         """Yield all results after the start cursor, even beyond the end cursor."""
         index, search, start = self._index(), self.query.search, self.query.start
         if start is None:
-            return find(index, search)
-        return find(index, search, start.position, inclusive=start.before)
+            return find(index, search, tally=self.tally)
+        position, before = start
+        return find(index, search, position, inclusive=before, tally=self.tally)
 
     def _index(self) -> KindIndex:
         view, namespace, kind = self.view, self.query.namespace, self.query.kind

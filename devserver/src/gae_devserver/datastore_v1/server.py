@@ -5,15 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.index_scan import Tally
 from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.stub import OnQuery
 from gae_devserver.datastore.views import View
-from gae_devserver.datastore_v1 import messages, queries, results
+from gae_devserver.datastore_v1 import explain, messages, queries, results
 from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.property_paths import mask_of
 from gae_devserver.datastore_v1.query_shapes import shapes_of
 from gae_devserver.datastore_v1.read_time import as_of
 from gae_devserver.datastore_v1.run_query import Search
@@ -141,7 +143,7 @@ class DatastoreV1:
     async def _lookup(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        mask = results.mask_of(request)
+        mask = mask_of(request)
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
@@ -171,34 +173,37 @@ class DatastoreV1:
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
         parsed = queries.parse(query, namespace, database.partition, aggregated)
+        shapes = shapes_of(query, parsed)
         try:
-            for shape in shapes_of(query, parsed):
+            for shape in shapes:
                 self._on_query(shape)
         except NeedIndexError as error:
             raise FailedPreconditionError(str(error)) from None
         view, transaction = self._reading(database, request.read_options, response)
-        if transaction is not None and transaction.snapshot is None:
+        executed = explain.is_executed(request)
+        if executed and transaction is not None and transaction.snapshot is None:
             with self._ended_if_aborted(transaction):
                 if parsed.ancestor is not None:
                     await transaction.read_keys([(namespace, parsed.ancestor)])
                 else:
                     transaction.read_kind((namespace, parsed.kind))
-        return Search(view, parsed, database)
+        tally = Tally() if request.HasField("explain_options") else None
+        return Search(view, parsed, database, shapes, tally)
 
     async def _run_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
-        refuse_if(request.HasField("explain_options"), "explain_options")
         check(
             request.HasField("query"),
             "one of fields Query.query and Query.gql_query must be set",
         )
         search = await self._search(request, response, request.query, [])
-        search.batch(response.batch, results.mask_of(request))
-        results.set_time(search.view.read_time(), response.batch.read_time)
+        with explain.explained(request, response, search):
+            if explain.is_executed(request):
+                search.batch(response.batch, mask_of(request))
+                results.set_time(search.view.read_time(), response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
-        refuse_if(request.HasField("explain_options"), "explain_options")
         check(
             request.HasField("aggregation_query"),
             "one of fields aggregation_query and gql_query must be set",
@@ -212,10 +217,13 @@ class DatastoreV1:
             " only returns keys.",
         )
         batch = response.batch
-        found = batch.aggregation_results.add().aggregate_properties
-        aggregate(search.within_limits(), asked.aggregations, found)
+        # it is always present, even without results
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
-        results.set_time(search.view.read_time(), batch.read_time)
+        with explain.explained(request, response, search):
+            if explain.is_executed(request):
+                found = batch.aggregation_results.add().aggregate_properties
+                aggregate(search.within_limits(), asked.aggregations, found)
+                results.set_time(search.view.read_time(), batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
         database = self._database(request)
