@@ -29,10 +29,13 @@ class WatchedLocks(EntityGroupLocks):
     def __init__(self) -> None:
         super().__init__()
         self.waiting = 0
+        self.waits = 0
 
     async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
         """Take locks."""
         self.waiting += 1
+        groups = list(groups)
+        self.waits += any(self.holder(group) not in (None, owner) for group in groups)
         try:
             await super().acquire(owner, groups)
         finally:
@@ -53,6 +56,16 @@ class RunningDatastore(DatastoreThread):
         return self.do(
             lambda: not (self.server.open_transactions or self.locks.held_groups)
         )
+
+    @property
+    def waits(self) -> int:
+        """How many calls had to wait for a lock since the last `clear`."""
+        return self.locks.waits
+
+    def clear(self) -> None:
+        """Delete everything."""
+        super().clear()
+        self.locks.waits = 0
 
     def wait_for_waiter(self) -> None:
         """Return as soon as a call waits for a lock."""

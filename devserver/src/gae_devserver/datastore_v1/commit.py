@@ -18,8 +18,7 @@ from gae_devserver.datastore_v1.property_paths import PropertyPath, mask_of
 from gae_devserver.datastore_v1.stored_properties import write_masked
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
-    groups_of,
-    wait_for_locks,
+    wait_to_write,
 )
 from gae_devserver.datastore_v1.transforms import (
     MAX_TRANSFORMS,
@@ -162,18 +161,17 @@ class Commit:
             InvalidArgumentError: an entity is over a limit after its transforms.
             NotFoundError: the entity of an update does not exist.
         """
+        references = {change.address: change.reference for change in self._changes}
         if self.transaction is not None:
-            await self.transaction.lock(change.reference for change in self._changes)
-            self.transaction.check_unchanged()
+            if references:
+                # Without mutations it is as if it had ended with its last read.
+                await self.transaction.before_writing(references)
             self._apply_now(response)
-            return
-        groups = groups_of(change.reference for change in self._changes)
-        if not any(map(self.database.locks.holder, groups)):
-            self._apply_now(response)
+            self.transaction.written.update(references)
             return
         owner = Owner("v1", patience=0.0)
         try:
-            await wait_for_locks(self.database, owner, groups)
+            await wait_to_write(self.database, owner, references)
             self._apply_now(response)
         finally:
             self.database.locks.release(owner)

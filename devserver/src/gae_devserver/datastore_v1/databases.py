@@ -1,11 +1,12 @@
 """The databases of the project: the default one, for both APIs, and named ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore_v1.contention import Contention
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import Limits
 from gae_devserver.storage.storage import Storage
@@ -19,6 +20,7 @@ class Database:
     store: Datastore
     locks: EntityGroupLocks
     limits: Limits
+    contention: Contention = field(default_factory=Contention)
 
 
 class Databases:
@@ -65,6 +67,7 @@ class Databases:
         The databases themselves remain, so that no id is allocated twice.
         """
         for name, database in self._databases.items():
+            database.contention.clear()
             if name:
                 database.locks.clear()
                 database.store.Clear()

@@ -31,6 +31,8 @@ from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
 _MODE = messages.CommitRequest.Mode
+_MORE = messages.QueryResultBatch.MoreResultsType
+_STOPPED = (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT)
 
 
 class DatastoreV1:
@@ -150,7 +152,8 @@ class DatastoreV1:
         if transaction is not None:
             with self._ended_if_aborted(transaction):
                 await transaction.read_keys(addresses)
-        read_time, size = view.read_time(), 0
+        read_time = view.read_time()
+        size = 0
         for namespace, path in addresses:
             if size > database.limits.batch_bytes:
                 partition.write_key(namespace, path, response.deferred.add())
@@ -168,7 +171,7 @@ class DatastoreV1:
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
-    ) -> Search:
+    ) -> tuple[Search, Transaction | None]:
         database = self._database(request)
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
@@ -181,14 +184,11 @@ class DatastoreV1:
             raise FailedPreconditionError(str(error)) from None
         view, transaction = self._reading(database, request.read_options, response)
         executed = explain.is_executed(request)
-        if executed and transaction is not None and transaction.snapshot is None:
+        if executed and transaction is not None:
             with self._ended_if_aborted(transaction):
-                if parsed.ancestor is not None:
-                    await transaction.read_keys([(namespace, parsed.ancestor)])
-                else:
-                    transaction.read_kind((namespace, parsed.kind))
+                await transaction.before_query(parsed)
         tally = Tally() if request.HasField("explain_options") else None
-        return Search(view, parsed, database, shapes, tally)
+        return Search(view, parsed, database, shapes, tally), transaction
 
     async def _run_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -196,10 +196,13 @@ class DatastoreV1:
             request.HasField("query"),
             "one of fields Query.query and Query.gql_query must be set",
         )
-        search = await self._search(request, response, request.query, [])
+        search, transaction = await self._search(request, response, request.query, [])
         with explain.explained(request, response, search):
             if explain.is_executed(request):
-                search.batch(response.batch, mask_of(request))
+                last = search.batch(response.batch, mask_of(request))
+                if transaction is not None:
+                    stopped = response.batch.more_results in _STOPPED
+                    transaction.read_query(search.query, last, stopped=stopped)
                 results.set_time(search.view.read_time(), response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
@@ -210,7 +213,9 @@ class DatastoreV1:
         )
         asked = request.aggregation_query
         names = aggregated_properties(asked.aggregations)
-        search = await self._search(request, response, asked.nested_query, names)
+        search, transaction = await self._search(
+            request, response, asked.nested_query, names
+        )
         check(
             not (search.query.keys_only and names),
             "Aggregation over non-key properties is not supported for base query that"
@@ -222,7 +227,12 @@ class DatastoreV1:
         with explain.explained(request, response, search):
             if explain.is_executed(request):
                 found = batch.aggregation_results.add().aggregate_properties
-                aggregate(search.within_limits(), asked.aggregations, found)
+                hits = list(search.within_limits())
+                aggregate(iter(hits), asked.aggregations, found)
+                if transaction is not None:
+                    last = hits[-1] if hits else None
+                    stopped = len(hits) == search.query.limit
+                    transaction.read_query(search.query, last, stopped=stopped)
                 results.set_time(search.view.read_time(), batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
