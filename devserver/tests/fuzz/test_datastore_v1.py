@@ -64,10 +64,6 @@ STYLE = Style(
     # With these, most requests are refused at once.
     rare=[
         "gql_query",
-        "explain_options",
-        "property_transforms",
-        "property_mask",
-        "mask",
         "read_time",
         "find_nearest",
         "base_version",
@@ -82,6 +78,7 @@ EXPECTED = {
     Status.NOT_FOUND,
     Status.ALREADY_EXISTS,
     Status.ABORTED,
+    Status.FAILED_PRECONDITION,
     Status.PERMISSION_DENIED,
     Status.UNIMPLEMENTED,
 }

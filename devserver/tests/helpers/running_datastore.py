@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,10 +30,13 @@ class WatchedLocks(EntityGroupLocks):
     def __init__(self) -> None:
         super().__init__()
         self.waiting = 0
+        self.waits = 0
 
     async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
         """Take locks."""
         self.waiting += 1
+        groups = list(groups)
+        self.waits += any(self.holder(group) not in (None, owner) for group in groups)
         try:
             await super().acquire(owner, groups)
         finally:
@@ -54,6 +58,16 @@ class RunningDatastore(DatastoreThread):
             lambda: not (self.server.open_transactions or self.locks.held_groups)
         )
 
+    @property
+    def waits(self) -> int:
+        """How many calls had to wait for a lock since the last `clear`."""
+        return self.locks.waits
+
+    def clear(self) -> None:
+        """Delete everything."""
+        super().clear()
+        self.locks.waits = 0
+
     def wait_for_waiter(self) -> None:
         """Return as soon as a call waits for a lock."""
         wait_until(lambda: self.do(lambda: self.locks.waiting), "a call that waits")
@@ -65,7 +79,10 @@ class RunningDatastore(DatastoreThread):
 
     @contextmanager
     def bundled(self) -> Iterator[None]:
-        """Let `google.appengine.ext.ndb` of this process use the same store."""
+        """Let `google.appengine.ext.ndb` of this process use the same store.
+
+        Each thread is a request of its own.
+        """
         before = apiproxy_stub_map.apiproxy
         apiproxy_stub_map.apiproxy = apiproxy_stub_map.APIProxyStubMap(
             _Stub(self, f"request{next(self._tickets)}")
@@ -91,5 +108,6 @@ class _Stub:
         self, service: str, method: str, request: Any, response: Any, *_: Any
     ) -> None:
         assert service == "datastore_v3"
-        call = self._running.calls.call(method, request, response, self._ticket)
+        ticket = f"{self._ticket} {threading.get_ident()}"
+        call = self._running.calls.call(method, request, response, ticket)
         asyncio.run_coroutine_threadsafe(call, self._running.loop).result(30)

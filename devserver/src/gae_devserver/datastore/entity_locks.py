@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 LOCK_DEADLINE = 20.0
 """Seconds that a transaction waits for a lock before it fails.
@@ -34,6 +35,8 @@ class Owner:
     """The request that made the call."""
     patience: float | None = None
     """Seconds after which a waiter takes the lock from this owner; None: never."""
+    entities: set[Any] = field(default_factory=set)
+    """Those for which a transaction of version 1 has its locks; empty: the groups."""
     groups: set[bytes] = field(default_factory=set)
     waiting_for: bytes | None = None
     released: bool = False
@@ -48,8 +51,8 @@ class _Lock:
 class EntityGroupLocks:
     """One exclusive lock per entity group; waiters get it in the order of arrival.
 
-    Readers lock exclusively too: a transaction that reads a counter usually writes it
-    next, and of two that shared a read lock one would fail.
+    A lock for reading is exclusive too: a transaction that reads a counter
+    usually writes it next, and of two that shared a read lock one would fail.
     """
 
     def __init__(self, deadline: float = LOCK_DEADLINE) -> None:
@@ -69,6 +72,11 @@ class EntityGroupLocks:
         """Return the owner of the lock of an entity group."""
         lock = self._locks.get(group)
         return lock.holder if lock else None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any lock is held."""
+        return bool(self._locks)
 
     @property
     def held_groups(self) -> list[bytes]:

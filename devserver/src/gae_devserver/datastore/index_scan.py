@@ -4,6 +4,7 @@ Version 1 uses it for its results, version 3 to select what the SDK's stub reads
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -35,12 +36,26 @@ class Hit(NamedTuple):
     columns: Mapping[str, ValueKey] = {}
 
 
+@dataclass
+class Tally:
+    """Counts the entries of indexes that a query reads."""
+
+    entries: int = 0
+
+    def over(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yield entries, and count them."""
+        for entry in entries:
+            self.entries += 1
+            yield entry
+
+
 def find(
     index: KindIndex,
     query: IndexQuery,
     start: Position | None = None,
     *,
     inclusive: bool = False,
+    tally: Tally | None = None,
 ) -> Iterator[Hit]:
     """Yield the results in order.
 
@@ -49,13 +64,14 @@ def find(
         query: the query.
         start: the position after which to begin.
         inclusive: include a result at `start` itself.
+        tally: counts what is read; None costs nothing.
     """
     # A result before the start also hides later ones with the same values.
     begin = None if query.distinct else start
-    hits = _scan(index, query, begin, inclusive)
+    hits = _scan(index, query, begin, inclusive, tally)
     if hits is None:
         begin = None
-        hits = iter(_sorted(_unordered(index, query), query.orders))
+        hits = iter(_sorted(_unordered(index, query, tally), query.orders))
     if query.distinct:
         hits = _first_of_each(hits, query.distinct)
     if start is not None and begin is None:
@@ -85,12 +101,14 @@ def _first_of_each(hits: Iterable[Hit], distinct: tuple[str, ...]) -> Iterator[H
             yield hit
 
 
-def _unordered(index: KindIndex, query: IndexQuery) -> Iterable[Hit]:
+def _unordered(
+    index: KindIndex, query: IndexQuery, tally: Tally | None
+) -> Iterable[Hit]:
     """Return each matching result once."""
     found: dict[Any, Hit] = {}
     for conjunction in query.alternatives:
         candidates = _candidates(index, conjunction).scan()
-        for row, _ in _matching(index, conjunction, candidates):
+        for row, _ in _matching(index, conjunction, candidates, tally):
             for hit in _hits(row, conjunction, query):
                 # Without columns an entity is one result, however often it passes.
                 same = hit.position if query.columns else row.path
@@ -199,7 +217,11 @@ def _key_slice(index: KindIndex, conjunction: Conjunction) -> _Slice:
 
 
 def _scan(
-    index: KindIndex, query: IndexQuery, start: Position | None, inclusive: bool
+    index: KindIndex,
+    query: IndexQuery,
+    start: Position | None,
+    inclusive: bool,
+    tally: Tally | None,
 ) -> Iterator[Hit] | None:
     """Yield results straight from an index that has them in order, if there is one."""
     (name, descending), *rest = query.orders
@@ -211,7 +233,7 @@ def _scan(
         if part.prefix is None:
             return None
         entries = _by_key(part, part.prefix, descending, start, inclusive)
-        matching = _matching(index, conjunction, entries)
+        matching = _matching(index, conjunction, entries, tally)
         return (Hit(row, entry[-1:]) for row, entry in matching)
     if rest != [KEY_ORDER] or part.size() <= index.sort_limit:
         return None
@@ -219,24 +241,31 @@ def _scan(
     # A few candidates are sorted sooner than they are found in a long index.
     if ordered.size() > 8 * part.size():
         return None
-    return _scan_values(index, query, _by_value(ordered, descending, start, inclusive))
+    entries = _by_value(ordered, descending, start, inclusive)
+    return _scan_values(index, query, entries, tally)
 
 
 def _matching(
-    index: KindIndex, conjunction: Conjunction, entries: Iterable[Entry]
+    index: KindIndex,
+    conjunction: Conjunction,
+    entries: Iterable[Entry],
+    tally: Tally | None,
 ) -> Iterator[tuple[Row, Entry]]:
-    for entry in entries:
+    for entry in entries if tally is None else tally.over(entries):
         row = index.rows[entry[-1]]
         if conjunction.matches(row):
             yield row, entry
 
 
 def _scan_values(
-    index: KindIndex, query: IndexQuery, entries: Iterable[Entry]
+    index: KindIndex,
+    query: IndexQuery,
+    entries: Iterable[Entry],
+    tally: Tally | None,
 ) -> Iterator[Hit]:
     (conjunction,) = query.alternatives
     name = query.orders[0][0]
-    for row, entry in _matching(index, conjunction, entries):
+    for row, entry in _matching(index, conjunction, entries, tally):
         if query.columns:
             if conjunction.accepts(name, entry[0]):
                 yield Hit(row, entry, {name: entry[0], KEY_PROPERTY: row.path})

@@ -4,6 +4,7 @@ For each query the SDK's stub reads all entities of a kind. This one reads only 
 that the indexes find.
 """
 
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
 from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
+from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
 from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
@@ -42,31 +44,27 @@ _RECENT_GROUPS = 128
 """Of so many entity groups, the entities are kept together for the next read."""
 
 
-class GroupRead:
-    """An entity group as a transaction has read it."""
-
-    def __init__(self, group: Any) -> None:
-        # This reference keeps the number: see IndexedStore._forget_unused_groups.
-        self._group = group
-        self._changes = group._log_pos
-
-    def is_unchanged(self) -> bool:
-        """Return whether nothing in the group has changed since."""
-        return bool(self._group._log_pos == self._changes)
-
-
 class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     """The SDK's datastore stub with an index of each kind."""
 
-    def __init__(self, *args: Any, sort_limit: int = SORT_LIMIT, **kwargs: Any) -> None:
+    _commit_timestamp: int
+
+    def __init__(
+        self,
+        *args: Any,
+        sort_limit: int = SORT_LIMIT,
+        remembered: Bounds = DEFAULT_BOUNDS,
+        **kwargs: Any,
+    ) -> None:
         """Make the stub; `sort_limit` is that of its indexes."""
         self._sort_limit = sort_limit
         self._kinds: dict[Kind, KindIndex] = {}
         """Only kinds that have entities."""
-        # Weak: a snapshot ends with its transaction, unless an older one needs it.
-        self._newest: weakref.ref[Snapshot] | None = None
         self.changes = 0
         """Goes up with each change of any entity."""
+        self.history = History(self.read_time(), remembered)
+        self._past: Snapshot | None = None
+        """The last one as of a time: the batches of a query share its indexes."""
         super().__init__(*args, **kwargs)
         self._forget_unused_groups()
 
@@ -87,12 +85,32 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """Yield each namespace and kind that has entities."""
         return iter(self._kinds)
 
+    def read_time(self) -> int:
+        """Return the time of a read that is made now; later commits get later times.
+
+        It may be ahead of the clock after several commits in one microsecond.
+        """
+        now = time.time_ns() // 1000
+        self._commit_timestamp = max(self._commit_timestamp, now)
+        return self._commit_timestamp
+
     def snapshot(self) -> Snapshot:
         """Return a view of the entities that later changes do not affect."""
-        newest = self._newest() if self._newest else None
-        snapshot = newest.next() if newest else Snapshot(self)
-        self._newest = weakref.ref(snapshot)
-        return snapshot
+        return Snapshot(self, self.history, self.read_time())
+
+    def as_of(self, version: int) -> Snapshot:
+        """Return the entities as of a time that is not in the future.
+
+        The history must reach back to it.
+        """
+        if self._past is None or self._past.read_time() != version:
+            self._past = Snapshot(self, self.history, version)
+        return self._past
+
+    def forget_past(self, since: int | None = None) -> None:
+        """Remember nothing of what was before now, or before an earlier time."""
+        self._past = None
+        self.history.clear(self.read_time() if since is None else since)
 
     def row(self, namespace: str, path: Path) -> Row | None:
         """Return the entity with a key."""
@@ -100,12 +118,16 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return index.rows.get(path) if index else None
 
     def write(self, entities: Iterable[Any], deleted: Iterable[Any]) -> int:
-        """Put entities and delete keys of version 3 in one step; return the version.
+        """Delete keys and put entities of version 3 in one step; return the version.
 
+        An entity that is deleted and put is created again.
         The store keeps these objects, so the caller must not change them afterwards.
         Transactions of the stub that have read one of their groups fail at commit.
         """
         version: int = self._IncrementAndGetCommitTimestamp()
+        for key in deleted:
+            self._add_change(key, version)
+            self._Delete(key)
         for entity in entities:
             self._add_change(entity.key, version)
             datastore_stub_util.PrepareSpecialPropertiesForStore(entity)
@@ -115,16 +137,9 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             old = self.row(namespace, path)
             if old is not None and old.record.entity == entity:
                 # A write that changes nothing makes no new version.
-                record.metadata.updated_version = old.record.metadata.updated_version
+                record.metadata.updated_version = old.version
             self._StoreRecord(record)
-        for key in deleted:
-            self._add_change(key, version)
-            self._Delete(key)
         return version
-
-    def read_group(self, key: Any) -> GroupRead:
-        """Return the key's entity group as it is now."""
-        return GroupRead(self._group(key))
 
     def _add_change(self, key: Any, version: int) -> None:
         group = self._group(key)
@@ -150,26 +165,40 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return group
 
     def _changed(self, key: Any, record: Any) -> None:
-        kind = (key.name_space, key.path.element[-1].type)
         path = path_of(key.path.element)
-        row = None if record is None else Row(path, record)
+        kind = (key.name_space, str(path[-3]))
         index = self.kind(kind)
-        if row is None and path not in index.rows:
+        old = index.rows.get(path)
+        if record is None and old is None:
             return
         self.changes += 1
-        old = index.replace(path, row)
+        row = None
+        if old is not None:
+            path = old.path  # the same, so that the history keeps it once
+        if record is not None:
+            metadata = record.metadata
+            created = old.created if old else metadata.created_version
+            metadata.created_version = created or metadata.updated_version
+            row = Row(path, record)
+        index.replace(path, row)
         index.changes = self.changes
         self._kinds[kind] = index
         if not index.rows:
             del self._kinds[kind]
-        if self._newest and (newest := self._newest()):
-            newest.remember(kind, path, old)
-        if row is not None:
-            metadata = (old or row).record.metadata
-            created = metadata.created_version or record.metadata.updated_version
-            record.metadata.created_version = created
+        before = old.encoded() if old else None
+        self.history.add(Change(self._commit_timestamp, kind, path, before))
 
     # The methods below override those of the stub.
+
+    def _IncrementAndGetCommitTimestamp(self) -> int:
+        """Return the version of a commit: its time, and of no other commit.
+
+        Versions are microseconds, as those of the service are. The stub's are
+        milliseconds: a read as of a time could not tell what was committed just after.
+        """
+        now = time.time_ns() // 1000
+        self._commit_timestamp = max(self._commit_timestamp + 1, now)
+        return self._commit_timestamp
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         super()._StoreRecord(record, insert)
@@ -200,6 +229,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self._kinds.clear()
         self._forget_unused_groups()
         self.changes += 1
+        self.forget_past(self._IncrementAndGetCommitTimestamp())
 
     # The stub's own methods leave an empty dictionary for each kind or entity group
     # that they do not find.

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from sortedcontainers import SortedList
 
 from gae_devserver.datastore.encoding import (
@@ -19,18 +21,58 @@ SORT_LIMIT = 500
 """Up to this many candidates are sorted rather than read from another index."""
 
 
+_FEW = 8
+"""Up to this many values, a list is searched faster than a set is made."""
+
+
 class Row:
     """A stored entity and its indexed values."""
 
-    __slots__ = ("_values", "converted", "path", "record")
+    __slots__ = (
+        "_record",
+        "_values",
+        "converted",
+        "created",
+        "encoding",
+        "path",
+        "version",
+    )
 
     def __init__(self, path: Path, record: Any) -> None:
         self.path = path
-        self.record = record
-        """The stub's EntityRecord; it is never changed, only replaced."""
+        self.encoding = b""
+        """The entity of an encoded copy; empty for any other row."""
         self.converted: Any = None
         """The entity in version 1, once it was needed."""
+        self._record = record
         self._values: dict[str, list[ValueKey]] | None = None
+        # The stub uses the metadata of an entity again for its next version.
+        self.version: int = record.metadata.updated_version
+        """The time of its last change."""
+        self.created: int = record.metadata.created_version
+        """The time of its creation."""
+
+    @property
+    def record(self) -> Any:
+        """The stub's EntityRecord; its entity is never changed, only replaced."""
+        if self._record is None:
+            entity = entity_pb.EntityProto.FromString(self.encoding)
+            metadata = entity_pb.EntityMetadata(
+                updated_version=self.version, created_version=self.created
+            )
+            self._record = datastore_stub_util.EntityRecord(entity, metadata)
+        return self._record
+
+    def encoded(self) -> "Row":
+        """Return a copy that is decoded when it is read.
+
+        Until then it takes a few hundred bytes and the encoding, not some kilobytes.
+        """
+        copy = Row.__new__(Row)
+        copy.path, copy.version, copy.created = self.path, self.version, self.created
+        copy.encoding = self.encoding or self._record.entity.SerializeToString()
+        copy.converted = copy._record = copy._values = None
+        return copy
 
     def values(self, name: str) -> list[ValueKey]:
         """Return the different indexed values of a property, in order."""
@@ -95,12 +137,14 @@ class KindIndex:
         before = old.properties() if old else {}
         after = row.properties() if row else {}
         for name, values in before.items():
+            kept = _known(after.get(name, []))
             for value in values:
-                if value not in after.get(name, ()):
+                if value not in kept:
                     self._remove(name, value, path)
         for name, values in after.items():
+            had = _known(before.get(name, []))
             for value in values:
-                if value not in before.get(name, ()):
+                if value not in had:
                     self._add(name, value, path)
         return old
 
@@ -126,3 +170,8 @@ class KindIndex:
 
 def _entry(name: str, value: ValueKey, path: Path) -> Entry:
     return (path,) if name == KEY_PROPERTY else (value, path)
+
+
+def _known(values: list[ValueKey]) -> Collection[ValueKey]:
+    """Return values in a form that tells fast whether a value is one of them."""
+    return values if len(values) <= _FEW else set(values)

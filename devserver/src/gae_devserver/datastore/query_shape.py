@@ -88,6 +88,18 @@ def of_v3(query: Any) -> QueryShape | None:
     )
 
 
+def built_in_indexes(query: Any) -> list[Any] | None:
+    """Return the properties whose own indexes, merged, serve a query.
+
+    Return None if it needs a composite index. Without properties, the index of the
+    keys serves it.
+    """
+    required, _, _, properties = datastore_index.CompositeIndexForQuery(query)
+    if required:
+        return None
+    return list(datastore_index.GetRecommendedIndexProperties(properties))
+
+
 def best_index(query: Any) -> Key:
     """Return the index that serves a query alone."""
     _, kind, ancestor, properties = datastore_index.CompositeIndexForQuery(query)

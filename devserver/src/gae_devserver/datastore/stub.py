@@ -10,6 +10,7 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from google.appengine.runtime import apiproxy_errors
 
 from gae_devserver.datastore.encoding import add_path, path_of
+from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds
 from gae_devserver.datastore.indexed_store import IndexedStore
 from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.property_index import SORT_LIMIT
@@ -20,10 +21,17 @@ _COUNTER_ENDS = {
     datastore_stub_util.SEQUENTIAL: datastore_stub_util._MAX_SEQUENTIAL_COUNTER,
     datastore_stub_util.SCATTERED: datastore_stub_util._MAX_SCATTERED_COUNTER,
 }
+_YEAR_1980 = 10 * 365 * 86400 * 10**6
+"""In microseconds; in milliseconds, it is a time that no computer has seen."""
 OnQuery = Callable[[QueryShape], None]
 """Called with each query before it runs; may raise NeedIndexError."""
 _NEVER_REACHED = 2**40
 """The ids that always stay free at the end of a counter's range."""
+
+
+def _microseconds(version: int) -> int:
+    """Return a stored version, which earlier releases kept in milliseconds."""
+    return version if version > _YEAR_1980 else version * 1000
 
 
 class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
@@ -45,8 +53,6 @@ class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type:
 class Datastore(IndexedStore):
     """The SDK's datastore stub, for one event loop."""
 
-    _commit_timestamp: int
-
     def __init__(
         self,
         app_id: str,
@@ -54,9 +60,13 @@ class Datastore(IndexedStore):
         database: str = "",
         *,
         sort_limit: int = SORT_LIMIT,
+        remembered: Bounds = DEFAULT_BOUNDS,
         on_query: OnQuery = lambda shape: None,
     ) -> None:
-        """Make the datastore, with what `storage` has of this database."""
+        """Make the datastore, with what `storage` has of this database.
+
+        Its history begins now: the storage has no older versions of entities.
+        """
         self._on_query = on_query
         self._storage = storage
         self._database = database
@@ -75,6 +85,7 @@ class Datastore(IndexedStore):
             use_atexit=False,
             auto_id_policy=datastore_stub_util.SCATTERED,
             sort_limit=sort_limit,
+            remembered=remembered,
         )
         if storage is not None:
             self._load(storage)
@@ -84,10 +95,14 @@ class Datastore(IndexedStore):
             for encoded in storage.entities(self._database):
                 entity = entity_pb.EntityProto.FromString(encoded)
                 record = datastore_stub_util._FromStorageEntity(entity)
+                metadata = record.metadata
+                metadata.updated_version = _microseconds(metadata.updated_version)
+                metadata.created_version = _microseconds(metadata.created_version)
                 super()._StoreRecord(record)
                 # New versions continue after the last stored one.
-                version = record.metadata.updated_version
+                version = metadata.updated_version
                 self._commit_timestamp = max(self._commit_timestamp, version)
+        self.forget_past()
         for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from gae_devserver.datastore.encoding import Path
+from gae_devserver.datastore.history import History
 from gae_devserver.datastore.property_index import KindIndex, Row
 
 Kind = tuple[str, str]
@@ -11,7 +12,7 @@ Kind = tuple[str, str]
 
 
 class View(Protocol):
-    """The entities as a query sees them: now, or in a snapshot."""
+    """The entities as a query sees them: now, or as of an earlier time."""
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind."""
@@ -22,73 +23,74 @@ class View(Protocol):
     def row(self, namespace: str, path: Path) -> Row | None:
         """Return the entity with a key."""
 
+    def read_time(self) -> int:
+        """Return the time that it shows: a read as of then finds the same."""
+
 
 class Snapshot:
-    """The entities at the time of its creation, for a read-only transaction.
+    """The entities as of a time; later changes do not affect it.
 
-    The newest snapshot keeps what each change replaces. An older one refers to it, and
-    looks there for what has changed since: so the cost of a change does not depend on
-    how many snapshots there are.
+    It costs nothing until it is read. Then it takes from the history what has changed
+    since, each change once: the cost does not depend on how much is stored. Only a
+    query needs more, once for each kind that has changed: the indexes of that kind.
     """
 
-    def __init__(self, store: View) -> None:
+    def __init__(self, store: View, history: History, version: int) -> None:
+        """Show what commits up to a version have stored."""
         self._store = store
-        self._before: dict[Kind, dict[Path, Row | None]] = {}
+        self._history = history
+        self._version = version
+        self._number = history.begin_reader(self, version)
+        """How many changes it does not need to look at any more."""
+        self._replaced: dict[Kind, dict[Path, Row | None]] = {}
         self._rebuilt: dict[Kind, KindIndex] = {}
-        self._newer: Snapshot | None = None
 
-    def remember(self, kind: Kind, path: Path, row: Row | None) -> None:
-        """Keep the row that a key had before its first change."""
-        self._before.setdefault(kind, {}).setdefault(path, row)
+    def read_time(self) -> int:
+        """Return the time that it shows."""
+        return self._version
 
-    def next(self) -> "Snapshot":
-        """Return a snapshot of the entities as they are now, if this is the newest."""
-        if not self._before:
-            return self
-        self._newer = Snapshot(self._store)
-        return self._newer
+    def catch_up(self) -> None:
+        """Take what the latest changes have replaced."""
+        for change in self._history.after(self._number):
+            rows = self._replaced.setdefault(change.kind, {})
+            # Only the first change after that time replaced what was there.
+            if change.path not in rows:
+                # A copy: what it derives from the entity ends with the snapshot.
+                rows[change.path] = change.old.encoded() if change.old else None
+        self._number = self._history.end
 
-    def _from_here(self) -> "Iterator[Snapshot]":
-        snapshot: Snapshot | None = self
-        while snapshot is not None:
-            yield snapshot
-            snapshot = snapshot._newer
+    def replaced(self, kind: Kind) -> dict[Path, Row | None]:
+        """Return what has changed in a kind since then, as it was then.
+
+        None stands for an entity that did not exist. The dictionary is shared, so do
+        not change it.
+        """
+        self.catch_up()
+        return self._replaced.get(kind, {})
 
     def kind(self, kind: Kind) -> KindIndex:
         """Return the entities of a kind at that time."""
-        now = self._store.kind(kind)
-        replaced = self.replaced(kind)
-        if not replaced:
-            return now
         if kind not in self._rebuilt:
+            now, replaced = self._store.kind(kind), self.replaced(kind)
+            if not replaced:
+                return now
             rows = (now.rows | replaced).values()
             self._rebuilt[kind] = KindIndex.of(
                 (row for row in rows if row is not None), now.sort_limit
             )
         return self._rebuilt[kind]
 
-    def replaced(self, kind: Kind) -> dict[Path, Row | None]:
-        """Return what has changed in a kind since then, as it was then.
-
-        None stands for an entity that did not exist.
-        """
-        rows: dict[Path, Row | None] = {}
-        for snapshot in self._from_here():
-            rows = snapshot._before.get(kind, {}) | rows
-        return rows
-
     def kinds(self) -> Iterator[Kind]:
         """Yield each namespace and kind that had entities at that time."""
-        seen = dict.fromkeys(self._store.kinds())
-        for snapshot in self._from_here():
-            seen |= dict.fromkeys(snapshot._before)
-        return (kind for kind in seen if self.kind(kind).rows)
+        self.catch_up()
+        for kind in dict.fromkeys([*self._store.kinds(), *self._replaced]):
+            replaced = self._replaced.get(kind, {})
+            if any(replaced.values()) or any(
+                path not in replaced for path in self._store.kind(kind).rows
+            ):
+                yield kind
 
     def row(self, namespace: str, path: Path) -> Row | None:
         """Return the entity that a key had at that time."""
-        kind = (namespace, str(path[-3]))
-        for snapshot in self._from_here():
-            before = snapshot._before.get(kind, {})
-            if path in before:
-                return before[path]
-        return self._store.row(namespace, path)
+        replaced = self.replaced((namespace, str(path[-3])))
+        return replaced[path] if path in replaced else self._store.row(namespace, path)

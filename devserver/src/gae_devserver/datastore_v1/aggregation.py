@@ -18,7 +18,8 @@ def aggregated_properties(aggregations: Any) -> list[str]:
     check(aggregations, "Aggregations can not be empty.")
     check(
         len(aggregations) <= MAX_AGGREGATIONS,
-        f"The maximum number of aggregations is {MAX_AGGREGATIONS}.",
+        "The maximum number of aggregations allowed in an aggregation query is"
+        f" {MAX_AGGREGATIONS}. Received: {len(aggregations)}",
     )
     names = []
     for item in aggregations:

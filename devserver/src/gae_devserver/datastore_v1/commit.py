@@ -1,28 +1,33 @@
 """Carries out the mutations of a commit: all of them or none."""
 
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.appengine.datastore import entity_bytes_pb2 as entity_pb
+
 from gae_devserver.datastore.entity_locks import Owner
 from gae_devserver.datastore.property_index import Row
-from gae_devserver.datastore_v1 import messages, results
+from gae_devserver.datastore_v1 import results
+from gae_devserver.datastore_v1.conflicts import Expected, expected_by, is_conflict
 from gae_devserver.datastore_v1.databases import Database
-from gae_devserver.datastore_v1.entity_writer import entity_to_v3
+from gae_devserver.datastore_v1.entity_writer import check_limits, entity_to_v3
 from gae_devserver.datastore_v1.keys import Address, describe
+from gae_devserver.datastore_v1.property_paths import PropertyPath, mask_of
+from gae_devserver.datastore_v1.stored_properties import write_masked
 from gae_devserver.datastore_v1.transactions import (
     Transaction,
-    groups_of,
-    wait_for_locks,
+    wait_to_write,
 )
-from gae_devserver.rpc.errors import (
-    AbortedError,
-    AlreadyExistsError,
-    NotFoundError,
-    check,
-    refuse_if,
+from gae_devserver.datastore_v1.transforms import (
+    MAX_TRANSFORMS,
+    Transform,
+    apply_transforms,
+    transforms_of,
 )
+from gae_devserver.rpc.errors import AlreadyExistsError, NotFoundError, check
 
-_FAIL = messages.Mutation.ConflictResolutionStrategy.FAIL
 _NOT_IN_SEQUENCE = {
     ("insert", "insert"),
     ("update", "insert"),
@@ -46,9 +51,13 @@ class _Change:
     """The entity as version 1, after `prepare` as version 3; None to delete."""
     allocated: bool
     """Whether the dev server chooses the id."""
+    mask: list[PropertyPath] | None
+    transforms: list[Transform]
+    expected: Expected | None
     conflicting: bool = False
     conflict: Row | None = None
     """The entity whose version is not the expected one."""
+    transform_results: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -64,10 +73,7 @@ class Commit:
 
         Raises:
             InvalidArgumentError: the mutation can never be carried out.
-            UnimplementedError: it uses a part of the API that the dev server lacks.
         """
-        refuse_if(mutation.property_transforms, "property_transforms")
-        refuse_if(mutation.HasField("property_mask"), "property_mask of a mutation")
         operation = mutation.WhichOneof("operation")
         check(operation, "Mutation is missing operation.")
         entity = None if operation == "delete" else getattr(mutation, operation)
@@ -76,6 +82,7 @@ class Commit:
         partition = self.database.partition
         complete = True if operation in ("update", "delete") else None
         address = partition.address(key, complete=complete, stored=True)
+        allocated = address[1][-1] == 0
         self._changes.append(
             _Change(
                 mutation=mutation,
@@ -84,7 +91,10 @@ class Commit:
                 address=address,
                 reference=partition.reference(*address),
                 entity=entity,
-                allocated=address[1][-1] == 0,
+                allocated=allocated,
+                mask=None if entity is None else mask_of(mutation),
+                transforms=transforms_of(mutation, partition),
+                expected=expected_by(mutation, key, allocated=allocated),
             )
         )
 
@@ -105,11 +115,18 @@ class Commit:
             if change.entity is not None:
                 change.entity = entity_to_v3(change.entity, partition, change.reference)
         self._check_sequence()
+        self._check_transforms()
 
     def _check_sequence(self) -> None:
         """Refuse mutations that cannot follow each other on one entity."""
         before: dict[Address, str] = {}
+        expected: dict[Address, Expected | None] = {}
         for change in self._changes:
+            first = expected.setdefault(change.address, change.expected)
+            check(
+                change.expected in (None, first),
+                "Mutations for the same entity must have the same base version.",
+            )
             if change.address in before:
                 check(
                     self.transaction is not None,
@@ -123,60 +140,90 @@ class Commit:
                 )
             before[change.address] = change.operation
 
+    def _check_transforms(self) -> None:
+        count: Counter[Address] = Counter()
+        for change in self._changes:
+            for transform in change.transforms:
+                count[change.address] += transform.weight
+        check(
+            max(count.values(), default=0) <= MAX_TRANSFORMS,
+            f"A commit can have at most {MAX_TRANSFORMS} property transforms of an"
+            " entity, and each element of an array counts.",
+        )
+
     async def apply(self, response: Any) -> None:
         """Wait for locks, then carry out everything at once.
 
         Raises:
             AbortedError: entities that the transaction read have changed.
             AlreadyExistsError: the entity of an insert exists.
+            FailedPreconditionError: a mutation expects another version.
+            InvalidArgumentError: an entity is over a limit after its transforms.
             NotFoundError: the entity of an update does not exist.
         """
+        references = {change.address: change.reference for change in self._changes}
         if self.transaction is not None:
-            await self.transaction.lock(change.reference for change in self._changes)
-            self.transaction.check_unchanged()
+            if references:
+                # Without mutations it is as if it had ended with its last read.
+                await self.transaction.before_writing(references)
             self._apply_now(response)
-            return
-        groups = groups_of(change.reference for change in self._changes)
-        if not any(map(self.database.locks.holder, groups)):
-            self._apply_now(response)
+            self.transaction.written.update(references)
             return
         owner = Owner("v1", patience=0.0)
         try:
-            await wait_for_locks(self.database, owner, groups)
+            await wait_to_write(self.database, owner, references)
             self._apply_now(response)
         finally:
             self.database.locks.release(owner)
 
     def _apply_now(self, response: Any) -> None:
         final: dict[Address, _Change] = {}
+        deleted: dict[Address, Any] = {}
+        now = time.time_ns() // 10**6
         for change in self._changes:
-            self._check_existence(change, final)
-            if not change.conflicting:
-                final[change.address] = change
-        writes = [change for change in final.values() if change.entity is not None]
-        deletes = [change for change in final.values() if change.entity is None]
+            row = self.database.store.row(*change.address)
+            before = row.record.entity if row else None
+            if earlier := final.get(change.address):
+                before = earlier.entity
+            _check_existence(change, before)
+            if earlier is None and change.expected is not None:
+                change.conflicting = is_conflict(
+                    change.mutation, change.key, change.expected, row
+                )
+                change.conflict = row
+            if change.conflicting:
+                continue
+            final[change.address] = change
+            if change.entity is None:
+                deleted[change.address] = change.reference
+            else:
+                self._merge(change, before, now)
+        entities = (change.entity for change in final.values())
         version = self.database.store.write(
-            (change.entity for change in writes),
-            (change.reference for change in deletes),
+            (entity for entity in entities if entity is not None), deleted.values()
         )
         for change in self._changes:
             self._write_result(change, version, response.mutation_results.add())
-        results.set_time(version, response.commit_time)
+        if self.transaction is not None:
+            results.set_time(version, response.commit_time)
 
-    def _check_existence(self, change: _Change, final: dict[Address, _Change]) -> None:
-        row = self.database.store.row(*change.address)
-        earlier = final.get(change.address)
-        exists = row is not None if earlier is None else earlier.entity is not None
-        if change.operation == "insert" and exists:
-            raise AlreadyExistsError(f"entity already exists: {describe(change.key)}")
-        if change.operation == "update" and not exists:
-            raise NotFoundError(f"no entity to update: {describe(change.key)}")
-        if earlier is None and _conflicts(change.mutation, row):
-            if change.mutation.conflict_resolution_strategy == _FAIL:
-                raise AbortedError(
-                    f"the entity has another version: {describe(change.key)}"
-                )
-            change.conflicting, change.conflict = True, row
+    def _merge(self, change: _Change, before: Any, now: int) -> None:
+        """Make the entity of a change what replaces `before` in the store."""
+        if change.mask is None and not change.transforms:
+            return
+        if change.mask is not None:
+            merged = entity_pb.EntityProto()
+            if before is not None:
+                merged.CopyFrom(before)
+            else:
+                merged.key.CopyFrom(change.entity.key)
+                merged.entity_group.CopyFrom(change.entity.entity_group)
+            write_masked(change.entity, merged, change.mask)
+            change.entity = merged
+        change.transform_results = apply_transforms(
+            change.transforms, change.entity, self.database.partition, now
+        )
+        check_limits(change.entity)
 
     def _write_result(self, change: _Change, version: int, into: Any) -> None:
         if change.allocated:
@@ -185,20 +232,15 @@ class Commit:
         if not change.conflicting:
             row = self.database.store.row(*change.address)
         into.conflict_detected = change.conflicting
+        into.transform_results.extend(change.transform_results)
         if row is not None:
             results.write_version(row, into)
-        elif not change.conflicting:
+        else:
             into.version = version
 
 
-def _conflicts(mutation: Any, row: Row | None) -> bool:
-    """Return whether a mutation expects another version than the stored one."""
-    match mutation.WhichOneof("conflict_detection_strategy"):
-        case "base_version":
-            now = row.record.metadata.updated_version if row else 0
-            return mutation.base_version != now
-        case "update_time":
-            expected = mutation.update_time
-            stated = expected.seconds * 1000 + expected.nanos // 10**6
-            return row is None or stated != row.record.metadata.updated_version
-    return False
+def _check_existence(change: _Change, before: Any) -> None:
+    if change.operation == "insert" and before is not None:
+        raise AlreadyExistsError(f"entity already exists: {describe(change.key)}")
+    if change.operation == "update" and before is None:
+        raise NotFoundError(f"no entity to update: {describe(change.key)}")

@@ -10,7 +10,12 @@ from google.appengine.datastore import datastore_pb
 from google.protobuf.message import DecodeError
 
 from gae_devserver.datastore.encoding import KEY_PROPERTY, property_value
-from gae_devserver.datastore.index_query import Order, Position, cursor_position
+from gae_devserver.datastore.index_query import (
+    Order,
+    Position,
+    cursor_position,
+    precedes,
+)
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.rpc.errors import InvalidArgumentError, check
 
@@ -22,6 +27,12 @@ class Place(NamedTuple):
     """The position of the result at which the cursor was made."""
     before: bool
     """Whether the place is before that result, not after it."""
+
+    def follows(self, position: Position, orders: tuple[Order, ...]) -> bool:
+        """Return whether the result at a position comes before this place."""
+        if self.before:
+            return precedes(position, self.position, orders)
+        return not precedes(self.position, position, orders)
 
 
 def encode(

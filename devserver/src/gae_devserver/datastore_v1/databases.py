@@ -1,11 +1,12 @@
 """The databases of the project: the default one, for both APIs, and named ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gae_devserver.datastore.calls import DatastoreCalls
 from gae_devserver.datastore.entity_locks import EntityGroupLocks
 from gae_devserver.datastore.stub import Datastore
+from gae_devserver.datastore_v1.contention import Contention
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import Limits
 from gae_devserver.storage.storage import Storage
@@ -19,6 +20,7 @@ class Database:
     store: Datastore
     locks: EntityGroupLocks
     limits: Limits
+    contention: Contention = field(default_factory=Contention)
 
 
 class Databases:
@@ -36,9 +38,12 @@ class Databases:
         self._storage = storage
         default = Database(Partition(app_id, ""), calls.stub, calls.locks, limits)
         self._databases = {"": default}
+        self._empty_since: int | None = None
         # Read them now, so that an unreadable entity stops the start of the server.
         for name in storage.databases() if storage else ():
             self.get(Partition(app_id, name))
+        # Until its first use, any other database is empty.
+        self._empty_since = calls.stub.read_time()
 
     @property
     def named(self) -> Mapping[str, Database]:
@@ -50,6 +55,8 @@ class Databases:
         name = partition.database
         if name not in self._databases:
             store = Datastore(self._app_id, self._storage, name)
+            if self._empty_since is not None:
+                store.forget_past(self._empty_since)
             locks = EntityGroupLocks()
             self._databases[name] = Database(partition, store, locks, self._limits)
         return self._databases[name]
@@ -60,6 +67,7 @@ class Databases:
         The databases themselves remain, so that no id is allocated twice.
         """
         for name, database in self._databases.items():
+            database.contention.clear()
             if name:
                 database.locks.clear()
                 database.store.Clear()

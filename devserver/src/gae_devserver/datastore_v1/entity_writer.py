@@ -16,6 +16,7 @@ from gae_devserver.datastore.encoding import (
     indexed_values,
     mark_order,
 )
+from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     COMPRESSED,
     COMPRESSED_URI,
@@ -29,6 +30,7 @@ from gae_devserver.datastore_v1.entity_reader import (
     TIMESTAMP,
     USER,
     USER_FIELDS,
+    entity_to_v1,
 )
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
 from gae_devserver.rpc.errors import InvalidArgumentError, check
@@ -63,21 +65,57 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     Raises:
         InvalidArgumentError: part of it cannot be stored.
     """
-    size = entity.ByteSize()
+    size = _checked_size(entity)
+    proto = entity_pb.EntityProto()
+    proto.key.CopyFrom(reference)
+    proto.entity_group.element.append(reference.path.element[0])
+    _Writer(partition).properties(entity, proto, ())
+    _check_indexed_values(proto, size)
+    return proto
+
+
+def properties_to_v3(entity: Any, partition: Partition, parents: Parents) -> Any:
+    """Return the properties of an entity as version 3, without a key.
+
+    Args:
+        entity: the entity.
+        partition: where it is stored.
+        parents: the properties in which it is embedded, from the outermost one.
+
+    Raises:
+        InvalidArgumentError: part of it cannot be stored.
+    """
+    proto = entity_pb.EntityProto()
+    _Writer(partition).properties(entity, proto, parents)
+    return proto
+
+
+def check_limits(proto: Any) -> None:
+    """Check the size of an entity of version 3 and the number of its indexed values.
+
+    Raises:
+        InvalidArgumentError: one of them is over the limit.
+    """
+    entity = messages.Entity()
+    entity_to_v1(proto, entity)
+    _check_indexed_values(proto, _checked_size(entity))
+
+
+def _checked_size(entity: Any) -> int:
+    size: int = entity.ByteSize()
     if size > MAX_ENTITY_BYTES:
         raise InvalidArgumentError(
             f"The entity is too big: its size is {size} bytes, and the limit is"
             f" {MAX_ENTITY_BYTES} bytes."
         )
-    proto = entity_pb.EntityProto()
-    proto.key.CopyFrom(reference)
-    proto.entity_group.element.append(reference.path.element[0])
-    _Writer(partition).properties(entity, proto, ())
+    return size
+
+
+def _check_indexed_values(proto: Any, size: int) -> None:
     # Every value takes at least a byte, so only a large entity can have too many.
     if size > MAX_INDEXED_VALUES:
         count = sum(1 for _ in indexed_values(proto))
         check(count <= MAX_INDEXED_VALUES, "Too many indexed properties")
-    return proto
 
 
 def property_of(value: Any, partition: Partition, name: str) -> Any:

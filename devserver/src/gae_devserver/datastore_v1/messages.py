@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from google.protobuf import timestamp_pb2
+
 from gae_devserver.rpc.messages import import_types
 
 _DISTRIBUTION = "google-cloud-datastore"
@@ -18,6 +20,7 @@ def _message(module: str, name: str) -> Any:
 
 
 Entity = _message("entity", "Entity")
+Value = _message("entity", "Value")
 EntityResult = _message("query", "EntityResult")
 Query = _message("query", "Query")
 PropertyFilter = _message("query", "PropertyFilter")
@@ -26,3 +29,5 @@ PropertyOrder = _message("query", "PropertyOrder")
 QueryResultBatch = _message("query", "QueryResultBatch")
 CommitRequest = _message("datastore", "CommitRequest")
 Mutation = _message("datastore", "Mutation")
+PropertyTransform = _message("datastore", "PropertyTransform")
+Timestamp: Any = timestamp_pb2.Timestamp

@@ -9,7 +9,7 @@ from gae_devserver.datastore_v1.queries import ParsedQuery
 _DESCENDING = messages.PropertyOrder.Direction.DESCENDING
 
 
-def shapes_of(query: Any, parsed: ParsedQuery) -> set[QueryShape]:
+def shapes_of(query: Any, parsed: ParsedQuery) -> frozenset[QueryShape]:
     """Return the shape of each query that together give the results.
 
     IN and OR have several. Each needs its own index, in the orders of the query.
@@ -19,7 +19,7 @@ def shapes_of(query: Any, parsed: ParsedQuery) -> set[QueryShape]:
     orders = tuple(
         (item.property.name, item.direction == _DESCENDING) for item in query.order
     )
-    return {
+    return frozenset(
         QueryShape(
             parsed.kind,
             conjunction.ancestor is not None,
@@ -30,4 +30,4 @@ def shapes_of(query: Any, parsed: ParsedQuery) -> set[QueryShape]:
             search.distinct,
         )
         for conjunction in search.alternatives
-    }
+    )

@@ -11,17 +11,18 @@ from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import messages
 from gae_devserver.datastore_v1.entity_reader import (
     INDEX_VALUE,
+    USER,
     entity_to_v1,
     hide_synthesized_id,
     value_to_v1,
 )
-from gae_devserver.rpc.errors import check
+from gae_devserver.datastore_v1.property_paths import PropertyPath
 
 
 def set_time(version: int, into: Any) -> None:
-    """Write the time of a version, which is in milliseconds since the epoch."""
-    seconds, rest = divmod(version, 1000)
-    into.seconds, into.nanos = seconds, rest * 10**6
+    """Write the time of a version, which is in microseconds since the epoch."""
+    seconds, rest = divmod(version, 10**6)
+    into.seconds, into.nanos = seconds, rest * 1000
 
 
 def entity_of(row: Row) -> Any:
@@ -32,23 +33,24 @@ def entity_of(row: Row) -> Any:
     return row.converted
 
 
-def write_entity(row: Row, into: Any, mask: list[list[str]] | None = None) -> None:
+def write_entity(row: Row, into: Any, mask: list[PropertyPath] | None = None) -> None:
     """Write an entity, or only the properties in `mask`, into an EntityResult."""
     if mask is None:
         into.entity.CopyFrom(entity_of(row))
     else:
-        _write_masked(entity_of(row), into.entity, mask)
+        entity = entity_of(row)
+        into.entity.key.CopyFrom(entity.key)
+        _write_masked(entity, into.entity, mask)
     write_version(row, into)
 
 
 def write_version(row: Row, into: Any) -> None:
     """Write the version of an entity and the times of its change and its creation."""
-    metadata = row.record.metadata
     # Entities of metadata kinds have no version.
-    if metadata.updated_version:
-        into.version = metadata.updated_version
-        set_time(metadata.updated_version, into.update_time)
-        set_time(metadata.created_version, into.create_time)
+    if row.version:
+        into.version = row.version
+        set_time(row.version, into.update_time)
+        set_time(row.created, into.create_time)
 
 
 def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
@@ -60,30 +62,7 @@ def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
         value_to_v1(prop, True, into.properties[name])
 
 
-def mask_of(request: Any) -> list[list[str]] | None:
-    """Return the paths of a request's property_mask; None without a mask."""
-    if not request.HasField("property_mask"):
-        return None
-    return [_split(path) for path in request.property_mask.paths]
-
-
-def _split(path: str) -> list[str]:
-    names, escaped = [""], False
-    for character in path:
-        if escaped or character not in "\\.":
-            names[-1] += character
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        else:
-            names.append("")
-    check(all(names), f'The property mask has an empty name in "{path}".')
-    return names
-
-
-def _write_masked(entity: Any, into: Any, mask: list[list[str]]) -> None:
-    if entity.HasField("key"):
-        into.key.CopyFrom(entity.key)
+def _write_masked(entity: Any, into: Any, mask: list[PropertyPath]) -> None:
     for name in {names[0] for names in mask}:
         if name not in entity.properties:
             continue
@@ -91,7 +70,10 @@ def _write_masked(entity: Any, into: Any, mask: list[list[str]]) -> None:
         deeper = [names[1:] for names in mask if names[0] == name]
         if [] in deeper:
             into.properties[name].CopyFrom(value)
-        elif value.HasField("entity_value"):
-            _write_masked(
-                value.entity_value, into.properties[name].entity_value, deeper
-            )
+        elif value.HasField("entity_value") and value.meaning != USER:
+            found = messages.Entity()
+            _write_masked(value.entity_value, found, deeper)
+            if found.properties:
+                part = into.properties[name]
+                part.entity_value.CopyFrom(found)
+                part.exclude_from_indexes = value.exclude_from_indexes

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any
 
-from gae_devserver.datastore.index_query import precedes
-from gae_devserver.datastore.index_scan import Hit, find
+from gae_devserver.datastore.index_scan import Hit, Tally, find
 from gae_devserver.datastore.property_index import KindIndex
+from gae_devserver.datastore.query_shape import QueryShape
 from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds, results
 from gae_devserver.datastore_v1.databases import Database
@@ -25,13 +25,18 @@ class Search:
     view: View
     query: ParsedQuery
     database: Database
+    shapes: frozenset[QueryShape]
+    """What decides which indexes it needs."""
+    tally: Tally | None = None
+    """Counts what it reads, if the client wants to know."""
 
     def hits(self) -> Iterator[Hit]:
         """Yield all results after the start cursor, even beyond the end cursor."""
         index, search, start = self._index(), self.query.search, self.query.start
         if start is None:
-            return find(index, search)
-        return find(index, search, start.position, inclusive=start.before)
+            return find(index, search, tally=self.tally)
+        position, before = start
+        return find(index, search, position, inclusive=before, tally=self.tally)
 
     def _index(self) -> KindIndex:
         view, namespace, kind = self.view, self.query.namespace, self.query.kind
@@ -42,12 +47,8 @@ class Search:
         return view.kind((namespace, kind)) if found is None else found
 
     def _is_before_end(self, hit: Hit) -> bool:
-        end, orders = self.query.end, self.query.search.orders
-        if end is None:
-            return True
-        if end.before:
-            return precedes(hit.position, end.position, orders)
-        return not precedes(end.position, hit.position, orders)
+        end = self.query.end
+        return end is None or end.follows(hit.position, self.query.search.orders)
 
     def within_limits(self) -> Iterator[Hit]:
         """Yield the results up to the end cursor, within offset and limit."""
@@ -56,8 +57,8 @@ class Search:
         stop = None if query.limit is None else query.offset + query.limit
         return islice(found, query.offset, stop)
 
-    def batch(self, into: Any, mask: list[list[str]] | None) -> None:
-        """Write the first batch of results into a QueryResultBatch."""
+    def batch(self, into: Any, mask: list[list[str]] | None) -> Hit | None:
+        """Write the first batch of results; return the last one, even if skipped."""
         query = self.query
         into.entity_result_type = _RESULT.FULL
         if query.keys_only:
@@ -97,6 +98,7 @@ class Search:
         into.end_cursor = self._cursor(last) if last else query.start_cursor
         if skipped is not None:
             into.skipped_cursor = self._cursor(skipped)
+        return last
 
     def _write(self, hit: Hit, into: Any, mask: list[list[str]] | None) -> None:
         query = self.query

@@ -1,22 +1,23 @@
 """Carries out the RPCs of google.datastore.v1.Datastore."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from gae_devserver.datastore.calls import DatastoreCalls
+from gae_devserver.datastore.index_scan import Tally
 from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.stub import OnQuery
 from gae_devserver.datastore.views import View
-from gae_devserver.datastore_v1 import messages, queries, results
+from gae_devserver.datastore_v1 import explain, messages, queries, results
 from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
 from gae_devserver.datastore_v1.limits import DEFAULT_LIMITS, Limits
+from gae_devserver.datastore_v1.property_paths import mask_of
 from gae_devserver.datastore_v1.query_shapes import shapes_of
-from gae_devserver.datastore_v1.read_time import check_read_time
+from gae_devserver.datastore_v1.read_time import as_of
 from gae_devserver.datastore_v1.run_query import Search
 from gae_devserver.datastore_v1.transactions import Transaction, Transactions
 from gae_devserver.rpc.errors import (
@@ -29,7 +30,12 @@ from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
+MAX_LOOKUP_KEYS = 1000
+"""Source: "Limits" in the documentation of Datastore."""
+
 _MODE = messages.CommitRequest.Mode
+_MORE = messages.QueryResultBatch.MoreResultsType
+_STOPPED = (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT)
 
 
 class DatastoreV1:
@@ -118,7 +124,7 @@ class DatastoreV1:
                 )
                 response.transaction = transaction.id
             case "read_time":
-                check_read_time(database, options)
+                return as_of(database, options.read_time), None
         return transaction.view if transaction else database.store, transaction
 
     @contextmanager
@@ -142,13 +148,18 @@ class DatastoreV1:
     async def _lookup(self, request: Any, response: Any) -> None:
         database = self._database(request)
         partition = database.partition
-        mask = results.mask_of(request)
+        mask = mask_of(request)
+        check(
+            len(request.keys) <= MAX_LOOKUP_KEYS,
+            f"cannot get more than {MAX_LOOKUP_KEYS} keys in a single call",
+        )
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
         if transaction is not None:
             with self._ended_if_aborted(transaction):
                 await transaction.read_keys(addresses)
+        read_time = view.read_time()
         size = 0
         for namespace, path in addresses:
             if size > database.limits.batch_bytes:
@@ -161,62 +172,75 @@ class DatastoreV1:
             else:
                 result = response.missing.add()
                 partition.write_key(namespace, path, result.entity.key)
-                result.version = database.store._GetReadTimestamp()
+                result.version = read_time
             size += result.ByteSize()
-        _set_read_time(database, response.read_time)
+        results.set_time(read_time, response.read_time)
 
     async def _search(
         self, request: Any, response: Any, query: Any, aggregated: list[str]
-    ) -> Search:
+    ) -> tuple[Search, Transaction | None]:
         database = self._database(request)
         database.partition.check_own(request.partition_id)
         namespace = request.partition_id.namespace_id
         parsed = queries.parse(query, namespace, database.partition, aggregated)
+        shapes = shapes_of(query, parsed)
         try:
-            for shape in shapes_of(query, parsed):
+            for shape in shapes:
                 self._on_query(shape)
         except NeedIndexError as error:
             raise FailedPreconditionError(str(error)) from None
         view, transaction = self._reading(database, request.read_options, response)
-        if transaction is not None and transaction.snapshot is None:
+        executed = explain.is_executed(request)
+        if executed and transaction is not None:
             with self._ended_if_aborted(transaction):
-                if parsed.ancestor is not None:
-                    await transaction.read_keys([(namespace, parsed.ancestor)])
-                else:
-                    transaction.read_kind((namespace, parsed.kind))
-        return Search(view, parsed, database)
+                await transaction.before_query(parsed)
+        tally = Tally() if request.HasField("explain_options") else None
+        return Search(view, parsed, database, shapes, tally), transaction
 
     async def _run_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
-        refuse_if(request.HasField("explain_options"), "explain_options")
         check(
             request.HasField("query"),
             "one of fields Query.query and Query.gql_query must be set",
         )
-        search = await self._search(request, response, request.query, [])
-        search.batch(response.batch, results.mask_of(request))
-        _set_read_time(search.database, response.batch.read_time)
+        search, transaction = await self._search(request, response, request.query, [])
+        with explain.explained(request, response, search):
+            if explain.is_executed(request):
+                last = search.batch(response.batch, mask_of(request))
+                if transaction is not None:
+                    stopped = response.batch.more_results in _STOPPED
+                    transaction.read_query(search.query, last, stopped=stopped)
+                results.set_time(search.view.read_time(), response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
-        refuse_if(request.HasField("explain_options"), "explain_options")
         check(
             request.HasField("aggregation_query"),
             "one of fields aggregation_query and gql_query must be set",
         )
         asked = request.aggregation_query
         names = aggregated_properties(asked.aggregations)
-        search = await self._search(request, response, asked.nested_query, names)
+        search, transaction = await self._search(
+            request, response, asked.nested_query, names
+        )
         check(
             not (search.query.keys_only and names),
             "Aggregation over non-key properties is not supported for base query that"
             " only returns keys.",
         )
         batch = response.batch
-        found = batch.aggregation_results.add().aggregate_properties
-        aggregate(search.within_limits(), asked.aggregations, found)
+        # it is always present, even without results
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS
-        _set_read_time(search.database, batch.read_time)
+        with explain.explained(request, response, search):
+            if explain.is_executed(request):
+                found = batch.aggregation_results.add().aggregate_properties
+                hits = list(search.within_limits())
+                aggregate(iter(hits), asked.aggregations, found)
+                if transaction is not None:
+                    last = hits[-1] if hits else None
+                    stopped = len(hits) == search.query.limit
+                    transaction.read_query(search.query, last, stopped=stopped)
+                results.set_time(search.view.read_time(), batch.read_time)
 
     async def _begin_transaction(self, request: Any, response: Any) -> None:
         database = self._database(request)
@@ -285,9 +309,3 @@ class DatastoreV1:
                 if not named and number > 0
             ]
         )
-
-
-def _set_read_time(database: Database, into: Any) -> None:
-    # Each change gets a millisecond of its own, so the last may be ahead of the clock.
-    now = max(time.time_ns(), database.store._GetReadTimestamp() * 10**6)
-    into.seconds, into.nanos = now // 10**9, now % 10**9 // 1000 * 1000

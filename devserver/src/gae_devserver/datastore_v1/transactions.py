@@ -1,23 +1,25 @@
 """Transactions of version 1: what they have read, what they lock, when they expire.
 
-Nothing is written before the commit, and the commit fails if anything that was read has
-changed. So no update is lost, even without locks. The locks, which the bundled API
-shares, only make a second transaction wait instead of failing at its commit.
+Nothing is written before the commit, and a read or the commit fails if anything that
+was read has changed. So no update is lost, even without locks. The locks, which the
+bundled API shares, only make transactions wait that would fail again and again.
 """
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gae_devserver.datastore.calls import entity_group
 from gae_devserver.datastore.entity_locks import ClearedError, ContentionError, Owner
-from gae_devserver.datastore.indexed_store import GroupRead
-from gae_devserver.datastore.views import Kind, Snapshot, View
+from gae_devserver.datastore.index_scan import Hit
+from gae_devserver.datastore.views import Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
-from gae_devserver.datastore_v1.read_time import check_read_time
+from gae_devserver.datastore_v1.queries import ParsedQuery
+from gae_devserver.datastore_v1.read_time import as_of
+from gae_devserver.datastore_v1.reads import QueryRead, Reads
 from gae_devserver.rpc.errors import (
     AbortedError,
     InvalidArgumentError,
@@ -41,9 +43,13 @@ class Transaction:
     open: bool = True
     timer: asyncio.TimerHandle | None = None
     """Checks whether the transaction has expired."""
-    _groups: dict[bytes, GroupRead] = field(default_factory=dict)
-    _kinds: dict[Kind, int] = field(default_factory=dict)
-    _all_changes: int | None = None
+    written: set[Address] = field(default_factory=set)
+    in_turn: set[Address] = field(default_factory=set)
+    """The entities for which it has waited in line."""
+
+    def __post_init__(self) -> None:
+        """Begin with an empty record of reads."""
+        self._reads = Reads(self.database.store)
 
     @property
     def id(self) -> bytes:
@@ -55,33 +61,76 @@ class Transaction:
         """The entities that it reads."""
         return self.snapshot or self.database.store
 
-    async def read_keys(self, keys: Iterable[Address]) -> None:
-        """Lock the entity groups of keys, and record that they were read."""
+    async def read_keys(self, addresses: list[Address]) -> None:
+        """Wait for contended entities, and record that these were read."""
         if self.snapshot is not None:
             return
-        partition = self.database.partition
-        references = [partition.reference(*key) for key in keys]
-        await self.lock(references)
-        for reference in references:
-            group = entity_group(reference)
-            if group is not None and group not in self._groups:
-                self._groups[group] = self.database.store.read_group(reference)
+        await self._wait_in_line(addresses)
+        self.check_unchanged()
+        self._reads.add_keys(addresses)
+
+    async def before_query(self, query: ParsedQuery) -> None:
+        """Wait for contended results; `read_query` records later what was read."""
+        if self.snapshot is not None:
+            return
+        results = []
+        for address in self.database.contention:
+            row = self.database.store.row(*address)
+            if row is not None and QueryRead(query, end=None).finds(address[0], row):
+                results.append(address)
+        if query.ancestor is not None:
+            results.append((query.namespace, query.ancestor))
+        await self._wait_in_line(results)
         self.check_unchanged()
 
-    def read_kind(self, kind: Kind) -> None:
-        """Record that a query has read all entities of a kind."""
-        store = self.database.store
-        if not kind[1] or kind[1].startswith("__"):
-            self._all_changes = store.changes
-        else:
-            self._kinds.setdefault(kind, store.kind(kind).changes)
-        self.check_unchanged()
+    def read_query(
+        self, query: ParsedQuery, last: Hit | None, *, stopped: bool
+    ) -> None:
+        """Record which results of a query were read.
 
-    async def lock(self, references: Iterable[Any]) -> None:
-        """Wait for the locks of keys' entity groups, but not for long."""
-        await wait_for_locks(self.database, self.owner, groups_of(references))
+        Args:
+            query: the query.
+            last: the last result that was read or skipped.
+            stopped: whether reading has stopped there, with more results to come.
+        """
+        if self.snapshot is None:
+            self._reads.add_query(query, last, stopped)
+
+    async def before_writing(self, references: Mapping[Address, Any]) -> None:
+        """Wait for those that have locks of entities, and check all reads.
+
+        Raises:
+            AbortedError: another request has changed what was read.
+        """
+        self.check_unchanged()
+        await wait_to_write(self.database, self.owner, references)
         # It may have ended in the meantime.
         check(self.open, _CLOSED)
+        self.check_unchanged()
+
+    async def _wait_in_line(self, addresses: Iterable[Address]) -> None:
+        """Take the locks of contended entities, and those that the bundled API has."""
+        database, owner = self.database, self.owner
+        locks, contention = database.locks, database.contention
+        if not (locks.in_use or contention):
+            return
+        wanted = set()
+        for address in addresses:
+            group = _group_of(database.partition.reference(*address))
+            holder = locks.holder(group)
+            is_other = holder is not None and holder is not owner
+            if address in contention:
+                self.in_turn.add(address)
+                if is_other:
+                    contention.wait(address)
+            elif holder is None or not is_other or holder.entities:
+                continue
+            wanted.add(group)
+            owner.entities.add(address)
+        if wanted:
+            await _wait_for_locks(database, owner, wanted)
+            # It may have ended in the meantime.
+            check(self.open, _CLOSED)
 
     def check_unchanged(self) -> None:
         """Refuse to continue after anything that was read has changed.
@@ -89,19 +138,44 @@ class Transaction:
         Raises:
             AbortedError: another request has changed it.
         """
-        store = self.database.store
-        if (
-            any(not group.is_unchanged() for group in self._groups.values())
-            or any(
-                store.kind(kind).changes != changes
-                for kind, changes in self._kinds.items()
-            )
-            or self._all_changes not in (None, store.changes)
-        ):
+        conflicts = self._reads.conflicts()
+        for address in conflicts:
+            self.database.contention.conflict(address)
+        if conflicts:
             raise AbortedError(
                 "too much contention on these datastore entities: another"
                 " transaction has changed data that this one read. Please try again."
             )
+
+    def settle(self) -> None:
+        """Note whether it has written the entities it waited for, or any below them."""
+        for namespace, path in self.in_turn:
+            written = any(
+                own == namespace and changed[: len(path)] == path
+                for own, changed in self.written
+            )
+            self.database.contention.settle((namespace, path), written=written)
+
+
+async def wait_to_write(
+    database: Database, owner: Owner, references: Mapping[Address, Any]
+) -> None:
+    """Take locks for `owner` if another owner has one of the entities or groups."""
+    locks = database.locks
+    if not locks.in_use:
+        return
+    groups = {
+        address: _group_of(reference) for address, reference in references.items()
+    }
+    blocked = {
+        group
+        for address, group in groups.items()
+        if _keeps(locks.holder(group), owner, address)
+    }
+    if blocked:
+        free = {group for group in groups.values() if locks.holder(group) is None}
+        owner.entities.update(references)
+        await _wait_for_locks(database, owner, blocked | free)
 
 
 def groups_of(references: Iterable[Any]) -> set[bytes]:
@@ -109,20 +183,28 @@ def groups_of(references: Iterable[Any]) -> set[bytes]:
     return set(filter(None, map(entity_group, references)))
 
 
-async def wait_for_locks(
+def _group_of(reference: Any) -> bytes:
+    group = entity_group(reference)
+    assert group, "the key is complete"
+    return group
+
+
+def _keeps(holder: Owner | None, owner: Owner, address: Address) -> bool:
+    """Return whether another owner has locked an entity."""
+    if holder is None or holder is owner:
+        return False
+    return not holder.entities or address in holder.entities
+
+
+async def _wait_for_locks(
     database: Database, owner: Owner, groups: Iterable[bytes]
 ) -> None:
     """Take locks for `owner`, or continue without those that take too long."""
-    locks = database.locks
-    # In sorted order, two writers of the same groups never wait for each other.
-    wanted = sorted(groups)
-    if all(locks.holder(group) in (None, owner) for group in wanted):
-        await locks.acquire(owner, wanted)
-        return
     try:
         # Wait twice the patience: earlier waiters need time too.
         async with asyncio.timeout(2 * database.limits.patience):
-            await locks.acquire(owner, wanted)
+            # In sorted order, two writers of the same groups never wait for each other.
+            await database.locks.acquire(owner, sorted(groups))
     except ClearedError as error:
         raise InvalidArgumentError(f"{error}.") from None
     except (TimeoutError, ContentionError):
@@ -142,9 +224,13 @@ class Transactions:
 
     def begin(self, database: Database, options: Any) -> Transaction:
         """Begin a transaction with a request's TransactionOptions."""
-        read_only = options.HasField("read_only")
-        if read_only:
-            check_read_time(database, options.read_only)
+        snapshot = None
+        if options.HasField("read_only"):
+            chosen = options.read_only
+            if chosen.HasField("read_time"):
+                snapshot = as_of(database, chosen.read_time)
+            else:
+                snapshot = database.store.snapshot()
         elif previous := options.read_write.previous_transaction:
             self.roll_back(database, previous)
         number = self._next
@@ -155,7 +241,7 @@ class Transactions:
             number,
             started=now,
             used=now,
-            snapshot=database.store.snapshot() if read_only else None,
+            snapshot=snapshot,
             owner=Owner(f"v1:{number}", patience=database.limits.patience),
         )
         self._open[number] = transaction
@@ -196,6 +282,7 @@ class Transactions:
             # The timer would keep the snapshot, which slows down every write.
             transaction.timer.cancel()
         self._open.pop(transaction.number, None)
+        transaction.settle()
         transaction.database.locks.release(transaction.owner)
 
     def clear(self) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.appengine.datastore.datastore_stub_util import EntityRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ Properties = Mapping[str, list[int]]
 def row_of(key: tuple[Any, ...], properties: Properties) -> Row:
     """Return a stored entity whose properties are integers."""
     entity = entity_of(reference(*key), **properties)
-    return Row(path_of(entity.key.path.element), SimpleNamespace(entity=entity))
+    return Row(path_of(entity.key.path.element), EntityRecord(entity))
 
 
 def index_of(entities: Mapping[tuple[Any, ...], Properties], limit: int) -> KindIndex:

@@ -1,6 +1,5 @@
 """Lookup, Commit, AllocateIds and ReserveIds as bare requests: values, keys, ids."""
 
-import time
 from itertools import product
 from typing import Any
 
@@ -43,9 +42,17 @@ def test_lookup_tells_found_from_missing(raw: RawClient) -> None:
     (found,), (missing,) = answer.found, answer.missing
     assert found.entity == entity(key("A", 1), n=1)
     assert found.version == commit.mutation_results[0].version > 0
-    assert found.update_time == found.create_time == commit.commit_time
+    assert found.update_time == commit.mutation_results[0].update_time
+    assert found.update_time == found.create_time
     assert missing.entity == entity(key("A", "no"))
     assert answer.read_time.timestamp() > 0
+
+
+def test_a_lookup_has_at_most_1000_keys(raw: RawClient) -> None:
+    """One more is refused, as by the service; repeated ones count."""
+    keys = [key("A", 1)] * 1001
+    assert raw.error("Lookup", keys=keys)[0] == INVALID
+    assert raw.call("Lookup", keys=keys[1:]).missing
 
 
 def test_a_lookup_that_would_be_too_large_defers_keys(raw: RawClient) -> None:
@@ -123,32 +130,20 @@ def test_all_mutations_of_a_commit_are_carried_out(raw: RawClient) -> None:
     assert stored(raw, "P", "x", "A", new.path[1].id)["n"].integer_value == 3
 
 
-@pytest.mark.parametrize("expects", ["version", "time"])
-def test_an_expected_version_detects_conflicts(raw: RawClient, expects: str) -> None:
-    """A mutation of another version is left out and says so, or aborts the commit."""
-    commit = raw.upsert(entity(key("A", 1), n=1))
-    version, seconds = commit.mutation_results[0].version, commit.commit_time
-    fresh, stale = (
-        ({"base_version": version}, {"base_version": version - 1})
-        if expects == "version"
-        else ({"update_time": seconds}, {"update_time": {"seconds": 1}})
-    )
-    change = {"upsert": entity(key("A", 1), n=2)}
-    result = raw.commit({**change, **stale}).mutation_results[0]
-    assert (result.conflict_detected, result.version) == (True, version)
-    assert stored(raw, "A", 1)["n"].integer_value == 1
-    strict = {**change, **stale, "conflict_resolution_strategy": 3}
-    assert raw.error("Commit", mode=2, mutations=[strict])[0] == Status.ABORTED
-    raw.commit({**change, **fresh})
-    assert stored(raw, "A", 1)["n"].integer_value == 2
-
-
 def test_a_mask_selects_properties(raw: RawClient) -> None:
-    """A property mask reaches into embedded entities and keeps the key."""
-    inner = entity(None, x=1, y=2)
-    raw.upsert(entity(key("A", 1), **{"a": 1, "b": inner, "c": 3, "d.e": 4}))
-    expected = entity(key("A", 1), **{"a": 1, "b": entity(None, x=1), "d.e": 4})
-    mask = {"paths": ["a", "a.b", "b.x", "d\\.e", "nothing"]}
+    """A property mask reaches into embedded entities and keeps the key.
+
+    An embedded entity is left out if the mask selects nothing in it.
+    """
+    both, one = ({"d.e": 4, "a": 1, "f": [1, None]} for _ in range(2))
+    hidden = {"exclude_from_indexes": True}
+    both |= {"b": value(entity(None, x=1, y=2), **hidden), "c": 3, "u": user("a@b")}
+    both["e"] = entity(key("E", 1), x=entity(None, y=1))
+    one |= {"b": value(entity(None, x=1), **hidden)}
+    raw.upsert(entity(key("A", 1), **both))
+    expected = entity(key("A", 1), **one)
+    paths = ["a", "a.b", "b.x", "d\\.e", "nothing", "e.x.z", "f", "f.x", "u.email"]
+    mask = {"paths": paths}
     answer = raw.call("Lookup", keys=[key("A", 1)], property_mask=mask)
     assert answer.found[0].entity == expected
     batch = raw.call("RunQuery", **query_fields("A"), property_mask=mask).batch
@@ -458,40 +453,3 @@ def test_a_key_of_another_database_is_refused(raw: RawClient) -> None:
     assert raw.call("Lookup", database_id="second", keys=[own]).found
     assert raw.error("Lookup", database_id="second", keys=[key("A", 1)])[0] == INVALID
     assert raw.error("Lookup", database_id="(default)", keys=[])[0] == INVALID
-
-
-# --- reading as of a time ------------------------------------------------------------
-
-
-def test_the_time_of_the_last_commit_or_read_can_be_read(
-    raw: RawClient, running: RunningDatastore
-) -> None:
-    """A read at either time succeeds, even if a commit is ahead of the clock.
-
-    Each commit gets a millisecond of its own.
-    """
-    store = running.calls.stub
-    running.do(lambda: [store.write([], []) for _ in range(20_000)])
-    commit = raw.upsert(entity(key("A", 1)))
-    assert commit.commit_time.timestamp() > time.time()
-    answer = raw.call("Lookup", keys=[key("A", 1)])
-    for moment in (commit.commit_time, answer.read_time):
-        options = {"read_time": moment}
-        assert raw.call("Lookup", keys=[key("A", 1)], read_options=options).found
-
-
-FUTURE = {"read_time": {"seconds": 2**33}}
-
-
-@pytest.mark.parametrize(
-    ("rpc", "fields"),
-    [
-        ("Lookup", {"keys": [key("A", 1)], "read_options": FUTURE}),
-        ("RunQuery", query_fields("A", read_options=FUTURE)),
-        ("BeginTransaction", {"transaction_options": {"read_only": FUTURE}}),
-    ],
-    ids=["Lookup", "RunQuery", "BeginTransaction"],
-)
-def test_the_future_cannot_be_read(raw: RawClient, rpc: str, fields: Any) -> None:
-    """A read time after now is refused wherever a request may have one."""
-    assert raw.error(rpc, **fields)[0] == INVALID

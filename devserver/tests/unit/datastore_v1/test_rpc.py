@@ -10,7 +10,7 @@ import pytest
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.testing import wait_until
 from tests.helpers.command import run_python
-from tests.helpers.datastore_v1 import RawClient, entity, key, value
+from tests.helpers.datastore_v1 import RawClient, entity, key
 from tests.helpers.running_datastore import RunningDatastore
 
 Status = grpc.StatusCode
@@ -26,14 +26,7 @@ def test_a_call_past_its_deadline_is_not_carried_out(running: RunningDatastore) 
             assert error.value.code() == Status.DEADLINE_EXCEEDED
 
 
-def commit(**part: Any) -> dict[str, Any]:
-    """Return the fields of a commit of one mutation."""
-    return {"mode": 2, "mutations": [{"upsert": entity(key("A", 1)), **part}]}
-
-
 GQL = {"gql_query": {"query_string": "SELECT *"}}
-EXPLAIN = {"explain_options": {"analyze": True}}
-INCREMENT = [{"property": "n", "increment": value(1)}]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +34,7 @@ INCREMENT = [{"property": "n", "increment": value(1)}]
     [
         ("RunQuery", GQL, "gql_query"),
         ("RunQuery", {"query": {"find_nearest": {}}}, "find_nearest"),
-        ("RunQuery", {"query": {}, **EXPLAIN}, "explain_options"),
         ("RunAggregationQuery", GQL, "gql_query"),
-        ("RunAggregationQuery", EXPLAIN, "explain_options"),
-        ("Commit", commit(property_transforms=INCREMENT), "property_transforms"),
-        ("Commit", commit(property_mask={"paths": ["a"]}), "property_mask"),
-        (
-            "Lookup",
-            {"keys": [key("A", 1)], "read_options": {"read_time": {"seconds": 1}}},
-            "read_time",
-        ),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )

@@ -92,6 +92,18 @@ def read_error(raw: RawClient, transaction: bytes, of: Any = A1) -> Any:
     return raw.error("Lookup", keys=[of], read_options=options)[0]
 
 
+def contend(raw: RawClient, *of: Any) -> None:
+    """Let transactions fail because of entities, so that the next ones wait."""
+    for one in of:
+        for _ in range(2):
+            transaction = begin(raw)
+            n = read(raw, transaction, one) or 0
+            raw.upsert(entity(one, n=n + 1))
+            mutation = {"upsert": entity(one)}
+            assert commit_error(raw, transaction, mutation) == ABORTED
+            raw.upsert(entity(one, n=n))
+
+
 def count_of(kind: type) -> int:
     """Return how many objects of a class there are."""
     gc.collect()
@@ -175,10 +187,19 @@ async def test_a_commit_that_waits_during_a_reset(database: str) -> None:
         method = server.rpcs[f"google.datastore.v1.Datastore/{rpc}"]
         return await method.call(type(request).pb(request))
 
-    holder = await call("BeginTransaction", transaction_options={"read_write": {}})
-    reading = {"transaction": holder.transaction}
-    await call("Lookup", keys=[of], read_options=reading)
+    async def begin_and_read() -> bytes:
+        options: Any = {"new_transaction": {"read_write": {}}}
+        answer = await call("Lookup", keys=[of], read_options=options)
+        return bytes(answer.transaction)
+
     put = [{"upsert": entity(of, n=2)}]
+    for _ in range(2):
+        other = await begin_and_read()
+        await call("Commit", mode=2, mutations=[{"upsert": entity(of, n=1)}])
+        with pytest.raises(RpcError, match="contention"):
+            await call("Commit", mode=1, transaction=other, mutations=put)
+        await call("Commit", mode=2, mutations=[{"delete": of}])
+    await begin_and_read()
     waiting = asyncio.create_task(call("Commit", mode=2, mutations=put))
     await settled()
     assert not waiting.done()
@@ -302,10 +323,55 @@ def test_more_than_25_entity_groups(raw: RawClient) -> None:
 # --- conflicts -----------------------------------------------------------------------
 
 
-def test_a_second_transaction_waits_for_the_first(
+def test_an_entity_is_the_unit_of_transactions(
+    raw: RawClient, running: RunningDatastore
+) -> None:
+    """Those that read one entity, or write others of its group, do not wait or fail."""
+    sibling, other = key("A", 1, "C", 1), key("A", 1, "C", 2)
+    transactions = [begin(raw) for _ in range(3)]
+    for transaction in transactions:
+        assert read(raw, transaction) == 1
+        assert read(raw, transaction, key("A", 1, "C", 9)) is None
+    raw.upsert(entity(sibling, n=1))
+    write(raw, transactions[0], 2, sibling)
+    write(raw, transactions[1], 3, other)
+    write(raw, transactions[2], 4)
+    found = [read(raw, of=of) for of in (sibling, other, A1)]
+    assert (found, running.waits) == ([2, 3, 4], 0)
+
+
+def test_a_transaction_that_writes_nothing_does_not_fail(raw: RawClient) -> None:
+    """It has seen what was stored at its last read."""
+    transaction = begin(raw)
+    assert read(raw, transaction) == 1
+    raw.upsert(entity(A1, n=2))
+    assert not raw.commit(transaction=transaction).mutation_results
+
+
+def test_a_write_that_changes_nothing_is_no_conflict(raw: RawClient) -> None:
+    """The entity keeps its version."""
+    transaction = begin(raw)
+    assert read(raw, transaction) == 1
+    assert ids(raw.run("A", read_options={"transaction": transaction})) == [1]
+    raw.upsert(entity(A1, n=1))
+    write(raw, transaction, 2)
+    assert read(raw) == 2
+
+
+def test_of_a_write_skew_one_fails(raw: RawClient) -> None:
+    """Of two that read the same entities and write different ones, one is aborted."""
+    first, second = begin(raw), begin(raw)
+    for transaction in (first, second):
+        assert (read(raw, transaction), read(raw, transaction, A2)) == (1, None)
+    write(raw, first, 2, A1)
+    assert commit_error(raw, second, {"upsert": entity(A2, n=2)}) == ABORTED
+
+
+def test_contended_transactions_take_turns(
     raw: RawClient, running: RunningDatastore, thread: ThreadPoolExecutor
 ) -> None:
-    """The second to read an entity reads what the first has written."""
+    """After conflicts, the second reads an entity as the first has written it."""
+    contend(raw, A1)
     first, second = begin(raw), begin(raw)
     assert read(raw, first) == 1
     waiting = thread.submit(read, raw, second)
@@ -317,34 +383,54 @@ def test_a_second_transaction_waits_for_the_first(
     assert running.is_idle()
 
 
-@pytest.mark.parametrize("of", [A1, key("A", 1, "C", 1)], ids=["entity", "child"])
-@pytest.mark.parametrize("how", ["lookup", "ancestor-query"])
+@pytest.mark.parametrize("how", ["lookup", "query", "ancestor-query"])
 @pytest.mark.parametrize("transactional", [True, False])
-def test_a_write_waits_for_the_one_that_has_read(
+def test_a_write_waits_for_the_one_whose_turn_it_is(
     raw: RawClient,
     running: RunningDatastore,
     thread: ThreadPoolExecutor,
-    of: Any,
     how: str,
     transactional: bool,
 ) -> None:
-    """A write in the same entity group does not abort the transaction that read it."""
-    first = begin(raw)
-    if how == "lookup":
-        assert read(raw, first) == 1
-    else:
-        below = where("__key__", HAS_ANCESTOR, A1)
-        found = raw.run(filter=below, read_options={"transaction": first})
-        assert ids(found) == [1]
+    """A write of a contended entity does not abort the transaction that has read it."""
+    contend(raw, A1)
+    first, other = begin(raw), begin(raw)
+    options = {"transaction": first}
+    match how:
+        case "lookup":
+            assert read(raw, first) == 1
+        case "query":
+            assert ids(raw.run("A", read_options=options)) == [1]
+        case _:
+            below = where("__key__", HAS_ANCESTOR, A1)
+            assert ids(raw.run(filter=below, read_options=options)) == [1]
+    sibling = key("A", 1, "C", 1)
+    if how != "lookup":
+        sibling = key("C", 1)
+    write(raw, other, 1, sibling)
+    assert running.waits == 0
     if transactional:
-        waiting = thread.submit(write, raw, begin(raw), 3, of)
+        waiting = thread.submit(write, raw, begin(raw), 3)
     else:
-        waiting = thread.submit(raw.upsert, entity(of, n=3))
+        waiting = thread.submit(raw.upsert, entity(A1, n=3))
     running.wait_for_waiter()
     write(raw, first, 2)
     waiting.result(20)
-    assert read(raw, of=of) == 3
+    assert read(raw) == 3
     assert running.is_idle()
+
+
+def test_readers_of_an_entity_that_is_not_contended_any_more(
+    raw: RawClient, running: RunningDatastore
+) -> None:
+    """They do not wait any more after others that had their turn have not written."""
+    contend(raw, A1)
+    for _ in range(2):
+        transaction = begin(raw)
+        assert read(raw, transaction) == 1
+        raw.call("Rollback", transaction=transaction)
+    assert [read(raw, begin(raw)) for _ in range(2)] == [1, 1]
+    assert running.waits == 0
 
 
 @IMPATIENT
@@ -387,34 +473,12 @@ def test_a_transaction_ends_with_an_aborted_read(
     assert running.is_idle()
 
 
-@pytest.mark.parametrize(
-    ("kind", "change"),
-    [
-        ("A", {"upsert": entity(key("A", 9), n=9)}),
-        ("A", {"delete": A1}),
-        ("B", {"upsert": entity(key("B", 9), n=9)}),
-        (None, {"upsert": entity(key("B", 9), n=9)}),
-    ],
-    ids=["new", "deleted", "empty-kind", "all-kinds"],
-)
-def test_a_change_of_a_queried_kind_aborts(
-    raw: RawClient, kind: str | None, change: Any
-) -> None:
-    """A transaction whose query would now give another answer cannot commit."""
-    transaction, other = begin(raw), begin(raw)
-    raw.run(kind, read_options={"transaction": transaction})
-    raw.run("C", read_options={"transaction": other})
-    raw.commit(change)
-    mutation = {"upsert": entity(key("X", 1))}
-    assert commit_error(raw, transaction, mutation) == ABORTED
-    raw.commit(mutation, transaction=other)
-
-
 def test_a_deadlock_ends(
     raw: RawClient, running: RunningDatastore, thread: ThreadPoolExecutor
 ) -> None:
     """If two transactions wait for each other, one commits and one is aborted."""
     raw.upsert(entity(A2, n=1))
+    contend(raw, A1, A2)
     first, second = begin(raw), begin(raw)
     assert (read(raw, first, A1), read(raw, second, A2)) == (1, 1)
     waiting = thread.submit(read, raw, first, A2)

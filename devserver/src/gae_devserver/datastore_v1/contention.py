@@ -1,0 +1,80 @@
+"""Which entities transactions have fought for lately, so that they wait in line."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gae_devserver.datastore_v1.keys import Address
+
+_WAIT_IN_LINE = 2
+"""One conflict may be an accident; two within the time below are contention."""
+_MOST = 4
+_SECONDS = 10.0
+_LIMIT = 1000
+
+
+@dataclass
+class _Mark:
+    score: int = 0
+    until: float = 0.0
+
+
+class Contention:
+    """The entities for which a transaction waits before it reads them.
+
+    Usually a read waits for nothing: most transactions that read the same entity do not
+    change it. But of several that add to one counter, all but one fail at their commit,
+    and fail again when they come back together. So after two conflicts the next ones
+    get the entity in turn, until ten seconds pass without a conflict or a wait, or
+    until most of those that have waited do not write it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without any conflict."""
+        self._clock = clock
+        # The one that expires first comes first.
+        self._marks: dict[Address, _Mark] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether there were conflicts lately."""
+        now = self._clock()
+        while self._marks and next(iter(self._marks.values())).until < now:
+            del self._marks[next(iter(self._marks))]
+        return bool(self._marks)
+
+    def __contains__(self, address: Address) -> bool:
+        """Return whether transactions get an entity in turn."""
+        mark = self._marks.get(address)
+        return mark is not None and mark.score >= _WAIT_IN_LINE
+
+    def __iter__(self) -> Iterator[Address]:
+        """Yield all entities that transactions get in turn."""
+        return (address for address in self._marks if address in self)
+
+    def conflict(self, address: Address) -> None:
+        """Note that a transaction has failed because an entity has changed."""
+        mark = self._marks.pop(address, _Mark())
+        mark.score = min(mark.score + 1, _MOST)
+        self._renew(address, mark)
+
+    def wait(self, address: Address) -> None:
+        """Note that a transaction waits in line."""
+        if mark := self._marks.pop(address, None):
+            self._renew(address, mark)
+
+    def settle(self, address: Address, *, written: bool) -> None:
+        """Note whether a transaction that had its turn has written the entity."""
+        if mark := self._marks.get(address):
+            mark.score = min(mark.score + (1 if written else -1), _MOST)
+            if not mark.score:
+                del self._marks[address]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._marks.clear()
+
+    def _renew(self, address: Address, mark: _Mark) -> None:
+        mark.until = self._clock() + _SECONDS
+        self._marks[address] = mark
+        if len(self._marks) > _LIMIT:
+            del self._marks[next(iter(self._marks))]
