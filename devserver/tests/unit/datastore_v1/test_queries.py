@@ -461,6 +461,19 @@ def test_batches_say_whether_there_is_more(raw: RawClient) -> None:
     assert (ids(raw.run("A", limit=0)), ids(raw.run("None"))) == ([], [])
 
 
+def test_a_batch_has_the_version_of_its_snapshot(raw: RawClient) -> None:
+    """It is not before the last change, and in a snapshot it stays."""
+    raw.upsert(entity(key("A", 1)))
+    options: Any = {"new_transaction": {"read_only": {}}}
+    first = raw.call("RunQuery", read_options=options, query={"kind": [{"name": "A"}]})
+    seen = first.batch.snapshot_version
+    assert seen >= first.batch.entity_results[0].version
+    raw.upsert(entity(key("A", 2)))
+    assert raw.run("A").snapshot_version > seen
+    again = raw.run("A", read_options={"transaction": first.transaction})
+    assert (ids(again), again.snapshot_version) == ([1], seen)
+
+
 @pytest.mark.parametrize(
     ("running", "most"),
     [(Limits(batch_results=15), 15), (Limits(batch_bytes=0), 1)],
