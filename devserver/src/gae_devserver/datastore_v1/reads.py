@@ -81,7 +81,11 @@ class Reads:
         self._remember()
 
     def conflicts(self) -> set[Address]:
-        """Return the entities whose changes the transaction would see now."""
+        """Return the entities whose changes the transaction would see now.
+
+        Those of an ancestor query include the ancestor: what is new below it is found
+        by this name the next time.
+        """
         if self._changes == self._store.changes:
             return set()
         found = set(self._changed_keys())
@@ -114,6 +118,8 @@ class Reads:
                 for path, old, new in self._changed_rows(kind):
                     if any(row is not None and read.sees(row) for row in (old, new)):
                         yield kind[0], path
+                        if read.query.ancestor is not None:
+                            yield kind[0], read.query.ancestor
 
     def _kinds_of(self, read: QueryRead) -> Iterable[Kind]:
         own = read.query.namespace, read.query.kind

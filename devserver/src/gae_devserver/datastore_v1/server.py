@@ -30,6 +30,9 @@ from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
+MAX_LOOKUP_KEYS = 1000
+"""Source: "Limits" in the documentation of Datastore."""
+
 _MODE = messages.CommitRequest.Mode
 _MORE = messages.QueryResultBatch.MoreResultsType
 _STOPPED = (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT)
@@ -146,6 +149,10 @@ class DatastoreV1:
         database = self._database(request)
         partition = database.partition
         mask = mask_of(request)
+        check(
+            len(request.keys) <= MAX_LOOKUP_KEYS,
+            f"cannot get more than {MAX_LOOKUP_KEYS} keys in a single call",
+        )
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)

@@ -148,9 +148,13 @@ class Transaction:
             )
 
     def settle(self) -> None:
-        """Note which of the entities it has waited for it has written."""
-        for address in self.in_turn:
-            self.database.contention.settle(address, written=address in self.written)
+        """Note whether it has written the entities it waited for, or any below them."""
+        for namespace, path in self.in_turn:
+            written = any(
+                own == namespace and changed[: len(path)] == path
+                for own, changed in self.written
+            )
+            self.database.contention.settle((namespace, path), written=written)
 
 
 async def wait_to_write(

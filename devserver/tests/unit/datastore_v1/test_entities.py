@@ -46,6 +46,13 @@ def test_lookup_tells_found_from_missing(raw: RawClient) -> None:
     assert answer.read_time.timestamp() > 0
 
 
+def test_a_lookup_has_at_most_1000_keys(raw: RawClient) -> None:
+    """One more is refused, as by the service; repeated ones count."""
+    keys = [key("A", 1)] * 1001
+    assert raw.error("Lookup", keys=keys)[0] == INVALID
+    assert raw.call("Lookup", keys=keys[1:]).missing
+
+
 def test_a_lookup_that_would_be_too_large_defers_keys(raw: RawClient) -> None:
     """An answer fits into the 4 MiB that a gRPC client accepts by default."""
     large = value("x" * 1_000_000, exclude_from_indexes=True)
