@@ -582,6 +582,7 @@ BELOW = [where("__key__", HAS_ANCESTOR, key("A", number)) for number in (1, 2)]
         {"filter": where("a", IN, list(range(31)))},
         {"filter": where("a", NOT_IN, list(range(11)))},
         {"filter": where("", EQUAL, 1)},
+        {"filter": where("a", EQUAL, value(1, exclude_from_indexes=True))},
         {"filter": where("__key__", EQUAL, 1)},
         {"filter": where("__key__", EQUAL, key("A", 1, namespace="other"))},
         {"filter": where("__key__", HAS_ANCESTOR, 1)},
