@@ -206,7 +206,7 @@ aggregations = st.lists(
         _aggregation,
         st.sampled_from(["count", "sum", "avg"]),
         st.sampled_from(NAMES),
-        st.sampled_from(["", "", "x", "y", "__z__"]),
+        st.sampled_from(["", "", "x", "y", "property_1", "__z__"]),
         st.integers(-1, 10),
     ),
     min_size=1,

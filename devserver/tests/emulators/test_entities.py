@@ -56,7 +56,7 @@ ODD_KEYS = [
     key("K", "__x__"),
     key("K", 1, namespace="__x__"),
     key("K", 1, namespace="a/b"),
-    key("K", 1, database="A"),
+    key("K", 1, database="a b"),
     key("K", "x" * 1501),
     key(*["K", 1] * 101),
     Key(partition_id={"project_id": "a b"}, path=PARTS[1:]),

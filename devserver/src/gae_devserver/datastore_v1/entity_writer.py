@@ -276,9 +276,10 @@ def _is_with_indexed(value: Any) -> bool:
 
 
 def _check_depth(depth: int) -> None:
-    check(
-        depth <= MAX_DEPTH, f"At most {MAX_DEPTH} nested entity values are supported."
-    )
+    if depth > MAX_DEPTH:
+        raise InvalidArgumentError(
+            f"At most {MAX_DEPTH} nested entity values are supported."
+        )
 
 
 def _check_meaning(kind: str, meaning: int, indexed: bool) -> None:

@@ -8,6 +8,7 @@ import pytest
 from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatteredId
 
 from tests.helpers.datastore_v1 import (
+    EQUAL,
     RawClient,
     entity,
     ids,
@@ -17,6 +18,7 @@ from tests.helpers.datastore_v1 import (
     timestamp,
     user,
     value,
+    where,
 )
 from tests.helpers.running_datastore import RunningDatastore
 
@@ -285,7 +287,7 @@ def test_a_value_comes_back_as_it_was(raw: RawClient, content: Any) -> None:
         value("http://" + "a" * 2077, meaning=2, exclude_from_indexes=True),
         value(entity(None, email=value("a@b")), meaning=20),
         value(entity(key("K", 1), **user("a@b").entity_value.properties), meaning=20),
-        value(key("K", 1, database="A/b")),
+        value(key("K", 1, database="a b")),
         value(entity({"partition_id": {"project_id": "a b"}, "path": [KIND]})),
         value(entity(key())),
         value(entity(key("K", 0))),
@@ -305,6 +307,17 @@ def test_a_value_that_cannot_be_stored_is_refused(raw: RawClient, content: Any) 
     code, text = raw.error("Commit", mode=2, mutations=[{"upsert": bad}])
     assert (code, bool(text)) == (INVALID, True)
     assert stored(raw, "A", 1) is None
+
+
+def test_a_projected_value_can_be_looked_for(raw: RawClient) -> None:
+    """It comes with a meaning of its own, and a query finds what it is a value of."""
+    moment = timestamp(1, 1000)
+    raw.upsert(entity(key("A", 1), p=[5, "x", b"y", moment, key("K", 1), user("a@b")]))
+    projected = raw.run("A", projection=("p",)).entity_results
+    assert len(projected) == 6
+    for result in projected:
+        content = result.entity.properties["p"]
+        assert ids(raw.run("A", filter=where("p", EQUAL, content))) == [1]
 
 
 def test_an_entity_has_20000_indexed_values(raw: RawClient) -> None:
