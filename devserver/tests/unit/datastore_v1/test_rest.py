@@ -118,8 +118,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "ReserveIds": {"keys": [key("K", 7)]},
 }
 VOLATILE = {
-    *("readTime", "commitTime", "transaction"),
-    *("id", "version", "snapshotVersion"),
+    "readTime",
+    "commitTime",
+    "transaction",
+    "id",
+    "version",
+    "snapshotVersion",
 }
 
 
