@@ -20,7 +20,7 @@ from gae_devserver.http.limits import DEFAULT_LIMITS
 from gae_devserver.http.server import Handler, HttpServer, check_host
 from gae_devserver.rpc.grpc_server import GrpcServer
 from gae_devserver.rpc.method import Method
-from gae_devserver.rpc.relay import relay
+from gae_devserver.rpc.relay import make_buffer, relay
 
 # The preface of HTTP/2 begins with this, and no method of HTTP/1.1 does.
 _HTTP_2 = b"PRI"
@@ -63,6 +63,7 @@ class GrpcPort:
         self._handshake_seconds = handshake_seconds
         self._connected: set[asyncio.Task[None]] = set()
         self._closing = contextlib.ExitStack()
+        self._buffer = make_buffer()
 
     async def start(self, listener: socket.socket | None = None) -> int:
         """Serve on a listening socket, or on a free port; return the port.
@@ -121,7 +122,7 @@ class GrpcPort:
                 with socket.socket(socket.AF_UNIX) as server:
                     server.setblocking(False)
                     await asyncio.get_running_loop().sock_connect(server, path)
-                    await relay(client, server)
+                    await relay(client, server, self._buffer)
             elif first:
                 await self._http.take(socket.socket(fileno=client.detach()))
 

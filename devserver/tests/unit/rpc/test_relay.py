@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gae_devserver.rpc.relay import relay
+from gae_devserver.rpc.relay import make_buffer, relay
 from tests.helpers.waiting import PATIENCE, settled
 
 pytestmark = pytest.mark.asyncio
@@ -31,7 +31,7 @@ async def read_all(sock: socket.socket) -> bytes:
 async def run(near: socket.socket, far: socket.socket) -> None:
     """Relay, and close what is relayed."""
     with near, far:
-        await relay(near, far)
+        await relay(near, far, make_buffer())
 
 
 async def test_bytes_wait_at_their_sender() -> None:
