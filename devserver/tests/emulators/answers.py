@@ -69,7 +69,7 @@ def pages(
     client: RawClient, kind: str | None, namespace: str, query: Query, size: int
 ) -> list[list[Result]]:
     """Return the results of a query in pages, each from the end cursor of the last."""
-    found = []
+    found: list[list[Result]] = []
     query = {**query, "limit": size}
     for _ in itertools.repeat(None, 50):  # fewer than 50 entities make fewer pages
         batch = client.run(kind, namespace, **query)

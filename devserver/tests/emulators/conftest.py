@@ -35,6 +35,13 @@ def firestore() -> Iterator[RawClient]:
     yield from _client("DATASTORE_FIRESTORE_HOST")
 
 
+@pytest.fixture(params=["emulator", "firestore"])
+def google(request: pytest.FixtureRequest) -> RawClient:
+    """A client of each of Google's emulators in turn."""
+    client: RawClient = request.getfixturevalue(request.param)
+    return client
+
+
 def _client(variable: str) -> Iterator[RawClient]:
     if variable not in os.environ:
         pytest.skip(f"{variable} is not set; nox -s emulators sets it")

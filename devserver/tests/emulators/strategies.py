@@ -177,7 +177,7 @@ def classic_queries(draw: st.DrawFn, namespace: str) -> Query:
 @st.composite
 def metadata_queries(draw: st.DrawFn, namespace: str, kind: str) -> Query:
     """A query of a metadata kind."""
-    paths = [("__kind__", name) for name in "JKLM"]
+    paths: list[tuple[str, ...]] = [("__kind__", name) for name in "JKLM"]
     if kind == "__property__":
         paths += [(*path, kind, name) for path in paths for name in "bd"]
     known = st.sampled_from([value(key(*path, namespace=namespace)) for path in paths])
@@ -206,7 +206,7 @@ aggregations = st.lists(
         _aggregation,
         st.sampled_from(["count", "sum", "avg"]),
         st.sampled_from(NAMES),
-        st.sampled_from(["", "", "x", "y", "__z__"]),
+        st.sampled_from(["", "", "x", "y", "property_1", "__z__"]),
         st.integers(-1, 10),
     ),
     min_size=1,

@@ -130,7 +130,10 @@ def test_aggregations(
     for _ in SEVERAL:
         query = data.draw(strategies.queries(namespace))
         asked = data.draw(strategies.aggregations)
-        expected = aggregated(firestore, namespace, query, asked)
+        # It counts even the results of a query that it refuses to run.
+        expected = answer(firestore, "K", namespace, query)
+        if isinstance(expected, Answer):
+            expected = aggregated(firestore, namespace, query, asked)
         if expected is not UNKNOWN:
             found = aggregated(raw, namespace, query, asked)
             assert found == expected, (query, asked)

@@ -1,5 +1,6 @@
 """Calls of Cloud Datastore's API over gRPC, and the messages that they send."""
 
+import copy
 from typing import Any
 
 import grpc
@@ -14,6 +15,13 @@ class RawClient:
 
     def __init__(self, host: str) -> None:
         self._channel = grpc.insecure_channel(host)
+        self._timeout = 20.0
+
+    def within(self, seconds: float) -> "RawClient":
+        """Return a client whose calls fail after some seconds."""
+        other = copy.copy(self)
+        other._timeout = seconds
+        return other
 
     def close(self) -> None:
         """Close the connection."""
@@ -22,7 +30,7 @@ class RawClient:
     def bytes(self, rpc: str, data: bytes) -> bytes:
         """Send bytes and return bytes."""
         call: Any = self._channel.unary_unary(f"/google.datastore.v1.Datastore/{rpc}")
-        return call(data, timeout=20)
+        return call(data, timeout=self._timeout)
 
     def call(self, rpc: str, **fields: Any) -> Any:
         """Make a call with the fields of its request."""

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Callable
 
 
-def make_buffer() -> memoryview:
-    """Return a buffer for all connections of one event loop.
+def new_buffer() -> memoryview:
+    """Return a buffer for all relays of one event loop.
 
-    Each read is written, or its rest copied, before the next. A loop in another thread
-    needs a buffer of its own: it runs while this one reads.
+    Each read is written, or its rest copied, before the next. Another loop needs a
+    buffer of its own: it runs in another thread, between a read and its write too.
     """
     return memoryview(bytearray(2**17))
 

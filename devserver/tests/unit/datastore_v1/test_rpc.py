@@ -2,7 +2,6 @@
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -11,7 +10,7 @@ import pytest
 from gae_devserver.storage.storage import StorageError
 from gae_devserver.testing import wait_until
 from tests.helpers.command import run_python
-from tests.helpers.datastore_v1 import RawClient, entity, key, value
+from tests.helpers.datastore_v1 import RawClient, entity, key
 from tests.helpers.running_datastore import RunningDatastore
 
 Status = grpc.StatusCode
@@ -53,28 +52,6 @@ def test_what_is_missing_says_so(
 def test_a_request_without_a_query_is_refused(raw: RawClient, rpc: str) -> None:
     """A query of either kind has to be there."""
     assert raw.error(rpc)[0] == Status.INVALID_ARGUMENT
-
-
-def test_servers_of_one_process_keep_their_bytes_apart() -> None:
-    """While two servers are busy in threads, each answers with its own entities."""
-    servers = [RunningDatastore() for _ in range(2)]
-
-    def put_and_get(number: int) -> None:
-        client = RawClient(servers[number].host)
-        content = value(bytes([number]) * 2**19, exclude_from_indexes=True)
-        for identifier in range(1, 41):
-            stored = entity(key("A", identifier), x=content)
-            client.upsert(stored)
-            (found,) = client.call("Lookup", keys=[stored.key]).found
-            assert found.entity == stored
-        client.close()
-
-    try:
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(put_and_get, range(len(servers))))
-    finally:
-        for server in servers:
-            server.stop()
 
 
 # --- faults and logs -----------------------------------------------------------------
