@@ -62,7 +62,7 @@ def test_any_query(
     firestore.upsert(*made)
     for _ in SEVERAL:
         kind = data.draw(KINDS)
-        query = data.draw(strategies.queries(namespace, paged=not with_lists))
+        query = data.draw(strategies.queries(namespace, of_lists=with_lists))
         expected = answer(firestore, kind, namespace, query)
         if expected is UNKNOWN:
             continue
