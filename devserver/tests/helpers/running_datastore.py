@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,7 +79,10 @@ class RunningDatastore(DatastoreThread):
 
     @contextmanager
     def bundled(self) -> Iterator[None]:
-        """Let `google.appengine.ext.ndb` of this process use the same store."""
+        """Let `google.appengine.ext.ndb` of this process use the same store.
+
+        Each thread is a request of its own.
+        """
         before = apiproxy_stub_map.apiproxy
         apiproxy_stub_map.apiproxy = apiproxy_stub_map.APIProxyStubMap(
             _Stub(self, f"request{next(self._tickets)}")
@@ -104,5 +108,6 @@ class _Stub:
         self, service: str, method: str, request: Any, response: Any, *_: Any
     ) -> None:
         assert service == "datastore_v3"
-        call = self._running.calls.call(method, request, response, self._ticket)
+        ticket = f"{self._ticket} {threading.get_ident()}"
+        call = self._running.calls.call(method, request, response, ticket)
         asyncio.run_coroutine_threadsafe(call, self._running.loop).result(30)

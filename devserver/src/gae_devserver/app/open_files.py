@@ -3,12 +3,14 @@
 import contextlib
 import resource
 
-# for three HTTP ports and the gRPC port with 512 connections each, and as many to the
-# app; a limit that is far higher costs memory in programs that make a table of it
-_WANTED = 4096
+# for 512 connections to each port, and as many to the app; a limit that is far higher
+# costs memory in programs that make a table of it
+_WANTED = 4608
 # what the server opens besides, and connections that are about to be refused
 _OTHERS = 384
-_SHARES = 5
+# three HTTP ports, the app, and the port of RPCs: it serves HTTP too, and a connection
+# that it relays to gRPC takes three files
+_SHARES = 8
 _FEWEST = 16
 
 

@@ -44,19 +44,6 @@ _RECENT_GROUPS = 128
 """Of so many entity groups, the entities are kept together for the next read."""
 
 
-class GroupRead:
-    """An entity group as a transaction has read it."""
-
-    def __init__(self, group: Any) -> None:
-        # This reference keeps the number: see IndexedStore._forget_unused_groups.
-        self._group = group
-        self._changes = group._log_pos
-
-    def is_unchanged(self) -> bool:
-        """Return whether nothing in the group has changed since."""
-        return bool(self._group._log_pos == self._changes)
-
-
 class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     """The SDK's datastore stub with an index of each kind."""
 
@@ -153,10 +140,6 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
                 record.metadata.updated_version = old.version
             self._StoreRecord(record)
         return version
-
-    def read_group(self, key: Any) -> GroupRead:
-        """Return the key's entity group as it is now."""
-        return GroupRead(self._group(key))
 
     def _add_change(self, key: Any, version: int) -> None:
         group = self._group(key)

@@ -21,6 +21,10 @@ SORT_LIMIT = 500
 """Up to this many candidates are sorted rather than read from another index."""
 
 
+_FEW = 8
+"""Up to this many values, a list is searched faster than a set is made."""
+
+
 class Row:
     """A stored entity and its indexed values."""
 
@@ -108,6 +112,13 @@ class KindIndex:
             index.replace(row.path, row)
         return index
 
+    @classmethod
+    def of_keys(cls, rows: Iterable[Row]) -> "KindIndex":
+        """Return an index of rows by their keys alone, which is soon made."""
+        index = cls()
+        index.rows = {row.path: row for row in rows}
+        return index
+
     def equal(self, name: str, value: ValueKey) -> Collection[Path]:
         """Return the keys of the entities that have a value, in no order."""
         return self._equal.get(name, {}).get(value, ())
@@ -133,12 +144,14 @@ class KindIndex:
         before = old.properties() if old else {}
         after = row.properties() if row else {}
         for name, values in before.items():
-            if values != (now := after.get(name, [])):
-                for value in set(values).difference(now):
+            kept = _known(after.get(name, []))
+            for value in values:
+                if value not in kept:
                     self._remove(name, value, path)
         for name, values in after.items():
-            if values != (was := before.get(name, [])):
-                for value in set(values).difference(was):
+            had = _known(before.get(name, []))
+            for value in values:
+                if value not in had:
                     self._add(name, value, path)
         return old
 
@@ -164,3 +177,8 @@ class KindIndex:
 
 def _entry(name: str, value: ValueKey, path: Path) -> Entry:
     return (path,) if name == KEY_PROPERTY else (value, path)
+
+
+def _known(values: list[ValueKey]) -> Collection[ValueKey]:
+    """Return values in a form that tells fast whether a value is one of them."""
+    return values if len(values) <= _FEW else set(values)

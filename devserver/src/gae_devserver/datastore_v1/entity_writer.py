@@ -125,6 +125,12 @@ def property_of(value: Any, partition: Partition, name: str) -> Any:
         raise InvalidArgumentError("A list value is not allowed")
     if kind == "entity_value" and value.meaning != USER:
         raise InvalidArgumentError("An entity value is not allowed")
+    check(not value.exclude_from_indexes, "a filter value must be indexed")
+    if value.meaning == INDEX_VALUE and kind != "timestamp_value":
+        # A value that a projection has returned.
+        projected, value = value, type(value)()
+        value.CopyFrom(projected)
+        value.ClearField("meaning")
     prop = entity_pb.Property(name=name)
     _Writer(partition).value(value, prop, name, indexed=True, parents=())
     return prop.value
@@ -138,10 +144,7 @@ class _Writer:
         self._app_prefix = partition.app_id.removesuffix(partition.project)
 
     def properties(self, entity: Any, proto: Any, parents: Parents) -> None:
-        check(
-            len(parents) <= MAX_DEPTH,
-            f"At most {MAX_DEPTH} nested entity values are supported.",
-        )
+        _check_depth(len(parents))
         taken = len(".".join((*parents, "")).encode()) if parents else 0
         # Sorted, so that equal entities are equal messages.
         for name, value in sorted(entity.properties.items()):
@@ -223,6 +226,7 @@ class _Writer:
                 _point(value.geo_point_value, into)
                 meaning = POINT
             case "entity_value" if meaning == USER:
+                _check_depth(len(parents) + 1)
                 _user(value.entity_value, prop)
                 meaning = 0
             case "entity_value":
@@ -269,6 +273,13 @@ def _is_with_indexed(value: Any) -> bool:
     """Return whether version 3 keeps a value with the indexed properties."""
     is_embedded = value.HasField("entity_value") and value.meaning != USER
     return not (is_embedded or value.exclude_from_indexes)
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidArgumentError(
+            f"At most {MAX_DEPTH} nested entity values are supported."
+        )
 
 
 def _check_meaning(kind: str, meaning: int, indexed: bool) -> None:

@@ -22,9 +22,10 @@ MAX_PATH_LENGTH = 100
 Address = tuple[str, Path]
 """Namespace and path, which identify an entity of a database."""
 
-_NAMESPACE = re.compile(r"[0-9A-Za-z._-]{0,100}")
+_DIMENSION = re.compile(r"[0-9A-Za-z._-]{0,100}")
 _DATABASE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})?")
 _PROJECT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9:.-]*")
+_OTHER_PROJECT = re.compile(r"([a-z0-9][a-z0-9.-]{0,99}:)?[a-z0-9][a-z0-9-]{0,99}")
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 
@@ -61,7 +62,7 @@ def check_project(project: str, app_id: str) -> str:
         PermissionDeniedError: this server serves another project.
         InvalidArgumentError: no project can have such a name.
     """
-    _check_project_name(project)
+    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
     if project != (own := project_of(app_id)):
         raise PermissionDeniedError(
             f'This server serves only the project "{own}", not "{project}".'
@@ -108,11 +109,14 @@ class Partition:
 
     def check_any(self, partition: Any) -> None:
         """Check the partition_id of a key that is a value, so it may be any other."""
-        if partition.project_id:
-            _check_project_name(partition.project_id)
+        project = partition.project_id
+        check(
+            project in ("", self.project) or _OTHER_PROJECT.fullmatch(project),
+            f'"{project}" is an invalid project id.',
+        )
         database = partition.database_id
         check(
-            _DATABASE.fullmatch(database),
+            _DIMENSION.fullmatch(database),
             f'Illegal string "{database}" in database id.',
         )
         self.check_namespace(partition.namespace_id)
@@ -120,7 +124,7 @@ class Partition:
     def check_namespace(self, namespace: str) -> None:
         """Check a namespace."""
         check(
-            _NAMESPACE.fullmatch(namespace),
+            _DIMENSION.fullmatch(namespace),
             f'Illegal string "{namespace}" in namespace id.',
         )
 
@@ -216,10 +220,6 @@ def write_key(
         element = into.path.add(kind=kind)
         if named or identifier:
             setattr(element, "name" if named else "id", identifier)
-
-
-def _check_project_name(project: str) -> None:
-    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
 
 
 def describe(key: Any) -> str:

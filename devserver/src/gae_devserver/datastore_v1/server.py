@@ -10,7 +10,11 @@ from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.stub import OnQuery
 from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import explain, messages, queries, results
-from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
+from gae_devserver.datastore_v1.aggregation import (
+    aggregate,
+    aggregated_properties,
+    check_base,
+)
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
@@ -30,6 +34,9 @@ from gae_devserver.rpc.method import BeforeAnswer, CarryOut, Method
 from gae_devserver.storage.storage import Storage
 
 _SERVICE = "google.datastore.v1.Datastore"
+MAX_LOOKUP_KEYS = 1000
+"""Source: "Limits" in the documentation of Datastore."""
+
 _MODE = messages.CommitRequest.Mode
 _MORE = messages.QueryResultBatch.MoreResultsType
 _STOPPED = (_MORE.NOT_FINISHED, _MORE.MORE_RESULTS_AFTER_LIMIT)
@@ -146,6 +153,10 @@ class DatastoreV1:
         database = self._database(request)
         partition = database.partition
         mask = mask_of(request)
+        check(
+            len(request.keys) <= MAX_LOOKUP_KEYS,
+            f"cannot get more than {MAX_LOOKUP_KEYS} keys in a single call",
+        )
         # A repeated key has one result.
         addresses = list(dict.fromkeys(map(partition.address, request.keys)))
         view, transaction = self._reading(database, request.read_options, response)
@@ -203,7 +214,9 @@ class DatastoreV1:
                 if transaction is not None:
                     stopped = response.batch.more_results in _STOPPED
                     transaction.read_query(search.query, last, stopped=stopped)
-                results.set_time(search.view.read_time(), response.batch.read_time)
+                version = search.view.read_time()
+                response.batch.snapshot_version = version
+                results.set_time(version, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -216,11 +229,7 @@ class DatastoreV1:
         search, transaction = await self._search(
             request, response, asked.nested_query, names
         )
-        check(
-            not (search.query.keys_only and names),
-            "Aggregation over non-key properties is not supported for base query that"
-            " only returns keys.",
-        )
+        check_base(search.query, names)
         batch = response.batch
         # it is always present, even without results
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS

@@ -86,6 +86,10 @@ def write_masked(given: Any, into: Any, mask: Iterable[PropertyPath]) -> None:
         old, new = embedded_entity(into, name), embedded_entity(given, name)
         inner = entity_pb.EntityProto() if old is None else old
         write_masked(entity_pb.EntityProto() if new is None else new, inner, paths)
-        # Nothing to delete in what is no entity, and nothing was written either.
-        if old is not None or inner.property or inner.raw_property:
-            embed_entity(into, name, inner)
+        if old is None:
+            if not (inner.property or inner.raw_property):
+                # Nothing was written, and there was nothing to delete.
+                continue
+            # What is new has an index if it has one in the given entity.
+            replace_property(into, name, given)
+        embed_entity(into, name, inner)

@@ -51,8 +51,10 @@ def transforms_of(mutation: Any, partition: Partition) -> list[Transform]:
     Raises:
         InvalidArgumentError: one of them can never be carried out.
     """
+    if not mutation.property_transforms:
+        return []
     check(
-        not (mutation.property_transforms and mutation.HasField("delete")),
+        not mutation.HasField("delete"),
         "Delete mutation cannot have PropertyTransforms.",
     )
     found = [_parse(message, partition) for message in mutation.property_transforms]

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from aiohttp import web
 
@@ -20,7 +20,7 @@ from gae_devserver.http.limits import DEFAULT_LIMITS
 from gae_devserver.http.server import Handler, HttpServer, check_host
 from gae_devserver.rpc.grpc_server import GrpcServer
 from gae_devserver.rpc.method import Method
-from gae_devserver.rpc.relay import relay
+from gae_devserver.rpc.relay import new_buffer, relay
 
 # The preface of HTTP/2 begins with this, and no method of HTTP/1.1 does.
 _HTTP_2 = b"PRI"
@@ -61,7 +61,9 @@ class GrpcPort:
         )
         self._connections = connections
         self._handshake_seconds = handshake_seconds
+        self._accepting: Sequence[asyncio.Task[None]] = ()
         self._connected: set[asyncio.Task[None]] = set()
+        self._buffer = new_buffer()
         self._closing = contextlib.ExitStack()
 
     async def start(self, listener: socket.socket | None = None) -> int:
@@ -78,20 +80,20 @@ class GrpcPort:
         await self._grpc.start(path)
         await self._http.start()
         most = open_files.connections_of_a_port(self._connections)
-        accepting = asyncio.create_task(self._accept(listener, str(path), most))
-        self._closing.callback(accepting.cancel)
+        accept = self._accept(listener, str(path), most)
+        self._accepting = [asyncio.create_task(accept)]
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and its connections; harmless before `start`."""
+        await _end(self._accepting)
         self._closing.close()
-        await asyncio.gather(self._grpc.stop(), self._http.stop())
+        await self._grpc.stop()
         if self._connected:
             # gRPC has told its clients why, and closed its ends
             await asyncio.wait(self._connected, timeout=_PAUSE)
-        for task in self._connected:
-            task.cancel()
-        await asyncio.gather(*self._connected, return_exceptions=True)
+        await _end(self._connected)
+        await self._http.stop()
 
     async def _accept(self, listener: socket.socket, path: str, most: int) -> None:
         loop = asyncio.get_running_loop()
@@ -121,13 +123,19 @@ class GrpcPort:
                 with socket.socket(socket.AF_UNIX) as server:
                     server.setblocking(False)
                     await asyncio.get_running_loop().sock_connect(server, path)
-                    await relay(client, server)
+                    await relay(client, server, self._buffer)
             elif first:
                 await self._http.take(socket.socket(fileno=client.detach()))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         check_host(request, _is_internal)
         return await self._serve_http(request)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _first_bytes(client: socket.socket) -> bytes:

@@ -9,11 +9,19 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-# one for all connections: each read is written, or its rest copied, before the next
-_buffer = memoryview(bytearray(2**17))
+
+def new_buffer() -> memoryview:
+    """Return a buffer for all relays of one event loop.
+
+    Each read is written, or its rest copied, before the next. Another loop needs a
+    buffer of its own: it runs in another thread, between a read and its write too.
+    """
+    return memoryview(bytearray(2**17))
 
 
-async def relay(client: socket.socket, server: socket.socket) -> None:
+async def relay(
+    client: socket.socket, server: socket.socket, buffer: memoryview
+) -> None:
     """Copy in both directions until one end is gone; the caller closes both sockets.
 
     A client that closes its half gets what the server still sends. The sockets do not
@@ -31,8 +39,8 @@ async def relay(client: socket.socket, server: socket.socket) -> None:
         except OSError:  # the server is gone
             end()
 
-    requests = _Flow(client, server, end_requests, end)
-    answers = _Flow(server, client, end, end)
+    requests = _Flow(client, server, buffer, end_requests, end)
+    answers = _Flow(server, client, buffer, end, end)
     try:
         await ended
     finally:
@@ -47,12 +55,14 @@ class _Flow:
         self,
         source: socket.socket,
         target: socket.socket,
+        buffer: memoryview,
         at_end: Callable[[], None],
         when_broken: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._target = target
+        self._buffer = buffer
         self._at_end = at_end
         self._when_broken = when_broken
         self._rest = memoryview(b"")
@@ -65,7 +75,7 @@ class _Flow:
 
     def _read(self) -> None:
         try:
-            size = self._source.recv_into(_buffer)
+            size = self._source.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError:
@@ -75,9 +85,9 @@ class _Flow:
             self._loop.remove_reader(self._source)
             self._at_end()
             return
-        sent = self._send(_buffer[:size])
+        sent = self._send(self._buffer[:size])
         if sent < size:
-            self._rest = memoryview(bytes(_buffer[sent:size]))
+            self._rest = memoryview(bytes(self._buffer[sent:size]))
             self._loop.remove_reader(self._source)
             self._loop.add_writer(self._target, self._send_rest)
 

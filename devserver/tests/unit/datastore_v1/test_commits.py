@@ -18,7 +18,6 @@ from tests.helpers.datastore_v1 import (
     entity,
     key,
     point,
-    query_fields,
     timestamp,
     user,
     value,
@@ -335,6 +334,7 @@ KEYED = entity(key("E", 1), x=1)
         ({"a": 1}, {"a": BOTH}, ["a.x"], {"a": entity(None, x=1)}),
         ({"a": 1}, {}, ["a.x"], {"a": 1}),
         ({}, {"a": BOTH}, ["a.x"], {"a": entity(None, x=1)}),
+        ({}, {"a": HIDDEN}, ["a.x", "a.y"], {"a": HIDDEN}),
         ({}, {"a": BOTH}, ["a.z.z"], {}),
         ({"a": [BOTH]}, {"a": [KEYED]}, ["a.x"], {"a": [BOTH]}),
         ({"a.x": 1, "a": BOTH}, {}, [r"a\.x"], {"a": BOTH}),
@@ -528,12 +528,17 @@ def test_what_changes_nothing_makes_no_version(raw: RawClient, same: Any) -> Non
 
 
 def test_an_entity_that_is_deleted_and_put_is_new(raw: RawClient) -> None:
-    """It has a new version and time of creation, even if it has equal properties."""
+    """It has a new version and time of creation, even if it has equal properties.
+
+    Before the commit, it was what it was.
+    """
     (first,) = raw.upsert(a1(n=1)).mutation_results
     mutations = [{"delete": A1}, {"insert": a1(n=1)}]
     answer = raw.commit(*mutations, transaction=begin(raw))
     last = answer.mutation_results[1]
     assert last.version > first.version
     assert last.create_time == last.update_time > first.update_time
-    batch = raw.call("RunQuery", **query_fields("A")).batch
-    assert [result.version for result in batch.entity_results] == [last.version]
+    for moment, version in ((first, first.version), (last, last.version)):
+        options = {"read_time": moment.update_time}
+        batch = raw.run("A", read_options=options)
+        assert [result.version for result in batch.entity_results] == [version]

@@ -8,6 +8,7 @@ import pytest
 from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatteredId
 
 from tests.helpers.datastore_v1 import (
+    EQUAL,
     RawClient,
     entity,
     ids,
@@ -17,6 +18,7 @@ from tests.helpers.datastore_v1 import (
     timestamp,
     user,
     value,
+    where,
 )
 from tests.helpers.running_datastore import RunningDatastore
 
@@ -44,6 +46,13 @@ def test_lookup_tells_found_from_missing(raw: RawClient) -> None:
     assert found.update_time == found.create_time
     assert missing.entity == entity(key("A", "no"))
     assert answer.read_time.timestamp() > 0
+
+
+def test_a_lookup_has_at_most_1000_keys(raw: RawClient) -> None:
+    """One more is refused, as by the service; repeated ones count."""
+    keys = [key("A", 1)] * 1001
+    assert raw.error("Lookup", keys=keys)[0] == INVALID
+    assert raw.call("Lookup", keys=keys[1:]).missing
 
 
 def test_a_lookup_that_would_be_too_large_defers_keys(raw: RawClient) -> None:
@@ -278,7 +287,7 @@ def test_a_value_comes_back_as_it_was(raw: RawClient, content: Any) -> None:
         value("http://" + "a" * 2077, meaning=2, exclude_from_indexes=True),
         value(entity(None, email=value("a@b")), meaning=20),
         value(entity(key("K", 1), **user("a@b").entity_value.properties), meaning=20),
-        value(key("K", 1, database="A/b")),
+        value(key("K", 1, database="a b")),
         value(entity({"partition_id": {"project_id": "a b"}, "path": [KIND]})),
         value(entity(key())),
         value(entity(key("K", 0))),
@@ -298,6 +307,17 @@ def test_a_value_that_cannot_be_stored_is_refused(raw: RawClient, content: Any) 
     code, text = raw.error("Commit", mode=2, mutations=[{"upsert": bad}])
     assert (code, bool(text)) == (INVALID, True)
     assert stored(raw, "A", 1) is None
+
+
+def test_a_projected_value_can_be_looked_for(raw: RawClient) -> None:
+    """It comes with a meaning of its own, and a query finds what it is a value of."""
+    moment = timestamp(1, 1000)
+    raw.upsert(entity(key("A", 1), p=[5, "x", b"y", moment, key("K", 1), user("a@b")]))
+    projected = raw.run("A", projection=("p",)).entity_results
+    assert len(projected) == 6
+    for result in projected:
+        content = result.entity.properties["p"]
+        assert ids(raw.run("A", filter=where("p", EQUAL, content))) == [1]
 
 
 def test_an_entity_has_20000_indexed_values(raw: RawClient) -> None:

@@ -461,6 +461,19 @@ def test_batches_say_whether_there_is_more(raw: RawClient) -> None:
     assert (ids(raw.run("A", limit=0)), ids(raw.run("None"))) == ([], [])
 
 
+def test_a_batch_has_the_version_of_its_snapshot(raw: RawClient) -> None:
+    """It is not before the last change, and in a snapshot it stays."""
+    raw.upsert(entity(key("A", 1)))
+    options: Any = {"new_transaction": {"read_only": {}}}
+    first = raw.call("RunQuery", read_options=options, query={"kind": [{"name": "A"}]})
+    seen = first.batch.snapshot_version
+    assert seen >= first.batch.entity_results[0].version
+    raw.upsert(entity(key("A", 2)))
+    assert raw.run("A").snapshot_version > seen
+    again = raw.run("A", read_options={"transaction": first.transaction})
+    assert (ids(again), again.snapshot_version) == ([1], seen)
+
+
 @pytest.mark.parametrize(
     ("running", "most"),
     [(Limits(batch_results=15), 15), (Limits(batch_bytes=0), 1)],
@@ -569,6 +582,7 @@ BELOW = [where("__key__", HAS_ANCESTOR, key("A", number)) for number in (1, 2)]
         {"filter": where("a", IN, list(range(31)))},
         {"filter": where("a", NOT_IN, list(range(11)))},
         {"filter": where("", EQUAL, 1)},
+        {"filter": where("a", EQUAL, value(1, exclude_from_indexes=True))},
         {"filter": where("__key__", EQUAL, 1)},
         {"filter": where("__key__", EQUAL, key("A", 1, namespace="other"))},
         {"filter": where("__key__", HAS_ANCESTOR, 1)},

@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.datastore_v1 import (
     EQUAL,
+    GREATER_OR_EQUAL,
     HAS_ANCESTOR,
     OR,
     RawClient,
@@ -20,6 +21,7 @@ from tests.helpers.datastore_v1 import (
 
 P1 = where("p", EQUAL, 1)
 ONE_OR_FIVE = combine(OR, P1, where("p", EQUAL, 5))
+FROM_M = where("__key__", GREATER_OR_EQUAL, key("__kind__", "M"))
 BELOW = where("__key__", HAS_ANCESTOR, key("K", 1))
 
 
@@ -193,6 +195,7 @@ def test_an_aggregation_has_read_its_results(
         (None, {"filter": BELOW}, put(7, kind="N"), False),
         (None, {"filter": BELOW}, put(7, kind="N", parent=("K", 1)), True),
         ("__kind__", {}, put(7, kind="N"), True),
+        ("__kind__", {"filter": FROM_M}, put(7, kind="N"), True),
         ("__kind__", {}, delete(1, kind="L"), True),
         ("__property__", {}, put(7, new=1), True),
     ],

@@ -408,6 +408,7 @@ def test_a_write_waits_for_the_one_whose_turn_it_is(
     if how != "lookup":
         sibling = key("C", 1)
     write(raw, other, 1, sibling)
+    assert running.waits == 0
     if transactional:
         waiting = thread.submit(write, raw, begin(raw), 3)
     else:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gae_devserver.rpc.relay import relay
+from gae_devserver.rpc.relay import new_buffer, relay
 from tests.helpers.waiting import PATIENCE, settled
 
 pytestmark = pytest.mark.asyncio
@@ -31,7 +31,7 @@ async def read_all(sock: socket.socket) -> bytes:
 async def run(near: socket.socket, far: socket.socket) -> None:
     """Relay, and close what is relayed."""
     with near, far:
-        await relay(near, far)
+        await relay(near, far, new_buffer())
 
 
 async def test_bytes_wait_at_their_sender() -> None:
@@ -57,6 +57,31 @@ async def test_bytes_wait_at_their_sender() -> None:
         server.close()
         assert await returned == back
     client.close()
+
+
+async def through_a_relay(content: bytes) -> bytes:
+    """Return what arrives."""
+    client, near = socket_pair()
+    far, server = socket_pair()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(run(near, far))
+        arrived = tasks.create_task(read_all(server))
+        await asyncio.get_running_loop().sock_sendall(client, content)
+        client.close()
+        await arrived
+        server.close()
+    return arrived.result()
+
+
+async def test_loops_of_several_threads_do_not_mix_their_bytes() -> None:
+    """Each server of a process has a loop in a thread of its own."""
+    sent = [bytes([number]) * 2**24 for number in range(4)]
+    calls = (
+        asyncio.to_thread(asyncio.run, through_a_relay(content)) for content in sent
+    )
+    for content, arrived in zip(sent, await asyncio.gather(*calls), strict=True):
+        # a difference of this size would take minutes to describe
+        assert arrived.count(content[:1]) == len(content)
 
 
 @pytest.mark.parametrize("gone", [0, 1], ids=["client", "server"])

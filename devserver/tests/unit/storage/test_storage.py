@@ -72,16 +72,22 @@ async def test_entities_come_back(start: Starts, explicit_first: bool) -> None:
 
 
 async def test_a_named_database_comes_back(start: Starts) -> None:
-    """A named database has its entities again, apart from the default database's."""
+    """A named database has its entities again, apart from the default database's.
+
+    The mark of a value's place in an array is stored too.
+    """
     start()
     store = Datastore(APP_ID, start.storage, "other")
-    store.write([entity_of(KEY, count=[7])], [])
+    entity = entity_of(KEY, count=[7])
+    entity.property[0].stashed = 1
+    store.write([entity], [])
     start.storage.flush()
 
     api = start().request()
     row = Datastore(APP_ID, start.storage, "other").row("", ("Counter", 1, "x"))
     assert row
     assert row.values("count") == [(1, 7)]
+    assert row.record.entity.property[0].stashed == 1
     assert await api.get(KEY) is None
 
 

@@ -52,6 +52,7 @@ _LOG = environ.get("GAE_DEVSERVER_LOG")
 _LOGGED = {
     "google.appengine.api": "wrap_apps_of_sdk",
     "google.appengine.api.taskqueue.cloudtask": "send_tickets_of_sdk",
+    "google.cloud.datastore._http": "send_tickets_over_http",
     "grpc": "send_tickets",
     "gunicorn.app.base": "wrap_apps_of_gunicorn",
     "uvicorn.config": "wrap_apps_of_uvicorn",

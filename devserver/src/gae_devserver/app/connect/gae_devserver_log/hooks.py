@@ -75,6 +75,12 @@ class Hooks:
 
         rpc_tickets.add_tickets(module, self._environ)
 
+    def send_tickets_over_http(self, module: Any) -> None:
+        """Do so too for clients of Datastore that run without gRPC."""
+        from . import rpc_tickets
+
+        rpc_tickets.add_tickets_over_http(module, self._environ)
+
     def send_tickets_of_sdk(self, module: Any) -> None:
         """Do so too for those of the SDK, which makes them in threads of its own."""
         from . import rpc_tickets

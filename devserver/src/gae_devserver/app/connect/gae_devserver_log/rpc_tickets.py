@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from . import requests
@@ -27,6 +27,27 @@ def add_tickets(grpc: ModuleType, environ: Mapping[str, str]) -> None:
     asynchronous = getattr(grpc, "aio", None)  # since grpcio 1.32
     if asynchronous is not None:
         _add(asynchronous, _async_call, environ)
+
+
+def add_tickets_over_http(module: Any, environ: Mapping[str, str]) -> None:
+    """Do so in `google.cloud.datastore._http`, for clients that run without gRPC."""
+    own = module._request
+
+    @functools.wraps(own)
+    def request(
+        http: Any,
+        project: Any,
+        method: Any,
+        data: Any,
+        base_url: Any,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        if base_url == "http://{}".format(environ.get("DATASTORE_EMULATOR_HOST")):
+            http = SimpleNamespace(request=functools.partial(_send, http))
+        return own(http, project, method, data, base_url, *args, **options)
+
+    module._request = request
 
 
 def keep_request(pool: Any) -> None:
@@ -139,6 +160,13 @@ def _async_call(own: Any) -> type:
         return own.__call__(self, request, metadata=_with_ticket(metadata), **options)
 
     return _derived(own, __call__=call)
+
+
+def _send(http: Any, *, headers: Mapping[str, str], **options: Any) -> Any:
+    of_request = ticket()
+    if of_request is not None:
+        headers = {**headers, HEADER: of_request}
+    return http.request(headers=headers, **options)
 
 
 def _with_ticket(metadata: Any) -> Any:
