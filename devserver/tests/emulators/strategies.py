@@ -116,7 +116,7 @@ def queries(draw: st.DrawFn, namespace: str, *, of_lists: bool = False) -> Query
     Args:
         draw: draws values.
         namespace: the namespace of its keys.
-        of_lists: whether entities have lists; see test_queries.py for what it leaves out.
+        of_lists: whether entities have lists; test_queries.py says what it leaves out.
     """
     found = draw(st.lists(filters(namespace), max_size=3))
     repeated = draw(st.integers(0, 9)) == 9
@@ -139,7 +139,7 @@ def queries(draw: st.DrawFn, namespace: str, *, of_lists: bool = False) -> Query
         last = "__key__"
     query["order"] += (last,)
     if not of_lists and draw(st.booleans()):
-        query["limit"] = draw(st.integers(1, 5))
+        query["limit"] = draw(st.integers(0, 5))
         query["offset"] = draw(st.integers(0, 3))
     return query
 
@@ -180,7 +180,7 @@ def classic_queries(draw: st.DrawFn, namespace: str) -> Query:
             query["projection"] = tuple(order)
             query["distinct"] = tuple(order[: draw(st.integers(1, 2))])
     if draw(st.booleans()):
-        query["limit"] = draw(st.integers(1, 5))
+        query["limit"] = draw(st.integers(0, 5))
         query["offset"] = draw(st.integers(0, 3))
     return query
 
