@@ -75,6 +75,9 @@ class Search:
         skipped: Hit | None = None
         last: Hit | None = None
         into.more_results = _MORE.NO_MORE_RESULTS
+        if query.limit == 0:
+            # As on Google's emulators, nothing is known about what comes after it.
+            into.more_results = _MORE.MORE_RESULTS_AFTER_LIMIT
         for hit in self.hits():
             if not self._is_before_end(hit):
                 into.more_results = _MORE.MORE_RESULTS_AFTER_CURSOR
