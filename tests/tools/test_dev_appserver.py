@@ -1,5 +1,6 @@
 """dev_appserver.py is found and started, or one line says what is wrong."""
 
+import functools
 import pathlib
 import socket
 import subprocess
@@ -14,6 +15,9 @@ from tools import cloud_sdk, dev_appserver
 EMULATOR = "platform/cloud-datastore-emulator/cloud_datastore_emulator"
 
 
+find_firestore = functools.partial(cloud_sdk.find_emulator, "firestore")
+
+
 @pytest.mark.parametrize(
     ("find", "installed", "missing"),
     [
@@ -26,6 +30,7 @@ EMULATOR = "platform/cloud-datastore-emulator/cloud_datastore_emulator"
         (cloud_sdk.find_emulator, {}, "Cloud CLI"),
         (cloud_sdk.find_emulator, {"bin/gcloud": ""}, "install cloud-datastore"),
         (cloud_sdk.find_emulator, {"bin/gcloud": "", EMULATOR: ""}, "needs Java"),
+        (find_firestore, {"bin/gcloud": ""}, "install cloud-firestore-emulator"),
         # macOS has a command of that name that only says how to install Java
         (
             cloud_sdk.find_emulator,

@@ -75,7 +75,10 @@ class Conjunction:
 
     def accepted(self, row: Row, name: str) -> list[ValueKey]:
         """Return the values of a property that pass the filters on it."""
-        return [value for value in row.values(name) if self.accepts(name, value)]
+        values = row.values(name)
+        if name not in self.ranges and name not in self.equal:
+            return values
+        return [value for value in values if self.accepts(name, value)]
 
     def covers(self, position: Position, orders: Iterable[Order]) -> bool:
         """Return whether an entity at a position can pass."""

@@ -106,10 +106,12 @@ def _unordered(
 ) -> Iterable[Hit]:
     """Return each matching result once."""
     found: dict[Any, Hit] = {}
+    # those of the orders first, so that the values begin with the position
+    names = dict.fromkeys([*(name for name, _ in query.orders), *query.columns])
     for conjunction in query.alternatives:
         candidates = _candidates(index, conjunction).scan()
         for row, _ in _matching(index, conjunction, candidates, tally):
-            for hit in _hits(row, conjunction, query):
+            for hit in _hits(row, conjunction, query, names):
                 # Without columns an entity is one result, however often it passes.
                 same = hit.position if query.columns else row.path
                 other = found.get(same)
@@ -120,16 +122,17 @@ def _unordered(
     return found.values()
 
 
-def _hits(row: Row, conjunction: Conjunction, query: IndexQuery) -> Iterator[Hit]:
+def _hits(
+    row: Row, conjunction: Conjunction, query: IndexQuery, names: Iterable[str]
+) -> Iterator[Hit]:
     if not query.columns:
         position = _position(row, conjunction, query.orders)
         if position is not None:
             yield Hit(row, position)
         return
-    names = list(dict.fromkeys([*(name for name, _ in query.orders), *query.columns]))
     for values in product(*(conjunction.accepted(row, name) for name in names)):
         columns = dict(zip(names, values, strict=True))
-        yield Hit(row, tuple(columns[name] for name, _ in query.orders), columns)
+        yield Hit(row, values[: len(query.orders)], columns)
 
 
 def _position(

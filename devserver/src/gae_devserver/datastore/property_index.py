@@ -112,6 +112,13 @@ class KindIndex:
             index.replace(row.path, row)
         return index
 
+    @classmethod
+    def of_keys(cls, rows: Iterable[Row]) -> "KindIndex":
+        """Return an index of rows by their keys alone, which is soon made."""
+        index = cls()
+        index.rows = {row.path: row for row in rows}
+        return index
+
     def equal(self, name: str, value: ValueKey) -> Collection[Path]:
         """Return the keys of the entities that have a value, in no order."""
         return self._equal.get(name, {}).get(value, ())

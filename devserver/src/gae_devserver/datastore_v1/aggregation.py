@@ -1,13 +1,14 @@
 """Counts, sums and averages over the results of a query."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
 from gae_devserver.datastore.encoding import DOUBLE, INTEGER, double_of
 from gae_devserver.datastore.index_scan import Hit
 from gae_devserver.datastore_v1.keys import check_name, is_reserved
+from gae_devserver.datastore_v1.queries import ParsedQuery
 from gae_devserver.rpc.errors import check
 
 MAX_AGGREGATIONS = 5
@@ -39,6 +40,7 @@ def aggregated_properties(aggregations: Any) -> list[str]:
             )
             continue
         name = getattr(item, operator).property.name
+        check(name, "Empty aggregation field.")
         check_name(name, "property.name")
         check(
             not is_reserved(name),
@@ -52,6 +54,25 @@ def aggregated_properties(aggregations: Any) -> list[str]:
             f"Aggregation aliases contain duplicate alias: {alias}.",
         )
     return names
+
+
+def check_base(query: ParsedQuery, names: Iterable[str]) -> None:
+    """Check the query whose results are aggregated; `names` are the properties."""
+    check(
+        not is_reserved(query.kind),
+        "Aggregation queries on reserved kinds are not supported.",
+    )
+    for name in names:
+        check(
+            not query.keys_only,
+            "Aggregation over non-key properties is not supported for base query that"
+            " only returns keys.",
+        )
+        check(
+            not query.projection or name in query.projection,
+            f"The aggregation property {name} is not present in the base query's"
+            " projection.",
+        )
 
 
 def _aliases(aggregations: Any) -> list[str]:

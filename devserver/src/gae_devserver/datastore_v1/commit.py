@@ -14,12 +14,10 @@ from gae_devserver.datastore_v1.conflicts import Expected, expected_by, is_confl
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.entity_writer import check_limits, entity_to_v3
 from gae_devserver.datastore_v1.keys import Address, describe
+from gae_devserver.datastore_v1.lock_waits import wait_to_write
 from gae_devserver.datastore_v1.property_paths import PropertyPath, mask_of
 from gae_devserver.datastore_v1.stored_properties import write_masked
-from gae_devserver.datastore_v1.transactions import (
-    Transaction,
-    wait_to_write,
-)
+from gae_devserver.datastore_v1.transactions import Transaction
 from gae_devserver.datastore_v1.transforms import (
     MAX_TRANSFORMS,
     Transform,

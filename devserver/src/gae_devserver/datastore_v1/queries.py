@@ -14,6 +14,7 @@ from gae_devserver.datastore.index_query import (
     Conjunction,
     IndexQuery,
     Order,
+    Range,
     complete_orders,
 )
 from gae_devserver.datastore_v1 import cursors, messages, metadata_kinds
@@ -230,6 +231,11 @@ class _Filters:
             f"The query contains {len(inequal)} distinct inequality fields. A query may"
             f" not have more than {MAX_INEQUAL_PROPERTIES}.",
         )
+        for conjunction in conjunctions:
+            # An index with all of them finds the results of every alternative, so an
+            # entity needs all of them, whatever the order is.
+            for name in inequal - {KEY_PROPERTY} - conjunction.equal.keys():
+                conjunction.ranges.setdefault(name, Range())
         return conjunctions
 
     def _expand(self, node: Any) -> list[list[Atom]]:

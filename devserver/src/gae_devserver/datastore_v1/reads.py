@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from gae_devserver.datastore.encoding import Path
 from gae_devserver.datastore.index_scan import Hit, find
@@ -11,6 +12,9 @@ from gae_devserver.datastore.views import Kind, Snapshot
 from gae_devserver.datastore_v1.cursors import Place
 from gae_devserver.datastore_v1.keys import Address
 from gae_devserver.datastore_v1.queries import ParsedQuery
+
+_ENOUGH = 10
+"""A transaction fails with the first conflict; it only remembers what it fought for."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Reads:
     def __init__(self, store: IndexedStore) -> None:
         """Record nothing yet."""
         self._store = store
-        self._rows: dict[Address, tuple[Row | None, int]] = {}
-        """What each key had, and its version: the stub may raise that of a Row."""
+        self._versions: dict[Address, int] = {}
+        """By key; a write that changes nothing keeps the version of an entity."""
         self._queries: list[QueryRead] = []
         self._snapshot: Snapshot | None = None
         """The store when the results of the queries were last known to be the same."""
@@ -69,8 +73,7 @@ class Reads:
     def add_keys(self, addresses: Iterable[Address]) -> None:
         """Record that entities, or that there are none, were read just now."""
         for address in addresses:
-            row = self._store.row(*address)
-            self._rows.setdefault(address, (row, _version(row)))
+            self._versions.setdefault(address, _version(self._store.row(*address)))
 
     def add_query(self, query: ParsedQuery, last: Hit | None, stopped: bool) -> None:
         """Record that results were read just now; see `Transaction.read_query`."""
@@ -81,15 +84,15 @@ class Reads:
         self._remember()
 
     def conflicts(self) -> set[Address]:
-        """Return the entities whose changes the transaction would see now.
+        """Return a few of the entities whose changes the transaction would see now.
 
         Those of an ancestor query include the ancestor: what is new below it is found
         by this name the next time.
         """
         if self._changes == self._store.changes:
             return set()
-        found = set(self._changed_keys())
-        found.update(self._changed_results())
+        changed = chain(self._changed_keys(), self._changed_results())
+        found = set(islice(changed, _ENOUGH))
         if not found:
             # The next check only needs to look at what changes from now on.
             self._changes = self._store.changes
@@ -106,10 +109,8 @@ class Reads:
         return not read.query.kind or read.of_metadata
 
     def _changed_keys(self) -> Iterator[Address]:
-        for address, (row, version) in self._rows.items():
-            now = self._store.row(*address)
-            # A write that changes nothing keeps the version.
-            if now is not row and (not (now and row) or _version(now) != version):
+        for address, version in self._versions.items():
+            if _version(self._store.row(*address)) != version:
                 yield address
 
     def _changed_results(self) -> Iterator[Address]:
@@ -134,16 +135,9 @@ class Reads:
         assert self._snapshot is not None
         for path, old in self._snapshot.replaced(kind).items():
             new = self._store.row(kind[0], path)
-            if not _same(old, new):
+            if _version(old) != _version(new):
                 yield path, old, new
 
 
 def _version(row: Row | None) -> int:
-    return row.record.metadata.updated_version if row else 0
-
-
-def _same(old: Row | None, new: Row | None) -> bool:
-    if old is None or new is None:
-        return old is new
-    # The stub raises the version in the old record too, so look at the entity as well.
-    return _version(old) == _version(new) and old.record.entity == new.record.entity
+    return row.version if row else 0

@@ -42,7 +42,9 @@ class Search:
         view, namespace, kind = self.view, self.query.namespace, self.query.kind
         if not kind:
             kinds = (view.kind(own) for own in view.kinds() if own[0] == namespace)
-            return KindIndex.of(row for kind in kinds for row in kind.rows.values())
+            return KindIndex.of_keys(
+                row for kind in kinds for row in kind.rows.values()
+            )
         found = metadata_kinds.find(view, namespace, kind, self.database.partition)
         return view.kind((namespace, kind)) if found is None else found
 
@@ -73,6 +75,9 @@ class Search:
         skipped: Hit | None = None
         last: Hit | None = None
         into.more_results = _MORE.NO_MORE_RESULTS
+        if query.limit == 0:
+            # As on Google's emulators, nothing is known about what comes after it.
+            into.more_results = _MORE.MORE_RESULTS_AFTER_LIMIT
         for hit in self.hits():
             if not self._is_before_end(hit):
                 into.more_results = _MORE.MORE_RESULTS_AFTER_CURSOR

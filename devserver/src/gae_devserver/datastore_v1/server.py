@@ -10,7 +10,11 @@ from gae_devserver.datastore.needed_indexes import NeedIndexError
 from gae_devserver.datastore.stub import OnQuery
 from gae_devserver.datastore.views import View
 from gae_devserver.datastore_v1 import explain, messages, queries, results
-from gae_devserver.datastore_v1.aggregation import aggregate, aggregated_properties
+from gae_devserver.datastore_v1.aggregation import (
+    aggregate,
+    aggregated_properties,
+    check_base,
+)
 from gae_devserver.datastore_v1.commit import Commit
 from gae_devserver.datastore_v1.databases import Database, Databases
 from gae_devserver.datastore_v1.keys import Partition
@@ -210,7 +214,9 @@ class DatastoreV1:
                 if transaction is not None:
                     stopped = response.batch.more_results in _STOPPED
                     transaction.read_query(search.query, last, stopped=stopped)
-                results.set_time(search.view.read_time(), response.batch.read_time)
+                version = search.view.read_time()
+                response.batch.snapshot_version = version
+                results.set_time(version, response.batch.read_time)
 
     async def _run_aggregation_query(self, request: Any, response: Any) -> None:
         refuse_if(request.HasField("gql_query"), "gql_query")
@@ -223,11 +229,7 @@ class DatastoreV1:
         search, transaction = await self._search(
             request, response, asked.nested_query, names
         )
-        check(
-            not (search.query.keys_only and names),
-            "Aggregation over non-key properties is not supported for base query that"
-            " only returns keys.",
-        )
+        check_base(search.query, names)
         batch = response.batch
         # it is always present, even without results
         batch.more_results = messages.QueryResultBatch.NO_MORE_RESULTS

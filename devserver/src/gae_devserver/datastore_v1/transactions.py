@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gae_devserver.datastore.calls import entity_group
-from gae_devserver.datastore.entity_locks import ClearedError, ContentionError, Owner
+from gae_devserver.datastore.entity_locks import Owner
 from gae_devserver.datastore.index_scan import Hit
 from gae_devserver.datastore.views import Snapshot, View
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.keys import Address
+from gae_devserver.datastore_v1.lock_waits import wait_to_read, wait_to_write
 from gae_devserver.datastore_v1.queries import ParsedQuery
 from gae_devserver.datastore_v1.read_time import as_of
 from gae_devserver.datastore_v1.reads import QueryRead, Reads
@@ -109,28 +109,9 @@ class Transaction:
         self.check_unchanged()
 
     async def _wait_in_line(self, addresses: Iterable[Address]) -> None:
-        """Take the locks of contended entities, and those that the bundled API has."""
-        database, owner = self.database, self.owner
-        locks, contention = database.locks, database.contention
-        if not (locks.in_use or contention):
-            return
-        wanted = set()
-        for address in addresses:
-            group = _group_of(database.partition.reference(*address))
-            holder = locks.holder(group)
-            is_other = holder is not None and holder is not owner
-            if address in contention:
-                self.in_turn.add(address)
-                if is_other:
-                    contention.wait(address)
-            elif holder is None or not is_other or holder.entities:
-                continue
-            wanted.add(group)
-            owner.entities.add(address)
-        if wanted:
-            await _wait_for_locks(database, owner, wanted)
-            # It may have ended in the meantime.
-            check(self.open, _CLOSED)
+        self.in_turn |= await wait_to_read(self.database, self.owner, addresses)
+        # It may have ended in the meantime.
+        check(self.open, _CLOSED)
 
     def check_unchanged(self) -> None:
         """Refuse to continue after anything that was read has changed.
@@ -155,60 +136,6 @@ class Transaction:
                 for own, changed in self.written
             )
             self.database.contention.settle((namespace, path), written=written)
-
-
-async def wait_to_write(
-    database: Database, owner: Owner, references: Mapping[Address, Any]
-) -> None:
-    """Take locks for `owner` if another owner has one of the entities or groups."""
-    locks = database.locks
-    if not locks.in_use:
-        return
-    groups = {
-        address: _group_of(reference) for address, reference in references.items()
-    }
-    blocked = {
-        group
-        for address, group in groups.items()
-        if _keeps(locks.holder(group), owner, address)
-    }
-    if blocked:
-        free = {group for group in groups.values() if locks.holder(group) is None}
-        owner.entities.update(references)
-        await _wait_for_locks(database, owner, blocked | free)
-
-
-def groups_of(references: Iterable[Any]) -> set[bytes]:
-    """Return the names of the locks of keys' entity groups."""
-    return set(filter(None, map(entity_group, references)))
-
-
-def _group_of(reference: Any) -> bytes:
-    group = entity_group(reference)
-    assert group, "the key is complete"
-    return group
-
-
-def _keeps(holder: Owner | None, owner: Owner, address: Address) -> bool:
-    """Return whether another owner has locked an entity."""
-    if holder is None or holder is owner:
-        return False
-    return not holder.entities or address in holder.entities
-
-
-async def _wait_for_locks(
-    database: Database, owner: Owner, groups: Iterable[bytes]
-) -> None:
-    """Take locks for `owner`, or continue without those that take too long."""
-    try:
-        # Wait twice the patience: earlier waiters need time too.
-        async with asyncio.timeout(2 * database.limits.patience):
-            # In sorted order, two writers of the same groups never wait for each other.
-            await database.locks.acquire(owner, sorted(groups))
-    except ClearedError as error:
-        raise InvalidArgumentError(f"{error}.") from None
-    except (TimeoutError, ContentionError):
-        pass  # the commit checks whether anything that was read has changed
 
 
 class Transactions:

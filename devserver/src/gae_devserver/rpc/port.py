@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from aiohttp import web
 
@@ -61,6 +61,7 @@ class GrpcPort:
         )
         self._connections = connections
         self._handshake_seconds = handshake_seconds
+        self._accepting: Sequence[asyncio.Task[None]] = ()
         self._connected: set[asyncio.Task[None]] = set()
         self._buffer = new_buffer()
         self._closing = contextlib.ExitStack()
@@ -79,20 +80,20 @@ class GrpcPort:
         await self._grpc.start(path)
         await self._http.start()
         most = open_files.connections_of_a_port(self._connections)
-        accepting = asyncio.create_task(self._accept(listener, str(path), most))
-        self._closing.callback(accepting.cancel)
+        accept = self._accept(listener, str(path), most)
+        self._accepting = [asyncio.create_task(accept)]
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and its connections; harmless before `start`."""
+        await _end(self._accepting)
         self._closing.close()
-        await asyncio.gather(self._grpc.stop(), self._http.stop())
+        await self._grpc.stop()
         if self._connected:
             # gRPC has told its clients why, and closed its ends
             await asyncio.wait(self._connected, timeout=_PAUSE)
-        for task in self._connected:
-            task.cancel()
-        await asyncio.gather(*self._connected, return_exceptions=True)
+        await _end(self._connected)
+        await self._http.stop()
 
     async def _accept(self, listener: socket.socket, path: str, most: int) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +130,12 @@ class GrpcPort:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         check_host(request, _is_internal)
         return await self._serve_http(request)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _first_bytes(client: socket.socket) -> bytes:

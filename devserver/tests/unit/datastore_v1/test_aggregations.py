@@ -132,6 +132,8 @@ KEYS_ONLY = {"projection": [{"property": {"name": "__key__"}}]}
         ([total("")], {}),
         ([total("n")], KEYS_ONLY),
         ([COUNT], {"kind": [{"name": ""}]}),
+        ([COUNT], {"kind": [{"name": "__kind__"}]}),
+        ([total("n")], {"projection": [{"property": {"name": "m"}}]}),
     ],
     ids=repr,
 )

@@ -1,15 +1,22 @@
 """Pages of a query: wherever a cursor points, both sides of it join."""
 
+# google-cloud-datastore has no types
+# mypy: disallow-untyped-calls=False
+
+import contextlib
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import grpc
 import pytest
+from google.cloud import ndb
+from google.cloud.datastore import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gae_devserver.datastore_v1.limits import Limits
+from tests.helpers.calls import PROJECT
 from tests.helpers.datastore_v1 import (
     AND,
     EQUAL,
@@ -158,6 +165,26 @@ def test_every_cursor_of_every_batch_joins_two_pages(
         more = batch.more_results == NOT_FINISHED
     skipped = passed - len(found)
     assert found == expected[skipped:][:limit]
+
+
+@pytest.mark.parametrize("running", [SMALL], ids=["small"], indirect=True)
+@pytest.mark.parametrize("offset", [0, 3, 5, 11, 20, 21])
+@pytest.mark.parametrize("limit", [None, 3, 7, 30])
+def test_libraries_join_the_batches(
+    raw: RawClient, context: Any, offset: int, limit: int | None
+) -> None:
+    """An offset and a limit count over all batches, in both of Google's libraries."""
+    raw.upsert(*(entity(key("A", n)) for n in range(1, 21)))
+    expected = list(range(1, 21))[offset:][:limit]
+    query = ndb.Query(kind="A")
+    found = query.fetch(limit, offset=offset, keys_only=True)
+    assert [one.id() for one in found] == expected
+    assert query.count(limit) == min(20, limit or 20)
+    # DATASTORE_EMULATOR_HOST is set for the other one
+    library: Any = Client(project=PROJECT)
+    with contextlib.closing(library):
+        pages = library.query(kind="A").fetch(limit, offset)
+        assert [one.key.id for one in pages] == expected
 
 
 def test_an_offset_beyond_the_end_has_a_cursor_too(raw: RawClient) -> None:

@@ -459,6 +459,34 @@ def test_batches_say_whether_there_is_more(raw: RawClient) -> None:
     assert (beyond.skipped_results, beyond.more_results) == (5, NO_MORE)
     assert beyond.skipped_cursor == beyond.end_cursor == rest.end_cursor
     assert (ids(raw.run("A", limit=0)), ids(raw.run("None"))) == ([], [])
+    assert raw.run("None", limit=0).more_results == AFTER_LIMIT
+
+
+@pytest.mark.parametrize("order", [(), ("__key__",), ("-__key__",)])
+def test_alternatives_with_inequalities(raw: RawClient, order: tuple[str, ...]) -> None:
+    """An entity needs all properties that have an inequality in any alternative."""
+    raw.upsert(
+        entity(key("A", 1), a=1, b=1),
+        entity(key("A", 2), a=1),
+        entity(key("A", 3), b=2),
+    )
+    either = combine(OR, where("a", EQUAL, 1), where("b", GREATER, 0))
+    same = combine(OR, where("a", GREATER, 0), where("b", GREATER, 0))
+    assert sorted(ids(raw.run("A", filter=either, order=order))) == [1, 3]
+    assert ids(raw.run("A", filter=same, order=order)) == [1]
+
+
+def test_a_batch_has_the_version_of_its_snapshot(raw: RawClient) -> None:
+    """It is not before the last change, and in a snapshot it stays."""
+    raw.upsert(entity(key("A", 1)))
+    options: Any = {"new_transaction": {"read_only": {}}}
+    first = raw.call("RunQuery", read_options=options, query={"kind": [{"name": "A"}]})
+    seen = first.batch.snapshot_version
+    assert seen >= first.batch.entity_results[0].version
+    raw.upsert(entity(key("A", 2)))
+    assert raw.run("A").snapshot_version > seen
+    again = raw.run("A", read_options={"transaction": first.transaction})
+    assert (ids(again), again.snapshot_version) == ([1], seen)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Reads as of a time in the past, in every way that a request can choose one."""
 
+# the models of a library without types
+# mypy: disallow-subclassing-any=False
+
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +27,12 @@ from tests.helpers.running_datastore import RunningDatastore
 Status = grpc.StatusCode
 KEY = key("A", 1)
 MICROSECOND = timedelta(microseconds=1)
+
+
+def time_of(commit: Any) -> datetime:
+    """Return the time of a commit, which is the version of what it has changed."""
+    version = commit.mutation_results[0].version
+    return datetime.fromtimestamp(0, UTC) + version * MICROSECOND
 
 
 class Past:
@@ -69,21 +78,18 @@ class Past:
 @pytest.mark.parametrize("way", ["read_time", "transaction", "new_transaction"])
 def test_every_read_sees_the_entities_as_they_were(raw: RawClient, way: str) -> None:
     """The times of a commit, and of each response, show just what was there then."""
-    changes: list[list[dict[str, Any]]] = [
-        [{"upsert": entity(KEY, n=1)}, {"upsert": entity(key("A", 2), n=1)}],
-        [{"upsert": entity(KEY, n=2)}, {"upsert": entity(key("A", 3), n=2)}],
-        [{"delete": key("A", 2)}, {"upsert": entity(key("B", 1), m=3)}],
-        [{"upsert": entity(key("A", 4), n=4)}],
-        [{"delete": KEY}],
+    commits = [
+        raw.upsert(entity(KEY, n=1), entity(key("A", 2), n=1)),
+        raw.upsert(entity(KEY, n=2), entity(key("A", 3), n=2)),
+        raw.commit({"delete": key("A", 2)}, {"upsert": entity(key("B", 1), m=3)}),
+        raw.upsert(entity(key("A", 4), n=4)),
+        raw.commit({"delete": KEY}),
     ]
-    # only a commit of a transaction tells its time
-    single: dict[str, Any] = {"mode": 1, "single_use_transaction": {"read_write": {}}}
-    commits = [raw.commit(*mutations, **single) for mutations in changes]
     states = [{1: 1, 2: 1}, {1: 2, 2: 1, 3: 2}, {1: 2, 3: 2}]
     states += [{1: 2, 3: 2, 4: 4}, {3: 2, 4: 4}]
     before: dict[Any, int] = {}
     for commit, state in zip(commits, states, strict=True):
-        moment = commit.commit_time
+        moment = time_of(commit)
         for at, expected in ((moment - MICROSECOND, before), (moment, state)):
             past = Past(raw, way, at)
             assert past.numbers() == expected
@@ -94,10 +100,10 @@ def test_every_read_sees_the_entities_as_they_were(raw: RawClient, way: str) -> 
             assert past.count() == len(expected)
             assert ("A" in past.run("__kind__")) == bool(expected)
         before = state
-    past = Past(raw, way, commits[2].commit_time)
+    past = Past(raw, way, time_of(commits[2]))
     assert past.run("__kind__") == ["A", "B"]
     assert past.run("__property__") == ["n", "m"]
-    assert Past(raw, way, commits[1].commit_time).run("__kind__") == ["A"]
+    assert Past(raw, way, time_of(commits[1])).run("__kind__") == ["A"]
 
 
 def test_an_entity_has_the_version_and_the_times_that_it_had(
@@ -105,7 +111,7 @@ def test_an_entity_has_the_version_and_the_times_that_it_had(
 ) -> None:
     """Changes and a deletion by either API leave them as they were before."""
 
-    class A(bundled_ndb.Model):  # type: ignore[misc]
+    class A(bundled_ndb.Model):
         _use_cache = _use_memcache = False
         n = bundled_ndb.IntegerProperty()
 
@@ -175,7 +181,7 @@ def test_the_time_of_any_response_shows_the_same_again(
 def test_a_query_goes_on_as_of_the_same_time(raw: RawClient) -> None:
     """All batches of a query with a read time show one state, whatever changes."""
     raw.upsert(*(entity(key("A", n), n=1) for n in range(1, 11)))
-    moment = raw.upsert(entity(key("A", 11), n=1)).mutation_results[0].update_time
+    moment = time_of(raw.upsert(entity(key("A", 11), n=1)))
     found: list[Any] = []
     cursor = b""
     while len(found) < 11:
@@ -194,11 +200,7 @@ def test_a_named_database_has_a_past_of_its_own(raw: RawClient) -> None:
     own = key("A", 1, database="apart")
     fields = {"database_id": "apart", "keys": [own]}
     start = raw.call("Lookup", keys=[KEY]).read_time
-    first = (
-        raw.upsert(entity(own, n=1), database_id="apart")
-        .mutation_results[0]
-        .update_time
-    )
+    first = time_of(raw.upsert(entity(own, n=1), database_id="apart"))
     raw.upsert(entity(own, n=2), database_id="apart")
     raw.upsert(entity(KEY, n=3))
     answer = raw.call("Lookup", read_options={"read_time": first}, **fields)
@@ -243,15 +245,26 @@ def test_a_time_that_cannot_be_read_is_refused(
         assert (got, text in words) == (code, True), (rpc, words)
 
 
+def test_before_its_start_a_server_without_storage_was_empty() -> None:
+    """A new server answers a read as of 59 minutes ago: nothing was there."""
+    running = RunningDatastore()
+    raw = RawClient(running.host)
+    try:
+        raw.upsert(entity(KEY, n=1))
+        moment = datetime.now(UTC) - timedelta(minutes=59)
+        assert not Past(raw, "read_time", moment).numbers()
+    finally:
+        raw.close()
+        running.stop()
+
+
 def test_nothing_from_before_a_reset_can_be_read(
     raw: RawClient, running: RunningDatastore
 ) -> None:
     """After a reset, a time before it is too old, in every database."""
     own = key("A", 1, database="apart")
     raw.upsert(entity(own, n=1), database_id="apart")
-    options = {
-        "read_time": raw.upsert(entity(KEY, n=1)).mutation_results[0].update_time
-    }
+    options = {"read_time": time_of(raw.upsert(entity(KEY, n=1)))}
     running.clear()
     for target in (KEY, own):
         where = {"database_id": target.partition_id.database_id}
@@ -270,7 +283,7 @@ def test_the_python_client_reads_the_past(
 ) -> None:
     """Each read of google-cloud-datastore takes a read_time, to the microsecond."""
     monkeypatch.setenv("DATASTORE_EMULATOR_HOST", running.host)
-    library: Any = datastore
+    library: Any = datastore  # it has no types
     client = library.Client(project=PROJECT)
     thing = library.Entity(client.key("A", 1))
     thing["n"] = 1

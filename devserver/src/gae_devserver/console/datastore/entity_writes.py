@@ -18,7 +18,7 @@ from gae_devserver.datastore.entity_locks import (
     Owner,
 )
 from gae_devserver.datastore_v1.databases import Database
-from gae_devserver.datastore_v1.transactions import groups_of
+from gae_devserver.datastore_v1.lock_waits import groups_of
 from gae_devserver.storage.storage import StorageError
 
 SLICE = 25
