@@ -253,6 +253,9 @@ def test_before_its_start_a_server_without_storage_was_empty() -> None:
         raw.upsert(entity(KEY, n=1))
         moment = datetime.now(UTC) - timedelta(minutes=59)
         assert not Past(raw, "read_time", moment).numbers()
+        own = key("A", 1, database="apart")
+        fields = {"database_id": "apart", "read_options": {"read_time": moment}}
+        assert raw.call("Lookup", keys=[own], **fields).missing
     finally:
         raw.close()
         running.stop()
