@@ -10,7 +10,12 @@ from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 from gae_devserver.datastore.entity_locks import Owner
 from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore_v1 import results
-from gae_devserver.datastore_v1.conflicts import Expected, expected_by, is_conflict
+from gae_devserver.datastore_v1.conflicts import (
+    Expected,
+    expected_by,
+    is_conflict,
+    must_fail,
+)
 from gae_devserver.datastore_v1.databases import Database
 from gae_devserver.datastore_v1.entity_writer import check_limits, entity_to_v3
 from gae_devserver.datastore_v1.keys import Address, describe
@@ -119,11 +124,18 @@ class Commit:
         """Refuse mutations that cannot follow each other on one entity."""
         before: dict[Address, str] = {}
         expected: dict[Address, Expected | None] = {}
+        strict: dict[Address, bool] = {}
         for change in self._changes:
             first = expected.setdefault(change.address, change.expected)
             check(
                 change.expected in (None, first),
                 "Mutations for the same entity must have the same base version.",
+            )
+            fails = must_fail(change.mutation)
+            check(
+                fails == strict.setdefault(change.address, fails),
+                "Mutations for the same entity must have the same conflict resolution"
+                " strategy.",
             )
             if change.address in before:
                 check(

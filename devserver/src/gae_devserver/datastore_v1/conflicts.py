@@ -71,6 +71,11 @@ def _checked_time(time: Any) -> Expected:
     return time.seconds, time.nanos
 
 
+def must_fail(mutation: Any) -> bool:
+    """Return whether a conflict makes the whole commit fail."""
+    return bool(mutation.conflict_resolution_strategy == _Resolution.FAIL)
+
+
 def is_conflict(mutation: Any, key: Any, expected: Expected, row: Row | None) -> bool:
     """Return whether the stored entity is not what a mutation expects.
 
@@ -91,7 +96,7 @@ def is_conflict(mutation: Any, key: Any, expected: Expected, row: Row | None) ->
         )
     if stored == expected:
         return False
-    if mutation.conflict_resolution_strategy == _Resolution.FAIL:
+    if must_fail(mutation):
         raise FailedPreconditionError(
             f"the stored version ({_text(stored)}) does not match the required base"
             f" version ({_text(expected)}): {describe(key)}"

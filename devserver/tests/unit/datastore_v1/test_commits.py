@@ -480,12 +480,14 @@ def test_a_missing_entity_has_version_zero(raw: RawClient) -> None:
 
 
 def test_mutations_of_one_entity_expect_one_version(raw: RawClient) -> None:
-    """Only the first is compared, so a later one cannot expect another version."""
+    """Only the first is compared, so the others cannot expect or do anything else."""
     version = raw.upsert(a1(n=1)).mutation_results[0].version
     expecting = {"upsert": a1(n=2), "base_version": version}
     several = [{"upsert": a1(n=3)}, expecting]
-    fields = {"mode": 1, "transaction": begin(raw), "mutations": several}
-    assert raw.error("Commit", **fields)[0] == INVALID
+    strict = {**expecting, "conflict_resolution_strategy": 3}
+    for bad in (several, [strict, expecting], [strict, several[0]]):
+        fields = {"mode": 1, "transaction": begin(raw), "mutations": bad}
+        assert raw.error("Commit", **fields)[0] == INVALID
     answer = raw.commit(expecting, expecting, several[0], transaction=begin(raw))
     assert not any(result.conflict_detected for result in answer.mutation_results)
     assert stored(raw) == a1(n=3)
