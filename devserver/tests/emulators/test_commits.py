@@ -6,7 +6,9 @@ The test leaves out where an emulator differs from google/datastore/v1/datastore
   it reports a conflict before a missing or an existing entity.
 - The Datastore emulator carries out sequences of mutations on one entity that are
   documented as not permitted, or fails for another reason.
-- It gives new entities ids from 1 up.
+- Without a transaction, each emulator carries out the mutations before one that fails.
+  The dev server changes nothing then.
+- The Datastore emulator gives new entities ids from 1 up.
 """
 
 from dataclasses import dataclass, field
@@ -122,6 +124,8 @@ def check(raw: RawClient, google: RawClient, made: list[Any]) -> None:
     for mode, several in made:
         expected = theirs.commit(mode, several)
         assert ours.commit(mode, several) == expected, (mode, several)
+        if isinstance(expected, grpc.StatusCode) and not mode and len(several) > 1:
+            return  # the emulators may have carried out some of its mutations
         assert ours.entities() == theirs.entities(), (mode, several)
 
 
