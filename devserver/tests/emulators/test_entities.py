@@ -100,7 +100,8 @@ ODD = [
     value(entity(None), meaning=20),
     *map(value, ODD_KEYS),
 ]
-rarely = st.integers(0, 49).map(lambda number: number == 0)
+# not the first or the last number, which hypothesis prefers
+rarely = st.integers(0, 49).map(lambda number: number == 37)
 
 
 @st.composite
@@ -150,7 +151,7 @@ def deep(levels: int, innermost: Value) -> Value:
 
 properties = st.dictionaries(
     st.sampled_from(NAMES),
-    values | st.builds(deep, st.integers(LEVELS - 2, LEVELS + 2), scalars()),
+    values | st.builds(deep, st.integers(LEVELS - 3, LEVELS + 1), scalars()),
     min_size=1,
     max_size=4,
 )

@@ -26,7 +26,9 @@ class Bounds:
     memory: int = 64 * 2**20
     """About the bytes that all changes may take, with the entities that they replaced.
 
-    That is enough for some 40,000 updates of small entities, or for 160,000 new ones.
+    A new entity takes some 450 bytes, a change or a deletion 550 and the size of the
+    old entity. So these are 130,000 new entities, or 90,000 updates of small ones. A
+    write takes about 3 microseconds longer. A snapshot takes more: see `Snapshot`.
     """
 
 

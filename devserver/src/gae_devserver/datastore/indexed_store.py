@@ -62,7 +62,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         """Only kinds that have entities."""
         self.changes = 0
         """Goes up with each change of any entity."""
-        self.history = History(self.read_time(), remembered)
+        # Before its start it had no entities, unless it loads stored ones.
+        self.history = History(0, remembered)
         self._past: Snapshot | None = None
         """The last one as of a time: the batches of a query share its indexes."""
         super().__init__(*args, **kwargs)

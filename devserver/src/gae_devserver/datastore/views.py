@@ -33,6 +33,7 @@ class Snapshot:
     It costs nothing until it is read. Then it takes from the history what has changed
     since, each change once: the cost does not depend on how much is stored. Only a
     query needs more, once for each kind that has changed: the indexes of that kind.
+    What the history drops, a snapshot keeps for as long as it is open.
     """
 
     def __init__(self, store: View, history: History, version: int) -> None:

@@ -42,8 +42,8 @@ class Databases:
         # Read them now, so that an unreadable entity stops the start of the server.
         for name in storage.databases() if storage else ():
             self.get(Partition(app_id, name))
-        # Until its first use, any other database is empty.
-        self._empty_since = calls.stub.read_time()
+        # Until its first use, any other database is empty: since the start at least.
+        self._empty_since = calls.stub.history.since
 
     @property
     def named(self) -> Mapping[str, Database]:

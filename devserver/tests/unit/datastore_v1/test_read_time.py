@@ -245,6 +245,22 @@ def test_a_time_that_cannot_be_read_is_refused(
         assert (got, text in words) == (code, True), (rpc, words)
 
 
+def test_before_its_start_a_server_without_storage_was_empty() -> None:
+    """A new server answers a read as of 59 minutes ago: nothing was there."""
+    running = RunningDatastore()
+    raw = RawClient(running.host)
+    try:
+        raw.upsert(entity(KEY, n=1))
+        moment = datetime.now(UTC) - timedelta(minutes=59)
+        assert not Past(raw, "read_time", moment).numbers()
+        own = key("A", 1, database="apart")
+        fields = {"database_id": "apart", "read_options": {"read_time": moment}}
+        assert raw.call("Lookup", keys=[own], **fields).missing
+    finally:
+        raw.close()
+        running.stop()
+
+
 def test_nothing_from_before_a_reset_can_be_read(
     raw: RawClient, running: RunningDatastore
 ) -> None:

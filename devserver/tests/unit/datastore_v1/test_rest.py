@@ -117,7 +117,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "AllocateIds": {"keys": [key("K", 1, "M")]},
     "ReserveIds": {"keys": [key("K", 7)]},
 }
-VOLATILE = {"readTime", "commitTime", "transaction", "id", "version"}
+VOLATILE = {
+    "readTime",
+    "commitTime",
+    "transaction",
+    "id",
+    "version",
+    "snapshotVersion",
+}
 
 
 def settled(content: Any) -> Any:
