@@ -24,7 +24,7 @@ one property only, as Datastore had. The tests leave out where it differs:
   emulator returns it once for each combination of values.
 """
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.emulators import strategies
@@ -76,6 +76,7 @@ def test_any_query(
 
 
 @given(st.data(), st.booleans())
+@settings(max_examples=settings().max_examples // 2)
 def test_classic_query(
     raw: RawClient, emulator: RawClient, data: st.DataObject, with_lists: bool
 ) -> None:
@@ -96,6 +97,7 @@ def test_classic_query(
 
 
 @given(st.data(), st.integers(1, 3))
+@settings(max_examples=settings().max_examples // 2)
 def test_pages(
     raw: RawClient,
     firestore: RawClient,
