@@ -185,6 +185,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             metadata.created_version = created or metadata.updated_version
             row = Row(path, record)
         index.replace(path, row)
+        index.changes = self.changes
         self._kinds[kind] = index
         if not index.rows:
             del self._kinds[kind]

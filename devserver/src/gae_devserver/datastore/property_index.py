@@ -95,6 +95,8 @@ class KindIndex:
         """Make an index without entities."""
         self.sort_limit = sort_limit
         self.rows: dict[Path, Row] = {}
+        self.changes = 0
+        """The store's number of the last change of one of these entities."""
         self._equal: dict[str, dict[ValueKey, set[Path]]] = {}
         self._entries: dict[str, SortedList[Entry]] = {}
 
