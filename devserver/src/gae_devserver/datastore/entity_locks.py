@@ -113,6 +113,10 @@ class EntityGroupLocks:
                 await self._wait(owner, group, lock, most)
                 if clears != self._clears:
                     raise ClearedError("the server was reset")
+                if owner.released:
+                    # After its turn came: what it took now would stay locked.
+                    self.release(owner)
+                    raise ContentionError("the transaction has ended")
 
     async def _wait(
         self, owner: Owner, group: bytes, lock: _Lock | None, most: float | None

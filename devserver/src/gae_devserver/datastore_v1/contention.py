@@ -38,13 +38,12 @@ class Contention:
 
     def __bool__(self) -> bool:
         """Return whether anything is known of any entity."""
-        now = self._clock()
-        while self._marks and next(iter(self._marks.values())).until < now:
-            del self._marks[next(iter(self._marks))]
+        self._expire()
         return bool(self._marks)
 
     def __contains__(self, address: Address) -> bool:
         """Return whether transactions get an entity in turn."""
+        self._expire()
         mark = self._marks.get(address)
         return mark is not None and mark.score >= _WAIT_IN_LINE
 
@@ -55,10 +54,13 @@ class Contention:
 
     def __iter__(self) -> Iterator[Address]:
         """Yield all entities that transactions get in turn."""
-        return (address for address in self._marks if address in self)
+        self._expire()
+        marks = list(self._marks.items())
+        return (address for address, mark in marks if mark.score >= _WAIT_IN_LINE)
 
     def conflict(self, address: Address) -> None:
         """Note that a transaction has failed because an entity has changed."""
+        self._expire()
         mark = self._marks.pop(address, _Mark())
         mark.score = min(mark.score + 1, _MOST)
         self._renew(address, mark)
@@ -89,6 +91,11 @@ class Contention:
     def clear(self) -> None:
         """Forget everything."""
         self._marks.clear()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._marks and next(iter(self._marks.values())).until < now:
+            del self._marks[next(iter(self._marks))]
 
     def _renew(self, address: Address, mark: _Mark) -> None:
         mark.until = self._clock() + _SECONDS

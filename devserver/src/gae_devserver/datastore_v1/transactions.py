@@ -213,12 +213,13 @@ class Transactions:
 
     def end(self, transaction: Transaction) -> None:
         """Drop a transaction and release its locks."""
+        if transaction.open:
+            transaction.settle()
         transaction.open = False
         if transaction.timer is not None:
-            # The timer would keep the snapshot, which slows down every write.
+            # The timer would keep the snapshot, which keeps what later writes replace.
             transaction.timer.cancel()
         self._open.pop(transaction.number, None)
-        transaction.settle()
         transaction.database.locks.release(transaction.owner)
 
     def clear(self) -> None:
