@@ -165,9 +165,11 @@ def apply(plan: Plan, state: State) -> None:
 class Player:
     """Runs a program on a server."""
 
-    def __init__(self, client: RawClient, namespace: str) -> None:
+    def __init__(
+        self, client: RawClient, namespace: str, seconds: float = HASTY
+    ) -> None:
         self._patient = client
-        self._client = client.within(HASTY)
+        self._client = client.within(seconds)
         self._namespace = namespace
 
     def play(self, program: list[tuple[int, Plan]]) -> Outcome:

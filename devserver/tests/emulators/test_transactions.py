@@ -20,6 +20,7 @@ from tests.emulators.answers import new_namespace
 from tests.emulators.interleavings import Plan, Player, conflicts, programs
 from tests.helpers.datastore_v1 import RawClient
 from tests.helpers.running_datastore import RunningDatastore
+from tests.helpers.waiting import PATIENCE
 
 Program = list[tuple[int, Plan]]
 
@@ -43,7 +44,8 @@ def test_serial_order(
 
     Each transaction that both emulators commit is committed here too.
     """
-    outcome = Player(raw, new_namespace()).play(program)
+    # the dev server itself ends a wait
+    outcome = Player(raw, new_namespace(), PATIENCE).play(program)
     try:
         others = [
             Player(client, new_namespace()).play(program)
@@ -65,5 +67,5 @@ def test_no_conflict(raw: RawClient, program: Program) -> None:
     """Transactions that touch nothing of each other never fail."""
     plans = dict(program).values()
     assume(not any(itertools.starmap(conflicts, itertools.permutations(plans, 2))))
-    outcome = Player(raw, new_namespace()).play(program)
+    outcome = Player(raw, new_namespace(), PATIENCE).play(program)
     assert "failed" not in outcome.outcomes, outcome
