@@ -65,7 +65,8 @@ def check_project(project: str, app_id: str) -> str:
     check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
     if project != (own := project_of(app_id)):
         raise PermissionDeniedError(
-            f'This server serves only the project "{own}", not "{project}".'
+            f'This server serves only the project "{own}", not "{project}": use that'
+            f" one, or start the server with --project {project}."
         )
     return project
 

@@ -49,6 +49,7 @@ class DatastoreRest:
         text = (
             "Not Found\n\nThis is the Datastore of the dev server. Send RPCs with POST "
             f"to /v1/projects/PROJECT:RPC, where RPC is {', '.join(self._rpcs)}.\n"
+            "POST /reset deletes all entities.\n"
         )
         return web.Response(status=404, text=text)
 

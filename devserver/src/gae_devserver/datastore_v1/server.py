@@ -213,6 +213,10 @@ class DatastoreV1:
                 last = search.batch(response.batch, mask_of(request))
                 if transaction is not None:
                     stopped = response.batch.more_results in _STOPPED
+                    if search.query.limit == 0:
+                        # fewer results than the offset are all that there are
+                        skipped = response.batch.skipped_results
+                        stopped = skipped == search.query.offset
                     transaction.read_query(search.query, last, stopped=stopped)
                 version = search.view.read_time()
                 response.batch.snapshot_version = version

@@ -24,7 +24,7 @@ from gae_devserver.rpc.relay import new_buffer, relay
 
 # The preface of HTTP/2 begins with this, and no method of HTTP/1.1 does.
 _HTTP_2 = b"PRI"
-# seconds until the rest of three bytes is looked for, or accept() is tried again
+# seconds until accept() is tried again, and for which a stop waits for the clients
 _PAUSE = 0.05
 
 
@@ -139,20 +139,21 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 async def _first_bytes(client: socket.socket) -> bytes:
-    """Return the bytes that tell the protocol, which the socket still has."""
+    """Return the bytes that tell the protocol, which the socket still has.
+
+    They are fewer only if the client has sent no more until it closed its half.
+    """
     loop = asyncio.get_running_loop()
-    while True:
-        readable = asyncio.Event()
-        loop.add_reader(client, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(client)
-        first = client.recv(len(_HTTP_2), socket.MSG_PEEK)
-        if first == _HTTP_2 or not first or not _HTTP_2.startswith(first):
-            return first
-        # these bytes make the socket readable, so only time tells
-        await asyncio.sleep(_PAUSE)
+    readable = asyncio.Event()
+    # fewer bytes do not make the socket readable, but its end does
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_HTTP_2))
+    loop.add_reader(client, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(client)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    return client.recv(len(_HTTP_2), socket.MSG_PEEK)
 
 
 def _is_internal(host: str) -> bool:

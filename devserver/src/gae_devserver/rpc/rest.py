@@ -121,9 +121,11 @@ async def read_json(request: web.BaseRequest) -> dict[str, Any]:
         InvalidArgumentError: it is not.
         web.HTTPException: it cannot be read.
     """
-    if _media_type(request) != _JSON:
+    if (media_type := _media_type(request)) != _JSON:
         # which a web page of another site cannot send
-        raise InvalidArgumentError(f"send the header Content-Type: {_JSON}.")
+        raise InvalidArgumentError(
+            f"the Content-Type is {media_type}: send the header Content-Type: {_JSON}."
+        )
     body = await _read(request)
     try:
         content = json.loads(body) if body else {}
@@ -143,7 +145,10 @@ def to_message(fields: dict[str, Any], message_class: Any) -> Any:
     try:
         return json_format.ParseDict(fields, message_class())
     except Exception as error:  # infinity is an OverflowError, for example
-        raise InvalidArgumentError(str(error)) from error
+        # some reasons have several lines, and a full stop for each level
+        reason = " ".join(str(error).split()).rstrip(".")
+        name = message_class.DESCRIPTOR.full_name
+        raise InvalidArgumentError(f"the request is not a {name}: {reason}.") from error
 
 
 def _media_type(request: web.BaseRequest) -> str:

@@ -70,6 +70,9 @@ PAGES: dict[str, dict[str, Any]] = {
     "below": {"filter": BELOW},
     "groups": {"order": ("g",), "projection": ("g",), "distinct": ("g",), "limit": 1},
     "none": {"limit": 0},
+    "skip-two": {"limit": 0, "offset": 2},
+    "skip-all": {"limit": 0, "offset": 9},
+    "skip-nothing": {"filter": where("p", EQUAL, 7), "limit": 0, "offset": 9},
 }
 
 
@@ -109,6 +112,11 @@ PAGES: dict[str, dict[str, Any]] = {
         ("groups", put(7, g=0), False),
         ("groups", put(7, g=-1), True),
         ("none", put(7), False),
+        ("skip-two", put(7), False),
+        ("skip-two", put(2), True),
+        ("skip-all", put(7), True),
+        ("skip-all", delete(3), True),
+        ("skip-nothing", put(7, p=7), True),
     ],
 )
 def test_a_change_that_a_query_could_have_seen_aborts(
@@ -197,6 +205,8 @@ def test_an_aggregation_has_read_its_results(
         ("__kind__", {}, put(7, kind="N"), True),
         ("__kind__", {"filter": FROM_M}, put(7, kind="N"), True),
         ("__kind__", {}, delete(1, kind="L"), True),
+        ("__x", {}, put(7, kind="N"), False),
+        ("__x", {}, put(7, kind="__x"), True),
         ("__property__", {}, put(7, new=1), True),
     ],
 )

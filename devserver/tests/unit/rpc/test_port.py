@@ -226,6 +226,30 @@ async def test_a_connection_of_which_one_half_is_closed() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("begin", [b"P", b"PR", b"G"])
+async def test_a_client_that_leaves_before_its_protocol_is_known(begin: bytes) -> None:
+    """Its place is free at once."""
+    port = GrpcPort(connections=1, handshake_seconds=600.0)
+    async with running(port) as number:
+        _, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(begin)
+        writer.close()
+        await writer.wait_closed()
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{number}") as session:
+            async with asyncio.timeout(PATIENCE):
+                while not await answers(session):
+                    pass
+
+
+async def answers(session: aiohttp.ClientSession) -> bool:
+    """Return whether the port answers, and does not close the connection."""
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.get("/") as answer:
+            return answer.status == 404
+    return False
+
+
+@pytest.mark.asyncio
 async def test_a_connection_that_is_reset() -> None:
     """The port closes its descriptors."""
     async with running(Service().port) as number:
