@@ -115,7 +115,7 @@ class _Writer:
         self._app_prefix = partition.app_id.removesuffix(partition.project)
 
     def properties(self, entity: Any, proto: Any, parents: Parents) -> None:
-        _check_depth(len(parents))
+        check_depth(len(parents))
         taken = len(".".join((*parents, "")).encode()) if parents else 0
         # Sorted, so that equal entities are equal messages.
         for name, value in sorted(entity.properties.items()):
@@ -197,7 +197,7 @@ class _Writer:
                 _point(value.geo_point_value, into)
                 meaning = POINT
             case "entity_value" if meaning == USER:
-                _check_depth(len(parents) + 1)
+                check_depth(len(parents) + 1)
                 _user(value.entity_value, prop)
                 meaning = 0
             case "entity_value":
@@ -246,7 +246,12 @@ def _is_with_indexed(value: Any) -> bool:
     return not (is_embedded or value.exclude_from_indexes)
 
 
-def _check_depth(depth: int) -> None:
+def check_depth(depth: int) -> None:
+    """Check how many entities a value is in.
+
+    Raises:
+        InvalidArgumentError: they are more than any entity can have.
+    """
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(
             f"At most {MAX_DEPTH} nested entity values are supported."
