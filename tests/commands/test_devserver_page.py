@@ -104,6 +104,16 @@ app = wrap_wsgi_app(start, use_deferred=True)
 """
 
 
+def app(work: pathlib.Path, tasks: str = "def count():\n    pass\n") -> pathlib.Path:
+    """Make the folder of an app whose deferred function is in `tasks`."""
+    folder = work / "my_app"
+    folder.mkdir()
+    (folder / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
+    (folder / "main.py").write_text(MAIN)
+    (folder / "tasks.py").write_text(tasks)
+    return folder
+
+
 def without_numbers(log: str) -> str:
     """Return a log without times, durations, ports, tokens and names of tasks."""
     log = re.sub(r"\b[0-9a-f]{32}\b|(?<=127\.0\.0\.1:)\d+", "N", log)
@@ -118,11 +128,7 @@ def test_output(options: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     # the lines before it are about the installation, which this server does not do
     banner = shown.partition("\n...\n")[2]
     texts = [line_of_a_failure] if options else [banner, *lines.splitlines()]
-    folder = tmp_path / "my_app"
-    folder.mkdir()
-    (folder / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
-    (folder / "main.py").write_text(MAIN)
-    (folder / "tasks.py").write_text("def count():\n    pass\n")
+    folder = app(tmp_path)
 
     with Embedded(folder, tmp_path, *options) as server:
         server.get("/start")
@@ -153,11 +159,7 @@ TYPED = "for line in {!r}: exec(compile(line, '<stdin>', 'single'))"
 
 def test_shell_and_script(tmp_path: pathlib.Path) -> None:
     """The shell answers as shown; the server runs the task that the script stores."""
-    folder = tmp_path / "my_app"
-    folder.mkdir()
-    (folder / "app.yaml").write_text("runtime: python313\napp_engine_apis: true\n")
-    (folder / "main.py").write_text(MAIN)
-    (folder / "tasks.py").write_text(TASKS)
+    folder = app(tmp_path, TASKS)
     text = section(PAGE, "A shell, a script")
     (script,) = blocks(text, "python")
     (tmp_path / "fill.py").write_text(script)
@@ -178,3 +180,58 @@ def test_shell_and_script(tmp_path: pathlib.Path) -> None:
         server.run_due()
         (entity,) = server.state("GET", "/entities?kind=Counter")["entities"]
         assert entity["properties"] == {"total": 11}
+
+
+# --- the datastore for other programs -------------------------------------------------
+
+ADD_IN_PARALLEL = """
+from concurrent.futures import ThreadPoolExecutor
+
+with ThreadPoolExecutor(4) as threads:
+    list(threads.map(add, ["visits"] * 12, [1] * 12))
+"""
+
+
+@pytest.mark.parametrize("without_grpc", ["", "True"])
+def test_transactions_of_another_program(
+    without_grpc: str, tmp_path: pathlib.Path
+) -> None:
+    """The example counts exactly in parallel, and curl finds the counter."""
+    (example,) = blocks(section(PAGE, "Transactions of Cloud NDB"), "python")
+    (command,) = commands(section(PAGE, "Datastore for Cloud NDB"))
+    folder = app(tmp_path)
+    script = tmp_path / "add.py"
+    script.write_text(example + ADD_IN_PARALLEL)
+
+    with Embedded(folder, tmp_path) as server:
+        done = run(
+            sys.executable,
+            script,
+            DATASTORE_EMULATOR_HOST=server.datastore_host,
+            GOOGLE_CLOUD_PROJECT="sample-project",
+            GOOGLE_CLOUD_DISABLE_GRPC=without_grpc,
+        )
+        assert done.returncode == 0, done.stderr
+        address = re.sub(r"127\.0\.0\.1:\d+", server.datastore_host, command)
+        found = json.loads(run(*shlex.split(address)).stdout)
+
+    (result,) = found["batch"]["entityResults"]
+    assert result["entity"]["properties"] == {"count": {"integerValue": "12"}}
+
+
+def test_a_client_of_the_admin_api(tmp_path: pathlib.Path) -> None:
+    """The example connects a client to the server, which lists its indexes."""
+    (example,) = blocks(section(PAGE, "Datastore for Cloud NDB"), "python")
+    folder = app(tmp_path)
+    (folder / "index.yaml").write_text(
+        "indexes:\n- kind: A\n  properties:\n  - name: b\n  - name: c\n"
+    )
+    script = tmp_path / "indexes.py"
+    listing = 'print(*(x.kind for x in client.list_indexes({"project_id": PROJECT})))'
+    script.write_text(example + listing.replace("PROJECT", '"sample-project"'))
+
+    with Embedded(folder, tmp_path) as server:
+        host = server.datastore_host
+        done = run(sys.executable, script, DATASTORE_EMULATOR_HOST=host)
+
+    assert (done.returncode, done.stdout) == (0, "A\n"), done.stderr

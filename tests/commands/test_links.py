@@ -33,6 +33,7 @@ ELSEWHERE = {
     "tasks.py",
     "test_tasks.py",
     "test_counter.py",
+    "test_stored.py",
     "worker.yaml",
 }
 FOLDERS = ("", "shared", "flask_app", "tests/staged", "tests/servers", "devserver")

@@ -24,7 +24,12 @@ from tests.commands.pages import blocks, code, commands, first_cells, page, sect
 from tests.commands.running import nox, run
 
 PAGE = page("docs/testing.md")
-EXAMPLES = [x for x in blocks(PAGE, "python") if "testbed" not in x]
+OTHER_FILES = "What the test stores", "Without a server"
+EXAMPLES = [
+    x
+    for x in blocks(PAGE, "python")
+    if not any(x in section(PAGE, title) for title in OTHER_FILES)
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,17 @@ def test_examples_have_types(work: pathlib.Path) -> None:
     done = run(sys.executable, "-m", "mypy", *options, "test_counter.py", folder=work)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_example_that_stores_an_entity(
+    work: pathlib.Path, own_cache: dict[str, str]
+) -> None:
+    """The example with a client of the datastore passes with what pip installed."""
+    title = "What the test stores"
+    (example,) = blocks(section(PAGE, title), "python")
+    (work / "test_stored.py").write_text(example)
+
+    assert "1 passed" in run_section(title, work, own_cache)
 
 
 def test_example_without_a_server(

@@ -1,10 +1,13 @@
 """docs/troubleshooting.md quotes the errors of this project as they are."""
 
+import http.client
+import json
 import pathlib
 import re
 import shutil
 import socket
 import sys
+from typing import Any
 
 import pytest
 
@@ -139,3 +142,51 @@ def test_link_without_its_folder(tmp_path: pathlib.Path) -> None:
         assert "python3 noxfile.py -s copy -- flask" in reason(ended)
         (app / "shared").unlink()
         (app / "shared").write_bytes(b"../shared\r\n")  # as git on Windows does
+
+
+def call(
+    server: Embedded,
+    rpc: str,
+    project: str = "sample-project",
+    media_type: str = "application/json",
+    /,
+    **fields: object,
+) -> dict[str, Any]:
+    """Call an RPC of the datastore over HTTP; return the answer, or the error."""
+    connection = http.client.HTTPConnection(server.datastore_host, timeout=20)
+    path = f"/v1/projects/{project}:{rpc}"
+    connection.request("POST", path, json.dumps(fields), {"Content-Type": media_type})
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+def test_errors_of_the_datastore(tmp_path: pathlib.Path) -> None:
+    """A client that makes the mistakes of the table gets the quoted errors."""
+    key = {"path": [{"kind": "A", "id": "1"}]}
+    put = {"mutations": [{"upsert": {"key": key}}]}
+    outside = {"mode": "NON_TRANSACTIONAL", **put}
+    keys = {"keys": [key]}
+    old = {"readOptions": {"readTime": "2020-01-01T00:00:00Z"}}
+    with Embedded(REPOSITORY / "flask_app", tmp_path) as server:
+        transaction = call(server, "beginTransaction")
+        call(server, "lookup", **keys, readOptions=transaction)
+        call(server, "commit", **outside)
+        refused = {
+            "contention": call(server, "commit", **put, **transaction),
+            "expired": call(server, "commit", **put, **transaction),
+            "too old": call(server, "lookup", **keys, **old),
+            "serves only": call(server, "lookup", "other-project", **keys),
+            "`the dev server does not implement`": call(
+                server, "runQuery", gqlQuery={"queryString": "SELECT * FROM A"}
+            ),
+            "x-www": call(
+                server, "lookup", "sample-project", "application/x-www-form-urlencoded"
+            ),
+            "requires a transaction": call(server, "commit", **put),
+        }
+
+    for part, answer in refused.items():
+        error = answer["error"]
+        assert quotes(part)[-1].removeprefix("409 ") in error["message"], part
+    assert refused["contention"]["error"]["code"] == 409

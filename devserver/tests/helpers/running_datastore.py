@@ -32,13 +32,15 @@ class WatchedLocks(EntityGroupLocks):
         self.waiting = 0
         self.waits = 0
 
-    async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
+    async def acquire(
+        self, owner: Owner, groups: Iterable[bytes], most: float | None = None
+    ) -> None:
         """Take locks."""
         self.waiting += 1
         groups = list(groups)
         self.waits += any(self.holder(group) not in (None, owner) for group in groups)
         try:
-            await super().acquire(owner, groups)
+            await super().acquire(owner, groups, most)
         finally:
             self.waiting -= 1
 

@@ -9,7 +9,8 @@ from gae_devserver.testing import DevServer
 from tests.helpers.app_folder import make_app
 from tests.helpers.command import OWN_PYTHON
 
-# answers with what is stored, after it has stored the path
+# stores the path, and answers with all that is stored; with a query, it only answers
+# whether the path is there
 MAIN = """\
 import os
 os.environ["GOOGLE_CLOUD_DISABLE_GRPC"] = "True"
@@ -23,8 +24,11 @@ class Path(ndb.Model):
     pass
 
 def store(environ, start_response):
-    client.put(datastore.Entity(client.key("Path", environ["PATH_INFO"])))
     start_response("200 OK", [("Content-Type", "text/plain")])
+    name = environ["PATH_INFO"]
+    if environ["QUERY_STRING"]:
+        return [b"there" if Path.get_by_id(name) else b"missing"]
+    client.put(datastore.Entity(client.key("Path", name)))
     names = [found.key.name for found in client.query(kind="Path").fetch()]
     assert names == [key.id() for key in Path.query().fetch(keys_only=True)]
     return [" ".join(names).encode()]
@@ -56,6 +60,14 @@ def test_its_entities_and_a_reset(server: DevServer) -> None:
         assert reset(server) == b"Resetting...\n"
         for count, name in enumerate(names, 1):
             assert server.get(name).body == " ".join(names[:count]).encode()
+
+
+def test_a_reset_and_memcache(server: DevServer) -> None:
+    """The bundled library finds no entity in memcache that a reset has deleted."""
+    server.get("/kept")
+    assert server.get("/kept?is").body == b"there"
+    reset(server)
+    assert server.get("/kept?is").body == b"missing"
 
 
 def test_its_calls_belong_to_its_requests(server: DevServer) -> None:

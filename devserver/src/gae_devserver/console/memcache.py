@@ -130,8 +130,7 @@ class MemcacheRoutes:
         flushed = 0
         if (cache := self._services.used_stub("memcache")) is not None:
             flushed = sum(1 for _ in cache.entries())
-            message = pb.MemcacheFlushRequest()
-            _call(cache, "FlushAll", message, pb.MemcacheFlushResponse())
+            cache.flush()
         return web.json_response({"flushed": flushed})
 
     def _entry(self, namespace: str, key: bytes) -> Any:

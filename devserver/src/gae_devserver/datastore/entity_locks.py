@@ -39,6 +39,8 @@ class Owner:
     """Those for which a transaction of version 1 has its locks; empty: the groups."""
     groups: set[bytes] = field(default_factory=set)
     waiting_for: bytes | None = None
+    kept_waiting: bool = False
+    """Whether another owner has waited for one of its locks."""
     released: bool = False
 
 
@@ -83,8 +85,12 @@ class EntityGroupLocks:
         """The entity groups whose locks are held."""
         return list(self._locks)
 
-    async def acquire(self, owner: Owner, groups: Iterable[bytes]) -> None:
+    async def acquire(
+        self, owner: Owner, groups: Iterable[bytes], most: float | None = None
+    ) -> None:
         """Take the locks of `groups` for `owner`, waiting for each where needed.
+
+        `most` shortens the patience of holders that have one.
 
         It skips a lock that another transaction of the same request holds: the request
         would wait for itself. The stub's own check at commit decides instead, as on
@@ -104,14 +110,20 @@ class EntityGroupLocks:
                 self._locks[group] = _Lock(owner)
                 owner.groups.add(group)
             elif lock.holder.ticket != owner.ticket:
-                await self._wait(owner, group, lock)
+                await self._wait(owner, group, lock, most)
                 if clears != self._clears:
                     raise ClearedError("the server was reset")
+                if owner.released:
+                    # After its turn came: what it took now would stay locked.
+                    self.release(owner)
+                    raise ContentionError("the transaction has ended")
 
-    async def _wait(self, owner: Owner, group: bytes, lock: _Lock | None) -> None:
+    async def _wait(
+        self, owner: Owner, group: bytes, lock: _Lock | None, most: float | None
+    ) -> None:
         try:
             async with asyncio.timeout(self._deadline):
-                while lock is not None and not await self._turn(owner, group, lock):
+                while lock and not await self._turn(owner, group, lock, most):
                     lock = self._locks.get(group)
         except TimeoutError:
             raise ContentionError(
@@ -122,7 +134,9 @@ class EntityGroupLocks:
             self._locks[group] = _Lock(owner)
             owner.groups.add(group)
 
-    async def _turn(self, owner: Owner, group: bytes, lock: _Lock) -> bool:
+    async def _turn(
+        self, owner: Owner, group: bytes, lock: _Lock, most: float | None
+    ) -> bool:
         """Wait for a lock, or take it from an idle holder.
 
         Return whether the owner now has the lock.
@@ -134,8 +148,12 @@ class EntityGroupLocks:
         entry = (owner, turn)
         lock.waiters.append(entry)
         owner.waiting_for = group
+        holder.kept_waiting = True
+        patience = holder.patience
+        if patience is not None and most is not None:
+            patience = min(patience, most)
         try:
-            async with asyncio.timeout(holder.patience):
+            async with asyncio.timeout(patience):
                 await turn
             return True
         except TimeoutError:

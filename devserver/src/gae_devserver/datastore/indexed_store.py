@@ -65,7 +65,10 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         # Before its start it had no entities, unless it loads stored ones.
         self.history = History(0, remembered)
         self._past: Snapshot | None = None
-        """The last one as of a time: the batches of a query share its indexes."""
+        """The last one as of a time: the batches of a query share its indexes.
+
+        It ends when the history no longer reaches back to its time.
+        """
         super().__init__(*args, **kwargs)
         self._forget_unused_groups()
 
@@ -188,6 +191,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             del self._kinds[kind]
         before = old.encoded() if old else None
         self.history.add(Change(self._commit_timestamp, kind, path, before))
+        if self._past is not None and self._past.read_time() < self.history.since:
+            self._past = None  # else it would keep all that the history drops
 
     # The methods below override those of the stub.
 
@@ -197,9 +202,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         Versions are microseconds, as those of the service are. The stub's are
         milliseconds: a read as of a time could not tell what was committed just after.
         """
-        now = time.time_ns() // 1000
-        self._commit_timestamp = max(self._commit_timestamp + 1, now)
-        return self._commit_timestamp
+        self._commit_timestamp += 1
+        return self.read_time()
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         super()._StoreRecord(record, insert)

@@ -21,10 +21,6 @@ SORT_LIMIT = 500
 """Up to this many candidates are sorted rather than read from another index."""
 
 
-_FEW = 8
-"""Up to this many values, a list is searched faster than a set is made."""
-
-
 class Row:
     """A stored entity and its indexed values."""
 
@@ -143,15 +139,14 @@ class KindIndex:
             self.rows[path] = row
         before = old.properties() if old else {}
         after = row.properties() if row else {}
+        # Most properties of an update stay the same.
         for name, values in before.items():
-            kept = _known(after.get(name, []))
-            for value in values:
-                if value not in kept:
+            if values != (kept := after.get(name)):
+                for value in set(values).difference(kept) if kept else values:
                     self._remove(name, value, path)
         for name, values in after.items():
-            had = _known(before.get(name, []))
-            for value in values:
-                if value not in had:
+            if values != (had := before.get(name)):
+                for value in set(values).difference(had) if had else values:
                     self._add(name, value, path)
         return old
 
@@ -177,8 +172,3 @@ class KindIndex:
 
 def _entry(name: str, value: ValueKey, path: Path) -> Entry:
     return (path,) if name == KEY_PROPERTY else (value, path)
-
-
-def _known(values: list[ValueKey]) -> Collection[ValueKey]:
-    """Return values in a form that tells fast whether a value is one of them."""
-    return values if len(values) <= _FEW else set(values)

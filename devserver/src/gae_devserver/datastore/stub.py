@@ -124,6 +124,12 @@ class Datastore(IndexedStore):
         if self._storage is not None:
             self._storage.put_entity(self._database, self._row_key(key), None)
 
+    def Clear(self) -> None:
+        """Delete all entities, also the stored ones."""
+        super().Clear()
+        if self._storage is not None:
+            self._storage.clear_entities(self._database)
+
     def _row_key(self, key: Any) -> bytes:
         """Return one encoding of a key for all messages that mean the same key.
 

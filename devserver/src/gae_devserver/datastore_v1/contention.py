@@ -1,4 +1,4 @@
-"""Which entities transactions have fought for lately, so that they wait in line."""
+"""How long transactions wait for each other, by what they have done lately."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +20,14 @@ class _Mark:
 
 
 class Contention:
-    """The entities for which a transaction waits before it reads them.
+    """How long a transaction waits for another one that has read the same entity.
 
-    Usually a read waits for nothing: most transactions that read the same entity do not
-    change it. But of several that add to one counter, all but one fail at their commit,
-    and fail again when they come back together. So after two conflicts the next ones
-    get the entity in turn, until ten seconds pass without a conflict or a wait, or
-    until most of those that have waited do not write it.
+    - At first, for a moment: of several that add to one counter, each is done in a few
+      milliseconds, and without the wait all but one would fail at their commit.
+    - After two conflicts, longer: those that take their time would fail again when they
+      come back together. They get the entity in turn, until ten seconds pass without a
+      conflict or a wait, or until most of those that have waited do not write it.
+    - Not at all, if another one has waited in vain: the entity was not written.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,23 +37,30 @@ class Contention:
         self._marks: dict[Address, _Mark] = {}
 
     def __bool__(self) -> bool:
-        """Return whether there were conflicts lately."""
-        now = self._clock()
-        while self._marks and next(iter(self._marks.values())).until < now:
-            del self._marks[next(iter(self._marks))]
+        """Return whether anything is known of any entity."""
+        self._expire()
         return bool(self._marks)
 
     def __contains__(self, address: Address) -> bool:
         """Return whether transactions get an entity in turn."""
+        self._expire()
         mark = self._marks.get(address)
         return mark is not None and mark.score >= _WAIT_IN_LINE
 
+    def is_shared(self, address: Address) -> bool:
+        """Return whether transactions need not wait to read an entity."""
+        mark = self._marks.get(address)
+        return mark is not None and mark.score < 0
+
     def __iter__(self) -> Iterator[Address]:
         """Yield all entities that transactions get in turn."""
-        return (address for address in self._marks if address in self)
+        self._expire()
+        marks = list(self._marks.items())
+        return (address for address, mark in marks if mark.score >= _WAIT_IN_LINE)
 
     def conflict(self, address: Address) -> None:
         """Note that a transaction has failed because an entity has changed."""
+        self._expire()
         mark = self._marks.pop(address, _Mark())
         mark.score = min(mark.score + 1, _MOST)
         self._renew(address, mark)
@@ -62,16 +70,32 @@ class Contention:
         if mark := self._marks.pop(address, None):
             self._renew(address, mark)
 
-    def settle(self, address: Address, *, written: bool) -> None:
-        """Note whether a transaction that had its turn has written the entity."""
-        if mark := self._marks.get(address):
-            mark.score = min(mark.score + (1 if written else -1), _MOST)
-            if not mark.score:
-                del self._marks[address]
+    def settle(
+        self, address: Address, *, written: bool, kept_waiting: bool = False
+    ) -> None:
+        """Note whether a transaction that had its turn has written the entity.
+
+        `kept_waiting` tells that another one has waited for it.
+        """
+        mark = self._marks.get(address)
+        if mark is None:
+            if kept_waiting and not written:
+                self._renew(address, _Mark(-1))
+            return
+        mark.score = min(mark.score + (1 if written else -1), _MOST)
+        if mark.score <= 0 and not written:
+            mark.score = -1
+        elif not mark.score:
+            del self._marks[address]
 
     def clear(self) -> None:
         """Forget everything."""
         self._marks.clear()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._marks and next(iter(self._marks.values())).until < now:
+            del self._marks[next(iter(self._marks))]
 
     def _renew(self, address: Address, mark: _Mark) -> None:
         mark.until = self._clock() + _SECONDS

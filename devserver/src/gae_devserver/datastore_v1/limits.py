@@ -22,6 +22,11 @@ class Limits:
     the one that has the lock cannot continue while the other waits for it. A
     transaction of a killed process never continues.
     """
+    glance: float = 0.05
+    """Seconds for which a transaction waits to read what another one has read.
+
+    That one usually writes it next, and ends in a few milliseconds.
+    """
     batch_results: int = 300
     batch_skipped: int = 1000
     """The most results that a batch returns, and that it skips because of an offset.

@@ -19,36 +19,45 @@ from gae_devserver.rpc.errors import InvalidArgumentError
 async def wait_to_read(
     database: Database, owner: Owner, addresses: Iterable[Address]
 ) -> set[Address]:
-    """Take locks of contended entities, and of groups that the bundled API has locked.
+    """Wait for those that may write the entities next; return what is now locked.
 
-    Return the contended entities: `owner` has its turn to change them.
+    How long depends on `Contention`, and on who has the lock: see `Limits`.
     """
     locks, contention = database.locks, database.contention
-    contended: set[Address] = set()
-    if not (locks.in_use or contention):
-        return contended
-    groups = set()
+    # Usually nothing is known of any entity.
+    known = bool(contention)
+    groups, locked, in_line = set(), set(), False
     for address in addresses:
         group = _group_of(database.partition.reference(*address))
         holder = locks.holder(group)
         other = None if holder is owner else holder
-        if address in contention:
-            contended.add(address)
+        if known and address in contention:
+            in_line = True
             if other is not None:
                 contention.wait(address)
-        elif other is None or other.entities:
+        elif known and contention.is_shared(address) and not _is_bundled(other):
             continue
+        elif other is not None and not _keeps(other, owner, address):
+            continue  # it has the group's lock for other entities
         groups.add(group)
-        owner.entities.add(address)
+        locked.add(address)
+    owner.entities |= locked
     if groups:
-        await _wait_for_locks(database, owner, groups)
-    return contended
+        most = None if in_line else database.limits.glance
+        await _wait_for_locks(database, owner, groups, most)
+    return locked
 
 
 async def wait_to_write(
-    database: Database, owner: Owner, references: Mapping[Address, Any]
+    database: Database,
+    owner: Owner,
+    references: Mapping[Address, Any],
+    most: float | None = None,
 ) -> None:
-    """Take locks for `owner` if another owner has one of the entities or groups."""
+    """Take locks for `owner` if another owner has one of the entities or groups.
+
+    `most` shortens the patience of other transactions of version 1.
+    """
     locks = database.locks
     if not locks.in_use:
         return
@@ -63,7 +72,7 @@ async def wait_to_write(
     if blocked:
         free = {group for group in groups.values() if locks.holder(group) is None}
         owner.entities.update(references)
-        await _wait_for_locks(database, owner, blocked | free)
+        await _wait_for_locks(database, owner, blocked | free, most)
 
 
 def groups_of(references: Iterable[Any]) -> set[bytes]:
@@ -81,18 +90,29 @@ def _keeps(holder: Owner | None, owner: Owner, address: Address) -> bool:
     """Return whether another owner has locked an entity."""
     if holder is None or holder is owner:
         return False
-    return not holder.entities or address in holder.entities
+    return _is_bundled(holder) or address in holder.entities
+
+
+def _is_bundled(holder: Owner | None) -> bool:
+    """Return whether the bundled API has locked a whole entity group."""
+    return holder is not None and not holder.entities
 
 
 async def _wait_for_locks(
-    database: Database, owner: Owner, groups: Iterable[bytes]
+    database: Database, owner: Owner, groups: Iterable[bytes], most: float | None
 ) -> None:
     """Take locks for `owner`, or continue without those that take too long."""
+    locks = database.locks
+    # In sorted order, two writers of the same groups never wait for each other.
+    wanted = sorted(groups)
+    if all(locks.holder(group) in (None, owner) for group in wanted):
+        # A timer takes longer than the locks.
+        await locks.acquire(owner, wanted)
+        return
     try:
         # Wait twice the patience: earlier waiters need time too.
         async with asyncio.timeout(2 * database.limits.patience):
-            # In sorted order, two writers of the same groups never wait for each other.
-            await database.locks.acquire(owner, sorted(groups))
+            await locks.acquire(owner, wanted, most)
     except ClearedError as error:
         raise InvalidArgumentError(f"{error}.") from None
     except (TimeoutError, ContentionError):

@@ -10,7 +10,7 @@ from gae_devserver.datastore.indexed_store import IndexedStore
 from gae_devserver.datastore.property_index import KindIndex, Row
 from gae_devserver.datastore.views import Kind, Snapshot
 from gae_devserver.datastore_v1.cursors import Place
-from gae_devserver.datastore_v1.keys import Address
+from gae_devserver.datastore_v1.keys import Address, is_reserved
 from gae_devserver.datastore_v1.queries import ParsedQuery
 
 _ENOUGH = 10
@@ -28,7 +28,7 @@ class QueryRead:
     @property
     def of_metadata(self) -> bool:
         """Whether it has listed namespaces, kinds or properties."""
-        return self.query.kind.startswith("__")
+        return is_reserved(self.query.kind)
 
     def finds(self, namespace: str, row: Row) -> bool:
         """Return whether an entity in a namespace is a result in that part."""

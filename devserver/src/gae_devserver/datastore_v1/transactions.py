@@ -2,7 +2,7 @@
 
 Nothing is written before the commit, and a read or the commit fails if anything that
 was read has changed. So no update is lost, even without locks. The locks, which the
-bundled API shares, only make transactions wait that would fail again and again.
+bundled API shares, only make transactions wait that would fail otherwise.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ class Transaction:
     timer: asyncio.TimerHandle | None = None
     """Checks whether the transaction has expired."""
     written: set[Address] = field(default_factory=set)
-    in_turn: set[Address] = field(default_factory=set)
-    """The entities for which it has waited in line."""
+    locked: set[Address] = field(default_factory=set)
+    """The entities that others wait for, unless it ends or takes too long."""
 
     def __post_init__(self) -> None:
         """Begin with an empty record of reads."""
@@ -62,7 +62,7 @@ class Transaction:
         return self.snapshot or self.database.store
 
     async def read_keys(self, addresses: list[Address]) -> None:
-        """Wait for contended entities, and record that these were read."""
+        """Wait for those that may write entities next; record that they were read."""
         if self.snapshot is not None:
             return
         await self._wait_in_line(addresses)
@@ -103,13 +103,15 @@ class Transaction:
             AbortedError: another request has changed what was read.
         """
         self.check_unchanged()
-        await wait_to_write(self.database, self.owner, references)
+        contended = any(address in self.database.contention for address in references)
+        most = None if contended else self.database.limits.glance
+        await wait_to_write(self.database, self.owner, references, most)
         # It may have ended in the meantime.
         check(self.open, _CLOSED)
         self.check_unchanged()
 
     async def _wait_in_line(self, addresses: Iterable[Address]) -> None:
-        self.in_turn |= await wait_to_read(self.database, self.owner, addresses)
+        self.locked |= await wait_to_read(self.database, self.owner, addresses)
         # It may have ended in the meantime.
         check(self.open, _CLOSED)
 
@@ -123,19 +125,26 @@ class Transaction:
         for address in conflicts:
             self.database.contention.conflict(address)
         if conflicts:
+            # What it has not written yet tells nothing.
+            self.locked.clear()
             raise AbortedError(
                 "too much contention on these datastore entities: another"
                 " transaction has changed data that this one read. Please try again."
             )
 
     def settle(self) -> None:
-        """Note whether it has written the entities it waited for, or any below them."""
-        for namespace, path in self.in_turn:
+        """Note whether it has written the entities it has locked, or any below them."""
+        contention, kept_waiting = self.database.contention, self.owner.kept_waiting
+        if not (contention or kept_waiting):
+            return
+        for namespace, path in self.locked:
             written = any(
                 own == namespace and changed[: len(path)] == path
                 for own, changed in self.written
             )
-            self.database.contention.settle((namespace, path), written=written)
+            contention.settle(
+                (namespace, path), written=written, kept_waiting=kept_waiting
+            )
 
 
 class Transactions:
@@ -204,12 +213,13 @@ class Transactions:
 
     def end(self, transaction: Transaction) -> None:
         """Drop a transaction and release its locks."""
+        if transaction.open:
+            transaction.settle()
         transaction.open = False
         if transaction.timer is not None:
-            # The timer would keep the snapshot, which slows down every write.
+            # The timer would keep the snapshot, which keeps what later writes replace.
             transaction.timer.cancel()
         self._open.pop(transaction.number, None)
-        transaction.settle()
         transaction.database.locks.release(transaction.owner)
 
     def clear(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from google.appengine.api.memcache import memcache_service_pb2 as pb
 from google.appengine.api.memcache.memcache_stub import MemcacheServiceStub
 
 MAX_BYTES = 128 * 2**20
@@ -28,6 +29,11 @@ class Memcache(MemcacheServiceStub):  # type: ignore[misc]
         self._writes_until_sweep -= 1
         if self._writes_until_sweep < 0:
             self._sweep()
+
+    def flush(self) -> None:
+        """Delete all items, as a call of the app does."""
+        response = pb.MemcacheFlushResponse()
+        self.MakeSyncCall("memcache", "FlushAll", pb.MemcacheFlushRequest(), response)
 
     def Clear(self) -> None:
         """Delete all items; the stub would also forget the clock and the limit."""

@@ -58,6 +58,7 @@ class Storage:
         self._queues: dict[str, tuple[bytes | None, bool]] = {}
         self._records: dict[tuple[str, str], bytes | None] = {}
         self._dropped: set[str] = set()
+        self._emptied: set[str] = set()
         self._cleared = False
 
     @property
@@ -151,6 +152,12 @@ class Storage:
         """Note an entity that was put; None: it was deleted."""
         self._entities[database, key] = entity
 
+    def clear_entities(self, database: str) -> None:
+        """Note that all entities of a database are deleted."""
+        for noted in [where for where in self._entities if where[0] == database]:
+            del self._entities[noted]
+        self._emptied.add(database)
+
     def put_task(self, queue: str, name: str, task: bytes | None) -> None:
         """Note a task that was added or changed; None: only its tombstone is left."""
         self._tasks.pop((queue, name), None)  # the last change comes last
@@ -188,6 +195,7 @@ class Storage:
         self._queues.clear()
         self._records.clear()
         self._dropped.clear()
+        self._emptied.clear()
         self._cleared = True
 
     def flush(self) -> None:
@@ -198,7 +206,7 @@ class Storage:
                 noted, so each later call tries again.
         """
         noted = (self._entities, self._tasks, self._counters)
-        others = (self._queues, self._dropped, self._records)
+        others = (self._queues, self._dropped, self._emptied, self._records)
         if not (self._cleared or any((*noted, *others))):
             return
         now = self._now()
@@ -226,6 +234,10 @@ class Storage:
             )
             replace("queues", (row for row in queues if any(row[1:])))
             many(
+                "DELETE FROM entities WHERE database = ?",
+                [(name,) for name in self._emptied],
+            )
+            many(
                 "DELETE FROM entities WHERE database = ? AND key = ?",
                 [row[:2] for row in entities if row[2] is None],
             )
@@ -243,6 +255,7 @@ class Storage:
         self._queues.clear()
         self._records.clear()
         self._dropped.clear()
+        self._emptied.clear()
         self._cleared = False
 
     def close(self) -> None:

@@ -119,6 +119,20 @@ async def test_a_lock_that_came_as_its_waiter_was_cancelled_is_not_lost(
     locks.release(three)
 
 
+async def test_an_owner_that_ended_as_its_turn_came_takes_no_more(
+    locks: EntityGroupLocks,
+) -> None:
+    """A transaction may expire just then; nothing releases its locks later."""
+    one, two = Owner("one"), Owner("two")
+    await locks.acquire(one, [A])
+    second = await acquiring(locks, two, A, B)
+    locks.release(one)
+    locks.release(two)
+    with pytest.raises(ContentionError):
+        await second
+    assert locks.held_groups == []
+
+
 async def test_an_idle_holder_loses_its_lock(locks: EntityGroupLocks) -> None:
     """When its patience ends, the first waiter gets the lock, and only that one."""
     idle, first, second = Owner("idle", patience=0.0), Owner("first"), Owner("second")

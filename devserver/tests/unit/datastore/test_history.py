@@ -1,6 +1,7 @@
 """What a store remembers of its past, for how long, and what that takes."""
 
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_the_history_takes_no_more_than_its_bound() -> None:
     assert row
     ((_, oldest),) = row.values("n")
     assert len(ALL) - bound / 1000 < oldest < len(ALL) - bound / 2 / 1000
+
+
+def test_a_view_of_the_past_ends_with_the_history_of_its_time() -> None:
+    """The store keeps the last one only as long as another read can ask for it."""
+    store = Datastore(APP_ID, remembered=Bounds(memory=16 * KIBIBYTE))
+    put(store, "A", 1, n=[0])
+    moment = store.read_time()
+    past = weakref.ref(store.as_of(moment))
+    put(store, "A", 1, n=[1])
+    assert past() is store.as_of(moment)
+    for n in range(100):
+        put(store, "A", n + 2, n=[n])
+    assert store.history.earliest(store.read_time()) > moment
+    assert past() is None
 
 
 def test_no_change_is_remembered_for_longer_than_its_time() -> None:

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.appengine.datastore.datastore_stub_util import IdToCounter, ToScatteredId
 
+from tests.helpers.calls import PROJECT
 from tests.helpers.datastore_v1 import (
     EQUAL,
     RawClient,
@@ -417,9 +418,10 @@ def test_reserved_names_are_only_read(
 def test_another_project_is_refused(
     raw: RawClient, project: str, code: grpc.StatusCode
 ) -> None:
-    """The server has one project; the error names the other one."""
+    """The server has one project; the error names the other one, and the own one."""
     error = raw.error("Lookup", project_id=project, keys=[key("A", 1)])
     assert (error[0], project in error[1]) == (code, True)
+    assert (PROJECT in error[1]) == (code == Status.PERMISSION_DENIED)
 
 
 def test_a_key_without_partition_is_of_the_request(raw: RawClient) -> None:

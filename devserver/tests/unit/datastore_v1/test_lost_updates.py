@@ -125,7 +125,15 @@ def test_contention_ends() -> None:
     assert contention
     assert list(contention) == [y]
     now = 20
+    assert y not in contention
+    assert list(contention) == []
     assert not contention
+    for _ in range(2):
+        contention.conflict(x)
+        now += 11
+    assert x not in contention, "each conflict was alone"
+    contention.conflict(x)
+    assert x not in contention
 
 
 def test_contention_counts_who_writes() -> None:

@@ -205,6 +205,8 @@ def test_an_aggregation_has_read_its_results(
         ("__kind__", {}, put(7, kind="N"), True),
         ("__kind__", {"filter": FROM_M}, put(7, kind="N"), True),
         ("__kind__", {}, delete(1, kind="L"), True),
+        ("__x", {}, put(7, kind="N"), False),
+        ("__x", {}, put(7, kind="__x"), True),
         ("__property__", {}, put(7, new=1), True),
     ],
 )

@@ -280,6 +280,23 @@ def test_a_malformed_request(
 
 
 @pytest.mark.parametrize(
+    ("body", "headers", "named"),
+    [
+        (b'{"unknown": 1}', {}, "unknown"),
+        (b'{"transactionOptions": {"readOnly": {"unknown": 1}}}', {}, "unknown"),
+        (b'{"transactionOptions": 1}', {}, "BeginTransactionRequest"),
+        (b"{}", {"Content_Type": "text/plain"}, "text/plain"),
+    ],
+)
+def test_an_error_names_the_mistake(
+    rest: HttpClient, body: bytes, headers: dict[str, str], named: str
+) -> None:
+    """It is one sentence, which names what is wrong."""
+    _, text = begin(rest, body, **headers).error()
+    assert (named in text, "\n" in text, ".." in text) == (True, False, False)
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"Origin": "http://evil.test"},

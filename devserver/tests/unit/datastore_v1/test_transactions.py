@@ -323,10 +323,11 @@ def test_more_than_25_entity_groups(raw: RawClient) -> None:
 # --- conflicts -----------------------------------------------------------------------
 
 
-def test_an_entity_is_the_unit_of_transactions(
-    raw: RawClient, running: RunningDatastore
-) -> None:
-    """Those that read one entity, or write others of its group, do not wait or fail."""
+@pytest.mark.parametrize(
+    "running", [Limits(patience=1000, glance=0.01)], indirect=True, ids=["glance"]
+)
+def test_an_entity_is_the_unit_of_transactions(raw: RawClient) -> None:
+    """Those that read one entity, or write others of its group, go on and succeed."""
     sibling, other = key("A", 1, "C", 1), key("A", 1, "C", 2)
     transactions = [begin(raw) for _ in range(3)]
     for transaction in transactions:
@@ -336,8 +337,42 @@ def test_an_entity_is_the_unit_of_transactions(
     write(raw, transactions[0], 2, sibling)
     write(raw, transactions[1], 3, other)
     write(raw, transactions[2], 4)
-    found = [read(raw, of=of) for of in (sibling, other, A1)]
-    assert (found, running.waits) == ([2, 3, 4], 0)
+    assert [read(raw, of=of) for of in (sibling, other, A1)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "running", [Limits(patience=1000, glance=1000)], indirect=True, ids=["glance"]
+)
+@pytest.mark.parametrize("of", [A1, A2], ids=["entity", "missing-entity"])
+def test_a_reader_waits_for_one_that_writes_next(
+    raw: RawClient, running: RunningDatastore, thread: ThreadPoolExecutor, of: Any
+) -> None:
+    """Of two transactions that change one entity, the second begins with the change."""
+    first, second = begin(raw), begin(raw)
+    read(raw, first, of)
+    waiting = thread.submit(read, raw, second, of)
+    running.wait_for_waiter()
+    write(raw, first, 5, of)
+    assert waiting.result(20) == 5
+    write(raw, second, 6, of)
+    assert read(raw, of=of) == 6
+
+
+@pytest.mark.parametrize(
+    "running", [Limits(patience=1000, glance=0.01)], indirect=True, ids=["glance"]
+)
+def test_readers_of_an_entity_that_is_not_written_share_it(
+    raw: RawClient, running: RunningDatastore
+) -> None:
+    """After one has waited in vain, those that follow do not wait."""
+    transactions = [begin(raw), begin(raw)]
+    assert [read(raw, transaction) for transaction in transactions] == [1, 1]
+    for transaction in transactions:
+        raw.call("Rollback", transaction=transaction)
+    before = running.waits
+    assert before
+    assert [read(raw, begin(raw)) for _ in range(3)] == [1, 1, 1]
+    assert running.waits == before
 
 
 def test_a_transaction_that_writes_nothing_does_not_fail(raw: RawClient) -> None:
@@ -394,6 +429,7 @@ def test_a_write_waits_for_the_one_whose_turn_it_is(
 ) -> None:
     """A write of a contended entity does not abort the transaction that has read it."""
     contend(raw, A1)
+    before = running.waits
     first, other = begin(raw), begin(raw)
     options = {"transaction": first}
     match how:
@@ -408,7 +444,7 @@ def test_a_write_waits_for_the_one_whose_turn_it_is(
     if how != "lookup":
         sibling = key("C", 1)
     write(raw, other, 1, sibling)
-    assert running.waits == 0
+    assert running.waits == before
     if transactional:
         waiting = thread.submit(write, raw, begin(raw), 3)
     else:
@@ -429,8 +465,9 @@ def test_readers_of_an_entity_that_is_not_contended_any_more(
         transaction = begin(raw)
         assert read(raw, transaction) == 1
         raw.call("Rollback", transaction=transaction)
+    before = running.waits
     assert [read(raw, begin(raw)) for _ in range(2)] == [1, 1]
-    assert running.waits == 0
+    assert running.waits == before
 
 
 @IMPATIENT

@@ -301,6 +301,27 @@ async def test_a_reset_lasts(start: Starts) -> None:
     assert await add_result(api, "named") == TASK_ERRORS.OK
 
 
+async def test_a_database_that_was_emptied(start: Starts) -> None:
+    """It has no entities after a restart either; other databases keep theirs."""
+    server = start()
+    api = server.request()
+    named = Datastore(APP_ID, start.storage, "named")
+    named.write([entity_of(KEY, count=[3])], [])
+    await api.put(KEY, 1)
+    await api.add("task")
+    await api.put(OTHER, 1)
+    server.services.datastore.clear()
+    await api.put(OTHER, 2)
+
+    api = start().request()
+    assert (await api.get(KEY), await api.get(OTHER)) == (None, 2)
+    assert await api.names() == ["task"]
+    assert start.storage.databases() == ["", "named"]
+    Datastore(APP_ID, start.storage, "named").Clear()
+    start.storage.flush()
+    assert start.storage.databases() == [""]
+
+
 async def test_a_full_disk_does_not_stop_the_runner(
     start: Starts,
     clock: StoppedClock,
