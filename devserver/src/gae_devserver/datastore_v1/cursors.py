@@ -81,7 +81,7 @@ def decode(
     except DecodeError:
         raise InvalidArgumentError("The cursor is not valid.") from None
     position = cursor_position(place, orders)
-    if position is None:
+    if position is None or not place.key.path.element:
         raise InvalidArgumentError("The cursor does not match the query.")
     _check_key(place.key, namespace, kind, partition)
     before = place.before

@@ -5,6 +5,7 @@ emulator reads it, or in a name between backticks, as the Firestore emulator rea
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from gae_devserver.datastore.encoding import KEY_PROPERTY
@@ -57,3 +58,11 @@ def mask_of(message: Any) -> list[PropertyPath] | None:
         for path in message.property_mask.paths
         if path != KEY_PROPERTY
     ]
+
+
+def by_first_name(paths: Iterable[PropertyPath]) -> dict[str, list[PropertyPath]]:
+    """Return the rests of paths by their first names."""
+    rests: dict[str, list[PropertyPath]] = {}
+    for name, *rest in paths:
+        rests.setdefault(name, []).append(rest)
+    return rests

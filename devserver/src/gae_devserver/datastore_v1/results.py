@@ -16,7 +16,7 @@ from gae_devserver.datastore_v1.entity_reader import (
     hide_synthesized_id,
     value_to_v1,
 )
-from gae_devserver.datastore_v1.property_paths import PropertyPath
+from gae_devserver.datastore_v1.property_paths import PropertyPath, by_first_name
 
 
 def set_time(version: int, into: Any) -> None:
@@ -63,11 +63,10 @@ def write_projection(hit: Hit, names: Iterable[str], into: Any) -> None:
 
 
 def _write_masked(entity: Any, into: Any, mask: list[PropertyPath]) -> None:
-    for name in {names[0] for names in mask}:
+    for name, deeper in by_first_name(mask).items():
         if name not in entity.properties:
             continue
         value = entity.properties[name]
-        deeper = [names[1:] for names in mask if names[0] == name]
         if [] in deeper:
             into.properties[name].CopyFrom(value)
         elif value.HasField("entity_value") and value.meaning != USER:

@@ -4,13 +4,13 @@ Version 1 does not know all that version 3 can store. So a change of some proper
 made in version 3: all others, which the bundled API may have written, stay as they are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
 
 from gae_devserver.datastore.encoding import ENTITY_PROTO, INDEXED_ENTITY
-from gae_devserver.datastore_v1.property_paths import PropertyPath
+from gae_devserver.datastore_v1.property_paths import PropertyPath, by_first_name
 
 
 def property_of(entity: Any, name: str) -> Any:
@@ -21,16 +21,19 @@ def property_of(entity: Any, name: str) -> Any:
     return found
 
 
-def replace_property(entity: Any, name: str, by: Any) -> None:
-    """Replace all values of a property by those that another entity has of it."""
+def replace_properties(entity: Any, names: Collection[str], by: Any) -> None:
+    """Replace all values of some properties by those that another entity has of them.
+
+    All at once, because each call looks at every property.
+    """
     for stored, given in (
         (entity.property, by.property),
         (entity.raw_property, by.raw_property),
     ):
-        old = [prop for prop in stored if prop.name == name]
-        new = [prop for prop in given if prop.name == name]
+        old = [prop for prop in stored if prop.name in names]
+        new = [prop for prop in given if prop.name in names]
         if old != new:
-            changed = [prop for prop in stored if prop.name != name] + new
+            changed = [prop for prop in stored if prop.name not in names] + new
             # Sorted as `entity_to_v3` does, so that equal entities are equal messages.
             changed.sort(key=_sortable_name)
             del stored[:]
@@ -68,7 +71,7 @@ def embed_entity(entity: Any, name: str, embedded: Any) -> None:
             meaning_uri=INDEXED_ENTITY,
         )
     found.raw_property[0].value.stringValue = embedded.SerializePartialToString()
-    replace_property(entity, name, found)
+    replace_properties(entity, {name}, found)
 
 
 def write_masked(given: Any, into: Any, mask: Iterable[PropertyPath]) -> None:
@@ -76,13 +79,11 @@ def write_masked(given: Any, into: Any, mask: Iterable[PropertyPath]) -> None:
 
     Those that the given entity lacks are deleted.
     """
-    below: dict[str, list[PropertyPath]] = {}
-    for name, *deeper in mask:
-        below.setdefault(name, []).append(deeper)
-    for name, paths in below.items():
-        if [] in paths:
-            replace_property(into, name, given)
-            continue
+    below = by_first_name(mask)
+    whole = {name for name, paths in below.items() if [] in paths}
+    replace_properties(into, whole, given)
+    for name in below.keys() - whole:
+        paths = below[name]
         old, new = embedded_entity(into, name), embedded_entity(given, name)
         inner = entity_pb.EntityProto() if old is None else old
         write_masked(entity_pb.EntityProto() if new is None else new, inner, paths)
@@ -91,5 +92,5 @@ def write_masked(given: Any, into: Any, mask: Iterable[PropertyPath]) -> None:
                 # Nothing was written, and there was nothing to delete.
                 continue
             # What is new has an index if it has one in the given entity.
-            replace_property(into, name, given)
+            replace_properties(into, {name}, given)
         embed_entity(into, name, inner)

@@ -16,7 +16,7 @@ from gae_devserver.datastore_v1.stored_properties import (
     embed_entity,
     embedded_entity,
     property_of,
-    replace_property,
+    replace_properties,
 )
 from gae_devserver.rpc.errors import check
 
@@ -141,7 +141,7 @@ def _apply(
     # What stays may have more than version 1 can say.
     if new is not stored:
         converted = _to_v3(new, transform.path, partition)
-        replace_property(entity, name, converted)
+        replace_properties(entity, {name}, converted)
     return messages.Value(null_value=0) if transform.operation in _ARRAYS else new
 
 

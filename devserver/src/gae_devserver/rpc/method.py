@@ -24,6 +24,8 @@ SHORTEST_TIME = 0.001
 
 # bytes of a request that can be kept until the RPC has ended, and after that
 _KEPT = 2**16
+# bytes of an error: gRPC may write each of them as three, and clients take 8 KiB
+_TEXT_BYTES = 2500
 
 CarryOut = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response; raises RpcError for the client's errors."""
@@ -115,10 +117,18 @@ class Method:
             response = await self.call(request, ticket, kept)
             return response.SerializeToString()
         except RpcError as error:
-            await context.abort(error.code, str(error))
+            await context.abort(error.code, _shortened(str(error)))
         raise AssertionError  # abort raises
 
 
 def recorded(rpcs: Mapping[str, Method], activity: Activity) -> dict[str, Method]:
     """Return RPCs that are kept with the request of the app that makes them."""
     return {name: replace(rpc, activity=activity) for name, rpc in rpcs.items()}
+
+
+def _shortened(text: str) -> str:
+    """Return as much of a text as a status can carry: clients refuse a larger one."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= _TEXT_BYTES:
+        return text
+    return f"{encoded[:_TEXT_BYTES].decode(errors='ignore')} ..."

@@ -545,3 +545,13 @@ def test_an_entity_that_is_deleted_and_put_is_new(raw: RawClient) -> None:
         options = {"read_time": moment.update_time}
         batch = raw.run("A", read_options=options)
         assert [result.version for result in batch.entity_results] == [version]
+
+
+def test_a_mask_of_thousands_of_properties(raw: RawClient) -> None:
+    """It costs about what the entity costs, to write and to read."""
+    names = [f"p{number}" for number in range(6000)]
+    mask = {"property_mask": {"paths": names}}
+    for content in (1, 2):
+        filled = entity(A1, **dict.fromkeys(names, value(content)))
+        raw.commit({"upsert": filled, **mask})
+        assert raw.call("Lookup", keys=[A1], **mask).found[0].entity == filled

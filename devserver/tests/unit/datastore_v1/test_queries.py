@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.appengine.datastore import datastore_pb
 from google.cloud import ndb
 from google.cloud.ndb import metadata
 
 from gae_devserver.datastore_v1.limits import Limits
+from tests.helpers.calls import APP_ID
 from tests.helpers.datastore_v1 import (
     AND,
     EQUAL,
@@ -630,6 +632,17 @@ def test_an_invalid_query_is_refused(raw: RawClient, query: Any) -> None:
     raw.upsert(entity(key("A", 1), a=1, b=1))
     code, text = raw.run_error(**{"kind": "A", **query})
     assert (code, bool(text)) == (INVALID, True)
+
+
+def test_a_cursor_whose_key_has_no_path(raw: RawClient) -> None:
+    """It is no place among the results of any query."""
+    cursor = datastore_pb.CompiledCursor()
+    cursor.postfix_position.key.app = APP_ID
+    cursor.postfix_position.key.path.SetInParent()
+    for kind in ("A", None):
+        for end in ("start_cursor", "end_cursor"):
+            error = raw.run_error(kind, **{end: cursor.SerializeToString()})
+            assert error[0] == INVALID
 
 
 def test_a_cursor_whose_kind_is_not_text(raw: RawClient) -> None:

@@ -116,3 +116,14 @@ print(ndb.Key("A", 1, project="p", namespace="", database="").to_legacy_urlsafe(
 """
     done = run_python("-W", "ignore", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9"])
+def test_an_error_about_something_long_has_its_code(
+    raw: RawClient, letter: str
+) -> None:
+    """It begins with what is wrong, and ends before it is too large for clients."""
+    long = key(*("K", letter * 700) * 100)
+    changes = [{"update": entity(long)}]
+    code, text = raw.error("Commit", mode=2, mutations=changes)
+    assert (code, letter in text) == (grpc.StatusCode.NOT_FOUND, True)
