@@ -166,10 +166,11 @@ class Player:
     """Runs a program on a server."""
 
     def __init__(
-        self, client: RawClient, namespace: str, seconds: float = HASTY
+        self, client: RawClient, namespace: str, *, hasty: bool = False
     ) -> None:
+        """Give up calls that wait, if the server lets them wait for each other."""
         self._patient = client
-        self._client = client.within(seconds)
+        self._client = client.within(HASTY) if hasty else client
         self._namespace = namespace
 
     def play(self, program: list[tuple[int, Plan]]) -> Outcome:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.cloud import ndb
 from google.cloud.datastore import Client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gae_devserver.datastore_v1.limits import Limits
@@ -122,7 +122,6 @@ def backwards(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(stored(), queries(), st.integers(0, 12), st.none() | st.integers(0, 8))
-@settings(max_examples=150, deadline=None)
 def test_every_cursor_of_every_batch_joins_two_pages(
     servers: tuple[RawClient, RawClient],
     made: list[Any],

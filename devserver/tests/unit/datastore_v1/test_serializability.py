@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import settings
 
 from gae_devserver.datastore_v1.limits import Limits
 from tests.helpers.datastore_v1 import (
@@ -28,6 +29,9 @@ from tests.helpers.running_datastore import RunningDatastore
 
 PATHS: list[Any] = [("A", 1), ("A", 1, "A", 3), ("A", 2), ("B", 2)]
 ROOT = PATHS[0]
+PARTS = 10
+SEEDS = range(2 * settings().max_examples)
+"""The seeds of the random transactions; --hypothesis-profile many makes more."""
 Stored = dict[Any, tuple[int, int]]
 """By path, the values of p and n."""
 
@@ -240,13 +244,13 @@ def stored_now(raw: RawClient) -> Stored:
 @pytest.mark.parametrize(
     "running", [Limits(patience=0.001)], ids=["impatient"], indirect=True
 )
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(PARTS))
 def test_transactions_side_by_side(
     running: RunningDatastore, raw: RawClient, part: int
 ) -> None:
     """Those that commit have read and written as if each had run alone."""
     ends: Counter[str] = Counter()
-    for seed in range(part * 40, part * 40 + 40):
+    for seed in SEEDS[part::PARTS]:
         chance = random.Random(seed)
         numbers = count(1)
         if chance.random() < 0.5:
