@@ -73,7 +73,7 @@ def running_emulators() -> Iterator[dict[str, str]]:
 def _started(name: str, folder: Path) -> Iterator[Callable[[], str]]:
     """Start an emulator; yield a function that waits for it, and returns its address.
 
-    Both can so start at the same time.
+    So both can start at the same time.
     """
     log = folder / f"{name}.log"
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -218,7 +218,7 @@ def found_by(client: RawClient, kind: str, name: str, content: Value) -> Any:
 
 @pytest.mark.parametrize("other", ["emulator", "firestore"])
 @given(properties, st.data())
-@settings(max_examples=5 * settings().max_examples)
+@settings(max_examples=3 * settings().max_examples)
 def test_an_entity_comes_back_as_from_the_emulators(
     raw: RawClient,
     request: pytest.FixtureRequest,

@@ -202,9 +202,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         Versions are microseconds, as those of the service are. The stub's are
         milliseconds: a read as of a time could not tell what was committed just after.
         """
-        now = time.time_ns() // 1000
-        self._commit_timestamp = max(self._commit_timestamp + 1, now)
-        return self._commit_timestamp
+        self._commit_timestamp += 1
+        return self.read_time()
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         super()._StoreRecord(record, insert)

@@ -17,7 +17,8 @@ from gae_devserver.datastore_v1.conflicts import (
     must_fail,
 )
 from gae_devserver.datastore_v1.databases import Database
-from gae_devserver.datastore_v1.entity_writer import check_limits, entity_to_v3
+from gae_devserver.datastore_v1.entity_limits import check_limits
+from gae_devserver.datastore_v1.entity_writer import entity_to_v3
 from gae_devserver.datastore_v1.keys import Address, describe
 from gae_devserver.datastore_v1.lock_waits import wait_to_write
 from gae_devserver.datastore_v1.property_paths import PropertyPath, mask_of

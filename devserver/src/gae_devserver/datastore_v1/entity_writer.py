@@ -13,10 +13,12 @@ from gae_devserver.datastore.encoding import (
     ENTITY_PROTO,
     INDEXED_ENTITY,
     add_path,
-    indexed_values,
     mark_order,
 )
-from gae_devserver.datastore_v1 import messages
+from gae_devserver.datastore_v1.entity_limits import (
+    check_indexed_values,
+    checked_size,
+)
 from gae_devserver.datastore_v1.entity_reader import (
     COMPRESSED,
     COMPRESSED_URI,
@@ -30,17 +32,14 @@ from gae_devserver.datastore_v1.entity_reader import (
     TIMESTAMP,
     USER,
     USER_FIELDS,
-    entity_to_v1,
 )
 from gae_devserver.datastore_v1.keys import Partition, check_name, is_reserved
 from gae_devserver.rpc.errors import InvalidArgumentError, check
 
-MAX_ENTITY_BYTES = 2**20 - 4
 MAX_INDEXED_BYTES = 1500
 MAX_VALUE_BYTES = 1_048_487
 MAX_DEPTH = 20
-MAX_INDEXED_VALUES = 20_000
-"""Of one entity. Source of all five: "Limits" in the documentation of Datastore."""
+"""Source of all three: "Limits" in the documentation of Datastore."""
 MAX_LINK_BYTES = 2083
 """Of a string that is a link, with and without index. Source: Google's emulators."""
 MAX_RATING = 100
@@ -65,12 +64,12 @@ def entity_to_v3(entity: Any, partition: Partition, reference: Any) -> Any:
     Raises:
         InvalidArgumentError: part of it cannot be stored.
     """
-    size = _checked_size(entity)
+    size = checked_size(entity)
     proto = entity_pb.EntityProto()
     proto.key.CopyFrom(reference)
     proto.entity_group.element.append(reference.path.element[0])
     _Writer(partition).properties(entity, proto, ())
-    _check_indexed_values(proto, size)
+    check_indexed_values(proto, size)
     return proto
 
 
@@ -88,34 +87,6 @@ def properties_to_v3(entity: Any, partition: Partition, parents: Parents) -> Any
     proto = entity_pb.EntityProto()
     _Writer(partition).properties(entity, proto, parents)
     return proto
-
-
-def check_limits(proto: Any) -> None:
-    """Check the size of an entity of version 3 and the number of its indexed values.
-
-    Raises:
-        InvalidArgumentError: one of them is over the limit.
-    """
-    entity = messages.Entity()
-    entity_to_v1(proto, entity)
-    _check_indexed_values(proto, _checked_size(entity))
-
-
-def _checked_size(entity: Any) -> int:
-    size: int = entity.ByteSize()
-    if size > MAX_ENTITY_BYTES:
-        raise InvalidArgumentError(
-            f"The entity is too big: its size is {size} bytes, and the limit is"
-            f" {MAX_ENTITY_BYTES} bytes."
-        )
-    return size
-
-
-def _check_indexed_values(proto: Any, size: int) -> None:
-    # Every value takes at least a byte, so only a large entity can have too many.
-    if size > MAX_INDEXED_VALUES:
-        count = sum(1 for _ in indexed_values(proto))
-        check(count <= MAX_INDEXED_VALUES, "Too many indexed properties")
 
 
 def property_of(value: Any, partition: Partition, name: str) -> Any:
@@ -144,7 +115,7 @@ class _Writer:
         self._app_prefix = partition.app_id.removesuffix(partition.project)
 
     def properties(self, entity: Any, proto: Any, parents: Parents) -> None:
-        _check_depth(len(parents))
+        check_depth(len(parents))
         taken = len(".".join((*parents, "")).encode()) if parents else 0
         # Sorted, so that equal entities are equal messages.
         for name, value in sorted(entity.properties.items()):
@@ -226,7 +197,7 @@ class _Writer:
                 _point(value.geo_point_value, into)
                 meaning = POINT
             case "entity_value" if meaning == USER:
-                _check_depth(len(parents) + 1)
+                check_depth(len(parents) + 1)
                 _user(value.entity_value, prop)
                 meaning = 0
             case "entity_value":
@@ -275,7 +246,12 @@ def _is_with_indexed(value: Any) -> bool:
     return not (is_embedded or value.exclude_from_indexes)
 
 
-def _check_depth(depth: int) -> None:
+def check_depth(depth: int) -> None:
+    """Check how many entities a value is in.
+
+    Raises:
+        InvalidArgumentError: they are more than any entity can have.
+    """
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(
             f"At most {MAX_DEPTH} nested entity values are supported."

@@ -34,7 +34,7 @@ def is_executed(request: Any) -> bool:
 def explained(request: Any, response: Any, search: Search) -> Iterator[None]:
     """Explain a query in the response, if the request asks for it.
 
-    The block runs the query if it is to be executed.
+    The block runs the query, unless the client wants only its plan.
     """
     if not request.HasField("explain_options"):
         yield

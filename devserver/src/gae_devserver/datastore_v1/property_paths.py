@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from gae_devserver.datastore.encoding import KEY_PROPERTY
+from gae_devserver.datastore_v1.entity_writer import check_depth
 from gae_devserver.datastore_v1.keys import check_name, is_reserved
 from gae_devserver.rpc.errors import check
 
@@ -37,6 +38,7 @@ def parse_path(path: str, what: str) -> PropertyPath:
         _ESCAPED.sub(r"\1", name[1:-1] if name[0] == "`" else name)
         for name in _NAMES.findall(path)
     ]
+    check_depth(len(names) - 1)
     for name in names:
         check_name(name, f"{what}.name")
         check(not is_reserved(name), f'The {what}.name "{name}" is reserved.')

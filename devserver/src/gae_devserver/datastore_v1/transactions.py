@@ -2,7 +2,7 @@
 
 Nothing is written before the commit, and a read or the commit fails if anything that
 was read has changed. So no update is lost, even without locks. The locks, which the
-bundled API shares, only make transactions wait that would fail again and again.
+bundled API shares, only make transactions wait that would fail otherwise.
 """
 
 import asyncio

@@ -272,6 +272,7 @@ TEXT = value("x" * 700_000, **UNINDEXED)
         {"property_mask": {"paths": [r"\n"]}},
         {"property_mask": {"paths": ["`n"]}},
         {"property_mask": {"paths": ["__x__"]}},
+        {"property_mask": {"paths": [".".join("a" * 1000)]}},
         {"property_mask": {"paths": ["__key__.n"]}},
         {"property_mask": NOTHING, "update": a1(n="x" * 1501)},
         {"property_mask": {"paths": ["m"]}, "update": a1(m=TEXT)},

@@ -12,7 +12,7 @@ from gae_devserver.console.datastore.typed_encoding import grouped
 from gae_devserver.console.datastore.typed_entities import check_entity
 from gae_devserver.console.datastore.typed_keys import TypedError
 from gae_devserver.datastore.encoding import Stored
-from gae_devserver.datastore_v1.entity_writer import MAX_ENTITY_BYTES
+from gae_devserver.datastore_v1.entity_limits import MAX_ENTITY_BYTES
 
 
 def key_of(fields: Mapping[str, Any]) -> Any:
