@@ -97,7 +97,8 @@ def contend(raw: RawClient, *of: Any) -> None:
     for one in of:
         for _ in range(2):
             first, second = begin(raw), begin(raw)
-            n, _ = read(raw, first, one), read(raw, second, one)
+            n = read(raw, first, one) or 0
+            read(raw, second, one)
             write(raw, first, n + 1, one)
             assert commit_error(raw, second, {"upsert": entity(one)}) == ABORTED
             raw.upsert(entity(one, n=n))
