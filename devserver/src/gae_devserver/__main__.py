@@ -135,9 +135,11 @@ def _serve(
 
     import asyncio
 
+    from gae_devserver.http import lean_import
     from gae_devserver.tasks import sdk
 
     sdk.import_taskqueue()
+    lean_import.import_aiohttp()
     from gae_devserver import parts, server
     from gae_devserver.app.supervisor import AppUnavailable
     from gae_devserver.storage.storage import StorageError
@@ -192,11 +194,12 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     from gae_devserver.config.application import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
-    from gae_devserver.http import sockets
+    from gae_devserver.http import lean_import, sockets
     from gae_devserver.storage.storage import StorageError
     from gae_devserver.tasks import sdk
 
     sdk.import_taskqueue()
+    lean_import.import_aiohttp()
     from gae_devserver.shell import programs, session
 
     output = terminal.set_up_logging("warning")
