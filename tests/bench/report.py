@@ -43,7 +43,8 @@ def as_markdown(results: Results, report: dict[str, Any]) -> str:
     names = ("settings", "machine", "versions")
     lines = [f"- {report['date']}"]
     lines += [f"- {', '.join(f'{k} {v}' for k, v in report[x].items())}" for x in names]
-    return "\n".join([*lines, *(_table(results, table) for table in TABLES)])
+    tables = (_table(results, table) for table in TABLES)
+    return "\n".join([*lines, *filter(None, tables)])
 
 
 def _table(results: Results, table: Table) -> str:
