@@ -9,6 +9,7 @@ waits takes 1 % of a core.
 """
 
 import argparse
+import os
 import pathlib
 import tempfile
 import time
@@ -133,6 +134,8 @@ def main() -> None:
     add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
     add("--page", type=pathlib.Path, help="a page that shows the results")
     options = parser.parse_args()
+    # with it, as in many containers, Python compiles all modules again at each start
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     load = SHORT if options.short else Load()
     load = replace(load, runs=options.runs or load.runs)
     sides = [HERE, *servers.rivals(alone=options.alone)]
