@@ -40,9 +40,10 @@ def as_json(results: Results, settings: dict[str, object]) -> dict[str, Any]:
 
 def as_markdown(results: Results, report: dict[str, Any]) -> str:
     """Return the date, the machine, the versions, and the tables."""
-    names = ("settings", "machine", "versions")
     lines = [f"- {report['date']}"]
-    lines += [f"- {', '.join(f'{k} {v}' for k, v in report[x].items())}" for x in names]
+    for name in ("settings", "machine", "versions"):
+        shown = (f"{key} {x}" for key, x in report[name].items())
+        lines.append(f"- {', '.join(shown)}")
     tables = (_table(results, table) for table in TABLES)
     return "\n".join([*lines, *filter(None, tables)])
 
