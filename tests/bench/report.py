@@ -24,10 +24,11 @@ def as_json(results: Results, settings: dict[str, object]) -> dict[str, Any]:
                 for side in table.sides
                 if (figures := results.of(row, side))
             },
-            "ratios": results.ratios(row, table.sides),
+            "ratio": summary(ratios) | {"figures": ratios} if ratios else None,
         }
         for table in TABLES
         for row, unit in table.rows.items()
+        for ratios in [results.ratios(row, table.sides)]
     ]
     return {
         "date": now.isoformat(timespec="seconds"),
