@@ -23,6 +23,7 @@ from tests.bench.app import measure_app
 from tests.bench.cloud_ndb import measure_cloud_ndb
 from tests.bench.cold_start import measure_cold_start
 from tests.bench.rows import DEV_APPSERVER, EMULATOR, HERE, Results
+from tests.bench.starts import measure_starts
 from tests.bench.stored import measure_stored
 from tests.servers import staging
 from tests.servers.contract_app import ContractApp
@@ -58,7 +59,7 @@ class Bench:
     results: Results = field(default_factory=Results)
 
     def apps(self) -> None:
-        """Measure the app on the dev servers, and how it adds tasks."""
+        """Measure the app on the dev servers."""
         load = self.load
         with ExitStack() as at_end:
             work = pathlib.Path(at_end.enter_context(tempfile.TemporaryDirectory()))
@@ -92,13 +93,12 @@ class Bench:
                 emulator = DatastoreEmulator(work)
                 at_end.callback(emulator.stop)
                 hosts[EMULATOR] = emulator.host
-            measure_cloud_ndb(
-                hosts, load.runs, load.seconds, load.warm_up, self.results
-            )
+            order = (load.runs, load.seconds, load.warm_up)
+            measure_cloud_ndb(hosts, *order, self.results)
 
     def starts(self) -> None:
         """Measure the starts of the servers."""
-        servers.measure_starts(self.sides, self.app, self.load.runs, self.results)
+        measure_starts(self.sides, self.app, self.load.runs, self.results)
 
     def cold_start(self) -> None:
         """Measure the SDK's import."""
@@ -106,7 +106,7 @@ class Bench:
 
     def stored(self) -> None:
         """Measure the dev server with much stored."""
-        measure_stored(self.load.runs, self.load.stored, self.load.calls, self.results)
+        measure_stored(self.load.stored, self.load.calls, self.results)
 
 
 # the starts after the app: the first start of dev_appserver.py makes an environment
