@@ -47,6 +47,24 @@ from google.cloud.tasks_v2 import CloudTasksClient
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_other_packages_are_not_imported() -> None:
+    """The task queue does without NDB and requests; later imports get them."""
+    code = """
+import sys
+from gae_devserver.tasks import sdk
+sdk.import_taskqueue()
+from google.appengine.api.taskqueue import Queue
+assert "requests" not in sys.modules
+assert "google.appengine.ext.ndb" not in sys.modules
+assert "google.api_core" not in sys.modules
+from google.appengine.ext import ndb
+from google.appengine.api.app_identity import _metadata_server
+_metadata_server.get_service_account_token
+"""
+    done = run_python("-W", "ignore", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.asyncio
 async def test_every_task_of_an_add_has_a_name(
     make_server: Callable[..., Server],
