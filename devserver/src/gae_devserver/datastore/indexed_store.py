@@ -13,12 +13,16 @@ from itertools import islice
 from typing import Any
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
-from google.appengine.api.datastore_types import EncodeAppIdNamespace
+from google.appengine.api.datastore_types import EncodeAppIdNamespace, ResolveAppId
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
-from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
-from gae_devserver.datastore.entity_group import EntityGroup, GroupTransaction
+from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, path_of, value_key
+from gae_devserver.datastore.entity_group import (
+    EntityGroup,
+    GroupTransaction,
+    group_key,
+)
 from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
 from gae_devserver.datastore.index_query import (
     Conjunction,
@@ -161,10 +165,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return version
 
     def _add_change(self, key: Any, version: int) -> None:
-        root = key.path.element[0]
-        name = root.name if root.HasField("name") else root.id
-        # The result of ReferenceToKeyValue, without its cost.
-        group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
+        group = self._meta_data.get(group_key(key))
         # No transaction has seen any other group.
         if group is not None:
             group._log_pos = version
@@ -247,6 +248,39 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self._forget_unused_groups()
         self.changes += 1
         self.forget_past(self._IncrementAndGetCommitTimestamp())
+
+    def assertPbIsInitialized(self, pb: Any) -> None:
+        """Encode no message only to check it: `CheckRequest` checks the requests.
+
+        The answers are checked when they are encoded to be sent.
+        """
+
+    def GetTxn(self, transaction: Any, request_trusted: Any, request_app: Any) -> Any:
+        """Return an open transaction; only the stub makes the text of an error."""
+        live = self._txn_map.get(transaction.handle)
+        if live is not None and live._app == transaction.app == request_app:
+            return live
+        return super().GetTxn(transaction, request_trusted, request_app)
+
+    def Get(
+        self,
+        raw_keys: Iterable[Any],
+        transaction: Any = None,
+        eventual_consistency: bool = False,
+        trusted: bool = False,
+        calling_app: str | None = None,
+    ) -> list[Any]:
+        """Get entities; the stub would begin and commit a transaction of its own."""
+        if transaction or eventual_consistency:
+            found: list[Any] = super().Get(
+                raw_keys, transaction, eventual_consistency, trusted, calling_app
+            )
+            return found
+        app = ResolveAppId(calling_app)
+        for key in raw_keys:
+            datastore_stub_util.CheckReference(trusted, app, key)
+            datastore_stub_util._GetEntityGroup(key)  # refuses an incomplete root
+        return [self._GetWithPseudoKinds(None, key) for key in raw_keys]
 
     def _GetAllEntities(self) -> Mapping[tuple[str, str], Mapping[Path, Row]]:
         return {
