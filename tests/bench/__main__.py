@@ -9,6 +9,7 @@ waits takes 1 % of a core.
 """
 
 import argparse
+import os
 import pathlib
 import tempfile
 import time
@@ -22,6 +23,7 @@ from tests.bench.app import measure_app
 from tests.bench.cloud_ndb import measure_cloud_ndb
 from tests.bench.cold_start import measure_cold_start
 from tests.bench.rows import DEV_APPSERVER, EMULATOR, HERE, Results
+from tests.bench.starts import measure_starts
 from tests.bench.stored import measure_stored
 from tests.servers import staging
 from tests.servers.contract_app import ContractApp
@@ -57,7 +59,7 @@ class Bench:
     results: Results = field(default_factory=Results)
 
     def apps(self) -> None:
-        """Measure the app on the dev servers, and how it adds tasks."""
+        """Measure the app on the dev servers."""
         load = self.load
         with ExitStack() as at_end:
             work = pathlib.Path(at_end.enter_context(tempfile.TemporaryDirectory()))
@@ -91,13 +93,12 @@ class Bench:
                 emulator = DatastoreEmulator(work)
                 at_end.callback(emulator.stop)
                 hosts[EMULATOR] = emulator.host
-            measure_cloud_ndb(
-                hosts, load.runs, load.seconds, load.warm_up, self.results
-            )
+            order = (load.runs, load.seconds, load.warm_up)
+            measure_cloud_ndb(hosts, *order, self.results)
 
     def starts(self) -> None:
         """Measure the starts of the servers."""
-        servers.measure_starts(self.sides, self.app, self.load.runs, self.results)
+        measure_starts(self.sides, self.app, self.load.runs, self.results)
 
     def cold_start(self) -> None:
         """Measure the SDK's import."""
@@ -105,7 +106,7 @@ class Bench:
 
     def stored(self) -> None:
         """Measure the dev server with much stored."""
-        measure_stored(self.load.runs, self.load.stored, self.load.calls, self.results)
+        measure_stored(self.load.stored, self.load.calls, self.results)
 
 
 # the starts after the app: the first start of dev_appserver.py makes an environment
@@ -133,6 +134,8 @@ def main() -> None:
     add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
     add("--page", type=pathlib.Path, help="a page that shows the results")
     options = parser.parse_args()
+    # with it, as in many containers, Python compiles all modules again at each start
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     load = SHORT if options.short else Load()
     load = replace(load, runs=options.runs or load.runs)
     sides = [HERE, *servers.rivals(alone=options.alone)]

@@ -53,8 +53,6 @@ def measure_app(
             assert app.count() == 10 * increments, "an update was lost"
         executed = executions(apps[HERE].server)
         results.add("deliveries per increment", HERE, executed / increments)
-        no_ops = tasks_a_second(apps[HERE], "enqueue_no_ops", 10_000)
-        results.add("no-op tasks, 10,000", HERE, no_ops)
         for side in in_turn(list(apps), run):
             measure_suite(side, apps[side].server, results)
     for side, app in apps.items():
@@ -63,6 +61,9 @@ def measure_app(
         shared_once = memory.pss(processes)
         if shared_once is not None:
             results.add("memory, shared pages once (PSS)", side, shared_once)
+    for _ in range(runs):
+        no_ops = tasks_a_second(apps[HERE], "enqueue_no_ops", 10_000)
+        results.add("no-op tasks, 10,000", HERE, no_ops)
 
 
 def drain(server: Server) -> None:

@@ -24,10 +24,11 @@ def as_json(results: Results, settings: dict[str, object]) -> dict[str, Any]:
                 for side in table.sides
                 if (figures := results.of(row, side))
             },
-            "ratios": results.ratios(row, table.sides),
+            "ratio": summary(ratios) | {"figures": ratios} if ratios else None,
         }
         for table in TABLES
         for row, unit in table.rows.items()
+        for ratios in [results.ratios(row, table.sides)]
     ]
     return {
         "date": now.isoformat(timespec="seconds"),
@@ -40,9 +41,10 @@ def as_json(results: Results, settings: dict[str, object]) -> dict[str, Any]:
 
 def as_markdown(results: Results, report: dict[str, Any]) -> str:
     """Return the date, the machine, the versions, and the tables."""
-    names = ("settings", "machine", "versions")
     lines = [f"- {report['date']}"]
-    lines += [f"- {', '.join(f'{k} {v}' for k, v in report[x].items())}" for x in names]
+    for name in ("settings", "machine", "versions"):
+        shown = (f"{key} {x}" for key, x in report[name].items())
+        lines.append(f"- {', '.join(shown)}")
     tables = (_table(results, table) for table in TABLES)
     return "\n".join([*lines, *filter(None, tables)])
 

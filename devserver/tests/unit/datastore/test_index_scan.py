@@ -109,6 +109,28 @@ def test_indexes_have_what_sorting_finds(entities: Any, query: IndexQuery) -> No
             assert shown(rest) == expected[place:]
 
 
+own_names = st.sampled_from([f"p{number}" for number in range(20)])
+changes = st.tuples(keys, st.dictionaries(own_names, some_numbers, max_size=4))
+
+
+@given(st.lists(st.one_of(changes, keys, own_names), min_size=20, max_size=60))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_indexes_follow_changes(steps: list[Any]) -> None:
+    """An index that a query has used, also of a new property, has all later changes."""
+    index = KindIndex()
+    for step in [*steps, *(f"p{number}" for number in range(20))]:
+        if isinstance(step, str):
+            expected = KindIndex.of(index.rows.values()).entries(step)
+            assert list(index.entries(step)) == list(expected)
+            for value, path in expected:
+                assert path in index.equal(step, value)
+        elif isinstance(step[1], dict):
+            row = row_of(*step)
+            index.replace(row.path, row)
+        else:
+            index.replace(path_of(reference(*step).path.element), None)
+
+
 class Counted(Conjunction):
     """Filters that count how many entities are compared with them."""
 
