@@ -9,39 +9,23 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
 from google.appengine.api.datastore_types import EncodeAppIdNamespace, ResolveAppId
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
-from gae_devserver.datastore import index_scan
-from gae_devserver.datastore.encoding import KEY_PROPERTY, Path, path_of, value_key
+from gae_devserver.datastore.encoding import Path, path_of
 from gae_devserver.datastore.entity_group import (
     EntityGroup,
     GroupTransaction,
     group_key,
 )
 from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
-from gae_devserver.datastore.index_query import (
-    Conjunction,
-    IndexQuery,
-    complete_orders,
-    cursor_position,
-)
 from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
+from gae_devserver.datastore.stub_queries import select
 from gae_devserver.datastore.views import Kind, Snapshot
 
-_Filter = datastore_pb.Query.Filter
-_OPERATORS = {
-    _Filter.LESS_THAN: "<",
-    _Filter.LESS_THAN_OR_EQUAL: "<=",
-    _Filter.GREATER_THAN: ">",
-    _Filter.GREATER_THAN_OR_EQUAL: ">=",
-    _Filter.EQUAL: "=",
-}
-_DESCENDING = datastore_pb.Query.Order.DESCENDING
 _UNKNOWN_MODE = datastore_pb.BeginTransactionRequest.UNKNOWN
 
 _RECENT_GROUPS = 128
@@ -316,14 +300,13 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     def _GetQueryCursor(
         self, query: Any, filters: Any, orders: Any, index_list: Any
     ) -> Any:
-        selected = self._select(query, filters, orders)
-        if selected is not None:
-            records = [hit.row.record for hit in selected]
-        elif query.HasField("kind") and query.kind in self._pseudo_kinds:
+        if query.HasField("kind") and query.kind in self._pseudo_kinds:
             found, filters, orders = self._pseudo_kinds[query.kind].Query(
                 query, filters, orders
             )
             records = [datastore_stub_util.EntityRecord(entity) for entity in found]
+        elif (selected := select(self, query, filters, orders)) is not None:
+            records = [hit.row.record for hit in selected]
         else:
             records = [
                 row.record
@@ -335,42 +318,3 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list
         )
-
-    def _select(
-        self, query: Any, filters: Any, orders: Any
-    ) -> Iterable[index_scan.Hit] | None:
-        """Return every possible result; None if no index can answer the query."""
-        if not query.HasField("kind") or query.kind in self._pseudo_kinds:
-            return None
-        conjunction = Conjunction()
-        for item in filters:
-            if item.op not in _OPERATORS:
-                return None
-            name, value = item.property[0].name, item.property[0].value
-            if name == KEY_PROPERTY:
-                wanted = path_of(value.referencevalue.pathelement)
-            else:
-                wanted = value_key(value)
-            conjunction.add(name, _OPERATORS[item.op], wanted)
-        explicit = [
-            (order.property, order.direction == _DESCENDING) for order in orders
-        ]
-        complete = complete_orders(explicit, [conjunction], ())
-        start = cursor_position(query.compiled_cursor.postfix_position, complete)
-        found = index_scan.find(
-            self.kind((query.name_space, query.kind)),
-            IndexQuery([conjunction], complete),
-            start,
-            inclusive=True,
-        )
-        names = {
-            *conjunction.equal,
-            *conjunction.ranges,
-            *(name for name, _ in complete),
-        }
-        # The stub cannot read properties of embedded entities and drops such results,
-        # so it may need more of them than the limit.
-        every = query.shallow or any("." in name for name in names)
-        if every or not query.HasField("limit"):
-            return found
-        return islice(found, query.offset + query.limit + (start is not None))
