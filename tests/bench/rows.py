@@ -71,7 +71,12 @@ TABLES = (
     Table(
         "With much stored",
         (LITTLE, MUCH),
-        {"a put": "us", "an add due now": "us", "an add due last": "us"},
+        {
+            "a put": "us",
+            "an add due now": "us",
+            "an add due last": "us",
+            "a restart": "s",
+        },
     ),
     Table(
         "Cold start in production",

@@ -125,8 +125,11 @@ class Queue(SortedQueue):
         return 86400.0 if self.config.made_by_api else TOMBSTONE_SECONDS
 
     def clear(self) -> None:
-        """Forget tasks, tombstones and statistics; end a pause; fill the bucket."""
-        self.PurgeQueue()
+        """Forget tasks, tombstones and statistics; end a pause; fill the bucket.
+
+        The caller clears the storage.
+        """
+        self._empty()
         self.task_name_archive.clear()
         self._finished.clear()
         self.dropped = 0
@@ -291,9 +294,12 @@ class Queue(SortedQueue):
             for name in names:
                 self._store(name, None)
             self.purged = self.gettime()
-            self._forget_all()
-            self._broken.clear()
-            self._note_change()
+            self._empty()
+
+    def _empty(self) -> None:
+        self._forget_all()
+        self._broken.clear()
+        self._note_change()
 
     # called by the SDK's methods
 
