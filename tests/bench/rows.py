@@ -71,7 +71,13 @@ TABLES = (
     Table(
         "With much stored",
         (LITTLE, MUCH),
-        {"a put": "us", "an add due now": "us", "an add due last": "us"},
+        {
+            "a put": "us",
+            "an add due now": "us",
+            "an add due last": "us",
+            "restart with tasks": "s",
+            "restart with entities": "s",
+        },
     ),
     Table(
         "Cold start in production",
