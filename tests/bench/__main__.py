@@ -135,7 +135,7 @@ def main() -> None:
     add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
     add("--page", type=pathlib.Path, help="a page that shows the results")
     options = parser.parse_args()
-    # else each start would compile what it imports
+    # with it, as in many containers, Python compiles all modules again at each start
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     load = SHORT if options.short else Load()
     load = replace(load, runs=options.runs or load.runs)

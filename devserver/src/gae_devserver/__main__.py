@@ -72,7 +72,7 @@ def _open_standard_streams() -> None:
 def _serve(
     options: argparse.Namespace, parent: int, given_token: str | None, hints: Hints
 ) -> None:
-    # Until everything is imported, a collection would find next to nothing.
+    # A collection would find next to nothing until all parts are made: see `server.run`.
     gc.disable()
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
@@ -167,10 +167,6 @@ def _serve(
         task_deadline=options.task_deadline,
         hints=hints,
     )
-    # What is there stays until the end: later collections leave it out, so each one
-    # holds up the requests for a shorter time.
-    gc.freeze()
-    gc.enable()
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(server.run(server_settings, application, launched))

@@ -75,7 +75,6 @@ class HttpTargets:
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext:
         # aiohttp itself trusts nothing; see http.lean_import
-
         return ssl.create_default_context()
 
     async def close(self) -> None:

@@ -219,7 +219,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         key = record.entity.key
-        assert not (insert and self.row(key.name_space, path_of(key.path.element)))
+        assert not insert or self._Get(key) is None
         self._changed(key, record)
 
     def _Delete(self, key: Any) -> None:

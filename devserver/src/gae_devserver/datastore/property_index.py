@@ -22,6 +22,9 @@ Entry = tuple[ValueKey, ...]
 SORT_LIMIT = 500
 """Up to this many candidates are sorted rather than read from another index."""
 
+REMEMBERED_RESULTS = 20_000
+"""So many results of unfinished queries are remembered in each kind."""
+
 _SINGLE = 16
 """So many properties of a kind are indexed one by one, then all others at once."""
 
@@ -107,6 +110,40 @@ class Row:
         return self._values
 
 
+class UnfinishedQueries:
+    """The sorted results of the last queries that were not read to their end.
+
+    A client reads a query in batches of 300, and each batch would sort it again.
+    """
+
+    def __init__(self) -> None:
+        """Remember none."""
+        self._found: list[tuple[Any, list[Any]]] = []
+
+    def get(self, query: Any) -> list[Any] | None:
+        """Return the results of a query, if they are remembered."""
+        return next((found for own, found in self._found if own == query), None)
+
+    def put(self, query: Any, found: list[Any]) -> None:
+        """Remember the results of a query, and forget others for which no room is."""
+        self._found.append((query, found))
+        left = REMEMBERED_RESULTS
+        for place in range(len(self._found), 0, -1):
+            left -= len(self._found[place - 1][1])
+            if left < 0:
+                del self._found[:place]
+                break
+
+    def forget(self, query: Any) -> None:
+        """Forget a query that was read to its end."""
+        self._found = [entry for entry in self._found if entry[0] != query]
+
+    def clear(self) -> None:
+        """Forget all, because something has changed."""
+        if self._found:
+            self._found.clear()
+
+
 class KindIndex:
     """The entities of one kind in one namespace, by key and by property.
 
@@ -121,6 +158,8 @@ class KindIndex:
         self.rows: dict[Path, Row] = {}
         self.changes = 0
         """The store's number of the last change of one of these entities."""
+        self.unfinished = UnfinishedQueries()
+        """Queries that were sorted, until one of these entities changes."""
         self._equal: dict[str, dict[ValueKey, set[Path]]] = {}
         self._entries: dict[str, SortedList[Entry]] = {}
         self._is_complete = False
@@ -182,6 +221,7 @@ class KindIndex:
 
     def replace(self, path: Path, row: Row | None) -> Row | None:
         """Replace the entity with this key; None deletes it. Return the old row."""
+        self.unfinished.clear()
         old = self.rows.pop(path, None)
         if row is not None:
             self.rows[path] = row

@@ -16,6 +16,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec
 
 # The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
@@ -65,8 +66,6 @@ _LOGGED = {
 """The methods that change modules for the log."""
 _CLOUD_TASKS_OF_SDK = "google.appengine.api.taskqueue.cloudtask"
 
-Around = Callable[[ModuleType], "contextlib.AbstractContextManager[None]"]
-
 
 class Finder:
     """Finds modules where Python does, and changes what some of them define."""
@@ -79,11 +78,11 @@ class Finder:
     ) -> ModuleSpec | None:
         """Return the spec of a module that is connected; None: of another one."""
         after: Callable[[ModuleType], None] | None = None
-        around: Around | None = None
+        around: Callable[[ModuleType], AbstractContextManager[None]] | None = None
         if _LOG and name in _LOGGED:
             after = change_for_log
-        if _LOG and name == "google.appengine.runtime.default_api_stub":
-            after = change_api_calls
+        if _LOG and name in _CHANGED:
+            after = _CHANGED[name]
         if name == _CLOUD_TASKS_OF_SDK:
             around = delay_cloud_tasks
         if name.startswith(_PACKAGES):
@@ -110,7 +109,7 @@ class Finder:
 def add_to_execution(
     spec: ModuleSpec,
     after: Callable[[ModuleType], None] | None,
-    around: Around | None = None,
+    around: Callable[[ModuleType], AbstractContextManager[None]] | None = None,
 ) -> None:
     """Have a function called with the module after its code ran, or around that.
 
@@ -277,12 +276,9 @@ def _log() -> Any:
     return _package("gae_devserver_log").start(*str(_LOG).split(":", 2), environ)
 
 
-def delay_cloud_tasks(
-    module: ModuleType,
-) -> contextlib.AbstractContextManager[None]:
+def delay_cloud_tasks(module: ModuleType) -> Any:
     """Delay the SDK's import of the client of Cloud Tasks."""
-    delaying: Around = _package("gae_devserver_sdk").delaying_cloud_tasks
-    return delaying(module)
+    return _package("gae_devserver_sdk").delaying_cloud_tasks(module)
 
 
 def change_api_calls(module: ModuleType) -> None:
@@ -299,6 +295,18 @@ def change_for_log(module: ModuleType) -> None:
     # the app runs without it
     with contextlib.suppress(Exception):
         getattr(_log(), _LOGGED[module.__name__])(module)
+
+
+def remember_ndb_texts(module: ModuleType) -> None:
+    """Have bundled NDB make each text for its debug output once."""
+    with contextlib.suppress(Exception):
+        _package("gae_devserver_sdk").remember_ndb_texts(module)
+
+
+_CHANGED = {
+    "google.appengine.ext.ndb.utils": remember_ndb_texts,
+    "google.appengine.runtime.default_api_stub": change_api_calls,
+}
 
 
 def _import_hidden() -> None:

@@ -5,7 +5,8 @@ must find no difference, so an SDK that looks different from what a module expec
 stays as it is.
 """
 
-from . import api_calls, cloud_tasks
+from . import api_calls, cloud_tasks, ndb_texts
 
 change_api_calls = api_calls.change
 delaying_cloud_tasks = cloud_tasks.delaying
+remember_ndb_texts = ndb_texts.remember

@@ -77,7 +77,7 @@ class Sent:
         """Return a future, for which a thread of a pool reads the answer."""
         if not self._is_finished:
             return pool.submit(self.finish)
-        done = futures.Future[None]()
+        done: futures.Future[None] = futures.Future()
         done.set_result(None)
         return done
 
