@@ -24,7 +24,7 @@ from tests.bench.cloud_ndb import measure_cloud_ndb
 from tests.bench.cold_start import measure_cold_start
 from tests.bench.rows import DEV_APPSERVER, EMULATOR, HERE, Results
 from tests.bench.starts import measure_starts
-from tests.bench.stored import measure_stored
+from tests.bench.stored import measure_calls, measure_restarts
 from tests.servers import staging
 from tests.servers.contract_app import ContractApp
 from tests.servers.datastore_emulator import DatastoreEmulator
@@ -106,7 +106,8 @@ class Bench:
 
     def stored(self) -> None:
         """Measure the dev server with much stored."""
-        measure_stored(self.load.stored, self.load.calls, self.results)
+        measure_calls(self.load.stored, self.load.calls, self.results)
+        measure_restarts(self.app, self.load.runs, self.load.stored, self.results)
 
 
 # the starts after the app: the first start of dev_appserver.py makes an environment

@@ -75,7 +75,8 @@ TABLES = (
             "a put": "us",
             "an add due now": "us",
             "an add due last": "us",
-            "a restart": "s",
+            "restart with tasks": "s",
+            "restart with entities": "s",
         },
     ),
     Table(

@@ -156,11 +156,10 @@ def add_and_wait(*labels: str) -> int:
     return len(rpcs)
 
 
-def enqueue_many(payload: bytes, times: int) -> None:
+def enqueue_many(payload: bytes, times: int, countdown: int = 0) -> None:
     """Add many tasks with one payload, a hundred to a call."""
-    tasks = [
-        taskqueue.Task(url="/_ah/queue/deferred", payload=payload) for _ in range(times)
-    ]
+    options = {"url": "/_ah/queue/deferred", "countdown": countdown}
+    tasks = [taskqueue.Task(payload, **options) for _ in range(times)]
     for first in range(0, times, taskqueue.MAX_TASKS_PER_ADD):
         taskqueue.Queue().add(tasks[first : first + taskqueue.MAX_TASKS_PER_ADD])
 

@@ -1,34 +1,25 @@
-"""Measure what a put, an add and a restart cost, with little stored and with much.
+"""Measure what a put and an add cost, with little stored and with much.
 
     python -m tests.bench.storage [--large 100000] [--calls 5000] [--json]
 
 It calls the services as the app's requests do, with a storage on disk, but without
-HTTP, which would hide the difference. A restart is that of the command, with as many
-entities as tasks, until a small app gives its first answer.
+HTTP, which would hide the difference.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
-import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from gae_devserver.storage.storage import FILE_NAME, Storage
-from gae_devserver.testing import DevServer
-from tests.helpers.app_folder import HELLO, make_app
+from gae_devserver.storage.storage import Storage
 from tests.helpers.calls import PROJECT, AppRequest, Server, add_request, reference
 
 SMALL = 100
 ROUNDS = 25
-RESTARTS = 3
-COMMAND_PROJECT = "restarted"
-"""The project of the command, for which the tests' own one is too short."""
 PER_CALL = 100
 """Tasks that one call adds while the storage is filled: the most it may add."""
 
@@ -92,43 +83,17 @@ async def measure(folder: Path, large: int, times: int) -> dict[str, list[float]
     return costs
 
 
-def restart(app: Path, storage: Path) -> float:
-    """Return the seconds until a server on this storage answers for its app."""
-    began = time.perf_counter()
-    options = ("--project", COMMAND_PROJECT, "--storage", str(storage))
-    with DevServer(app, *options, python=sys.executable) as server:
-        server.get("/")
-        return time.perf_counter() - began
-
-
-def restarts(folder: Path, large: int) -> list[float]:
-    """Return the same for little and for much stored: medians of runs in turn."""
-    app = make_app(folder / "app", HELLO)
-    for stored in (SMALL, large):
-        path = folder / str(stored) / FILE_NAME
-        with contextlib.closing(sqlite3.connect(path)) as db, db:
-            rename = "UPDATE about SET value = ? WHERE name = 'project'"
-            db.execute(rename, [COMMAND_PROJECT])
-    runs = [
-        [restart(app, folder / str(stored)) for stored in (SMALL, large)]
-        for _ in range(RESTARTS)
-    ]
-    return [statistics.median(one) for one in zip(*runs, strict=True)]
-
-
 def show(large: int, times: int, *, as_json: bool = False) -> None:
     """Print a table, or the seconds as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         costs = asyncio.run(measure(Path(folder), large, times))
-        costs["a restart"] = restarts(Path(folder), large)
     if as_json:
         print(json.dumps(costs))
         return
     print(f"{'median':16}{SMALL:>12,} stored{large:>12,} stored{'ratio':>8}")
     for name, (little, much) in costs.items():
-        unit, factor = ("ms", 1e3) if name == "a restart" else ("us", 1e6)
         print(
-            f"{name:16}{little * factor:>16.0f} {unit}{much * factor:>16.0f} {unit}"
+            f"{name:16}{little * 1e6:>16.0f} us{much * 1e6:>16.0f} us"
             f"{much / little:>8.2f}"
         )
 
