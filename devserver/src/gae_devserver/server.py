@@ -15,6 +15,7 @@ from gae_devserver.app_service import AppService
 from gae_devserver.config.application import Application, with_shared_files
 from gae_devserver.http import sockets
 from gae_devserver.launch import Launched
+from gae_devserver.memory import kept_for_good
 from gae_devserver.parts import Parts, Settings, port_of
 
 logger = logging.getLogger("gae_devserver")
@@ -178,7 +179,9 @@ async def run(
     # the others were logged before the app started
     for warning in complete.warnings[len(application.warnings) :]:
         logger.warning("%s", warning)
-    await Server(settings, complete, launched).run()
+    with kept_for_good():
+        server = Server(settings, complete, launched)
+    await server.run()
 
 
 def _open_browser(url: str) -> None:

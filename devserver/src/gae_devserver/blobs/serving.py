@@ -4,7 +4,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-import aiohttp
 from aiohttp import hdrs, web
 from google.appengine.api import datastore, datastore_errors
 from google.appengine.api.blobstore.blobstore import (
@@ -13,6 +12,7 @@ from google.appengine.api.blobstore.blobstore import (
 )
 from multidict import CIMultiDict
 
+from gae_devserver.app.connections import Reply
 from gae_devserver.blobs.contents import PIECE, Contents
 from gae_devserver.blobs.stub import Blobstore
 from gae_devserver.http.forwarding import NOT_FORWARDED
@@ -32,12 +32,10 @@ class BlobSender:
         """Send blobs of the stub that `stub` returns."""
         self._stub = stub
 
-    def replace(
-        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
-    ) -> web.StreamResponse:
+    def replace(self, request: web.BaseRequest, answer: Reply) -> web.StreamResponse:
         """Return the blob, with the answer's headers, in place of its body."""
         # or the app would wait until its body is read
-        answer.release()
+        answer.close()
         key = answer.headers[BLOB_KEY_HEADER]
         if answer.status != 200:
             return _failed(

@@ -9,7 +9,8 @@ from aiohttp.abc import ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
-from gae_devserver.app.client import Request, session_with
+from gae_devserver.app.client import Request
+from gae_devserver.app.connections import MAX_HEADER_LINE, MAX_HEADERS
 from gae_devserver.cloud_tasks.hosts import OPTION, is_this_machine, normalized
 from gae_devserver.http.forwarding import status_of
 
@@ -50,7 +51,7 @@ class HttpTargets:
             url = url.with_user(None)
         if self._session is None:
             # force_close: a kept connection may end just when a task is sent on it
-            self._session = session_with(
+            self._session = _session_with(
                 aiohttp.TCPConnector(
                     limit=_MAX_CONNECTIONS, force_close=True, resolver=_Resolver()
                 )
@@ -97,3 +98,40 @@ class _Resolver(aiohttp.ThreadedResolver):
             )
             for address, kind in _LOOPBACK
         ]
+
+
+def _session_with(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    """Return a session that sends a request once, and adds no headers of its own."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_field_size=MAX_HEADER_LINE,
+        max_headers=MAX_HEADERS,
+        max_line_size=MAX_HEADER_LINE,
+        middlewares=(_send_once,),
+        skip_auto_headers=(
+            hdrs.ACCEPT,
+            hdrs.ACCEPT_ENCODING,
+            hdrs.CONTENT_TYPE,
+            hdrs.USER_AGENT,
+        ),
+    )
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET after its connection broke (a middleware).
+
+    The server may already have run it, and a GET may change something.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        # aiohttp repeats a request only after these two errors
+        raise ConnectionResetError(
+            None, "the receiver closed the connection before it answered"
+        ) from error

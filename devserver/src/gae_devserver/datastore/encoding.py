@@ -36,13 +36,13 @@ def path_of(elements: Iterable[Any]) -> Path:
     flat: list[str | int] = []
     for element in elements:
         if element.HasField("name"):
-            flat += (_text(element.type), 1, _text(element.name))
+            flat += (text_of(element.type), 1, text_of(element.name))
         else:
-            flat += (_text(element.type), 0, element.id)
+            flat += (text_of(element.type), 0, element.id)
     return tuple(flat)
 
 
-def _text(value: str | bytes) -> str:
+def text_of(value: str | bytes) -> str:
     """Return a text in UTF-8; protocol buffers return any other as bytes.
 
     Those cannot be compared with text, so one of them would break an index.
@@ -101,12 +101,12 @@ def value_key(value: Any) -> ValueKey:
     if value.HasField("uservalue"):
         user = value.uservalue
         texts = (user.email, user.auth_domain, user.obfuscated_gaiaid)
-        return (USER, *map(_text, texts))
+        return (USER, *map(text_of, texts))
     if value.HasField("referencevalue"):
         key = value.referencevalue
         path = path_of(key.pathelement)
         texts = (key.app, key.database_id, key.name_space)
-        return (KEY, *map(_text, texts), *path)
+        return (KEY, *map(text_of, texts), *path)
     return NULL
 
 

@@ -1,25 +1,24 @@
 """Gives the SDK's datastore stub indexes, snapshots and writes without a transaction.
 
-For each query the SDK's stub reads all entities of a kind. This one reads only those
-that the indexes find.
+For each query the SDK's stub reads all entities of a kind, and for each transaction it
+copies all entities of a group. This one reads only those that are asked for. It keeps
+each entity once, in the index of its kind, and not in the stub's own dictionaries.
 """
 
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
-from google.appengine.api.datastore_types import (
-    EncodeAppIdNamespace,
-    ReferenceToKeyValue,
-)
+from google.appengine.api.datastore_types import EncodeAppIdNamespace
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
 from gae_devserver.datastore import index_scan
 from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
+from gae_devserver.datastore.entity_group import EntityGroup, GroupTransaction
 from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
 from gae_devserver.datastore.index_query import (
     Conjunction,
@@ -39,9 +38,10 @@ _OPERATORS = {
     _Filter.EQUAL: "=",
 }
 _DESCENDING = datastore_pb.Query.Order.DESCENDING
+_UNKNOWN_MODE = datastore_pb.BeginTransactionRequest.UNKNOWN
 
 _RECENT_GROUPS = 128
-"""Of so many entity groups, the entities are kept together for the next read."""
+"""Of so many entity groups, `__entity_group__` stays the same until they change."""
 
 
 class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
@@ -146,18 +146,13 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return version
 
     def _add_change(self, key: Any, version: int) -> None:
-        group = self._group(key)
-        group._log_pos = version
-        group._snapshot = None
-
-    def _group(self, key: Any) -> Any:
         root = key.path.element[0]
         name = root.name if root.HasField("name") else root.id
         # The result of ReferenceToKeyValue, without its cost.
         group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
-        if group is None:
-            group = self._GetMetaData(datastore_stub_util._GetEntityGroup(key))
-        return group
+        # No transaction has seen any other group.
+        if group is not None:
+            group._log_pos = version
 
     def _GetMetaData(self, entity_group: Any) -> Any:
         group = super()._GetMetaData(entity_group)
@@ -186,6 +181,8 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
             row = Row(path, record)
         index.replace(path, row)
         index.changes = self.changes
+        if schemas := self._DatastoreFileStub__schema_cache:
+            schemas.pop((EncodeAppIdNamespace(key.app, key.name_space), kind[1]), None)
         self._kinds[kind] = index
         if not index.rows:
             del self._kinds[kind]
@@ -206,11 +203,11 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return self.read_time()
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
-        super()._StoreRecord(record, insert)
-        self._changed(record.entity.key, record)
+        key = record.entity.key
+        assert not (insert and self.row(key.name_space, path_of(key.path.element)))
+        self._changed(key, record)
 
     def _Delete(self, key: Any) -> None:
-        super()._Delete(key)
         self._changed(key, None)
 
     def _AllocateIds(self, keys: Iterable[Any]) -> list[Any]:
@@ -236,8 +233,11 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self.changes += 1
         self.forget_past(self._IncrementAndGetCommitTimestamp())
 
-    # The stub's own methods leave an empty dictionary for each kind or entity group
-    # that they do not find.
+    def _GetAllEntities(self) -> Mapping[tuple[str, str], Mapping[Path, Row]]:
+        return {
+            (EncodeAppIdNamespace(self._app_id, namespace), kind): index.rows
+            for (namespace, kind), index in self._kinds.items()
+        }
 
     def _Get(self, key: Any) -> Any:
         row = self.row(key.name_space, path_of(key.path.element))
@@ -250,23 +250,39 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         of_the_app = txn if hasattr(txn, "handle") else None
         return super()._GetWithPseudoKinds(of_the_app, key, eventual_consistency)
 
-    def _GetEntitiesInEntityGroup(self, entity_group: Any) -> dict[Any, Any]:
-        groups = self._DatastoreFileStub__entities_by_group
-        stored = groups.get(ReferenceToKeyValue(entity_group), {})
-        return {key: entity.record for key, entity in stored.items()}
+    def _BeginTransaction(
+        self, app: str, allow_multiple_eg: bool, mode: Any = _UNKNOWN_MODE
+    ) -> GroupTransaction:
+        return GroupTransaction(self, app, allow_multiple_eg, mode)
+
+    def _GrabSnapshot(self, entity_group: Any) -> tuple[Any, int, int, EntityGroup]:
+        group = self._GetMetaData(entity_group)
+        with group._write_lock:
+            group.CatchUp()
+        snapshot = self.snapshot()
+        path = path_of(entity_group.path.element)
+        entities = EntityGroup(snapshot, entity_group.name_space, path)
+        return group, group._log_pos, snapshot.read_time(), entities
 
     def _GetQueryCursor(
         self, query: Any, filters: Any, orders: Any, index_list: Any
     ) -> Any:
         selected = self._select(query, filters, orders)
-        if selected is None:
-            found = super()._GetQueryCursor(query, filters, orders, index_list)
-            stored = self._GetAllEntities()
-            kind = (EncodeAppIdNamespace(query.app, query.name_space), query.kind)
-            if not stored.get(kind, True):
-                del stored[kind]
-            return found
-        records = [hit.row.record for hit in selected]
+        if selected is not None:
+            records = [hit.row.record for hit in selected]
+        elif query.HasField("kind") and query.kind in self._pseudo_kinds:
+            found, filters, orders = self._pseudo_kinds[query.kind].Query(
+                query, filters, orders
+            )
+            records = [datastore_stub_util.EntityRecord(entity) for entity in found]
+        else:
+            records = [
+                row.record
+                for (namespace, kind), index in self._kinds.items()
+                if namespace == query.name_space
+                and (kind == query.kind or not query.HasField("kind"))
+                for row in index.rows.values()
+            ]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list
         )

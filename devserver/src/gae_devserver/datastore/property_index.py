@@ -1,6 +1,6 @@
 """Sorted indexes over the entities of a kind, as the real datastore keeps them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from google.appengine.datastore import datastore_stub_util
@@ -11,6 +11,7 @@ from gae_devserver.datastore.encoding import (
     KEY_PROPERTY,
     Path,
     ValueKey,
+    after_descendants,
     indexed_values,
 )
 
@@ -131,6 +132,12 @@ class KindIndex:
                 entries = ((path,) for path in self.rows)
             self._entries[name] = SortedList(entries)
         return self._entries[name]
+
+    def descendants(self, ancestor: Path) -> Iterator[Path]:
+        """Yield the keys that begin with a path, in order."""
+        low, high = (ancestor,), (after_descendants(ancestor),)
+        for (path,) in self.entries(KEY_PROPERTY).irange(low, high, (True, False)):
+            yield path
 
     def replace(self, path: Path, row: Row | None) -> Row | None:
         """Replace the entity with this key; None deletes it. Return the old row."""

@@ -91,6 +91,16 @@ class Snapshot:
             ):
                 yield kind
 
+    def descendants(self, kind: Kind, ancestor: Path) -> Iterator[Row]:
+        """Yield the entities of a kind at that time whose keys begin with a path."""
+        now, replaced = self._store.kind(kind), self.replaced(kind)
+        for path in now.descendants(ancestor):
+            if path not in replaced:
+                yield now.rows[path]
+        for path, row in replaced.items():
+            if row is not None and path[: len(ancestor)] == ancestor:
+                yield row
+
     def row(self, namespace: str, path: Path) -> Row | None:
         """Return the entity that a key had at that time."""
         replaced = self.replaced((namespace, str(path[-3])))

@@ -6,12 +6,11 @@ import secrets
 import zlib
 from collections.abc import AsyncIterator, Mapping
 
-import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from gae_devserver.activity import activity
-from gae_devserver.app.client import AppClient, FindProcess, Request
+from gae_devserver.app.client import AppClient, FindProcess, Reply, Request
 from gae_devserver.app.process import AppProcess
 from gae_devserver.app.supervisor import AppUnavailable
 from gae_devserver.http.forwarding import reason_of, status_of
@@ -86,7 +85,7 @@ class AppSender:
         ip: str,
         deadline: float | None = None,
         user: Mapping[str, str] = NO_USER,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[Reply]:
         """Add App Engine's headers to a request, and send it as `AppClient.send` does.
 
         `user` are those about the user. Its ticket ends with the context, in which the
@@ -123,8 +122,9 @@ class AppSender:
         # made as in the SDK: google/appengine/runtime/middlewares.py
         headers["X-Appengine-Request-Id-Hash"] = f"{zlib.crc32(log_id.encode()):08X}"
         try:
-            answer = await self._client.send(find_process, request, deadline=deadline)
-            async with answer:
+            async with self._client.send(
+                find_process, request, deadline=deadline
+            ) as answer:
                 record.status = status = answer.status
                 yield answer
         finally:

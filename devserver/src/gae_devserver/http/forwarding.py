@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from gae_devserver.app.connections import Reply
 from gae_devserver.terminal import Labelled
 
 _HOP_BY_HOP = frozenset(
@@ -58,9 +59,7 @@ class Answer(web.StreamResponse):
     aiohttp would add a Content-Type, and drop values that are not UTF-8.
     """
 
-    def __init__(
-        self, answer: aiohttp.ClientResponse, limit: int, log: Labelled
-    ) -> None:
+    def __init__(self, answer: Reply, limit: int, log: Labelled) -> None:
         """Forward an answer whose body may have `limit` bytes."""
         super().__init__(status=answer.status)
         self._log = log
@@ -210,7 +209,7 @@ def _without_sessions(cookies: str) -> str:
 
 
 async def status_of(
-    sending: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
+    sending: contextlib.AbstractAsyncContextManager[Reply | aiohttp.ClientResponse],
 ) -> int:
     """Send a request of the server's own; return the status after the whole answer.
 

@@ -5,10 +5,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import aiohttp
 from aiohttp import hdrs, web
 
-from gae_devserver.app.client import Request
+from gae_devserver.app.client import Reply, Request
 from gae_devserver.app.supervisor import Supervisor
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.http import static_files
@@ -21,7 +20,7 @@ from gae_devserver.terminal import Labelled
 logger = logging.getLogger("gae_devserver.request")
 
 BLOB_KEY_HEADER = "X-AppEngine-BlobKey"
-SendBlob = Callable[[web.BaseRequest, aiohttp.ClientResponse], web.StreamResponse]
+SendBlob = Callable[[web.BaseRequest, Reply], web.StreamResponse]
 """Returns the blob that an answer of the app names, in place of the answer."""
 InboundHeaders = Callable[[web.BaseRequest], Mapping[str, str]]
 """Returns what App Engine adds to a request of another app."""
@@ -129,7 +128,7 @@ class Site:
             return blob
         return Answer(answer, self._limits.answer, self._log)
 
-    def _refused(self, answer: aiohttp.ClientResponse) -> web.Response | None:
+    def _refused(self, answer: Reply) -> web.Response | None:
         """Return what App Engine sends in place of an answer that is too large."""
         limits = self._limits
         status, why = 500, too_large("the app's answer", limits.answer)

@@ -4,7 +4,7 @@ import datetime
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.appengine.api import queueinfo
@@ -123,15 +123,22 @@ class Queue(SortedQueue):
         self.purged = None
         self._configure(self.config)
 
-    def load(self, name: str, encoded: bytes | None, changed: float) -> None:
-        """Add a task, or a tombstone (None), from the storage."""
-        if encoded is None:
-            self.task_name_archive.add(name, changed)
-            return
-        task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
-        if task.task_name != name.encode() or not task.IsInitialized():
-            raise ValueError(f"the record of {name!r} does not hold that task")
-        self._insert(task)
+    def load(self, stored: Iterable[tuple[str, bytes | None, float]]) -> None:
+        """Add what a storage has of this queue, which is empty until then.
+
+        Each item has a name, the task or None for a tombstone, and when it changed.
+        """
+        tasks = []
+        for name, encoded, changed in stored:
+            if encoded is None:
+                self.task_name_archive.add(name, changed)
+                continue
+            task = pb.TaskQueueQueryTasksResponse.Task.FromString(encoded)
+            if task.task_name != name.encode() or not task.IsInitialized():
+                raise ValueError(f"the record of {name!r} does not hold that task")
+            tasks.append(task)
+        self._insert_all(tasks)
+        self._note_change()
 
     @property
     def is_push(self) -> bool:

@@ -95,8 +95,11 @@ class TaskQueue(taskqueue_stub.TaskQueueServiceStub):  # type: ignore[misc]
                 # queue.yaml has replaced these settings
                 queue.store_settings()
         with storage.reading("a task"):
+            stored: dict[str, list[tuple[str, bytes | None, float]]] = {}
             for name, task_name, encoded, changed in storage.tasks():
-                self._make_queue(name).load(task_name, encoded, changed)
+                stored.setdefault(name, []).append((task_name, encoded, changed))
+            for name, tasks in stored.items():
+                self._make_queue(name).load(tasks)
 
     def _new_queue(self, name: str) -> Queue:
         return Queue(
