@@ -46,6 +46,7 @@ class Code(enum.IntEnum):
     FLOW_CONTROL_ERROR = 3
     FRAME_SIZE_ERROR = 6
     REFUSED_STREAM = 7
+    CANCEL = 8
     COMPRESSION_ERROR = 9
     ENHANCE_YOUR_CALM = 11
 

@@ -7,11 +7,9 @@ from urllib.parse import quote
 from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
 
 from gae_devserver.rpc.frames import Code, Http2Error
+from gae_devserver.rpc.http2 import MOST_HEADERS
 from gae_devserver.rpc.method import TICKET_HEADER
 from gae_devserver.rpc.status import StatusCode
-
-MOST = 2**16
-"""Bytes of the headers of a request, compressed or not."""
 
 # header blocks of a connection that are kept, and the bytes of each
 _KNOWN = 64
@@ -47,7 +45,7 @@ class HeadReader:
     """
 
     def __init__(self) -> None:
-        self._decoder = Decoder(MOST)
+        self._decoder = Decoder(MOST_HEADERS)
         self._known: dict[bytes, Head] = {}
 
     def read(self, block: bytes) -> Head:

@@ -77,6 +77,10 @@ def request(
     )
 
 
+BEGIN = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frame(SETTINGS))
+"""What a client sends first."""
+
+
 class Client:
     """Sends and receives frames."""
 
@@ -164,15 +168,17 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(service: Service | None = None) -> AsyncIterator[tuple[int, Client]]:
-    """Run a port; give its number, and a client that has sent its settings."""
+async def running(
+    service: Service | None = None, begin: Iterable[bytes] = BEGIN
+) -> AsyncIterator[tuple[int, Client]]:
+    """Run a port; give its number, and a client that has sent `begin`."""
     port = (service or Service()).port
     number = await port.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         with contextlib.closing(writer):
             client = Client(reader, writer)
-            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frame(SETTINGS))
+            client.send(*begin)
             yield number, client
     finally:
         await port.stop()
@@ -184,6 +190,7 @@ async def test_a_request_in_many_parts() -> None:
     priority = struct.pack(">LB", 0, 9)
     sent = b"".join(
         [
+            *BEGIN,
             frame(
                 HEADERS,
                 PADDED | HAS_PRIORITY,
@@ -201,7 +208,7 @@ async def test_a_request_in_many_parts() -> None:
             frame(HEADERS, LAST_HEADERS, 1, Encoder().encode([("x", "trailer")])),
         ]
     )
-    async with running() as (_, client):
+    async with running(begin=()) as (_, client):
         for byte in sent:
             client.send(bytes([byte]))
             await asyncio.sleep(0)
