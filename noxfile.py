@@ -322,8 +322,6 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the dev server and print a table."""
+    """Measure the dev server beside Google's, and print tables."""
     install(session, "test", apps=APPS, devserver=True)
     run(session, "python", "-m", "tests.bench", *session.posargs)
-    if not session.posargs:
-        run(session, "python", "-m", "tests.bench.storage", folder=DEVSERVER)

@@ -1,358 +1,155 @@
-"""Measure the dev servers side by side.
+"""Measure the dev server side by side with Google's, and print tables.
 
-    python -m tests.bench [--app flask] [--runs 5]
+    python -m tests.bench [--short] [--alone] [--only app] [--json FILE] [--page FILE]
 
-Google's dev_appserver.py is measured in the same run if it is installed. Each figure is
-the median of the runs, because a busy machine makes single ones worthless. For the same
-reason, do not compare figures of different days. Memory, and the 10,000 tasks, are
-measured once, at the end. A start is measured from the command that a user types.
+The two sides of a table take turns in each row and run, so that a machine that gets
+slower on the way slows down both. A figure is the median of the runs; a ratio is the
+median of the ratios of each run. The servers of a table run at the same time: one that
+waits takes 1 % of a core.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import pathlib
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 
-import grpc
-from gae_devserver.testing import wait_until
-from gae_devserver.testing.processes import descendants
-from google.cloud.datastore_v1.types import datastore as datastore_pb
-from google.cloud.datastore_v1.types import entity as entity_pb
-
-from tests.bench import load
+from tests.bench import report, servers
+from tests.bench.added_tasks import measure_deferred, measure_rpcs
+from tests.bench.app import measure_app
+from tests.bench.cloud_ndb import measure_cloud_ndb
+from tests.bench.cold_start import measure_cold_start
+from tests.bench.rows import DEV_APPSERVER, EMULATOR, HERE, Results
+from tests.bench.starts import measure_starts
+from tests.bench.stored import measure_stored
 from tests.servers import staging
-from tests.servers.base import Server
 from tests.servers.contract_app import ContractApp
-from tests.servers.datastore_emulator import START_TIME, DatastoreEmulator
-from tests.servers.differences import CLOUD_TASKS, THREADS
+from tests.servers.datastore_emulator import DatastoreEmulator
 from tests.servers.embedded import Embedded
-from tools.cloud_sdk import NotInstalledError, find_dev_appserver
 
-PROJECT = "sample-project"
-"""The embedded server's default."""
-LOAD_SECONDS = 2.0
-DEFERRED = 500
-"""Calls of deferred.defer in one request."""
-DRAIN_SECONDS = 300.0
-
-Figures = dict[str, list[float]]
-Start = Callable[[pathlib.Path, pathlib.Path], Server]
-
-ROWS = {
-    "start to the first 200": "s",
-    "GET /counter/get, 1 connection": "/s",
-    "GET /counter/get, 8 connections": "/s",
-    "no-op tasks, 1,000": "/s",
-    "no-op tasks, 10,000": "/s",
-    "increments of one counter": "/s",
-    "deliveries per increment": "",
-    "deferred.defer, bundled": "/s",
-    "deferred.defer, Cloud Tasks": "/s",
-    "deferred.defer, ratio of times": "",
-    **{
-        f"{rpc}, {clients} at once": unit
-        for rpc, unit in (("CreateTask", "/s"), ("BatchCreateTasks", "tasks/s"))
-        for clients in (1, 8)
-    },
-    "memory, all processes (RSS)": "MB",
-    "memory, shared pages once (PSS)": "MB",
-    "start to the first Lookup": "s",
-    **{
-        f"Cloud NDB {operation}, {clients} at once": "/s"
-        for clients in (1, 8)
-        for operation in ("put", "get", "transaction")
-    },
-    "Cloud NDB query, 10 of 10,000": "ms",
-}
-"""What is measured -> its unit."""
+RESULTS = staging.REPOSITORY / ".nox" / "bench.json"
 
 
-def rivals() -> Iterator[tuple[str, Start]]:
-    """Yield the name of each installed server, and how to start it."""
-    yield "embedded", Embedded
-    from tests.servers.dev_appserver import DevAppserver
+@dataclass(frozen=True)
+class Load:
+    """How much is done, which the report shows."""
 
-    try:
-        find_dev_appserver()
-    except NotInstalledError as error:
-        print(f"not measured: {error}")
-    else:
-        yield "dev_appserver.py", DevAppserver
-
-
-def stage(app: str, work: pathlib.Path, *, cloud_tasks: bool = False) -> pathlib.Path:
-    """Stage an app with the benchmark's module as its entrypoint.
-
-    With `cloud_tasks`, the SDK sends its tasks to Cloud Tasks.
-    """
-    copy = staging.stage(app, work)
-    shutil.copy(pathlib.Path(__file__).parent / "staged" / "bench_main.py", copy)
-    # only the default queue, and that without limits
-    (copy / "queue.yaml").unlink()
-    staging.change(copy / "app.yaml", "contract_main:", "bench_main:")
-    if cloud_tasks:
-        text = 'env_variables:\n  APPENGINE_USE_CLOUDTASK_PUSH_QUEUE: "true"\n'
-        staging.change(copy / "app.yaml", "env_variables:\n", text)
-    return copy
+    runs: int = 5
+    seconds: float = 2.0
+    warm_up: float = 5.0
+    increments: int = 300
+    deferred: int = 500
+    stored: int = 100_000
+    calls: int = 5000
 
 
-def drain(server: Server) -> None:
-    """Return once the default queue is empty."""
-    if isinstance(server, Embedded):
-        server.run_due()
-    else:
-        wait_until(lambda: not server.tasks(), "the queue is empty", DRAIN_SECONDS)
+SHORT = Load(1, 0.4, 0.4, increments=50, deferred=100, stored=5000, calls=250)
 
 
-def gets_per_second(server: Server, connections: int) -> float:
-    """Load the counter's page from a process of its own."""
-    parts = urlsplit(server.url)
-    where = [str(parts.hostname), str(parts.port), "/counter/get"]
-    answer = subprocess.run(
-        [sys.executable, load.__file__, *where, str(connections), str(LOAD_SECONDS)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return float(answer.stdout)
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, how, and what came out."""
 
+    app: str
+    sides: list[str]
+    load: Load
+    results: Results = field(default_factory=Results)
 
-def executions(server: Embedded) -> int:
-    """Return how many tasks the server has executed."""
-    queues = server.state("GET", "/queues")["queues"]
-    return int(sum(queue["executed_last_hour"] for queue in queues))
+    def apps(self) -> None:
+        """Measure the app on the dev servers."""
+        load = self.load
+        with ExitStack() as at_end:
+            work = pathlib.Path(at_end.enter_context(tempfile.TemporaryDirectory()))
+            apps = {}
+            for side in (HERE, DEV_APPSERVER):
+                if side in self.sides:
+                    server = servers.start(side, self.app, work)
+                    at_end.callback(server.stop)
+                    apps[side] = ContractApp(server, work / side)
+            measure_app(apps, load.runs, load.seconds, load.increments, self.results)
 
-
-def tasks_per_second(app: ContractApp, case: str, times: int, *args: int) -> float:
-    """Enqueue in bulk, and wait until all have run."""
-    app.reset()
-    began = time.perf_counter()
-    app.call(case, times, *args)
-    drain(app.server)
-    return times / (time.perf_counter() - began)
-
-
-def memory_mb(root: int) -> tuple[float, float | None]:
-    """Return RSS and PSS, in MB, of a process and its descendants (PSS: Linux only)."""
-    tree = {root} | descendants(root)
-    ps = ["ps", "-o", "rss=", "-p", ",".join(map(str, tree))]
-    listed = subprocess.run(ps, check=True, capture_output=True, text=True).stdout
-    rss_mb = sum(map(int, listed.split())) / 1024
-    if platform.system() != "Linux":
-        return rss_mb, None
-    rollups = (pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree)
-    pss = sum(int(text.partition("\nPss:")[2].split()[0]) for text in rollups)
-    return rss_mb, pss / 1024
-
-
-def measure(start: Start, app_name: str, runs: int) -> Figures:
-    """Start a server once for each run, and measure everything on the last."""
-    figures: Figures = defaultdict(list)
-    for number in range(runs):
+    def tasks(self) -> None:
+        """Measure how fast tasks are added."""
+        load = self.load
         with tempfile.TemporaryDirectory() as folder:
             work = pathlib.Path(folder)
-            staged = stage(app_name, work)
-            began = time.perf_counter()
-            server = start(staged, work)
-            try:
-                if isinstance(server, Embedded):
-                    # its port is known when the app is ready
-                    first_lookup(server.datastore_host)
-                    took = time.perf_counter() - began
-                    figures["start to the first Lookup"].append(took)
-                assert server.get("/counter/get").status == 200
-                took = time.perf_counter() - began
-                figures["start to the first 200"].append(took)
-                if number == runs - 1:
-                    app = ContractApp(server, work)
-                    measure_running(server, app, figures, runs)
-                    measure_deferred(app, app_name, work, figures, runs)
-            finally:
-                server.stop()
-    return figures
+            with Embedded(servers.stage(self.app, work), work) as server:
+                app = ContractApp(server, work)
+                measure_deferred(app, self.app, load.runs, load.deferred, self.results)
+                measure_rpcs(server, load.runs, load.seconds, self.results)
+
+    def cloud_ndb(self) -> None:
+        """Measure the datastores."""
+        load = self.load
+        with ExitStack() as at_end:
+            work = pathlib.Path(at_end.enter_context(tempfile.TemporaryDirectory()))
+            server = Embedded(servers.stage(self.app, work), work)
+            at_end.callback(server.stop)
+            hosts = {HERE: server.datastore_host}
+            if EMULATOR in self.sides:
+                emulator = DatastoreEmulator(work)
+                at_end.callback(emulator.stop)
+                hosts[EMULATOR] = emulator.host
+            order = (load.runs, load.seconds, load.warm_up)
+            measure_cloud_ndb(hosts, *order, self.results)
+
+    def starts(self) -> None:
+        """Measure the starts of the servers."""
+        measure_starts(self.sides, self.app, self.load.runs, self.results)
+
+    def cold_start(self) -> None:
+        """Measure the SDK's import."""
+        measure_cold_start(self.load.runs, self.results)
+
+    def stored(self) -> None:
+        """Measure the dev server with much stored."""
+        measure_stored(self.load.stored, self.load.calls, self.results)
 
 
-def measure_running(
-    server: Server, app: ContractApp, figures: Figures, runs: int
-) -> None:
-    """Measure a server that runs."""
-    for _ in range(runs):
-        # a counter that exists, as on every page but the first
-        app.call("enqueue_increments", 1, 10)
-        drain(server)
-        for connections, row in ((1, "1 connection"), (8, "8 connections")):
-            gets = gets_per_second(server, connections)
-            figures[f"GET /counter/get, {row}"].append(gets)
-        no_ops = tasks_per_second(app, "enqueue_no_ops", 1000)
-        figures["no-op tasks, 1,000"].append(no_ops)
-        increments = tasks_per_second(app, "enqueue_increments", 300, 10)
-        figures["increments of one counter"].append(increments)
-        assert app.count() == 3000, "an update was lost"
-        if isinstance(server, Embedded):
-            figures["deliveries per increment"].append(executions(server) / 300)
-    rss, pss = memory_mb(server.pid)
-    figures["memory, all processes (RSS)"].append(rss)
-    if pss is not None:
-        figures["memory, shared pages once (PSS)"].append(pss)
-    if isinstance(server, Embedded):
-        no_ops = tasks_per_second(app, "enqueue_no_ops", 10_000)
-        figures["no-op tasks, 10,000"].append(no_ops)
-        measure_cloud_tasks(server, runs, figures)
-        measure_datastore(server.datastore_host, runs, figures)
-
-
-def measure_cloud_tasks(server: Embedded, runs: int, figures: Figures) -> None:
-    """Create tasks through Cloud Tasks, with each client in a process of its own."""
-    for _ in range(runs):
-        for rpc in ("CreateTask", "BatchCreateTasks"):
-            for clients in (1, 8):
-                server.reset()
-                created = creations_per_second(server.cloud_tasks_host, rpc, clients)
-                figures[f"{rpc}, {clients} at once"].append(created)
-
-
-def creations_per_second(host: str, rpc: str, clients: int) -> float:
-    """Return how many tasks a second some clients create together."""
-    script = pathlib.Path(__file__).with_name("tasks_client.py")
-    queue = f"projects/{PROJECT}/locations/us-central1/queues/default"
-    command = [sys.executable, str(script), host, queue, rpc, str(LOAD_SECONDS)]
-    processes = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(clients)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    results = [json.loads(process.communicate()[0]) for process in processes]
-    return float(sum(done for done, _ in results) / max(took for _, took in results))
-
-
-def measure_deferred(
-    app: ContractApp, app_name: str, work: pathlib.Path, figures: Figures, runs: int
-) -> None:
-    """Defer calls one by one, in turn in `app` and in one that uses Cloud Tasks."""
-    apps = {"deferred.defer, bundled": app}
-    with contextlib.ExitStack() as servers:
-        if isinstance(app.server, Embedded) and not CLOUD_TASKS[THREADS].holds:
-            folder = work / "cloud_tasks"
-            folder.mkdir()
-            server = Embedded(stage(app_name, folder, cloud_tasks=True), folder)
-            servers.callback(server.stop)
-            apps["deferred.defer, Cloud Tasks"] = ContractApp(server, folder)
-        for _ in range(runs):
-            took = []
-            for row, one in apps.items():
-                one.reset()
-                took.append(one.call("defer_no_ops", DEFERRED))
-                figures[row].append(DEFERRED / took[-1])
-            if len(took) > 1:
-                figures["deferred.defer, ratio of times"].append(took[1] / took[0])
-
-
-def first_lookup(host: str) -> None:
-    """Return once a datastore has answered a Lookup over gRPC."""
-    key = entity_pb.Key(path=[{"kind": "Bench", "name": "x"}])
-    request = datastore_pb.LookupRequest(project_id=PROJECT, keys=[key])
-    data = datastore_pb.LookupRequest.serialize(request)
-
-    def answers() -> bool:
-        # with a shared subchannel, gRPC would wait a second after a failure
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(host, options) as channel:
-            lookup: Any = channel.unary_unary("/google.datastore.v1.Datastore/Lookup")
-            try:
-                lookup(data, timeout=1)
-            except grpc.RpcError:
-                return False
-        return True
-
-    wait_until(answers, "the datastore answers a Lookup", START_TIME)
-
-
-def measure_datastore(host: str, runs: int, figures: Figures) -> None:
-    """Use Cloud NDB on a datastore, in a process of its own."""
-    script = pathlib.Path(__file__).with_name("ndb_client.py")
-    for _ in range(runs):
-        answer = subprocess.run(
-            [sys.executable, str(script), PROJECT, str(LOAD_SECONDS)],
-            env={**os.environ, "DATASTORE_EMULATOR_HOST": host},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for row, figure in json.loads(answer.stdout).items():
-            figures[row].append(figure)
-
-
-def measure_emulator(runs: int) -> Figures:
-    """Measure Google's Datastore emulator."""
-    figures: Figures = defaultdict(list)
-    for number in range(runs):
-        with tempfile.TemporaryDirectory() as folder:
-            began = time.perf_counter()
-            emulator = DatastoreEmulator(pathlib.Path(folder))
-            try:
-                first_lookup(emulator.host)
-                took = time.perf_counter() - began
-                figures["start to the first Lookup"].append(took)
-                if number == runs - 1:
-                    measure_datastore(emulator.host, runs, figures)
-            finally:
-                emulator.stop()
-    return figures
-
-
-def show(results: dict[str, Figures]) -> None:
-    """Print a table: a row for each figure, a column for each server."""
-    print(f"\n{'median':34}" + "".join(f"{name:>20}" for name in results))
-    for row, unit in ROWS.items():
-        cells = []
-        for figures in results.values():
-            values = figures.get(row)
-            if not values:
-                cells.append("-")
-                continue
-            middle = statistics.median(values)
-            digits = 2 if middle < 10 else 0
-            cells.append(f"{middle:,.{digits}f} {unit}".strip())
-        print(f"{row:34}" + "".join(f"{cell:>20}" for cell in cells))
+# the starts after the app: the first start of dev_appserver.py makes an environment
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "app": Bench.apps,
+    "start": Bench.starts,
+    "cloud-ndb": Bench.cloud_ndb,
+    "tasks": Bench.tasks,
+    "cold-start": Bench.cold_start,
+    "stored": Bench.stored,
+}
 
 
 def main() -> None:
-    """Measure, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--app", choices=staging.APPS, default="flask")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--server", help="measure only the server of this name")
+    """Measure, print the tables, and write the files."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s bench --", description="Measure the dev server."
+    )
+    add = parser.add_argument
+    add("--short", action="store_true", help="one run with little load")
+    add("--alone", action="store_true", help="leave out Google's servers")
+    add("--runs", type=int, help=f"the runs (default: {Load.runs}; with --short, 1)")
+    add("--app", choices=staging.APPS, default="flask", help="the app that is served")
+    add("--only", choices=PARTS, nargs="+", help="what to measure (default: all)")
+    add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
+    add("--page", type=pathlib.Path, help="a page that shows the results")
     options = parser.parse_args()
-    results = {}
-    for name, start in rivals():
-        if options.server in (None, name):
-            results[name] = measure(start, options.app, options.runs)
-    if options.server in (None, "emulator"):
-        try:
-            results["Datastore emulator"] = measure_emulator(options.runs)
-        except (NotInstalledError, RuntimeError) as error:
-            print(f"not measured: {error}")
-    show(results)
+    # with it, as in many containers, Python compiles all modules again at each start
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    load = SHORT if options.short else Load()
+    load = replace(load, runs=options.runs or load.runs)
+    sides = [HERE, *servers.rivals(alone=options.alone)]
+    bench = Bench(options.app, sides, load)
+    for name in options.only or PARTS:
+        began = time.monotonic()
+        PARTS[name](bench)
+        print(f"measured in {time.monotonic() - began:.0f} s: {name}", flush=True)
+    content = report.as_json(bench.results, {"app": options.app, **asdict(load)})
+    report.write(options.json, content)
+    markdown = report.as_markdown(bench.results, content)
+    if options.page:
+        report.update_page(options.page, markdown)
+    print(f"\n{markdown}\n\nEach single figure is in {options.json}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from tests.commands.pages import blocks, commands, files, page, section
 from tests.commands.running import nox
 from tests.servers.differences import NEEDS_CALLS
 from tests.servers.embedded import Embedded
-from tests.servers.staging import REPOSITORY
+from tests.servers.staging import REPOSITORY, change
+from tools.copy_app import copy_app
 
 PAGE = page("docs/cloud-tasks.md")
 TRY = section(PAGE, "Try it")
@@ -66,6 +67,76 @@ def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
                 server.advance(130)
                 assert server.get("/counter/get").text == "90"
                 assert server.tasks() == []
+
+
+LIBRARY = "google.cloud.tasks_v2"
+VIEWS = f"""
+
+@app.route("/loaded")
+def loaded():
+    return str("{LIBRARY}" in sys.modules)
+
+
+@app.route("/own")
+def own_task():
+    from google.cloud import tasks_v2
+
+    client = tasks_v2.CloudTasksClient()
+    queue = client.queue_path("sample-project", "us-central1", "default")
+    target = {{"relative_uri": "/own/done", "http_method": "GET"}}
+    client.create_task(parent=queue, task={{"app_engine_http_request": target}})
+    return loaded()
+
+
+@app.route("/late")
+def late():
+    os.environ["APPENGINE_USE_CLOUDTASK_PUSH_QUEUE"] = "true"
+    try:
+        deferred.defer(do_something_later, my_key, 10)
+    except ImportError as error:
+        return str(error)
+"""
+
+
+def app_with_recipe(folder: pathlib.Path, tasks: str) -> pathlib.Path:
+    """Copy the Flask sample, with the lines that keep the client library out."""
+    copy_app("flask", folder / "app", "bundled", tasks)
+    (recipe,) = blocks(section(PAGE, "If you stay with the bundled service"), "python")
+    main = folder / "app" / "main.py"
+    main.write_text(recipe + main.read_text() + VIEWS)
+    return folder / "app"
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_client_library_is_kept_out(tmp_path: pathlib.Path, *, preload: bool) -> None:
+    """Tasks run without the library, and the app itself can still import it."""
+    app = app_with_recipe(tmp_path, "bundled")
+    if not preload:
+        change(app / "shared" / "gunicorn_conf.py", "preload_app = True", "")
+
+    with Embedded(app, tmp_path) as server:
+        assert server.get("/loaded").text == "False"
+        assert server.get("/counter/increment").status == 200
+        server.advance(130)
+        assert server.get("/counter/get").text == "30"
+        assert server.get("/loaded").text == "False"
+        assert server.get("/own").text == "True"
+        server.run_due()
+        server.wait_for_log("GET /own/done")
+        assert "google-cloud-tasks" in server.get("/late").text
+
+
+@NEEDS_CALLS
+def test_client_library_is_used_if_the_variable_is_set(tmp_path: pathlib.Path) -> None:
+    """The same lines do nothing in an app that sends its tasks to Cloud Tasks."""
+    app = app_with_recipe(tmp_path, "cloud")
+
+    with Embedded(app, tmp_path, "--log-level", "debug") as server:
+        assert server.get("/loaded").text == "True"
+        assert server.get("/counter/increment").status == 200
+        server.advance(130)
+        assert server.get("/counter/get").text == "30"
+        assert "API call CloudTasks.CreateTask" in server.log()
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ SHELL = "".join(blocks(README, "console"))
 """The README's examples of a terminal."""
 
 SHORT = {
-    "bench": "nox -s bench -- --server embedded --runs 1",
     "chaos": "nox -s chaos -- --chaos-calls 20 -k 'counts_once and plain_wsgi'",
     '"integration(devserver)" -- tests/fuzz --hypothesis-profile many': (
         "nox -s 'integration(devserver)' -- tests/fuzz"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -71,6 +72,8 @@ def _open_standard_streams() -> None:
 def _serve(
     options: argparse.Namespace, parent: int, given_token: str | None, hints: Hints
 ) -> None:
+    # A collection would find next to nothing until all parts are made: see `server.run`.
+    gc.disable()
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal
     from gae_devserver.app.open_files import raise_soft_limit
@@ -81,7 +84,6 @@ def _serve(
     from gae_devserver.environments.environments import AppPackagesError
     from gae_devserver.http import sockets
     from gae_devserver.launch import launch
-    from gae_devserver.storage.storage import StorageError
 
     output = terminal.set_up_logging(options.log_level, options.log_format)
     try:
@@ -93,7 +95,7 @@ def _serve(
         grpc_socket = sockets.listen_here(options.grpc_port, "--grpc-port")
         clock = Clock()
         storage = _storage(options, clock)
-    except (ConfigError, sockets.PortError, StorageError, token.TokenError) as error:
+    except (ConfigError, sockets.PortError, token.TokenError) as error:
         _fail(2, str(error))
     snapshot = Snapshot() if options.reload else None
     if snapshot is not None:
@@ -133,11 +135,14 @@ def _serve(
 
     import asyncio
 
+    from gae_devserver.http import lean_import
     from gae_devserver.tasks import sdk
 
     sdk.import_taskqueue()
+    lean_import.import_aiohttp()
     from gae_devserver import parts, server
     from gae_devserver.app.supervisor import AppUnavailable
+    from gae_devserver.storage.storage import StorageError
 
     server_settings = parts.Settings(
         launch=settings,
@@ -185,11 +190,12 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
     from gae_devserver.config.application import load
     from gae_devserver.config.parsing import ConfigError
     from gae_devserver.environments.environments import AppPackagesError, Environments
-    from gae_devserver.http import sockets
+    from gae_devserver.http import lean_import, sockets
     from gae_devserver.storage.storage import StorageError
     from gae_devserver.tasks import sdk
 
     sdk.import_taskqueue()
+    lean_import.import_aiohttp()
     from gae_devserver.shell import programs, session
 
     output = terminal.set_up_logging("warning")
@@ -204,7 +210,7 @@ def _run_program(options: argparse.Namespace) -> NoReturn:
         clock = Clock()
         storage = _storage(options, clock)
         python = Environments(options.python).python(config)
-    except (ConfigError, programs.ScriptError, StorageError) as error:
+    except (ConfigError, programs.ScriptError) as error:
         _fail(2, str(error))
     except AppPackagesError as error:
         _fail(1, str(error))
@@ -243,11 +249,14 @@ def _debug_terminal() -> "Terminal":
 
 
 def _storage(options: argparse.Namespace, clock: "Clock") -> "Storage | None":
-    from gae_devserver.storage.storage import Storage
-
     if options.storage is None:
         return None
-    return Storage(options.storage, options.project, now=clock.now)
+    from gae_devserver.storage.storage import Storage, StorageError
+
+    try:
+        return Storage(options.storage, options.project, now=clock.now)
+    except StorageError as error:
+        _fail(2, str(error))
 
 
 def _smtp(options: argparse.Namespace) -> "SmtpServer | None":

@@ -24,17 +24,15 @@ from gae_devserver.cloud_tasks.http_targets import HttpTargets
 from gae_devserver.cloud_tasks.requests import make_request
 from gae_devserver.config.application import Application
 from gae_devserver.console.frame.link import ConsoleLink
-from gae_devserver.console.reset import Reset
-from gae_devserver.console.services import Addresses
-from gae_devserver.console.state_api import StateApi
-from gae_devserver.console.subjects import all_subjects
 from gae_devserver.cron.jobs import CronJobs
 from gae_devserver.datastore.needed_indexes import WhenMissing
 from gae_devserver.faults import Faults
 from gae_devserver.http.front import FindSite, Front, Page
+from gae_devserver.http.on_demand import OnDemand
 from gae_devserver.http.own_fetches import OwnFetches
 from gae_devserver.http.routing import Routing
 from gae_devserver.http.running_requests import RunningRequests
+from gae_devserver.http.server import HttpServer
 from gae_devserver.http.site import Site
 from gae_devserver.launch import Launched
 from gae_devserver.mail import inbound
@@ -211,26 +209,47 @@ class Parts:
             on_run=self._cron.ended,
             records=self.activity,
         )
+        self.console_link = ConsoleLink(settings.token)
+        self._state = OnDemand(
+            settings.state_socket,
+            "gae_devserver.console.state_api",
+            functools.partial(self._state_api, sessions),
+        )
+        self.reloader = Reloader(
+            application,
+            settings.targets,
+            self.services,
+            # the routing first: the others ask it
+            parts=(self._routing, self.apis, self._cron),
+            since=settings.snapshot,
+        )
+
+    def _state_api(self, sessions: Sessions) -> HttpServer:
+        """Return the State API with the console, which the app does not wait for."""
+        from gae_devserver.console.reset import Reset
+        from gae_devserver.console.services import Addresses
+        from gae_devserver.console.state_api import StateApi
+        from gae_devserver.console.subjects import all_subjects
+
+        settings, services = self._settings, self.apis.services
+        launch, clock, storage = settings.launch, settings.clock, settings.storage
         reset = Reset(
             services,
             self._runner,
             self._cron,
             clock,
-            requests,
+            self._requests,
             self._restart_alone,
             several=len(self.services) > 1,
         )
-        inbound_mail = InboundMail(lambda: self._main.config, self._deliver_mail)
-        launch, storage = settings.launch, settings.storage
         addresses = Addresses(
             project=launch.project,
-            app_port=port,
+            app_port=port_of(settings.front_sockets[0]),
             state_port=port_of(settings.state_socket),
             grpc_port=launch.grpc_port,
             cloud_tasks=settings.cloud_tasks,
             storage=storage.path if storage else None,
         )
-        self.console_link = ConsoleLink(settings.token)
         subjects = all_subjects(
             services,
             self.apis.databases,
@@ -240,20 +259,12 @@ class Parts:
             self.activity,
             reset=reset,
             link=self.console_link,
-            inbound=inbound_mail,
+            inbound=InboundMail(lambda: self._main.config, self._deliver_mail),
             sessions=sessions,
             running=self.services,
             addresses=addresses,
         )
-        self._state = StateApi(subjects, clock, settings.token, services.flush)
-        self.reloader = Reloader(
-            application,
-            settings.targets,
-            self.services,
-            # the routing first: the others ask it
-            parts=(self._routing, self.apis, self._cron),
-            since=settings.snapshot,
-        )
+        return StateApi(subjects, clock, settings.token, services.flush)
 
     def _service_changed(self) -> None:
         # the services start after all parts are made
@@ -308,7 +319,7 @@ class Parts:
         await self.apis.start(self._settings.api_socket, self._settings.grpc_socket)
         for front, sockets in self._fronts:
             await front.start(*sockets)
-        await self._state.start(self._settings.state_socket)
+        self._state.start()
         self._runner.start()
 
     async def stop(self) -> None:

@@ -1,6 +1,6 @@
 """Measure what a put and an add cost, with little stored and with much.
 
-    python -m tests.bench.storage [--large 100000] [--calls 5000]
+    python -m tests.bench.storage [--large 100000] [--calls 5000] [--json]
 
 It calls the services as the app's requests do, with a storage on disk, but without
 HTTP, which would hide the difference.
@@ -8,6 +8,7 @@ HTTP, which would hide the difference.
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -82,10 +83,13 @@ async def measure(folder: Path, large: int, times: int) -> dict[str, list[float]
     return costs
 
 
-def show(large: int, times: int) -> None:
-    """Print a table."""
+def show(large: int, times: int, *, as_json: bool = False) -> None:
+    """Print a table, or the seconds as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         costs = asyncio.run(measure(Path(folder), large, times))
+    if as_json:
+        print(json.dumps(costs))
+        return
     print(f"{'median':16}{SMALL:>12,} stored{large:>12,} stored{'ratio':>8}")
     for name, (little, much) in costs.items():
         print(
@@ -99,8 +103,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.storage")
     parser.add_argument("--large", type=int, default=100_000)
     parser.add_argument("--calls", type=int, default=5000)
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    show(options.large, options.calls)
+    show(options.large, options.calls, as_json=options.json)
 
 
 if __name__ == "__main__":

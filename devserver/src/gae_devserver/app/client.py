@@ -55,7 +55,7 @@ class AppClient:
             connections = self._connections_to(await find())
             try:
                 async with (
-                    asyncio.timeout(deadline),
+                    _within(deadline),
                     connections.send(request) as reply,
                 ):
                     yield reply
@@ -82,3 +82,8 @@ class AppClient:
         process.when_exited(lambda: loop.call_soon_threadsafe(connections.close))
         self._process, self._connections = process, connections
         return connections
+
+
+def _within(deadline: float | None) -> contextlib.AbstractAsyncContextManager[object]:
+    # asyncio.timeout(None) costs as much as one that has a limit
+    return contextlib.nullcontext() if deadline is None else asyncio.timeout(deadline)

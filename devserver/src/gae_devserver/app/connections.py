@@ -132,7 +132,7 @@ class Connections:
                 f"{error.code}, message={error.message!r}, url={url!r}"
             ) from error
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            raise ConnectionResetError(
+            raise aiohttp.ClientOSError(
                 None, "the receiver closed the connection before it answered"
             ) from error
         return Reply(

@@ -13,7 +13,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import BinaryIO
 
-from gae_devserver.app import gunicorn_options
+from gae_devserver.app import call_sockets, gunicorn_options
 from gae_devserver.app.log import AppLog
 from gae_devserver.app.private_folder import make_private_folder
 from gae_devserver.app.process_log import ProcessLog
@@ -56,6 +56,10 @@ class LaunchSettings:
     """GAE_DEPLOYMENT_ID: 18 digits, new in each run of the server."""
     log: AppLog = dataclasses.field(default_factory=AppLog, compare=False, repr=False)
     """Shows what the app prints."""
+    calls: call_sockets.CallSockets = dataclasses.field(
+        default_factory=call_sockets.CallSockets, compare=False, repr=False
+    )
+    """Where the app makes API calls without HTTP."""
 
 
 def environment(
@@ -193,8 +197,11 @@ class AppProcess:
             where = f"tty,{os.fstat(1).st_ino},{os.fstat(2).st_ino}"
         folder = config.folder.absolute()
         variables["GAE_DEVSERVER_LOG"] = f"{where}:{told}:{folder}"
+        self._close_calls: Callable[[], object] = lambda: None
         try:
             self._log.listen(told)
+            calls = self._folder / call_sockets.NAME
+            self._close_calls = launch.calls.listen(calls)
             self._watched = Watched(
                 entrypoint,
                 folder=config.folder,
@@ -208,6 +215,7 @@ class AppProcess:
             if source is not None:
                 source.close()
             self._log.close()
+            self._close_calls()
             self._remove_folder()
             raise
         finally:
@@ -296,6 +304,7 @@ class AppProcess:
         if self._terminal is not None:
             self._terminal.restore()
         self._log.close()
+        self._close_calls()
         self._remove_folder()
         self.stop()
         self._exit.set_result(status)

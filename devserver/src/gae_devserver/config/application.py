@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gae_devserver.config import named_files, service_file
 from gae_devserver.config.app_yaml import AppConfig, load_app_yaml
-from gae_devserver.config.cron_yaml import CronJob, load_cron_yaml
 from gae_devserver.config.dispatch_yaml import (
     Dispatch,
     DispatchRule,
@@ -18,6 +18,9 @@ from gae_devserver.config.queue_yaml import DEFAULT_QUEUE, QueueConfig, load_que
 from gae_devserver.config.targets import Versions
 from gae_devserver.config.unused_files import unused
 from gae_devserver.config.warnings import FILES
+
+if TYPE_CHECKING:
+    from gae_devserver.config.cron_yaml import CronJob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Application:
     """The main service first, then the others as the user named them."""
     files: AppFiles
     queues: tuple[QueueConfig, ...] = (DEFAULT_QUEUE,)
-    cron_jobs: tuple[CronJob, ...] = ()
+    cron_jobs: "tuple[CronJob, ...]" = ()
     indexes: IndexYaml = dataclasses.field(default_factory=IndexYaml)
     dispatch: tuple[DispatchRule, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -151,6 +154,9 @@ def with_shared_files(application: Application) -> Application:
     Raises:
         ConfigError: this server cannot use one of them.
     """
+    # one service starts sooner without this import, and the modules that it needs
+    from gae_devserver.config.cron_yaml import load_cron_yaml
+
     files = application.files
     services = application.versions
     queues = load_queue_yaml(files.queue, services)

@@ -166,3 +166,13 @@ def indexed_values(entity: Any, prefix: str = "") -> Iterator[tuple[str, ValueKe
             embedded = entity_pb.EntityProto()
             embedded.MergeFromString(item.value.stringValue)
             yield from indexed_values(embedded, f"{prefix}{item.name}.")
+
+
+def values_of(name: str, entity: Any) -> Iterator[ValueKey]:
+    """Yield the indexed values of one property of an entity."""
+    if "." in name:  # it may be one of an embedded entity
+        yield from (value for found, value in indexed_values(entity) if found == name)
+        return
+    for item in entity.property:
+        if item.name == name:
+            yield value_key(item.value)

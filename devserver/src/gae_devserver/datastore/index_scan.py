@@ -3,9 +3,10 @@
 Version 1 uses it for its results, version 3 to select what the SDK's stub reads.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 from sortedcontainers import SortedList
@@ -70,18 +71,46 @@ def find(
     begin = None if query.distinct else start
     hits = _scan(index, query, begin, inclusive, tally)
     if hits is None:
-        begin = None
-        hits = iter(_sorted(_unordered(index, query, tally), query.orders))
+        return _find_sorted(index, query, start, inclusive, tally)
     if query.distinct:
         hits = _first_of_each(hits, query.distinct)
     if start is not None and begin is None:
-        hits = (
-            hit
-            for hit in hits
-            if precedes(start, hit.position, query.orders)
-            or (inclusive and hit.position == start)
-        )
+        hits = (hit for hit in hits if _begins_at(hit, start, query.orders, inclusive))
     return hits
+
+
+def _begins_at(
+    hit: Hit, start: Position, orders: Iterable[Order], inclusive: bool
+) -> bool:
+    return precedes(start, hit.position, orders) or (
+        inclusive and hit.position == start
+    )
+
+
+def _find_sorted(
+    index: KindIndex,
+    query: IndexQuery,
+    start: Position | None,
+    inclusive: bool,
+    tally: Tally | None,
+) -> Iterator[Hit]:
+    """Yield results that no index has in order; the next batch continues with them."""
+    found = index.unfinished.get(query) if tally is None else None
+    if found is None:
+        found = _sorted(_unordered(index, query, tally), query.orders)
+        if query.distinct:
+            found = list(_first_of_each(found, query.distinct))
+        if tally is None:
+            index.unfinished.put(query, found)
+    first = 0
+    if start is not None:
+        first = bisect_left(
+            found,
+            True,
+            key=lambda hit: _begins_at(hit, start, query.orders, inclusive),
+        )
+    yield from islice(found, first, None)
+    index.unfinished.forget(query)
 
 
 def _sorted(hits: Iterable[Hit], orders: tuple[Order, ...]) -> list[Hit]:

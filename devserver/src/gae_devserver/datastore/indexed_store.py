@@ -121,6 +121,21 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         index = self._kinds.get((namespace, str(path[-3])))
         return index.rows.get(path) if index else None
 
+    def load(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """Take over rows with their namespaces; before, the store is empty.
+
+        Its history begins now, and new versions continue after the last of these.
+        """
+        kinds: dict[Kind, list[Row]] = {}
+        for namespace, row in rows:
+            kinds.setdefault((namespace, str(row.path[-3])), []).append(row)
+            self._commit_timestamp = max(self._commit_timestamp, row.version)
+        self.changes += 1
+        for kind, own in kinds.items():
+            self._kinds[kind] = index = KindIndex.of(own, self._sort_limit)
+            index.changes = self.changes
+        self.forget_past()
+
     def write(self, entities: Iterable[Any], deleted: Iterable[Any]) -> int:
         """Delete keys and put entities of version 3 in one step; return the version.
 
@@ -204,7 +219,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
 
     def _StoreRecord(self, record: Any, insert: bool = False) -> None:
         key = record.entity.key
-        assert not (insert and self.row(key.name_space, path_of(key.path.element)))
+        assert not insert or self._Get(key) is None
         self._changed(key, record)
 
     def _Delete(self, key: Any) -> None:

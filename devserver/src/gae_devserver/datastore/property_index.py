@@ -13,6 +13,7 @@ from gae_devserver.datastore.encoding import (
     ValueKey,
     after_descendants,
     indexed_values,
+    values_of,
 )
 
 Entry = tuple[ValueKey, ...]
@@ -20,6 +21,12 @@ Entry = tuple[ValueKey, ...]
 
 SORT_LIMIT = 500
 """Up to this many candidates are sorted rather than read from another index."""
+
+REMEMBERED_RESULTS = 20_000
+"""So many results of unfinished queries are remembered in each kind."""
+
+_SINGLE = 16
+"""So many properties of a kind are indexed one by one, then all others at once."""
 
 
 class Row:
@@ -65,15 +72,33 @@ class Row:
 
         Until then it takes a few hundred bytes and the encoding, not some kilobytes.
         """
-        copy = Row.__new__(Row)
-        copy.path, copy.version, copy.created = self.path, self.version, self.created
-        copy.encoding = self.encoding or self._record.entity.SerializeToString()
-        copy.converted = copy._record = copy._values = None
-        return copy
+        encoding = self.encoding or self._record.entity.SerializeToString()
+        return Row.of_encoding(self.path, encoding, self.version, self.created)
+
+    @classmethod
+    def of_encoding(
+        cls, path: Path, encoding: bytes, version: int, created: int
+    ) -> "Row":
+        """Return a row whose entity is decoded when it is read."""
+        row = cls.__new__(cls)
+        row.path, row.version, row.created = path, version, created
+        row.encoding = encoding
+        row.converted = row._record = row._values = None
+        return row
 
     def values(self, name: str) -> list[ValueKey]:
         """Return the different indexed values of a property, in order."""
         return self.properties().get(name, [])
+
+    def find_values(self, name: str) -> Collection[ValueKey]:
+        """Return the same in no order, and keep nothing that is decoded for it."""
+        if self._values is not None:
+            return self._values.get(name, ())
+        if self._record is not None:
+            entity = self._record.entity
+        else:
+            entity = entity_pb.EntityProto.FromString(self.encoding)
+        return set(values_of(name, entity))
 
     def properties(self) -> dict[str, list[ValueKey]]:
         """Return all indexed values; the key is the only value of "__key__"."""
@@ -85,11 +110,46 @@ class Row:
         return self._values
 
 
+class UnfinishedQueries:
+    """The sorted results of the last queries that were not read to their end.
+
+    A client reads a query in batches of 300, and each batch would sort it again.
+    """
+
+    def __init__(self) -> None:
+        """Remember none."""
+        self._found: list[tuple[Any, list[Any]]] = []
+
+    def get(self, query: Any) -> list[Any] | None:
+        """Return the results of a query, if they are remembered."""
+        return next((found for own, found in self._found if own == query), None)
+
+    def put(self, query: Any, found: list[Any]) -> None:
+        """Remember the results of a query, and forget others for which no room is."""
+        self._found.append((query, found))
+        left = REMEMBERED_RESULTS
+        for place in range(len(self._found), 0, -1):
+            left -= len(self._found[place - 1][1])
+            if left < 0:
+                del self._found[:place]
+                break
+
+    def forget(self, query: Any) -> None:
+        """Forget a query that was read to its end."""
+        self._found = [entry for entry in self._found if entry[0] != query]
+
+    def clear(self) -> None:
+        """Forget all, because something has changed."""
+        if self._found:
+            self._found.clear()
+
+
 class KindIndex:
     """The entities of one kind in one namespace, by key and by property.
 
-    The entities with a value are always known. A sorted list is made when a query
-    first needs it, and kept in order from then on: most properties never need one.
+    What an entity has costs nothing until a query needs it: most properties never get
+    an index, and a sorted list is made only for some of them. From its first use on, an
+    index is kept up to date.
     """
 
     def __init__(self, sort_limit: int = SORT_LIMIT) -> None:
@@ -98,38 +158,36 @@ class KindIndex:
         self.rows: dict[Path, Row] = {}
         self.changes = 0
         """The store's number of the last change of one of these entities."""
+        self.unfinished = UnfinishedQueries()
+        """Queries that were sorted, until one of these entities changes."""
         self._equal: dict[str, dict[ValueKey, set[Path]]] = {}
         self._entries: dict[str, SortedList[Entry]] = {}
+        self._is_complete = False
+        """Whether `_equal` has all properties, not only those that were needed."""
 
     @classmethod
     def of(cls, rows: Iterable[Row], sort_limit: int = SORT_LIMIT) -> "KindIndex":
         """Return an index of rows, which may be of several kinds."""
         index = cls(sort_limit)
-        for row in rows:
-            index.replace(row.path, row)
-        return index
-
-    @classmethod
-    def of_keys(cls, rows: Iterable[Row]) -> "KindIndex":
-        """Return an index of rows by their keys alone, which is soon made."""
-        index = cls()
         index.rows = {row.path: row for row in rows}
         return index
 
     def equal(self, name: str, value: ValueKey) -> Collection[Path]:
         """Return the keys of the entities that have a value, in no order."""
-        return self._equal.get(name, {}).get(value, ())
+        return self._values(name).get(value, ())
 
     def entries(self, name: str) -> "SortedList[Entry]":
         """Return the index of a property, or of the keys."""
         if name not in self._entries:
-            entries: Iterable[Entry] = (
-                (value, path)
-                for value, paths in self._equal.get(name, {}).items()
-                for path in paths
-            )
+            entries: Iterable[Entry]
             if name == KEY_PROPERTY:
                 entries = ((path,) for path in self.rows)
+            else:
+                entries = (
+                    (value, path)
+                    for value, paths in self._values(name).items()
+                    for path in paths
+                )
             self._entries[name] = SortedList(entries)
         return self._entries[name]
 
@@ -139,43 +197,73 @@ class KindIndex:
         for (path,) in self.entries(KEY_PROPERTY).irange(low, high, (True, False)):
             yield path
 
+    def _values(self, name: str) -> dict[ValueKey, set[Path]]:
+        """Return the keys of the entities by their values of a property."""
+        if name not in self._equal and not self._is_complete:
+            if len(self._equal) >= _SINGLE:
+                self._complete()
+            else:
+                values = self._equal[name] = {}
+                for path, row in self.rows.items():
+                    for value in row.find_values(name):
+                        values.setdefault(value, set()).add(path)
+        return self._equal.get(name, {})
+
+    def _complete(self) -> None:
+        """Index all properties: queries may name a new one each time."""
+        self._is_complete = True
+        known = {*self._equal, KEY_PROPERTY}
+        for path, row in self.rows.items():
+            for name, values in row.properties().items():
+                if name not in known:
+                    for value in values:
+                        self._add(name, value, path)
+
     def replace(self, path: Path, row: Row | None) -> Row | None:
         """Replace the entity with this key; None deletes it. Return the old row."""
+        self.unfinished.clear()
         old = self.rows.pop(path, None)
         if row is not None:
             self.rows[path] = row
+        keys = self._entries.get(KEY_PROPERTY)
+        if keys is not None and (old is None) != (row is None):
+            if row is None:
+                keys.remove((path,))
+            else:
+                keys.add((path,))
+        if self._equal or self._is_complete:
+            self._replace_values(path, old, row)
+        return old
+
+    def _replace_values(self, path: Path, old: Row | None, row: Row | None) -> None:
         before = old.properties() if old else {}
         after = row.properties() if row else {}
         # Most properties of an update stay the same.
         for name, values in before.items():
-            if values != (kept := after.get(name)):
+            if values != (kept := after.get(name)) and self._has(name):
                 for value in set(values).difference(kept) if kept else values:
                     self._remove(name, value, path)
         for name, values in after.items():
-            if values != (had := before.get(name)):
+            if values != (had := before.get(name)) and self._has(name):
                 for value in set(values).difference(had) if had else values:
                     self._add(name, value, path)
-        return old
+
+    def _has(self, name: str) -> bool:
+        return name in self._equal or (self._is_complete and name != KEY_PROPERTY)
 
     def _add(self, name: str, value: ValueKey, path: Path) -> None:
-        if name != KEY_PROPERTY:
-            self._equal.setdefault(name, {}).setdefault(value, set()).add(path)
+        self._equal.setdefault(name, {}).setdefault(value, set()).add(path)
         if name in self._entries:
-            self._entries[name].add(_entry(name, value, path))
+            self._entries[name].add((value, path))
 
     def _remove(self, name: str, value: ValueKey, path: Path) -> None:
-        if name != KEY_PROPERTY:
-            values = self._equal[name]
-            values[value].remove(path)
-            if not values[value]:
-                del values[value]
-            if not values:
-                # Apps may give each entity properties of its own.
-                del self._equal[name]
-                self._entries.pop(name, None)
+        values = self._equal[name]
+        values[value].remove(path)
+        if not values[value]:
+            del values[value]
         if name in self._entries:
-            self._entries[name].remove(_entry(name, value, path))
-
-
-def _entry(name: str, value: ValueKey, path: Path) -> Entry:
-    return (path,) if name == KEY_PROPERTY else (value, path)
+            self._entries[name].remove((value, path))
+        if not values and self._is_complete:
+            # Apps may give each entity properties of its own.
+            del self._equal[name]
+            self._entries.pop(name, None)

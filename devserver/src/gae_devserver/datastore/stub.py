@@ -13,7 +13,7 @@ from gae_devserver.datastore.encoding import add_path, path_of
 from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds
 from gae_devserver.datastore.indexed_store import IndexedStore
 from gae_devserver.datastore.needed_indexes import NeedIndexError
-from gae_devserver.datastore.property_index import SORT_LIMIT
+from gae_devserver.datastore.property_index import SORT_LIMIT, Row
 from gae_devserver.datastore.query_shape import QueryShape, of_v3
 from gae_devserver.storage.storage import Storage
 
@@ -32,6 +32,23 @@ _NEVER_REACHED = 2**40
 def _microseconds(version: int) -> int:
     """Return a stored version, which earlier releases kept in milliseconds."""
     return version if version > _YEAR_1980 else version * 1000
+
+
+def _stored_row(encoded: bytes) -> tuple[str, Row]:
+    """Return what `_ToStorageEntity` of the SDK has made, with its namespace.
+
+    The row is decoded when it is needed: 100,000 entities take a second to load
+    otherwise, and ten times the memory.
+    """
+    entity = entity_pb.EntityProto.FromString(encoded)
+    last = entity.property.pop()
+    if last.name != datastore_stub_util._METADATA_PROPERTY_NAME:
+        raise ValueError("an entity has no version")
+    metadata = entity_pb.EntityMetadata.FromString(last.value.stringValue)
+    version = _microseconds(metadata.updated_version)
+    created = _microseconds(metadata.created_version) or version
+    path, encoding = path_of(entity.key.path.element), entity.SerializeToString()
+    return entity.key.name_space, Row.of_encoding(path, encoding, version, created)
 
 
 class _ImmediateConsistency(datastore_stub_util.BaseConsistencyPolicy):  # type: ignore[misc]
@@ -92,17 +109,7 @@ class Datastore(IndexedStore):
 
     def _load(self, storage: Storage) -> None:
         with storage.reading("an entity"):
-            for encoded in storage.entities(self._database):
-                entity = entity_pb.EntityProto.FromString(encoded)
-                record = datastore_stub_util._FromStorageEntity(entity)
-                metadata = record.metadata
-                metadata.updated_version = _microseconds(metadata.updated_version)
-                metadata.created_version = _microseconds(metadata.created_version)
-                super()._StoreRecord(record)
-                # New versions continue after the last stored one.
-                version = metadata.updated_version
-                self._commit_timestamp = max(self._commit_timestamp, version)
-        self.forget_past()
+            self.load(map(_stored_row, storage.entities(self._database)))
         for space in (datastore_stub_util.SEQUENTIAL, datastore_stub_util.SCATTERED):
             counter = storage.counter(self._counter_name(space))
             if counter is not None:

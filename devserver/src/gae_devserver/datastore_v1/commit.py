@@ -110,16 +110,18 @@ class Commit:
         partition, store = self.database.partition, self.database.store
         taken = {change.address for change in self._changes}
         for change in self._changes:
-            last = change.reference.path.element[-1]
             while change.allocated and change.address in taken:
+                last = change.reference.path.element[-1]
                 last.ClearField("id")
                 store._AllocateIds([change.reference])
                 namespace, path = change.address
                 change.address = namespace, (*path[:-1], last.id)
             if change.entity is not None:
                 change.entity = entity_to_v3(change.entity, partition, change.reference)
-        self._check_sequence()
-        self._check_transforms()
+        if len(self._changes) > 1:
+            self._check_sequence()
+        if any(change.transforms for change in self._changes):
+            self._check_transforms()
 
     def _check_sequence(self) -> None:
         """Refuse mutations that cannot follow each other on one entity."""

@@ -5,6 +5,7 @@ The limits and messages are those of Google's emulators.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from google.appengine.datastore import entity_bytes_pb2 as entity_pb
@@ -62,8 +63,8 @@ def check_project(project: str, app_id: str) -> str:
         PermissionDeniedError: this server serves another project.
         InvalidArgumentError: no project can have such a name.
     """
-    check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
     if project != (own := project_of(app_id)):
+        check(_PROJECT.fullmatch(project), f'"{project}" is an invalid project id.')
         raise PermissionDeniedError(
             f'This server serves only the project "{own}", not "{project}": use that'
             f" one, or start the server with --project {project}."
@@ -78,7 +79,7 @@ class Partition:
     app_id: str
     database: str
 
-    @property
+    @cached_property
     def project(self) -> str:
         """The project: "demo" where the app id is "dev~demo"."""
         return project_of(self.app_id)
@@ -93,7 +94,8 @@ class Partition:
         """
         database = request.database_id
         check_project(request.project_id, app_id)
-        check(_DATABASE.fullmatch(database), f'"{database}" is an invalid database id.')
+        if not _DATABASE.fullmatch(database):
+            raise InvalidArgumentError(f'"{database}" is an invalid database id.')
         return cls(app_id, database)
 
     def check_own(self, partition: Any) -> None:
@@ -124,10 +126,8 @@ class Partition:
 
     def check_namespace(self, namespace: str) -> None:
         """Check a namespace."""
-        check(
-            _DIMENSION.fullmatch(namespace),
-            f'Illegal string "{namespace}" in namespace id.',
-        )
+        if not _DIMENSION.fullmatch(namespace):
+            raise InvalidArgumentError(f'Illegal string "{namespace}" in namespace id.')
 
     def path(
         self, key: Any, *, complete: bool | None = True, stored: bool = False
@@ -142,11 +142,13 @@ class Partition:
                 refused (source: `Key` in google/datastore/v1/entity.proto).
         """
         elements = key.path
-        check(elements, "Key path is empty.")
-        check(
-            len(elements) <= MAX_PATH_LENGTH,
-            f"Key path is too long. Cannot exceed {MAX_PATH_LENGTH} elements.",
-        )
+        # Here and below, no text of an error is made before there is one.
+        if not elements:
+            raise InvalidArgumentError("Key path is empty.")
+        if len(elements) > MAX_PATH_LENGTH:
+            raise InvalidArgumentError(
+                f"Key path is too long. Cannot exceed {MAX_PATH_LENGTH} elements."
+            )
         flat: list[str | int] = []
         last = len(elements) - 1
         for place, element in enumerate(elements):
@@ -174,10 +176,10 @@ class Partition:
                         "Key path element must not be incomplete: " + describe(key),
                     )
                     flat += (kind, 0, 0)
-        check(
-            complete is not False or flat[-1] == 0,
-            "Key path element must not be complete: " + describe(key),
-        )
+        if complete is False and flat[-1] != 0:
+            raise InvalidArgumentError(
+                "Key path element must not be complete: " + describe(key)
+            )
         return tuple(flat)
 
     def address(
@@ -186,10 +188,8 @@ class Partition:
         """Return the address of a key that must be in this partition."""
         self.check_own(key.partition_id)
         namespace = key.partition_id.namespace_id
-        check(
-            not (stored and is_reserved(namespace)),
-            f'The namespace id "{namespace}" is reserved.',
-        )
+        if stored and is_reserved(namespace):
+            raise InvalidArgumentError(f'The namespace id "{namespace}" is reserved.')
         return namespace, self.path(key, complete=complete, stored=stored)
 
     def reference(self, namespace: str, path: Path) -> Any:

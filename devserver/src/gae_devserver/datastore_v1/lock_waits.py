@@ -28,7 +28,9 @@ async def wait_to_read(
     known = bool(contention)
     groups, locked, in_line = set(), set(), False
     for address in addresses:
-        group = _group_of(database.partition.reference(*address))
+        namespace, path = address
+        # its root is enough
+        group = _group_of(database.partition.reference(namespace, path[:3]))
         holder = locks.holder(group)
         other = None if holder is owner else holder
         if known and address in contention:

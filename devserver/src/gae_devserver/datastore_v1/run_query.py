@@ -42,9 +42,7 @@ class Search:
         view, namespace, kind = self.view, self.query.namespace, self.query.kind
         if not kind:
             kinds = (view.kind(own) for own in view.kinds() if own[0] == namespace)
-            return KindIndex.of_keys(
-                row for kind in kinds for row in kind.rows.values()
-            )
+            return KindIndex.of(row for kind in kinds for row in kind.rows.values())
         found = metadata_kinds.find(view, namespace, kind, self.database.partition)
         return view.kind((namespace, kind)) if found is None else found
 

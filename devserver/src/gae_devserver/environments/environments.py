@@ -4,13 +4,16 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gae_devserver.app.python import OWN, Python
 from gae_devserver.config import requirements
 from gae_devserver.config.app_yaml import AppConfig
 from gae_devserver.environments import interpreters
-from gae_devserver.environments.cache import Cache
 from gae_devserver.environments.installer import InstallError, find_uv
+
+if TYPE_CHECKING:
+    from gae_devserver.environments.cache import Cache
 
 logger = logging.getLogger("gae_devserver")
 
@@ -22,10 +25,17 @@ class AppPackagesError(Exception):
 class Environments:
     """Gives a service the environment that its requirements.txt and runtime ask for."""
 
-    def __init__(self, given: Python | None = None, cache: Cache | None = None) -> None:
+    def __init__(
+        self, given: Python | None = None, cache: "Cache | None" = None
+    ) -> None:
         """Use `given` as it is; without it, make environments and keep them."""
         self._given = given
-        self._cache = cache or Cache(uv=find_uv())
+        if given is None and cache is None:
+            # the app starts sooner without what this imports
+            from gae_devserver.environments.cache import Cache
+
+            cache = Cache(uv=find_uv())
+        self._cache = cache
         self._found: dict[tuple[int, int], Python] = {}
         """Interpreters, because looking for one may take a tenth of a second."""
         self._warning = threading.Lock()
@@ -61,8 +71,8 @@ class Environments:
             ) from error
         with self._warning:
             self._warn(config, base, file, listed)
-        if self._given is not None:
-            return self._given
+        if self._given is not None or self._cache is None:
+            return base
         gunicorn = config.entrypoint is None
         try:
             return self._cache.environment(

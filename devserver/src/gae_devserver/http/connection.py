@@ -74,6 +74,7 @@ class Connection(web.RequestHandler):
         """Limit the time for a head from its first byte on."""
         if self._first_byte is not None:
             self._first_byte.cancel()
+            self._first_byte = None
         if self._refused:
             # a client that is still sending might never see an earlier answer
             self._end(*_FULL)
@@ -82,7 +83,8 @@ class Connection(web.RequestHandler):
         begins_head = bool(data) and self._answered and self._body.is_eof()
         super().data_received(data)
         self._fail_broken_body()
-        if begins_head and self._head_timer is None:
+        is_incomplete = begins_head and last_body(self) is None
+        if is_incomplete and self._head_timer is None:
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(
                 self.limits.head_seconds, self._end, *_SLOW

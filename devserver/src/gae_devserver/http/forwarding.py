@@ -118,7 +118,7 @@ class Answer(web.StreamResponse):
                 first = await answer.content.readany()
                 data, size = data + first, len(first)
             await writer.write(data)
-            if has_body:
+            if has_body and not answer.content.at_eof():
                 async for data in answer.content.iter_any():
                     size += len(data)
                     if size > self._limit:

@@ -170,6 +170,15 @@ async def read_body(request: web.BaseRequest) -> bytes:
     connection = request.protocol
     assert isinstance(connection, Connection)
     limits, length = connection.limits, request.content_length
+    content, at_once = request.content, min(limits.small_body, limits.body)
+    if (
+        content.is_eof()
+        and content.total_bytes <= at_once
+        and content.exception() is None
+        and hdrs.EXPECT not in request.headers
+    ):
+        # a small body mostly comes with its head, so there is nothing to wait for
+        return content.read_nowait()
     if length is not None and length <= limits.body:
         await take_memory(request, length)
     chunks, size = [], 0

@@ -75,7 +75,7 @@ def origin_form(target: str) -> str:
 def path_of(target: str) -> str:
     """Return the path of a request target, decoded as the app sees it."""
     # servers cut off a fragment too
-    return unquote(re.split("[?#]", origin_form(target), maxsplit=1)[0])
+    return unquote(origin_form(target).partition("?")[0].partition("#")[0])
 
 
 def _file_of(handler: StaticHandler, folder: Path, match: re.Match[str]) -> Path | None:

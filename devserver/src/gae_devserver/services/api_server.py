@@ -102,23 +102,39 @@ class ApiServer(HttpServer):
                 headers={"Allow": "POST"},
                 text="Send API calls with POST.\n",
             )
+        try:
+            body = await read_body(http_request)
+        except web.HTTPRequestEntityTooLarge as error:
+            response = remote_api.Response()
+            self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
+            encoded = response.SerializeToString()
+        else:
+            has_right = None
+            if TOKEN_HEADER in http_request.headers:
+                has_right = has_token(http_request, self._token)
+            encoded = await self.respond(body, has_right)
+        return web.Response(body=encoded, content_type="application/octet-stream")
+
+    async def respond(self, body: bytes, with_token: bool | None = None) -> bytes:
+        """Carry out a Request, and return the Response; both are encoded.
+
+        `with_token` says whether the token that came with it is right; None: none came.
+        """
         response = remote_api.Response()
         try:
-            response.response = await self._call(http_request)
+            response.response = await self._call(body, with_token)
         except apiproxy_errors.ApplicationError as error:
             response.application_error.code = error.application_error
             response.application_error.detail = error.error_detail or ""
         except apiproxy_errors.Error as error:
             self._refuse(response, _CODE_OF.get(type(error), _CODES.UNKNOWN), error)
-        except web.HTTPRequestEntityTooLarge as error:
-            self._refuse(response, _CODES.REQUEST_TOO_LARGE, error)
         except StorageError as error:
             logger.error("the changes of an API call were not stored: %s", error)
             self._refuse(response, _CODES.UNKNOWN, error)
         encoded = response.SerializeToString()
         if len(encoded) > _LARGE:
             self._free_memory.add(len(encoded))
-        return web.Response(body=encoded, content_type="application/octet-stream")
+        return encoded
 
     def _refuse(
         self, response: remote_api.Response, code: int, error: Exception
@@ -128,15 +144,14 @@ class ApiServer(HttpServer):
         # The client uses the detail as part of a format string.
         response.rpc_error.detail = detail.replace("%", "%%")
 
-    async def _call(self, http_request: web.BaseRequest) -> bytes:
-        body = await read_body(http_request)
+    async def _call(self, body: bytes, with_token: bool | None) -> bytes:
         call = rpc_table.parse(remote_api.Request, body, "the call")
         what = printable(f"{call.service_name}.{call.method}")
         began = time.perf_counter()
         failed = ""
         self._requests.activity.begin_call(call.request_id)
         try:
-            return await self._allowed(call, what, http_request)
+            return await self._allowed(call, what, with_token)
         except Exception as error:
             failed = str(error) or type(error).__name__
             raise
@@ -146,17 +161,17 @@ class ApiServer(HttpServer):
             )
 
     async def _allowed(
-        self, call: remote_api.Request, what: str, http_request: web.BaseRequest
+        self, call: remote_api.Request, what: str, with_token: bool | None
     ) -> bytes:
         """Carry out a call, if the program that makes it may do so."""
         service = self._requests.service(call.request_id)
         if (reason := self._refusals.get(service)) is not None:
             logger.error("%s was refused: %s", what, reason)
             raise apiproxy_errors.FeatureNotEnabledError(reason)
-        with self._ticket(call.request_id, http_request) as ticket:
+        with self._ticket(call.request_id, with_token=with_token) as ticket:
             if ticket is None:
                 reason = f"{what} was made outside of a request, or after its end"
-                if TOKEN_HEADER in http_request.headers:
+                if with_token is False:
                     reason += f", and {TOKEN_HEADER} is not the token of this server"
                 raise apiproxy_errors.RPCFailedError(reason)
             began = time.perf_counter()
@@ -203,9 +218,7 @@ class ApiServer(HttpServer):
             )
 
     @contextlib.contextmanager
-    def _ticket(
-        self, claimed: str, http_request: web.BaseRequest
-    ) -> Iterator[str | None]:
+    def _ticket(self, claimed: str, *, with_token: bool | None) -> Iterator[str | None]:
         """Yield the ticket of a call, or None where the call is not allowed.
 
         A call with the token instead of a ticket is a request of its own. It ends with
@@ -213,7 +226,7 @@ class ApiServer(HttpServer):
         """
         if claimed in self._requests:
             yield claimed
-        elif has_token(http_request, self._token):
+        elif with_token:
             ticket = self._requests.begin(url="")  # the stubs then use the app's URL
             try:
                 yield ticket

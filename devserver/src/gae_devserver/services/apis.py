@@ -26,6 +26,7 @@ from gae_devserver.mail.smtp_server import SmtpServer
 from gae_devserver.rpc.method import BeforeAnswer, recorded
 from gae_devserver.rpc.port import GrpcPort
 from gae_devserver.services.api_server import ApiCall, ApiServer
+from gae_devserver.services.call_connection import CallServer
 from gae_devserver.services.metadata import Metadata
 from gae_devserver.services.request_info import RunningService
 from gae_devserver.services.services import Services
@@ -138,6 +139,8 @@ class Apis:
             self.identity,
             Rest(rpcs),
         )
+        self._calls = CallServer(self._server.respond)
+        self._call_sockets = launch.calls
 
     @property
     def databases(self) -> Databases:
@@ -154,14 +157,18 @@ class Apis:
     ) -> None:
         """Serve API calls on a listening socket, and RPCs on another one.
 
+        The app's processes also make calls over the sockets of `launch`.
+
         Raises:
             OSError: gRPC cannot listen.
         """
         await self._grpc.start(grpc_socket)
         await self._server.start(api_socket)
+        self._call_sockets.attach(self._calls.serve)
 
     async def stop(self) -> None:
         """Close both ports; the services stay until their `close`."""
+        self._calls.stop()
         await asyncio.gather(self._server.stop(), self._grpc.stop())
 
     def _when_cleared(self) -> None:

@@ -34,6 +34,7 @@ class Executions:
         self._on_run = on_run
         self._running: dict[asyncio.Task[None], str] = {}
         """The executions, and the service of each."""
+        self._end = asyncio.Event()
         self.last: Run | None = None
         """The last one that has ended."""
         # without a limit, it would grow if nothing empties it
@@ -63,7 +64,9 @@ class Executions:
 
     async def next_end(self) -> None:
         """Wait until one of the tasks that run has ended."""
-        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        # asyncio.wait would add a callback to each of them, and remove it again
+        self._end.clear()
+        await self._end.wait()
 
     async def idle(self) -> None:
         """Wait until no task runs."""
@@ -93,6 +96,7 @@ class Executions:
 
     def _ended(self, run: asyncio.Task[None]) -> None:
         del self._running[run]
+        self._end.set()
         self._taskqueue.changed.wake()
 
     async def _run(self, queue: Queue, task: Any, service: str) -> None:

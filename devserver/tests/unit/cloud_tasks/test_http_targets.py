@@ -2,23 +2,18 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from multidict import CIMultiDict
 
 from gae_devserver.app.client import Request
 from gae_devserver.cloud_tasks.hosts import OPTION
 from gae_devserver.cloud_tasks.http_targets import HttpTargets
+from tests.helpers.tls import Authority
 from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio
@@ -191,25 +186,31 @@ async def test_an_answer_that_takes_too_long(
         await send(targets, f"http://localhost:{target.port}/hang", deadline=0.1)
 
 
-async def test_a_certificate_is_verified(targets: HttpTargets, tmp_path: Path) -> None:
-    """A target with a self-signed certificate gets nothing."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    begin = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
-    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(1))
-    certificate = builder.sign(key, SHA256())
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    file = tmp_path / "both.pem"
-    file.write_bytes(
-        key.private_bytes(pem, pkcs8, serialization.NoEncryption())
-        + certificate.public_bytes(pem)
-    )
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(file)
-    async with await asyncio.start_server(
-        lambda *_: pytest.fail("connected"), "localhost", ssl=tls
-    ) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-            await send(targets, f"https://localhost:{port}/")
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_certificate_is_verified(
+    targets: HttpTargets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_trusted: bool,
+) -> None:
+    """A target gets a task only if this machine trusts who signed its certificate."""
+    authority = Authority(tmp_path)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+
+    async def answer(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        assert is_trusted
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    context = authority.server_context("localhost")
+    async with await asyncio.start_server(answer, "localhost", ssl=context) as server:
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+        if is_trusted:
+            assert await send(targets, url) == 204
+        else:
+            with pytest.raises(ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+                await send(targets, url)

@@ -109,6 +109,28 @@ def test_indexes_have_what_sorting_finds(entities: Any, query: IndexQuery) -> No
             assert shown(rest) == expected[place:]
 
 
+own_names = st.sampled_from([f"p{number}" for number in range(20)])
+changes = st.tuples(keys, st.dictionaries(own_names, some_numbers, max_size=4))
+
+
+@given(st.lists(st.one_of(changes, keys, own_names), min_size=20, max_size=60))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_indexes_follow_changes(steps: list[Any]) -> None:
+    """An index that a query has used, also of a new property, has all later changes."""
+    index = KindIndex()
+    for step in [*steps, *(f"p{number}" for number in range(20))]:
+        if isinstance(step, str):
+            expected = KindIndex.of(index.rows.values()).entries(step)
+            assert list(index.entries(step)) == list(expected)
+            for value, path in expected:
+                assert path in index.equal(step, value)
+        elif isinstance(step[1], dict):
+            row = row_of(*step)
+            index.replace(row.path, row)
+        else:
+            index.replace(path_of(reference(*step).path.element), None)
+
+
 class Counted(Conjunction):
     """Filters that count how many entities are compared with them."""
 
@@ -144,3 +166,33 @@ def test_a_query_compares_only_what_it_finds(
     found = list(islice(hits, 10 if not filters or order == ("b", True) else None))
     assert found[0].row.path == ("A", 0, first + 1)
     assert conjunction.compared <= 20
+
+
+@pytest.mark.parametrize("columns", [(), ("a", "b")])
+def test_the_rest_of_a_sorted_query_is_not_sorted_again(
+    columns: tuple[str, ...],
+) -> None:
+    """Each batch continues with what the one before it has sorted, until a change."""
+    entities = {("A", n + 1): {"a": [n % 5], "b": [n]} for n in range(100)}
+    index = index_of(entities, 1)
+    conjunction = Counted()
+    order: list[Order] = [("a", True), ("b", False)]
+    orders = complete_orders(order, [conjunction], columns)
+    query = IndexQuery([conjunction], orders, columns)
+    first = list(islice(find(index, query), 10))
+    again = IndexQuery([conjunction], orders, columns)
+    second = list(islice(find(index, again, first[-1].position), 10))
+    assert conjunction.compared == 100
+    # The first result of the next batch is deleted, and a new one is in its place.
+    gone = next(find(index, query, second[-1].position)).row
+    index.replace(gone.path, None)
+    new = row_of(("A", 1000), {"a": [3], "b": [0]})
+    index.replace(new.path, new)
+    rest = [hit.row.path for hit in find(index, query, second[-1].position)]
+    assert rest[0] == new.path
+    assert gone.path not in rest
+    assert len(rest) == 80
+    # It was read to its end.
+    compared = conjunction.compared
+    assert next(find(index, query))
+    assert conjunction.compared == compared + 100

@@ -1,6 +1,6 @@
 """The datastore with indexes, compared with the SDK's stub, which has none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -143,6 +143,65 @@ def test_the_answers_are_those_of_the_stub(
         if isinstance(page, tuple):
             query.compiled_cursor.ParseFromString(page[-1])
             assert answer(store, query) == answer(plain, query)
+
+
+@pytest.mark.parametrize("kind", [None, KIND, "__kind__", "__property__"])
+@pytest.mark.parametrize("ancestor", [None, ("P", 1), (KIND, 1)])
+def test_queries_without_an_index_are_those_of_the_stub(
+    kind: str | None, ancestor: tuple[Any, ...] | None
+) -> None:
+    """Of all kinds, of a group, of the kinds themselves: before and after changes."""
+    query = datastore_pb.Query(app=APP_ID, compile=True)
+    if kind is not None:
+        query.kind = kind
+    if ancestor is not None:
+        top = ("__kind__", "P") if kind == "__property__" else ancestor
+        query.ancestor.CopyFrom(reference(*top))
+    store = Datastore(APP_ID)
+    plain = DatastoreFileStub(APP_ID, datastore_file=None, use_atexit=False)
+    child, other = ("P", 1, KIND, 1), ("P", 1, "Other", 1)
+    put_child, put_other = reference(*child), reference(*other)
+    steps: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+        (put, tuple(thing(number, a=[number]) for number in (1, 2, 10))),
+        (put, (entity_of(reference("P", 1), b=["x"]),)),
+        (put, (entity_of(put_child, a=[1], c=[1]), entity_of(put_other, a=[1]))),
+        (put, (entity_of(put_child, a=["text"]),)),
+        (delete, other),
+        (delete, child),
+    ]
+    for change, arguments in steps:
+        for both in (store, plain):
+            change(both, *arguments)
+        # Copies: the stub takes the ancestor out of some queries.
+        own, same = datastore_pb.Query(), datastore_pb.Query()
+        own.CopyFrom(query)
+        same.CopyFrom(query)
+        assert answer(store, own) == answer(plain, same)
+
+
+@pytest.mark.parametrize("kind", [None, KIND])
+def test_a_transaction_sees_its_entity_group_as_it_began(kind: str | None) -> None:
+    """What others change after its first read, a transaction does not see."""
+    store = Datastore(APP_ID)
+    root, paths = ("P", 1), [("P", 1, KIND, number) for number in (1, 2, 3, 4)]
+    put(store, *(entity_of(reference(*path), a=[1]) for path in paths[:3]))
+    begin = datastore_pb.BeginTransactionRequest(app=APP_ID)
+    transaction = call(store, "BeginTransaction", begin, datastore_pb.Transaction())
+    query = datastore_pb.Query(app=APP_ID, transaction=transaction)
+    query.ancestor.CopyFrom(reference(*root))
+    if kind is not None:
+        query.kind = kind
+    before = answer(store, query)
+    changed = [entity_of(reference(*path), a=[2]) for path in (paths[0], paths[3])]
+    store.write(changed, [reference(*paths[1])])
+    get = datastore_pb.GetRequest(transaction=transaction)
+    get.key.extend(reference(*path) for path in paths)
+    found = call(store, "Get", get, datastore_pb.GetResponse()).entity
+    numbers = [one.entity.property[0].value.int64Value for one in found[:3]]
+    assert (numbers, found[3].HasField("entity")) == ([1, 1, 1], False)
+    assert answer(store, query) == before
+    query.ClearField("transaction")
+    assert answer(store, query) != before
 
 
 def test_the_stub_reads_only_what_an_index_finds(

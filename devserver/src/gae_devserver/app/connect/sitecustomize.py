@@ -1,8 +1,9 @@
 """Connects the app's process to the dev server: Cloud Tasks, and the log.
 
 Python imports this file when it starts, because its folder is first on PYTHONPATH. It
-runs on the app's Python, 3.7 or later, and imports nothing else of the package but
-gae_devserver_log, and that only in a process that may answer requests.
+runs on the app's Python, 3.7 or later. Of the package, it imports only the two next to
+it, and only when the app imports what they change: gae_devserver_log in a process that
+may answer requests, and gae_devserver_sdk.
 
 The library of Cloud Tasks knows no emulator. Without this file its clients call Google,
 with the credentials of the user. So a client that cannot be connected fails.
@@ -15,6 +16,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec
 
 # The SDK replaces os.environ later by one that is empty in a thread on Python 3.13.
@@ -49,6 +51,10 @@ _OPTIONS = [
 _connected: set[str] = set()
 # Where the log goes. The app may change the variable later.
 _LOG = environ.get("GAE_DEVSERVER_LOG")
+# as the SDK makes it
+_API_URL = "http://{}:{}/rpc_http".format(
+    environ.get("API_HOST"), environ.get("API_PORT")
+)
 _LOGGED = {
     "google.appengine.api": "wrap_apps_of_sdk",
     "google.appengine.api.taskqueue.cloudtask": "send_tickets_of_sdk",
@@ -58,6 +64,7 @@ _LOGGED = {
     "uvicorn.config": "wrap_apps_of_uvicorn",
 }
 """The methods that change modules for the log."""
+_CLOUD_TASKS_OF_SDK = "google.appengine.api.taskqueue.cloudtask"
 
 
 class Finder:
@@ -71,8 +78,13 @@ class Finder:
     ) -> ModuleSpec | None:
         """Return the spec of a module that is connected; None: of another one."""
         after: Callable[[ModuleType], None] | None = None
+        around: Callable[[ModuleType], AbstractContextManager[None]] | None = None
         if _LOG and name in _LOGGED:
             after = change_for_log
+        if _LOG and name in _CHANGED:
+            after = _CHANGED[name]
+        if name == _CLOUD_TASKS_OF_SDK:
+            around = delay_cloud_tasks
         if name.startswith(_PACKAGES):
             package = ".".join(name.split(".")[:3])
             after = {
@@ -80,7 +92,7 @@ class Finder:
                 package + _BASE: connect_subclasses,
                 package + _BEFORE_2_0: connect_before_2_0,
             }.get(name)
-        elif after is None:
+        elif after is None and around is None:
             return None
         for finder in sys.meta_path:
             # the finder of old releases of six does not have this method
@@ -88,14 +100,18 @@ class Finder:
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None:
-                if after is not None:
-                    add_to_execution(spec, after)
+                if after is not None or around is not None:
+                    add_to_execution(spec, after, around)
                 return spec
         return None
 
 
-def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> None:
-    """Have a function called with the module after its code ran.
+def add_to_execution(
+    spec: ModuleSpec,
+    after: Callable[[ModuleType], None] | None,
+    around: Callable[[ModuleType], AbstractContextManager[None]] | None = None,
+) -> None:
+    """Have a function called with the module after its code ran, or around that.
 
     The loader stays the one that it is, for those who ask it for the source or for
     files of the package.
@@ -108,8 +124,12 @@ def add_to_execution(spec: ModuleSpec, after: Callable[[ModuleType], None]) -> N
     def exec_module(module: ModuleType) -> None:
         if module.__name__ == spec.name:  # a loader may serve several modules
             vars(loader).pop("exec_module", None)
-        execute(module)
-        if module.__name__ == spec.name:
+        if around is not None and module.__name__ == spec.name:
+            with around(module):
+                execute(module)
+        else:
+            execute(module)
+        if after is not None and module.__name__ == spec.name:
             after(module)
 
     if hasattr(exec_module.__code__, "replace"):  # since Python 3.8
@@ -233,16 +253,13 @@ def _emulator_host() -> str:
 
 
 @functools.lru_cache(maxsize=None)  # noqa: UP033 - for Python 3.8
-def _log() -> Any:
-    """Import what tells the server what happens, and have it begin."""
+def _package(name: str) -> Any:
+    """Import a package of this folder, which is not on sys.path."""
     from importlib.util import module_from_spec, spec_from_file_location
 
-    folder = os.path.join(  # noqa: PTH118
-        os.path.dirname(__file__),  # noqa: PTH120
-        "gae_devserver_log",
-    )
+    folder = os.path.join(os.path.dirname(__file__), name)  # noqa: PTH118, PTH120
     spec = spec_from_file_location(
-        "gae_devserver_log",
+        name,
         os.path.join(folder, "__init__.py"),  # noqa: PTH118
         submodule_search_locations=[folder],
     )
@@ -250,7 +267,27 @@ def _log() -> Any:
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.start(*str(_LOG).split(":", 2), environ)
+    return module
+
+
+@functools.lru_cache(maxsize=None)  # noqa: UP033 - for Python 3.8
+def _log() -> Any:
+    """Have what tells the server what happens begin."""
+    return _package("gae_devserver_log").start(*str(_LOG).split(":", 2), environ)
+
+
+def delay_cloud_tasks(module: ModuleType) -> Any:
+    """Delay the SDK's import of the client of Cloud Tasks."""
+    return _package("gae_devserver_sdk").delaying_cloud_tasks(module)
+
+
+def change_api_calls(module: ModuleType) -> None:
+    """Have the SDK make API calls without HTTP."""
+    # another release of the SDK makes them over HTTP
+    with contextlib.suppress(Exception):
+        folder = os.path.dirname(str(_LOG).split(":", 2)[1])  # noqa: PTH120
+        path = os.path.join(folder, "api.sock")  # noqa: PTH118
+        _package("gae_devserver_sdk").change_api_calls(module, path, _API_URL)
 
 
 def change_for_log(module: ModuleType) -> None:
@@ -258,6 +295,18 @@ def change_for_log(module: ModuleType) -> None:
     # the app runs without it
     with contextlib.suppress(Exception):
         getattr(_log(), _LOGGED[module.__name__])(module)
+
+
+def remember_ndb_texts(module: ModuleType) -> None:
+    """Have bundled NDB make each text for its debug output once."""
+    with contextlib.suppress(Exception):
+        _package("gae_devserver_sdk").remember_ndb_texts(module)
+
+
+_CHANGED = {
+    "google.appengine.ext.ndb.utils": remember_ndb_texts,
+    "google.appengine.runtime.default_api_stub": change_api_calls,
+}
 
 
 def _import_hidden() -> None:

@@ -1,12 +1,19 @@
-"""Use Cloud NDB on the datastore of DATASTORE_EMULATOR_HOST, and print figures.
+"""Use Cloud NDB on the datastore of DATASTORE_EMULATOR_HOST, as it is told.
 
-    python ndb_client.py PROJECT SECONDS
+    python ndb_client.py PROJECT
 
-Prints a JSON object: what was done -> how often a second; for a query, milliseconds. A
+Each line of its input is a list in JSON, one of
+
+    [OPERATION, THREADS, SECONDS]   put, get or transaction, again and again
+    ["fill"]                        store what the query looks for
+    ["query"]
+
+The answer is a line with a number: how often a second; for a query, milliseconds. A
 client is a thread with its own context, as in the samples.
 """
 
 import json
+import os
 import statistics
 import sys
 import threading
@@ -16,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from google.cloud import ndb
 
-CLIENTS = (1, 8)
 ENTITIES = 10_000
 QUERIES = 15
 
@@ -51,16 +57,19 @@ def transaction(name: str) -> None:
     entity.put()
 
 
+OPERATIONS = {"put": put, "get": get, "transaction": transaction}
+
+
 def rate(
-    client: ndb.Client, operation: Callable[[str], None], clients: int, seconds: float
+    client: ndb.Client, operation: Callable[[str], None], threads: int, seconds: float
 ) -> float:
-    """Return operations per second of `clients` at once, each with its own entity."""
-    together = threading.Barrier(clients)
+    """Return operations per second of some threads, each with its own entity."""
+    together = threading.Barrier(threads)
 
     def work(number: int) -> tuple[int, float]:
         with client.context():
-            name = f"own-{number}"
-            operation(name)
+            name = f"own-{os.getpid()}-{number}"
+            put(name)
             together.wait()
             began, done = time.perf_counter(), 0
             while time.perf_counter() < began + seconds:
@@ -68,18 +77,23 @@ def rate(
                 done += 1
             return done, time.perf_counter() - began
 
-    with ThreadPoolExecutor(clients) as executor:
-        results = list(executor.map(work, range(clients)))
+    with ThreadPoolExecutor(threads) as executor:
+        results = list(executor.map(work, range(threads)))
     return sum(done for done, _ in results) / max(took for _, took in results)
 
 
-def query_milliseconds(client: ndb.Client) -> float:
-    """Return the median of an equality query that finds 10 of 10,000 entities."""
+def fill(client: ndb.Client) -> None:
+    """Store 10,000 entities in groups of 10."""
     with client.context(cache_policy=False):
         for first in range(0, ENTITIES, 500):
             numbers = range(first, first + 500)
             ndb.put_multi([Crowd(id=n + 1, group=f"g{n // 10}") for n in numbers])
-        took = []
+
+
+def query_milliseconds(client: ndb.Client) -> float:
+    """Return the median of an equality query that finds 10 of 10,000 entities."""
+    took = []
+    with client.context(cache_policy=False):
         for number in range(QUERIES):
             began = time.perf_counter()
             found = Crowd.query(Crowd.group == f"g{number}").fetch()
@@ -88,18 +102,21 @@ def query_milliseconds(client: ndb.Client) -> float:
     return statistics.median(took) * 1000
 
 
-def main(project: str, seconds: float) -> dict[str, float]:
-    """Measure everything."""
+def main(project: str) -> None:
+    """Do what each line of the input says."""
     # with DATASTORE_EMULATOR_HOST set, the client needs no credentials
     client = ndb.Client(project=project)
-    figures = {}
-    for clients in CLIENTS:
-        for operation in (put, get, transaction):
-            row = f"Cloud NDB {operation.__name__}, {clients} at once"
-            figures[row] = rate(client, operation, clients, seconds)
-    figures["Cloud NDB query, 10 of 10,000"] = query_milliseconds(client)
-    return figures
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        figure = 0.0
+        if name == "fill":
+            fill(client)
+        elif name == "query":
+            figure = query_milliseconds(client)
+        else:
+            figure = rate(client, OPERATIONS[name], *arguments)
+        print(figure, flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], float(sys.argv[2]))))
+    main(sys.argv[1])
