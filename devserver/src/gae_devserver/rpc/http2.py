@@ -2,6 +2,7 @@
 
 import abc
 import asyncio
+from typing import cast
 
 from gae_devserver.http.limits import DEFAULT_LIMITS
 from gae_devserver.http.unread_answers import UnreadAnswer
@@ -39,12 +40,12 @@ class Http2Connection(asyncio.Protocol, abc.ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client the settings."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._unread = UnreadAnswer(transport, DEFAULT_LIMITS.stalled_seconds)
+        # uvloop's transports are no subclass
+        self._transport = cast("asyncio.Transport", transport)
+        self._unread = UnreadAnswer(self._transport, DEFAULT_LIMITS.stalled_seconds)
         loop = asyncio.get_running_loop()
-        self._handshake = loop.call_later(self._handshake_seconds, transport.abort)
-        transport.write(self._begin)
+        self._handshake = loop.call_later(self._handshake_seconds, self.abort)
+        self._transport.write(self._begin)
 
     def data_received(self, data: bytes) -> None:
         """Read all complete frames."""

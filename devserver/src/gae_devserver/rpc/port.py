@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Mapping
+from typing import cast
 
 from aiohttp import web
 
@@ -117,13 +118,13 @@ class _Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass
+        self._transport = cast("asyncio.Transport", transport)
         seconds = self._service.handshake_seconds
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, transport.abort)
+        self._timer = loop.call_later(seconds, self.abort)
         if len(self._connected) >= self._most:
-            transport.close()
+            self._transport.close()
         else:
             self._connected.add(self)
 
