@@ -278,7 +278,10 @@ def _log() -> Any:
 
 def delay_cloud_tasks(module: ModuleType) -> Any:
     """Delay the SDK's import of the client of Cloud Tasks."""
-    return _package("gae_devserver_sdk").delaying_cloud_tasks(module)
+    try:
+        return _package("gae_devserver_sdk").delaying_cloud_tasks(module)
+    except Exception:  # noqa: BLE001 - the SDK imports it as without this file
+        return contextlib.nullcontext()
 
 
 def change_api_calls(module: ModuleType) -> None:
