@@ -72,7 +72,7 @@ def _open_standard_streams() -> None:
 def _serve(
     options: argparse.Namespace, parent: int, given_token: str | None, hints: Hints
 ) -> None:
-    # A collection would find next to nothing until all parts are made: see `server.run`.
+    # Until all parts are made, a collection finds next to nothing: see `server.run`.
     gc.disable()
     # These imports are quick. The slow ones come later, while the app starts.
     from gae_devserver import terminal

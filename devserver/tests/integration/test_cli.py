@@ -32,6 +32,7 @@ from tests.helpers.command import (
     run,
     run_python,
 )
+from tests.helpers.datastore_v1 import RawClient
 from tests.helpers.sockets import listening_tcp_sockets
 
 # Answers with its environment.
@@ -464,3 +465,35 @@ def test_open(
     monkeypatch.setenv("BROWSER", "no-such-browser")
     server = start("--no-reload", "--open")
     assert server.token not in server.log("warning: .*browser.*")
+
+
+def test_what_answers_before_the_app_is_ready(
+    start: Callable[..., Running], folder: Path
+) -> None:
+    """The datastore answers while the app imports, and so does the State API."""
+    waits = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n"
+    (folder / "main.py").write_text(waits + HELLO)
+    with contextlib.ExitStack() as stack:
+        taken = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in "12"
+        ]
+        grpc_port, console = [sock.getsockname()[1] for sock in taken]
+    ports = (f"--grpc-port={grpc_port}", f"--console-port={console}")
+    server = start("--project=my-project", *ports)
+
+    def listens() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", grpc_port)).close()
+            return True
+        return False
+
+    wait_until(listens, "the gRPC port listens", PATIENCE)
+    with contextlib.closing(RawClient(f"127.0.0.1:{grpc_port}")) as client:
+        key = {"path": [{"kind": "A", "name": "a"}]}
+        found = client.call("Lookup", project_id="my-project", keys=[key])
+        assert len(found.missing) == 1
+    shown = send(f"http://127.0.0.1:{console}", "GET", "/services", [], None)
+    assert json.loads(shown.body)["services"][0]["state"] == "starting"
+    assert server.stdout == ""
+    (folder / "go").touch()
+    server.answers("hello")

@@ -220,10 +220,11 @@ def test_each_installer(
     """Uv and pip make the same environment; paths are relative to the app's folder.
 
     Neither the shell's settings for other environments nor those for uv in the app's
-    pyproject.toml change it.
+    pyproject.toml change it. Its modules are compiled, also where Python may not do so.
     """
     for name in ("PIP_TARGET", "UV_TARGET", "UV_PREFIX"):
         monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     settings = "[tool.uv]\nrequired-version = '>=99'\n"
     (tmp_path / "pyproject.toml").write_text(settings)
     (tmp_path / "lists").mkdir()
@@ -238,6 +239,7 @@ def test_each_installer(
     names = {path.name.partition(".")[0] for path in site.iterdir()}
     assert {"six", "gunicorn"} < names
     assert "aiohttp" not in names
+    assert list(site.glob("__pycache__/six.*.pyc"))
     assert interpreters.inspect(python.executable) == python
     assert cache.environment(OWN, file, gunicorn=True) == python
 

@@ -228,6 +228,16 @@ async def test_a_body_may_have_32_mib(
     assert b"33554432" in answer.body
 
 
+@pytest.mark.parametrize(("size", "status"), [(10, 200), (11, 413)])
+async def test_a_small_body_that_comes_with_its_head(
+    make_port: MakePort, size: int, status: int
+) -> None:
+    """The limit holds for it too, though nothing is left to wait for."""
+    port = await make_port(Limits(body=10))
+    chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (size, bytes(size))
+    assert (await port.send(POST + CHUNKED + chunk)).status == status
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from google.longrunning import operations_pb2
+from google.longrunning import operations_proto_pb2
 from google.protobuf import empty_pb2
 
 from gae_devserver.rpc.messages import import_types
@@ -27,8 +27,8 @@ RESPONSES = {
     "ListQueues": "ListQueuesResponse",
     "DeleteTask": empty_pb2.Empty,
     "DeleteQueue": empty_pb2.Empty,
-    "BatchCreateTasks": operations_pb2.Operation,
-    "BatchDeleteTasks": operations_pb2.Operation,
+    "BatchCreateTasks": operations_proto_pb2.Operation,
+    "BatchDeleteTasks": operations_proto_pb2.Operation,
 }
 """The RPCs that are served -> the class of the response, or its name in the API."""
 

@@ -55,7 +55,7 @@ class Operations:
         metadata.state = metadata.State.Value(state)
         for index, error in failed.items():
             status = metadata.failed_requests[index]
-            status.code, status.message = error.code.value[0], str(error)
+            status.code, status.message = error.code.value, str(error)
         operation.metadata.Pack(metadata)
         parts = getattr(request, "requests", None) or request.names
         if len(failed) == len(parts):

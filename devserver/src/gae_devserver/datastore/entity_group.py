@@ -5,12 +5,19 @@ from typing import Any
 
 from google.appengine.datastore import datastore_stub_util
 
-from gae_devserver.datastore.encoding import Path, text_of
+from gae_devserver.datastore.encoding import KEY, Path, text_of
 from gae_devserver.datastore.property_index import Row
 from gae_devserver.datastore.views import Snapshot
 
 StubKey = tuple[Any, ...]
 """A key as the stub keeps it: see `datastore_types.ReferenceToKeyValue`."""
+
+
+def group_key(reference: Any) -> StubKey:
+    """Return the stub's key of an entity group, sooner than the stub does."""
+    root = reference.path.element[0]
+    name = root.name if root.HasField("name") else root.id
+    return KEY, reference.app, reference.name_space, root.type, name
 
 
 class EntityGroup:
@@ -65,6 +72,10 @@ class EntityGroup:
 
 class GroupTransaction(datastore_stub_util.LiveTxn):  # type: ignore[misc]
     """The stub's transaction; a query reads the entities of its kind alone."""
+
+    def _GetTracker(self, reference: Any) -> Any:
+        tracker = self._entity_groups.get(group_key(reference))
+        return super()._GetTracker(reference) if tracker is None else tracker
 
     @datastore_stub_util._SynchronizeTxn  # type: ignore[untyped-decorator]
     def GetQueryCursor(

@@ -9,35 +9,23 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 from google.appengine.api.datastore_file_stub import DatastoreFileStub
-from google.appengine.api.datastore_types import EncodeAppIdNamespace
+from google.appengine.api.datastore_types import EncodeAppIdNamespace, ResolveAppId
 from google.appengine.datastore import datastore_pb, datastore_stub_util
 
-from gae_devserver.datastore import index_scan
-from gae_devserver.datastore.encoding import KEY, KEY_PROPERTY, Path, path_of, value_key
-from gae_devserver.datastore.entity_group import EntityGroup, GroupTransaction
-from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
-from gae_devserver.datastore.index_query import (
-    Conjunction,
-    IndexQuery,
-    complete_orders,
-    cursor_position,
+from gae_devserver.datastore.encoding import Path, path_of
+from gae_devserver.datastore.entity_group import (
+    EntityGroup,
+    GroupTransaction,
+    group_key,
 )
+from gae_devserver.datastore.history import DEFAULT_BOUNDS, Bounds, Change, History
 from gae_devserver.datastore.property_index import SORT_LIMIT, KindIndex, Row
+from gae_devserver.datastore.stub_queries import select
 from gae_devserver.datastore.views import Kind, Snapshot
 
-_Filter = datastore_pb.Query.Filter
-_OPERATORS = {
-    _Filter.LESS_THAN: "<",
-    _Filter.LESS_THAN_OR_EQUAL: "<=",
-    _Filter.GREATER_THAN: ">",
-    _Filter.GREATER_THAN_OR_EQUAL: ">=",
-    _Filter.EQUAL: "=",
-}
-_DESCENDING = datastore_pb.Query.Order.DESCENDING
 _UNKNOWN_MODE = datastore_pb.BeginTransactionRequest.UNKNOWN
 
 _RECENT_GROUPS = 128
@@ -161,10 +149,7 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return version
 
     def _add_change(self, key: Any, version: int) -> None:
-        root = key.path.element[0]
-        name = root.name if root.HasField("name") else root.id
-        # The result of ReferenceToKeyValue, without its cost.
-        group = self._meta_data.get((KEY, key.app, key.name_space, root.type, name))
+        group = self._meta_data.get(group_key(key))
         # No transaction has seen any other group.
         if group is not None:
             group._log_pos = version
@@ -248,6 +233,39 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         self.changes += 1
         self.forget_past(self._IncrementAndGetCommitTimestamp())
 
+    def assertPbIsInitialized(self, pb: Any) -> None:
+        """Encode no message only to check it: `CheckRequest` checks the requests.
+
+        The answers are checked when they are encoded to be sent.
+        """
+
+    def GetTxn(self, transaction: Any, request_trusted: Any, request_app: Any) -> Any:
+        """Return an open transaction; only the stub makes the text of an error."""
+        live = self._txn_map.get(transaction.handle)
+        if live is not None and live._app == transaction.app == request_app:
+            return live
+        return super().GetTxn(transaction, request_trusted, request_app)
+
+    def Get(
+        self,
+        raw_keys: Iterable[Any],
+        transaction: Any = None,
+        eventual_consistency: bool = False,
+        trusted: bool = False,
+        calling_app: str | None = None,
+    ) -> list[Any]:
+        """Get entities; the stub would begin and commit a transaction of its own."""
+        if transaction or eventual_consistency:
+            found: list[Any] = super().Get(
+                raw_keys, transaction, eventual_consistency, trusted, calling_app
+            )
+            return found
+        app = ResolveAppId(calling_app)
+        for key in raw_keys:
+            datastore_stub_util.CheckReference(trusted, app, key)
+            datastore_stub_util._GetEntityGroup(key)  # refuses an incomplete root
+        return [self._GetWithPseudoKinds(None, key) for key in raw_keys]
+
     def _GetAllEntities(self) -> Mapping[tuple[str, str], Mapping[Path, Row]]:
         return {
             (EncodeAppIdNamespace(self._app_id, namespace), kind): index.rows
@@ -282,14 +300,13 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
     def _GetQueryCursor(
         self, query: Any, filters: Any, orders: Any, index_list: Any
     ) -> Any:
-        selected = self._select(query, filters, orders)
-        if selected is not None:
-            records = [hit.row.record for hit in selected]
-        elif query.HasField("kind") and query.kind in self._pseudo_kinds:
+        if query.HasField("kind") and query.kind in self._pseudo_kinds:
             found, filters, orders = self._pseudo_kinds[query.kind].Query(
                 query, filters, orders
             )
             records = [datastore_stub_util.EntityRecord(entity) for entity in found]
+        elif (selected := select(self, query, filters, orders)) is not None:
+            records = [hit.row.record for hit in selected]
         else:
             records = [
                 row.record
@@ -301,42 +318,3 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         return datastore_stub_util._ExecuteQuery(
             records, query, filters, orders, index_list
         )
-
-    def _select(
-        self, query: Any, filters: Any, orders: Any
-    ) -> Iterable[index_scan.Hit] | None:
-        """Return every possible result; None if no index can answer the query."""
-        if not query.HasField("kind") or query.kind in self._pseudo_kinds:
-            return None
-        conjunction = Conjunction()
-        for item in filters:
-            if item.op not in _OPERATORS:
-                return None
-            name, value = item.property[0].name, item.property[0].value
-            if name == KEY_PROPERTY:
-                wanted = path_of(value.referencevalue.pathelement)
-            else:
-                wanted = value_key(value)
-            conjunction.add(name, _OPERATORS[item.op], wanted)
-        explicit = [
-            (order.property, order.direction == _DESCENDING) for order in orders
-        ]
-        complete = complete_orders(explicit, [conjunction], ())
-        start = cursor_position(query.compiled_cursor.postfix_position, complete)
-        found = index_scan.find(
-            self.kind((query.name_space, query.kind)),
-            IndexQuery([conjunction], complete),
-            start,
-            inclusive=True,
-        )
-        names = {
-            *conjunction.equal,
-            *conjunction.ranges,
-            *(name for name, _ in complete),
-        }
-        # The stub cannot read properties of embedded entities and drops such results,
-        # so it may need more of them than the limit.
-        every = query.shallow or any("." in name for name in names)
-        if every or not query.HasField("limit"):
-            return found
-        return islice(found, query.offset + query.limit + (start is not None))

@@ -187,12 +187,15 @@ class Installer:
 
     @functools.cached_property
     def _uv_settings(self) -> dict[str, str]:
-        """The variables that make uv use pip's package index and certificates.
+        """The variables that make uv do as pip does, with its index and certificates.
 
         In a company with its own index or certificates, pip is often configured for
         them, and uv is not.
         """
         settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "true"}
+        if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+            # as pip does: otherwise each start of the app would compile all it imports
+            settings["UV_COMPILE_BYTECODE"] = "true"
         pip = [str(self._base.executable), "-I", "-m", "pip", "config", "list"]
         listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
         # Lines such as global.index-url='https://...'. Those that begin with :env: come

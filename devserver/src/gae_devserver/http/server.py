@@ -22,10 +22,11 @@ from gae_devserver.terminal import printable
 
 TOKEN_HEADER = "X-Devserver-Token"
 
+ACCEPTED_AT_ONCE = 16
+"""Connections that asyncio accepts before the first of them can be refused."""
+
 # an open keep-alive connection must not delay the end of the server
 _SHUTDOWN_SECONDS = 0.2
-# connections that asyncio accepts before the first of them can be refused
-_ACCEPTED_AT_ONCE = 16
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -64,16 +65,15 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         for sock in sockets:
             listener = await loop.create_server(
-                self._connect, sock=sock, backlog=_ACCEPTED_AT_ONCE
+                self._connect, sock=sock, backlog=ACCEPTED_AT_ONCE
             )
             # asyncio takes the other number for this too
             sock.listen(BACKLOG)
             self._closing.callback(listener.close)
 
-    async def take(self, connected: socket.socket) -> None:
-        """Serve a connection that another part has accepted, and close it."""
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(self._connect, connected)
+    def protocol(self) -> asyncio.Protocol:
+        """Return what serves a connection that another part has accepted."""
+        return self._connect()
 
     async def _set_up(self, runner: web.BaseRunner) -> None:
         await runner.setup()

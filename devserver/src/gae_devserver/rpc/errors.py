@@ -1,6 +1,6 @@
 """The errors of a request, with the status codes that the service gives them."""
 
-from grpc import StatusCode
+from gae_devserver.rpc.status import StatusCode
 
 
 class RpcError(Exception):
@@ -43,6 +43,18 @@ class PermissionDeniedError(RpcError):
     """The request is for another project than the one that is served."""
 
     code = StatusCode.PERMISSION_DENIED
+
+
+class DeadlineExceededError(RpcError):
+    """The time that the client gives for the request is over."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+
+
+class ResourceExhaustedError(RpcError):
+    """The request is larger than the server takes."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
 
 
 class UnavailableError(RpcError):

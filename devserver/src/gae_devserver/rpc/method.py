@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from gae_devserver.activity.activity import Activity
-from gae_devserver.rpc.errors import RpcError
+from gae_devserver.rpc.errors import InvalidArgumentError, RpcError
 from gae_devserver.storage.storage import StorageError
 
 logger = logging.getLogger("gae_devserver")
@@ -19,13 +18,8 @@ logger = logging.getLogger("gae_devserver")
 TICKET_HEADER = "x-devserver-ticket"
 """Holds the ticket of the request in which the app makes an RPC."""
 
-SHORTEST_TIME = 0.001
-"""Seconds below which no time is left: gRPC rounds a deadline up to milliseconds."""
-
 # bytes of a request that can be kept until the RPC has ended, and after that
 _KEPT = 2**16
-# bytes of an error: gRPC may write each of them as three, and clients take 8 KiB
-_TEXT_BYTES = 2500
 
 CarryOut = Callable[[Any, Any], Awaitable[None]]
 """Reads a request and fills its response; raises RpcError for the client's errors."""
@@ -95,40 +89,24 @@ class Method:
                 self.activity.add_call(ticket, self.name, encoded, began, failed)
         return response
 
-    async def handle(
-        self, data: bytes, context: Any, ticket: str | None = None
-    ) -> bytes:
-        """Answer a call of gRPC, which the request of the app with the ticket makes."""
-        left = context.time_remaining()
-        if left is not None and left < SHORTEST_TIME:
-            # A client on the same machine could still get an answer past its deadline.
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")
+    async def handle(self, data: bytes, ticket: str | None = None) -> bytes:
+        """Answer a call of gRPC, which the request of the app with the ticket makes.
+
+        Raises:
+            RpcError: the error that the client sees.
+        """
         try:
             request = self.request_class.FromString(data)
         except DecodeError:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"The request of {self.name} is malformed.",
-            )
+            text = f"The request of {self.name} is malformed."
+            raise InvalidArgumentError(text) from None
         kept = b"" if ticket is None or len(data) > _KEPT else data
         # an error keeps this frame until the garbage collector runs
         del data
-        try:
-            response = await self.call(request, ticket, kept)
-            return response.SerializeToString()
-        except RpcError as error:
-            await context.abort(error.code, _shortened(str(error)))
-        raise AssertionError  # abort raises
+        response = await self.call(request, ticket, kept)
+        return response.SerializeToString()
 
 
 def recorded(rpcs: Mapping[str, Method], activity: Activity) -> dict[str, Method]:
     """Return RPCs that are kept with the request of the app that makes them."""
     return {name: replace(rpc, activity=activity) for name, rpc in rpcs.items()}
-
-
-def _shortened(text: str) -> str:
-    """Return as much of a text as a status can carry: clients refuse a larger one."""
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= _TEXT_BYTES:
-        return text
-    return f"{encoded[:_TEXT_BYTES].decode(errors='ignore')} ..."

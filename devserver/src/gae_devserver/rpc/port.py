@@ -1,30 +1,27 @@
 """The port of this machine on which all RPCs are served: over gRPC, and over HTTP/1.1.
 
-gRPC cannot share a port, nor take a connection that another part has accepted. So this
-port accepts all connections. One that begins as HTTP/2 is relayed to gRPC's own server.
+The first bytes of a connection tell which of both its client speaks.
 """
 
 import asyncio
-import contextlib
 import dataclasses
-import shutil
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
+from typing import cast
 
 from aiohttp import web
 
 from gae_devserver.app import open_files
-from gae_devserver.app.private_folder import make_private_folder
 from gae_devserver.http import sockets
 from gae_devserver.http.limits import DEFAULT_LIMITS
-from gae_devserver.http.server import Handler, HttpServer, check_host
-from gae_devserver.rpc.grpc_server import GrpcServer
+from gae_devserver.http.server import ACCEPTED_AT_ONCE, Handler, HttpServer, check_host
+from gae_devserver.memory import FreeMemory
+from gae_devserver.rpc.connection import GrpcConnection, Service
 from gae_devserver.rpc.method import Method
-from gae_devserver.rpc.relay import new_buffer, relay
 
 # The preface of HTTP/2 begins with this, and no method of HTTP/1.1 does.
 _HTTP_2 = b"PRI"
-# seconds until accept() is tried again, and for which a stop waits for the clients
+# seconds for which a stop waits for the clients
 _PAUSE = 0.05
 
 
@@ -53,107 +50,117 @@ class GrpcPort:
         on connections.
         """
         methods = {name: method for api in apis for name, method in api.items()}
-        self._grpc = GrpcServer(methods, message, handshake_seconds)
+        self._service = Service(
+            {f"/{name}": method for name, method in methods.items()},
+            message,
+            handshake_seconds,
+            FreeMemory(),
+        )
         self._serve_http = serve_http
         self._http = HttpServer(
             self._handle,
             dataclasses.replace(DEFAULT_LIMITS, body=message, connections=connections),
         )
         self._connections = connections
-        self._handshake_seconds = handshake_seconds
-        self._accepting: Sequence[asyncio.Task[None]] = ()
-        self._connected: set[asyncio.Task[None]] = set()
-        self._buffer = new_buffer()
-        self._closing = contextlib.ExitStack()
+        self._listening: asyncio.Server | None = None
+        self._connected: set[_Arrival | GrpcConnection] = set()
 
     async def start(self, listener: socket.socket | None = None) -> int:
-        """Serve on a listening socket, or on a free port; return the port.
-
-        Raises:
-            OSError: gRPC cannot listen.
-        """
+        """Serve on a listening socket, or on a free port; return the port."""
         listener = listener or sockets.listen_on("127.0.0.1", 0)
-        self._closing.callback(listener.close)
-        folder = make_private_folder()
-        self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = folder / "grpc"
-        await self._grpc.start(path)
         await self._http.start()
         most = open_files.connections_of_a_port(self._connections)
-        accept = self._accept(listener, str(path), most)
-        self._accepting = [asyncio.create_task(accept)]
+        self._listening = await asyncio.get_running_loop().create_server(
+            lambda: _Arrival(self._service, self._http, self._connected, most),
+            sock=listener,
+            backlog=ACCEPTED_AT_ONCE,
+        )
+        # asyncio takes the other number for this too
+        listener.listen(sockets.BACKLOG)
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and its connections; harmless before `start`."""
-        await _end(self._accepting)
-        self._closing.close()
-        await self._grpc.stop()
+        if self._listening is not None:
+            self._listening.close()
+        ending = {task for one in list(self._connected) for task in one.stop()}
         if self._connected:
-            # gRPC has told its clients why, and closed its ends
-            await asyncio.wait(self._connected, timeout=_PAUSE)
-        await _end(self._connected)
-        await self._http.stop()
-
-    async def _accept(self, listener: socket.socket, path: str, most: int) -> None:
-        loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        while True:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:  # too many open files, or the client is gone
-                await asyncio.sleep(_PAUSE)
-                continue
-            if len(self._connected) == most:
-                client.close()
-                continue
-            task = loop.create_task(self._serve(client, path))
-            self._connected.add(task)
-            task.add_done_callback(self._connected.discard)
-            # let others run while many connections wait
+            # those that read learn why
             await asyncio.sleep(0)
-
-    async def _serve(self, client: socket.socket, path: str) -> None:
-        """Relay a connection to gRPC, or hand it over to the HTTP server."""
-        with client, contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(self._handshake_seconds):
-                first = await _first_bytes(client)
-            if first == _HTTP_2:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with socket.socket(socket.AF_UNIX) as server:
-                    server.setblocking(False)
-                    await asyncio.get_running_loop().sock_connect(server, path)
-                    await relay(client, server, self._buffer)
-            elif first:
-                await self._http.take(socket.socket(fileno=client.detach()))
+        if self._connected:
+            await asyncio.sleep(_PAUSE)
+        for one in list(self._connected):
+            one.abort()
+        await asyncio.gather(*ending, return_exceptions=True)
+        await self._http.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         check_host(request, _is_internal)
         return await self._serve_http(request)
 
 
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+class _Arrival(asyncio.Protocol):
+    """A connection until its protocol is known."""
 
+    def __init__(
+        self,
+        service: Service,
+        http: HttpServer,
+        connected: "set[_Arrival | GrpcConnection]",
+        most: int,
+    ) -> None:
+        """Wait for the first bytes, unless `most` connections are there already."""
+        self._service = service
+        self._http = http
+        self._connected = connected
+        self._most = most
+        self._data = b""
 
-async def _first_bytes(client: socket.socket) -> bytes:
-    """Return the bytes that tell the protocol, which the socket still has.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or close it."""
+        # uvloop's transports are no subclass
+        self._transport = cast("asyncio.Transport", transport)
+        seconds = self._service.handshake_seconds
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self.abort)
+        if len(self._connected) >= self._most:
+            self._transport.close()
+        else:
+            self._connected.add(self)
 
-    They are fewer only if the client has sent no more until it closed its half.
-    """
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    # fewer bytes do not make the socket readable, but its end does
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_HTTP_2))
-    loop.add_reader(client, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(client)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-    return client.recv(len(_HTTP_2), socket.MSG_PEEK)
+    def data_received(self, data: bytes) -> None:
+        """Hand the connection over as soon as its protocol is known."""
+        self._data += data
+        begin = self._data[: len(_HTTP_2)]
+        if begin != _HTTP_2 and _HTTP_2.startswith(begin):
+            return
+        self._leave()
+        protocol: asyncio.Protocol
+        if begin == _HTTP_2:
+            protocol = GrpcConnection(self._service, self._connected.discard)
+            self._connected.add(protocol)
+        else:
+            protocol = self._http.protocol()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(self._data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another one."""
+        self._leave()
+
+    def stop(self) -> set[asyncio.Task[None]]:
+        """Close the connection."""
+        self._transport.abort()
+        return set()
+
+    def abort(self) -> None:
+        """Close the connection."""
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        self._timer.cancel()
+        self._connected.discard(self)
 
 
 def _is_internal(host: str) -> bool:

@@ -10,7 +10,6 @@ from aiohttp import hdrs, web
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from grpc import StatusCode
 
 from gae_devserver.http.connection import Connection
 from gae_devserver.http.server import read_body
@@ -20,6 +19,7 @@ from gae_devserver.rpc.errors import (
     RpcError,
 )
 from gae_devserver.rpc.method import TICKET_HEADER, Method
+from gae_devserver.rpc.status import StatusCode
 
 SYSTEM_PARAMETERS = frozenset(
     {
@@ -210,7 +210,7 @@ class _Format:
     def error(self, status: int, code: StatusCode, text: str) -> web.Response:
         """Return an answer that is an error."""
         if not self.is_json:
-            message = status_pb2.Status(code=code.value[0], message=text)
+            message = status_pb2.Status(code=code.value, message=text)
             return self._response(status, message.SerializeToString())
         error = {"code": status, "message": text, "status": code.name}
         return self._response(status, self._json({"error": error}))

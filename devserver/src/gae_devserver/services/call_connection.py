@@ -17,12 +17,15 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 
+from gae_devserver.app import open_files
 from gae_devserver.http.limits import DEFAULT_LIMITS, Limits
 
 logger = logging.getLogger("gae_devserver")
 
 GREETING = b"\1"
 LENGTH = struct.Struct("!I")
+_PAUSE = 1.0
+"""Seconds without new connections after one could not be accepted."""
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 """Takes a Request of the remote API and returns the Response, both encoded."""
@@ -36,6 +39,7 @@ class CallServer:
         self.answer = answer
         self.limits = limits
         self.connections: set[CallConnection] = set()
+        self._most = open_files.connections_of_a_port(limits.connections)
         self._loop = asyncio.get_running_loop()
         self._listeners: set[socket.socket] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +69,11 @@ class CallServer:
 
     def _listen(self, listener: socket.socket) -> None:
         self._listeners.add(listener)
-        self._loop.add_reader(listener.fileno(), self._accept, listener)
+        self._resume(listener)
+
+    def _resume(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _close(self, listener: socket.socket) -> None:
         if listener in self._listeners:
@@ -74,13 +82,19 @@ class CallServer:
         listener.close()
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        try:
             accepted, _ = listener.accept()
-            if len(self.connections) >= self.limits.connections:
-                accepted.close()  # without a greeting: the client uses HTTP
-                return
-            accepted.setblocking(False)
-            self.spawn(self._connect(accepted))
+        except BlockingIOError:
+            return  # the client is gone
+        except OSError:  # such as too many open files, which stays so for a while
+            self._loop.remove_reader(listener.fileno())
+            self._loop.call_later(_PAUSE, self._resume, listener)
+            return
+        if len(self.connections) >= self._most:
+            accepted.close()  # without a greeting: the client uses HTTP
+            return
+        accepted.setblocking(False)
+        self.spawn(self._connect(accepted))
 
     async def _connect(self, accepted: socket.socket) -> None:
         try:

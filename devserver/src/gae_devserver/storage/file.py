@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gae_devserver.storage import seals
@@ -274,10 +274,15 @@ class StorageFile:
     def replace(self, table: str, rows: Iterable[tuple[seals.Value, ...]]) -> None:
         """Insert rows into a table, or replace those with the same key."""
         marks = "?, " * len(seals.TABLES[table])
-        self.db.executemany(
+        self.execute_many(
             f"INSERT OR REPLACE INTO {table} VALUES ({marks}?)",
             [(*row, seals.seal(*row)) for row in rows],
         )
+
+    def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Execute a statement for each row; most calls change one table only."""
+        if rows:
+            self.db.executemany(statement, rows)
 
     def damaged(self, reason: str) -> StorageError:
         """Return the error for a damaged file."""

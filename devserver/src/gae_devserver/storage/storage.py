@@ -222,7 +222,7 @@ class Storage:
             for name, (settings, paused) in self._queues.items()
         ]
         dropped = [(name,) for name in self._dropped]
-        many, replace = self._db.executemany, self._file.replace
+        many, replace = self._file.execute_many, self._file.replace
         with self._file.transaction():
             if self._cleared:
                 for table in ("entities", "tasks", "queues", "records"):

@@ -36,6 +36,16 @@ CRON_QUEUE = "__cron"
 """The queue of cron jobs; an app's queue cannot have this name."""
 
 
+class _NotKept(dict[bytes, Any]):
+    """Keeps none of the requests to add a task, which only the SDK's own tests read.
+
+    With 100,000 tasks, they take 100 MB, and freeing them half of the time of a purge.
+    """
+
+    def __setitem__(self, name: bytes, request: Any) -> None:
+        """Do nothing."""
+
+
 class Queue(SortedQueue):
     """One queue: its tasks, and its settings in queue.yaml."""
 
@@ -63,6 +73,7 @@ class Queue(SortedQueue):
         self._only_service = only_service
         self._on_add = on_add
         super().__init__(name, gettime, self._waits_for)
+        self.task_add_request_pbs = _NotKept()
         self.task_name_archive = Tombstones(self._tombstone_seconds, gettime)
         self.purged: float | None = None
         """When it was last purged, in seconds since the epoch."""
@@ -114,8 +125,11 @@ class Queue(SortedQueue):
         return 86400.0 if self.config.made_by_api else TOMBSTONE_SECONDS
 
     def clear(self) -> None:
-        """Forget tasks, tombstones and statistics; end a pause; fill the bucket."""
-        self.PurgeQueue()
+        """Forget tasks, tombstones and statistics; end a pause; fill the bucket.
+
+        The caller clears the storage.
+        """
+        self._empty()
         self.task_name_archive.clear()
         self._finished.clear()
         self.dropped = 0
@@ -275,14 +289,17 @@ class Queue(SortedQueue):
     def PurgeQueue(self) -> None:
         """Delete all tasks; their names stay tombstones."""
         with self._lock:
-            for name, _ in self._sorted_by_name:
-                self.task_name_archive.add(name)
+            names = [name for name, _ in self._sorted_by_name]
+            self.task_name_archive.add_all(names)
+            for name in names:
                 self._store(name, None)
             self.purged = self.gettime()
-            self._forget_all()
-            self._broken.clear()
-            self._note_change()
-            self.task_add_request_pbs.clear()
+            self._empty()
+
+    def _empty(self) -> None:
+        self._forget_all()
+        self._broken.clear()
+        self._note_change()
 
     # called by the SDK's methods
 
@@ -319,8 +336,6 @@ class Queue(SortedQueue):
     def _DeleteNoAcquireLock(self, name: bytes | str) -> Any:
         text = name.decode() if isinstance(name, bytes) else name
         result = super()._DeleteNoAcquireLock(text)
-        # the SDK keeps a copy of every request forever
-        self.task_add_request_pbs.pop(text.encode(), None)
         self._broken.discard(text)
         self._note_change()
         if result == _ERRORS.OK:

@@ -1,6 +1,6 @@
 """The names of tasks that are gone, which cannot be used again for some time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Tombstones:
@@ -19,9 +19,16 @@ class Tombstones:
 
     def add(self, name: str, since: float | None = None) -> None:
         """Note that the task with this name is gone, now or since a moment."""
-        now = self._gettime()
-        self._since.pop(name, None)
-        self._since[name] = now if since is None else since
+        self._add([name], self._gettime() if since is None else since)
+
+    def add_all(self, names: Iterable[str]) -> None:
+        """Note that the tasks with these names are gone now."""
+        self._add(names, self._gettime())
+
+    def _add(self, names: Iterable[str], since: float) -> None:
+        for name in names:
+            self._since.pop(name, None)
+            self._since[name] = since
         while self._since and (oldest := next(iter(self._since))) not in self:
             del self._since[oldest]
 

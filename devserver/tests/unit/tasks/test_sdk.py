@@ -33,7 +33,7 @@ print(json.dumps([[task.name for task in eval(text)] for text in sys.argv[1:]]))
 
 
 def test_the_clients_of_cloud_tasks_are_not_imported() -> None:
-    """The server imports only the messages; a later import still gets the client."""
+    """The server imports only the messages; later imports get the client, and gRPC."""
     code = """
 import sys
 from gae_devserver.tasks import sdk
@@ -41,7 +41,30 @@ sdk.import_taskqueue()
 import gae_devserver.server
 assert "google.cloud.tasks_v2.types" in sys.modules
 assert "google.cloud.tasks_v2.services" not in sys.modules
+assert "grpc" not in sys.modules
 from google.cloud.tasks_v2 import CloudTasksClient
+from google.api_core.exceptions import NotFound, from_grpc_status
+from grpc import StatusCode
+assert isinstance(from_grpc_status(StatusCode.NOT_FOUND, ""), NotFound)
+assert NotFound.grpc_status_code is StatusCode.NOT_FOUND
+"""
+    done = run_python("-W", "ignore", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_other_packages_are_not_imported() -> None:
+    """The task queue does without NDB and requests; later imports get them."""
+    code = """
+import sys
+from gae_devserver.tasks import sdk
+sdk.import_taskqueue()
+from google.appengine.api.taskqueue import Queue
+assert "requests" not in sys.modules
+assert "google.appengine.ext.ndb" not in sys.modules
+assert "google.api_core" not in sys.modules
+from google.appengine.ext import ndb
+from google.appengine.api.app_identity import _metadata_server
+_metadata_server.get_service_account_token
 """
     done = run_python("-W", "ignore", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")

@@ -58,20 +58,27 @@ class Sent:
         self._connection: Connection | None = connection
         self._began = time.monotonic()
         self._timeout = options["timeout"]
-        self._finish = functools.partial(finish, **{**options, "body": self})
+        self._finish: Any = functools.partial(finish, **{**options, "body": self})
         self._lock = threading.Lock()
         self._is_finished = False
 
-    def finish(self, *, wait: bool = True) -> None:
-        """Have the SDK read the answer; without `wait`, only if it is there."""
-        if not self._lock.acquire(wait):
+    def finish(self) -> None:
+        """Have the SDK read the answer."""
+        with self._lock:
+            self._finish_once()
+
+    def look(self) -> None:
+        """Have the SDK read the answer if it is there."""
+        # The SDK looks several times before it waits.
+        if self._is_finished or time.monotonic() < self._began + _QUICK:
             return
-        try:
-            if not self._is_finished and (wait or self._has_answer()):
-                self._is_finished = True
-                self._finish()
-        finally:
-            self._lock.release()
+        # another thread may be reading it
+        if self._lock.acquire(False):
+            try:
+                if self._has_answer():
+                    self._finish_once()
+            finally:
+                self._lock.release()
 
     def future(self, pool: Any) -> Any:
         """Return a future, for which a thread of a pool reads the answer."""
@@ -88,11 +95,17 @@ class Sent:
         ends = self._began + self._timeout
         return connection.receive(max(ends - time.monotonic(), 0.001))
 
+    def _finish_once(self) -> None:
+        if not self._is_finished:
+            self._is_finished = True
+            # it refers to the RPC, which refers to this object
+            finish, self._finish = self._finish, None
+            finish()
+
     def _has_answer(self) -> bool:
-        # The SDK asks several times before it waits.
-        took = time.monotonic() - self._began
-        assert self._connection is not None
-        return took > self._timeout or (took > _QUICK and self._connection.has_answer())
+        connection = self._connection
+        late = time.monotonic() > self._began + self._timeout
+        return connection is not None and (late or connection.has_answer())
 
     def __del__(self) -> None:
         """Close the connection of a call that nothing has waited for."""
@@ -105,7 +118,6 @@ class Calls:
 
     def __init__(self, module: Any, path: str, url: str) -> None:
         """Call the server over a Unix socket in place of a URL."""
-        self._module = module
         self._urllib3 = urllib3 = module.urllib3
         self._connections = Connections(path)
         self._url = url
@@ -233,8 +245,8 @@ def _read_in_waiting_thread(rpc: Any, user_rpc: Any) -> None:
     wait, wait_any, state = rpc._WaitImpl, user_rpc.wait_any.__func__, rpc.state.fget
 
     def sent_of(self: Any) -> Sent | None:
-        future = vars(self).get("future")
-        return future if isinstance(future, Sent) else None
+        future = self.__dict__.get("future")
+        return future if type(future) is Sent else None
 
     def get_future(self: Any) -> Any:
         sent = sent_of(self)
@@ -256,7 +268,7 @@ def _read_in_waiting_thread(rpc: Any, user_rpc: Any) -> None:
     def get_state(self: Any) -> Any:
         sent = sent_of(self)
         if sent is not None:
-            sent.finish(wait=False)
+            sent.look()
         return state(self)
 
     @functools.wraps(wait_any)

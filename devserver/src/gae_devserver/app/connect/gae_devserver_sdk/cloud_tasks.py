@@ -60,21 +60,22 @@ def delaying(module: ModuleType) -> Iterator[None]:
     own = builtins.__import__
     delayed = {name: Delayed(name) for name in _DELAYED.values()}
 
+    # with the names of Python's own arguments
     def import_(
         name: str,
-        of: Any = None,
-        local: Any = None,
-        names: Sequence[str] | None = (),
+        globals: Any = None,  # noqa: A002
+        locals: Any = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        if of is vars(module) and names and not level:
-            found = {each: delayed.get(f"{name}.{each}") for each in names}
+        if globals is vars(module) and fromlist and not level:
+            found = {each: delayed.get(f"{name}.{each}") for each in fromlist}
             if all(found.values()):
                 return SimpleNamespace(**found)
-        return own(name, of, local, names, level)
+        return own(name, globals, locals, fromlist, level)
 
     # sys.modules stays as it is, because the app's own imports must get the real ones
-    builtins.__import__ = import_  # type: ignore[assignment]
+    builtins.__import__ = import_
     try:
         yield
     finally:
