@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 
+from gae_devserver.testing import ending
+
 from tests.bench import report, servers
 from tests.bench.added_tasks import measure_deferred, measure_rpcs
 from tests.bench.app import measure_app
@@ -135,18 +137,21 @@ def main() -> None:
     add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
     add("--page", type=pathlib.Path, help="a page that shows the results")
     options = parser.parse_args()
+    ending.end_as_with_ctrl_c()  # stops the servers
     # with it, as in many containers, Python compiles all modules again at each start
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     load = SHORT if options.short else Load()
     load = replace(load, runs=options.runs or load.runs)
     sides = [HERE, *servers.rivals(alone=options.alone)]
     bench = Bench(options.app, sides, load)
+    settings = {"app": options.app, **asdict(load)}
     for name in options.only or PARTS:
         began = time.monotonic()
         PARTS[name](bench)
         print(f"measured in {time.monotonic() - began:.0f} s: {name}", flush=True)
-    content = report.as_json(bench.results, {"app": options.app, **asdict(load)})
-    report.write(options.json, content)
+        # after each part: an interruption does not lose what was measured before
+        content = report.as_json(bench.results, settings)
+        report.write(options.json, content)
     markdown = report.as_markdown(bench.results, content)
     if options.page:
         report.update_page(options.page, markdown)

@@ -1,5 +1,6 @@
 """The machine, and the versions of what is measured."""
 
+import functools
 import json
 import os
 import pathlib
@@ -31,10 +32,11 @@ def machine() -> dict[str, str]:
         "CPU": _cpu(),
         "cores": str(os.cpu_count()),
         "memory": f"{pages * size / 1024**3:.0f} GiB",
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 
+@functools.cache  # gcloud takes a second
 def versions() -> dict[str, str]:
     """Return the versions of what is measured; what is not installed is left out."""
     found = {"Python": platform.python_version()}
