@@ -80,7 +80,7 @@ def seconds_to_200(side: str, app: str, *options: str) -> float:
             answer = send(f"http://127.0.0.1:{port}", "GET", "/counter/get")
         except (OSError, http.client.HTTPException):
             return False
-        return answer.status == 200
+        return (answer.status, answer.text) == (200, "0")
 
     with _command(side, app, port, *options) as began:
         wait_until(answers, "the app answers", START_SECONDS, POLL_SECONDS)

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shlex
+import sys
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gae_devserver.testing import DevServer
 from google.cloud import tasks_v2
 
 from tests.commands.pages import blocks, commands, files, page, section
-from tests.commands.running import nox
+from tests.commands.running import nox, run
 from tests.servers.differences import NEEDS_CALLS
 from tests.servers.embedded import Embedded
 from tests.servers.staging import REPOSITORY, change
@@ -69,7 +70,14 @@ def test_there_and_back(copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
                 assert server.tasks() == []
 
 
+(RECIPE,) = blocks(section(PAGE, "If you stay with the bundled service"), "python")
 LIBRARY = "google.cloud.tasks_v2"
+IN_PRODUCTION = f"""
+from google.appengine.ext import deferred
+assert "{LIBRARY}" not in sys.modules
+os.environ["APPENGINE_USE_CLOUDTASK_PUSH_QUEUE"] = "true"
+deferred.defer(print)
+"""
 VIEWS = f"""
 
 @app.route("/loaded")
@@ -87,23 +95,14 @@ def own_task():
     client.create_task(parent=queue, task={{"app_engine_http_request": target}})
     return loaded()
 
-
-@app.route("/late")
-def late():
-    os.environ["APPENGINE_USE_CLOUDTASK_PUSH_QUEUE"] = "true"
-    try:
-        deferred.defer(do_something_later, my_key, 10)
-    except ImportError as error:
-        return str(error)
 """
 
 
 def app_with_recipe(folder: pathlib.Path, tasks: str) -> pathlib.Path:
     """Copy the Flask sample, with the lines that keep the client library out."""
     copy_app("flask", folder / "app", "bundled", tasks)
-    (recipe,) = blocks(section(PAGE, "If you stay with the bundled service"), "python")
     main = folder / "app" / "main.py"
-    main.write_text(recipe + main.read_text() + VIEWS)
+    main.write_text(RECIPE + main.read_text() + VIEWS)
     return folder / "app"
 
 
@@ -123,7 +122,14 @@ def test_client_library_is_kept_out(tmp_path: pathlib.Path, *, preload: bool) ->
         assert server.get("/own").text == "True"
         server.run_due()
         server.wait_for_log("GET /own/done")
-        assert "google-cloud-tasks" in server.get("/late").text
+
+
+def test_variable_that_is_set_too_late() -> None:
+    """Without the dev server too, the library is kept out; the SDK then misses it."""
+    script = RECIPE + IN_PRODUCTION
+    done = run(sys.executable, "-W", "ignore", "-c", script, HTTP_HOST="localhost")
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("ImportError: APPENGINE_USE_CLOUDTASK_PUSH_QUEUE is set")
 
 
 @NEEDS_CALLS
