@@ -11,6 +11,7 @@ waits takes 1 % of a core.
 import argparse
 import os
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -123,6 +124,14 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 }
 
 
+def positive_int(text: str) -> int:
+    """Return the number in a text, which is at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def main() -> None:
     """Measure, print the tables, and write the files."""
     parser = argparse.ArgumentParser(
@@ -131,15 +140,19 @@ def main() -> None:
     add = parser.add_argument
     add("--short", action="store_true", help="one run with little load")
     add("--alone", action="store_true", help="leave out Google's servers")
-    add("--runs", type=int, help=f"the runs (default: {Load.runs}; with --short, 1)")
+    runs = f"the runs (default: {Load.runs}; with --short, 1)"
+    add("--runs", type=positive_int, metavar="NUMBER", help=runs)
     add("--app", choices=staging.APPS, default="flask", help="the app that is served")
     add("--only", choices=PARTS, nargs="+", help="what to measure (default: all)")
-    add("--json", type=pathlib.Path, default=RESULTS, help="the file to write")
-    add("--page", type=pathlib.Path, help="a page that shows the results")
+    file = pathlib.Path
+    add("--json", type=file, default=RESULTS, metavar="FILE", help="what to write")
+    results = "the page on which to replace the results"
+    add("--page", type=report.page, metavar="FILE", help=results)
     options = parser.parse_args()
     ending.end_as_with_ctrl_c()  # stops the servers
     # with it, as in many containers, Python compiles all modules again at each start
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     load = SHORT if options.short else Load()
     load = replace(load, runs=options.runs or load.runs)
     sides = [HERE, *servers.rivals(alone=options.alone)]
@@ -159,4 +172,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,8 +1,10 @@
 """The results as Markdown for people, and as JSON for programs."""
 
+import argparse
 import datetime
 import json
 import pathlib
+import statistics
 from typing import Any
 
 from tests.bench import machine
@@ -51,13 +53,14 @@ def as_markdown(results: Results, report: dict[str, Any]) -> str:
 
 def _table(results: Results, table: Table) -> str:
     """Return a table with its title, or nothing if none of its rows was measured."""
-    lines = [[table.title, *table.sides, "ratio"], ["---", "---:", "---:", "---:"]]
+    title = [table.title, *table.sides, f"{table.sides[0]} is"]
+    lines = [title, ["---", "---:", "---:", "---:"]]
     for row, unit in table.rows.items():
         ratios = results.ratios(row, table.sides)
         sides = [results.of(row, side) for side in table.sides]
         if any(sides):
             shown = [_figures(figures, unit) for figures in sides]
-            lines.append([row, *shown, _figures(ratios, "", digits=1)])
+            lines.append([row, *shown, _comparison(ratios, unit)])
     if len(lines) == 2:
         return ""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -66,13 +69,20 @@ def _table(results: Results, table: Table) -> str:
     )
 
 
-def _figures(figures: list[float], unit: str, digits: int | None = None) -> str:
+def _comparison(ratios: list[float], unit: str) -> str:
+    """Return how many times better or worse one side is than the other."""
+    better, worse = ("smaller", "larger") if unit == "MB" else ("faster", "slower")
+    if ratios and statistics.median(ratios) < 1:
+        return _figures([1 / ratio for ratio in ratios], f"times {worse}")
+    return _figures(ratios, f"times {better}")
+
+
+def _figures(figures: list[float], unit: str) -> str:
     """Return a median with its unit, and from where to where the figures go."""
     if not figures:
         return "-"
     shown = summary(figures)
-    if digits is None:
-        digits = 2 if shown["median"] < 10 else 0
+    digits = 2 if shown["median"] < 10 else 0
     median, low, high = (f"{figure:,.{digits}f}" for figure in shown.values())
     spread = f" ({low} to {high})" if len(figures) > 1 else ""
     return f"{median} {unit}".strip() + spread
@@ -80,13 +90,20 @@ def _figures(figures: list[float], unit: str, digits: int | None = None) -> str:
 
 def write(file: pathlib.Path, report: dict[str, Any]) -> None:
     """Write the JSON file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def update_page(page: pathlib.Path, markdown: str) -> None:
-    """Replace what a page of the documentation shows below its last headline."""
-    above, headline, _ = page.read_text().partition(HEADLINE)
-    if not headline:
-        raise ValueError(f"{page} has no headline {HEADLINE.strip()!r}")
-    page.write_text(f"{above}{HEADLINE}\n{markdown}\n")
+def page(path: str) -> pathlib.Path:
+    """Return the page at a path that the user has typed."""
+    file = pathlib.Path(path)
+    if not file.is_file() or HEADLINE not in file.read_text():
+        raise argparse.ArgumentTypeError(
+            f"{path} is not a page with the headline {HEADLINE.strip()!r}"
+        )
+    return file
+
+
+def update_page(file: pathlib.Path, markdown: str) -> None:
+    """Replace what a page shows below its last headline."""
+    above, _, _ = file.read_text().partition(HEADLINE)
+    file.write_text(f"{above}{HEADLINE}\n{markdown}\n")
