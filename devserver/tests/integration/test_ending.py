@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_a_signal_while_the_server_starts(
     server.process.terminate()
     ends_well(server, processes)
     assert server.stdout == ""
+
+
+def test_a_signal_while_the_console_starts(start: Callable[..., Running]) -> None:
+    """A client of the State API has just caused its import."""
+    server = start()
+    processes = tree_of(server)
+    address = server.state_url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1]))):
+        server.process.terminate()
+        ends_well(server, processes)
 
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:
