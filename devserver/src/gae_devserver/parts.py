@@ -212,7 +212,6 @@ class Parts:
         self.console_link = ConsoleLink(settings.token)
         self._state = OnDemand(
             settings.state_socket,
-            "gae_devserver.console.state_api",
             functools.partial(self._state_api, sessions, port),
         )
         self.reloader = Reloader(
