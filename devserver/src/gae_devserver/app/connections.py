@@ -102,6 +102,7 @@ class Connections:
                 connection = await self._connect()
             transport = connection.transport
             assert transport is not None
+            is_answered = False
             try:
                 connection.set_response_params(
                     skip_payload=request.method == "HEAD",
@@ -112,13 +113,20 @@ class Connections:
                     max_headers=MAX_HEADERS,
                 )
                 transport.writelines((data, request.body or b""))
-                yield await self._reply(connection, request)
+                reply = await self._reply(connection, request)
+                is_answered = True
+                yield reply
             finally:
-                if connection.should_close or transport.get_write_buffer_size():
+                # the next request must not get an answer, or the rest of one, to this
+                if (
+                    is_answered
+                    and not connection.should_close
+                    and not transport.get_write_buffer_size()
+                ):
+                    self._keep(connection)
+                else:
                     transport.abort()
                     self._open.discard(connection)
-                else:
-                    self._keep(connection)
 
     async def _reply(self, connection: ResponseHandler, request: Request) -> Reply:
         code = 100

@@ -5,12 +5,12 @@ import resource
 
 # for 512 connections to each port, and as many to the app; a limit that is far higher
 # costs memory in programs that make a table of it
-_WANTED = 5120
+_WANTED = 4096
 # what the server opens besides, and connections that are about to be refused
 _OTHERS = 384
-# three HTTP ports, the app, its API calls, and the port of RPCs: it serves HTTP too,
-# and a connection that it relays to gRPC takes three files
-_SHARES = 9
+# three HTTP ports, the app, its API calls, and the port of RPCs, which serves as many
+# connections of HTTP besides
+_SHARES = 7
 _FEWEST = 16
 
 

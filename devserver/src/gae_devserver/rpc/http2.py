@@ -59,11 +59,11 @@ class Http2Connection(asyncio.Protocol, abc.ABC):
         if self.replies:
             self.write(b"".join(self.replies))
             self.replies.clear()
-            # such as the answers to pings, which need no reading of answers
-            if self._transport.get_write_buffer_size() > _MOST_UNREAD:
-                self._transport.pause_reading()
         # after the replies: a client takes more since its settings are acknowledged
         self.send_waiting()
+        # such as the answers to pings, and errors, which no window holds back
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD:
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         """Send no more of large answers; watch whether the client reads them."""

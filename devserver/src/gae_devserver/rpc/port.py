@@ -84,9 +84,8 @@ class GrpcPort:
         if self._listening is not None:
             self._listening.close()
         ending = {task for one in list(self._connected) for task in one.stop()}
-        if self._connected:
-            # those that read learn why
-            await asyncio.sleep(0)
+        # those that read learn why; and a connection that was just accepted arrives
+        await asyncio.sleep(0)
         if self._connected:
             await asyncio.sleep(_PAUSE)
         for one in list(self._connected):

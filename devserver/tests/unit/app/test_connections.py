@@ -99,6 +99,21 @@ async def test_an_answer_that_is_not_read_ends_its_connection(
     assert listener.opened == 2
 
 
+async def test_a_request_that_is_given_up_ends_its_connection(
+    connections: Connections, listener: Listener
+) -> None:
+    """The next request must not get its answer."""
+    listener.answer = b""
+    running = asyncio.create_task(get(connections))
+    await until(lambda: listener.requests)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    listener.answer = ANSWER
+    assert await get(connections) == b"ok"
+    assert listener.opened == 2
+
+
 async def test_the_end_of_the_process_ends_the_requests_that_run(
     connections: Connections, listener: Listener
 ) -> None:

@@ -409,15 +409,31 @@ async def test_too_many_calls_at_once() -> None:
         await until(lambda: service.waiting == most)
 
 
-async def test_a_client_that_reads_nothing() -> None:
+@pytest.mark.parametrize("sent", ["pings", "calls that fail"])
+async def test_a_client_that_reads_nothing(sent: str) -> None:
     """The server stops reading, so that what waits for the client has a limit."""
     async with running() as (_, client):
-        pings, before = frame(PING, payload=bytes(8)) * 1_000_000, 0
-        client.send(pings)
+        # no frame is left that makes the server look at what waits
+        await client.frame(SETTINGS)
+        await client.frame(SETTINGS)
+        if sent == "pings":
+            flood = frame(PING, payload=bytes(8)) * 1_000_000
+        else:
+            encoder = Encoder()
+            # the first block has the long path, and the others only its number
+            blocks = [block(f"/{'x' * 2000}", encoder) for _ in range(10_000)]
+            flood = b"".join(
+                frame(HEADERS, END_HEADERS, 2 * count + 1, one)
+                + frame(DATA, END_STREAM, 2 * count + 1, message(b""))
+                + frame(0xBE, payload=bytes(2500))
+                for count, one in enumerate(blocks)
+            )
+        client.send(flood)
+        before = 0
         while (left := client.left) != before:
             before = left
             await settled()
-        assert 0 < left < len(pings)
+        assert 0 < left < len(flood)
 
 
 async def test_a_deadline_cancels_a_call() -> None:

@@ -105,6 +105,9 @@ class Server:
         elif call.method == "fail":
             response.application_error.code = 7
             response.application_error.detail = "no"
+        elif call.method == "large":
+            large = StringProto(value="a" * 2**22)
+            response.response = large.SerializeToString()
         elif call.method == "close":
             self.calls.stop()
         return response.SerializeToString()
@@ -202,6 +205,56 @@ async def test_a_deadline(server: Server) -> None:
         "call('release')",
         "print(call('echo', 'a'))",
     ) == ("deadline\na")
+
+
+async def test_an_answer_that_is_read_late(server: Server) -> None:
+    """A program may do something else meanwhile, and for longer than the deadline."""
+    assert await server.run(
+        "call('echo')",
+        "rpcs = [begin('large', deadline=5) for _ in range(20)]",
+        "while call('received').count('large') < 20: pass",
+        "own = time.monotonic",
+        "time.monotonic = lambda: own() + 9",
+        "for rpc in rpcs: rpc.check_success()",
+        "print(all(len(rpc.response.value) == 2**22 for rpc in rpcs))",
+    ) == ("True")
+
+
+async def test_a_wait_that_is_interrupted(server: Server) -> None:
+    """The call fails then, and has no empty answer."""
+    assert await server.run(
+        "import ctypes",
+        "call('echo')",
+        "rpc, waiting = begin('wait', 'a'), threading.get_ident()",
+        "class Interrupted(BaseException): pass",
+        "def interrupt():",
+        "    for i in range(9): call('echo')",
+        "    error, thread = ctypes.py_object(Interrupted), ctypes.c_ulong(waiting)",
+        "    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)",
+        "    call('release')",
+        "try:",
+        "    threading.Thread(target=interrupt).start()",
+        "    rpc.wait()",
+        "except Interrupted: print('interrupted')",
+        "try: rpc.check_success()",
+        "except apiproxy_errors.RPCFailedError: print('failed')",
+        "print(call('echo', 'a'))",
+    ) == ("interrupted\nfailed\na")
+
+
+async def test_a_call_that_two_threads_wait_for(server: Server) -> None:
+    """Both wait until it has ended."""
+    assert await server.run(
+        "call('echo')",
+        "rpc = begin('wait', 'a')",
+        "first = threading.Thread(target=rpc.wait)",
+        "first.start()",
+        "for i in range(9): call('echo')",
+        "print(rpc.future.done(), call('release') == '')",
+        "first.join()",
+        "rpc.future.result()",
+        "print(rpc.future.done(), rpc.state == 2, rpc.response.value)",
+    ) == ("False True\nTrue True a")
 
 
 async def test_a_connection_that_ends(server: Server) -> None:

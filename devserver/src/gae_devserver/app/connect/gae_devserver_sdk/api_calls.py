@@ -32,6 +32,8 @@ _HEADERS = {
 }
 _QUICK = 0.005
 """Seconds that the SDK spends with a call before it waits."""
+_REST = 5.0
+"""Seconds for each further part of an answer that has begun to arrive."""
 
 
 class Answer:
@@ -92,15 +94,20 @@ class Sent:
         """Read the answer."""
         connection, self._connection = self._connection, None
         assert connection is not None
-        ends = self._began + self._timeout
-        return connection.receive(max(ends - time.monotonic(), 0.001))
+        timeout = self._began + self._timeout - time.monotonic()
+        if timeout < _REST and connection.has_answer():
+            timeout = _REST  # a program may come late for its beginning
+        return connection.receive(max(timeout, 0.001))
 
     def _finish_once(self) -> None:
-        if not self._is_finished:
-            self._is_finished = True
-            # it refers to the RPC, which refers to this object
-            finish, self._finish = self._finish, None
+        if self._is_finished:
+            return
+        # it refers to the RPC, which refers to this object
+        finish, self._finish = self._finish, None
+        try:
             finish()
+        finally:
+            self._is_finished = True
 
     def _has_answer(self) -> bool:
         connection = self._connection
@@ -205,6 +212,14 @@ def change(module: Any, path: str, url: str) -> None:
     make_stub, finish = stub.__init__, rpc._SendRequestAndFinish
     user_rpc = module.apiproxy_stub_map.UserRPC
     of_user = user_rpc._UserRPC__internal_callback
+    lost = module._DEFAULT_EXCEPTION
+
+    def finish_or_fail(self: Any, **options: Any) -> None:
+        try:
+            finish(self, **options)
+        except BaseException:  # what ends a greenlet; without an error, it succeeds
+            self._exception = self._exception or self._ErrorException(*lost)
+            raise
 
     @functools.wraps(make_stub)
     def make(self: Any, *args: Any, **options: Any) -> None:
@@ -228,7 +243,7 @@ def change(module: Any, path: str, url: str) -> None:
                     or getattr(of.callback, "__func__", None) is of_user
                 )
             ):
-                sent = calls.begin(function, options)
+                sent = calls.begin(functools.partial(finish_or_fail, of), options)
                 if sent is not None:
                     return sent
             return submit(function, *args, **options)
