@@ -196,6 +196,17 @@ async def test_a_call_that_nothing_waits_for(server: Server) -> None:
     ) == ("carried out")
 
 
+async def test_many_calls_that_nothing_waits_for(server: Server) -> None:
+    """Their connections carry other calls, also while nothing collects the garbage."""
+    assert await server.run(
+        "import gc; gc.disable()",
+        "call('echo')",
+        "for i in range(400): begin('echo', 'dropped'); call('echo')",
+        "print(call('echo', 'a'), len(os.listdir('/proc/self/fd')) < 60)",
+    ) == ("a True")
+    assert server.over_http == 0
+
+
 async def test_a_deadline(server: Server) -> None:
     """A call that takes longer fails, and the connection is not used again."""
     assert await server.run(
