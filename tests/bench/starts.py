@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from gae_devserver.testing import wait_until
@@ -28,20 +28,13 @@ START_SECONDS = 120.0
 POLL_SECONDS = 0.005
 
 
-class Stoppable(Protocol):
-    """A command that runs."""
-
-    def stop(self) -> None:
-        """Stop it."""
-
-
 @contextmanager
 def _command(side: str, app: str, port: int, *options: str) -> Iterator[float]:
     """Run a dev server as a user does, but on a known port; yield when it started."""
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         staged, log = stage(app, work), work / "server.log"
-        server: Stoppable
+        server: ServerProcess | Leashed
         if side == HERE:
             own = ("--no-pyproject", "--console-port=0", f"--python={sys.executable}")
             command = [str(staged), *own, f"--port={port}", *options]

@@ -1,4 +1,4 @@
-"""The API server: answers the API calls that the SDK sends to `/rpc_http`.
+"""The API server: answers API calls, over HTTP at `/rpc_http` and over Unix sockets.
 
 It is the metadata server too, serves Cloud Tasks over REST, and has the certificates of
 OIDC tokens.

@@ -1,4 +1,4 @@
-"""Connects the app's process to the dev server: Cloud Tasks, and the log.
+"""Connects the app's process to the dev server: API calls, Cloud Tasks, the log.
 
 Python imports this file when it starts, because its folder is first on PYTHONPATH. It
 runs on the app's Python, 3.7 or later. Of the package, it imports only the two next to
