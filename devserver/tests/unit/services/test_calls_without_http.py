@@ -116,6 +116,7 @@ class Server:
         """Run code as the app would; return what it prints."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-Wignore::DeprecationWarning",  # since Python 3.12, of a fork with threads
             "-c",
             PROGRAM.format("\n    ".join(code), main),
             env=os.environ
