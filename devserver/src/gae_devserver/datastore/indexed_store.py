@@ -276,13 +276,6 @@ class IndexedStore(DatastoreFileStub):  # type: ignore[misc]
         row = self.row(key.name_space, path_of(key.path.element))
         return None if row is None else datastore_stub_util.LoadRecord(row.record)
 
-    def _GetWithPseudoKinds(
-        self, txn: Any, key: Any, eventual_consistency: bool = False
-    ) -> Any:
-        """Get one entity; only transactions of the app collect its entity group."""
-        of_the_app = txn if hasattr(txn, "handle") else None
-        return super()._GetWithPseudoKinds(of_the_app, key, eventual_consistency)
-
     def _BeginTransaction(
         self, app: str, allow_multiple_eg: bool, mode: Any = _UNKNOWN_MODE
     ) -> GroupTransaction:
