@@ -212,8 +212,7 @@ class Parts:
         self.console_link = ConsoleLink(settings.token)
         self._state = OnDemand(
             settings.state_socket,
-            "gae_devserver.console.state_api",
-            functools.partial(self._state_api, sessions),
+            functools.partial(self._state_api, sessions, port),
         )
         self.reloader = Reloader(
             application,
@@ -224,8 +223,11 @@ class Parts:
             since=settings.snapshot,
         )
 
-    def _state_api(self, sessions: Sessions) -> HttpServer:
-        """Return the State API with the console, which the app does not wait for."""
+    def _state_api(self, sessions: Sessions, app_port: int) -> HttpServer:
+        """Return the State API with the console, which the app does not wait for.
+
+        The other ports may be closed by then.
+        """
         from gae_devserver.console.reset import Reset
         from gae_devserver.console.services import Addresses
         from gae_devserver.console.state_api import StateApi
@@ -244,7 +246,7 @@ class Parts:
         )
         addresses = Addresses(
             project=launch.project,
-            app_port=port_of(settings.front_sockets[0]),
+            app_port=app_port,
             state_port=port_of(settings.state_socket),
             grpc_port=launch.grpc_port,
             cloud_tasks=settings.cloud_tasks,

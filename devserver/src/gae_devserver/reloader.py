@@ -1,7 +1,6 @@
 """Applies edits of the app's files while the server runs."""
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -86,8 +85,7 @@ class Reloader:
 
     async def run(self) -> None:
         """Follow the edits until this is cancelled."""
-        # in a thread: this needs a large package, and requests go on
-        await asyncio.to_thread(importlib.import_module, "gae_devserver.app.changes")
+        # imports a large package, which no other part needs
         from gae_devserver.app.changes import changes
 
         try:

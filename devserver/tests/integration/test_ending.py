@@ -1,7 +1,9 @@
 """The server ends in time in all cases, and leaves no process."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from gae_devserver.app.process import STOP_SECONDS
 from gae_devserver.parts import Settings
 from gae_devserver.testing import wait_until
 from gae_devserver.testing.processes import descendants, wait_for_end
-from tests.helpers.command import COMMAND, PATIENCE, Running
+from tests.helpers.command import COMMAND, PATIENCE, Running, fetch
 
 PROMISE = 10.0
 """Seconds to wait for the end: three are promised, and a busy machine gets more."""
@@ -88,6 +90,30 @@ def test_a_signal_while_the_server_starts(
     server.process.terminate()
     ends_well(server, processes)
     assert server.stdout == ""
+
+
+def test_the_state_api_while_the_server_ends(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    """It answers until the app has ended, also its first client."""
+    (folder / "main.py").write_text(
+        "import pathlib, threading\n"
+        "def app(environ, start_response):\n"
+        "    pathlib.Path('began').touch()\n"
+        "    threading.Event().wait()\n"
+    )
+    server = start()
+    processes = tree_of(server)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until((folder / "began").exists, "the request", PATIENCE)
+        server.process.terminate()
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(4096):  # until the server has ended the request
+                pass
+    assert fetch(server.state_url, "/services")[0] == 200
+    ends_well(server, processes)
 
 
 def test_sigkill_to_the_server_alone(start: Callable[..., Running]) -> None:

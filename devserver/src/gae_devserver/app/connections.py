@@ -112,7 +112,8 @@ class Connections:
                     max_field_size=MAX_HEADER_LINE,
                     max_headers=MAX_HEADERS,
                 )
-                transport.writelines((data, request.body or b""))
+                # `writelines` of Python 3.12 and 3.13 tries forever to send no bytes
+                transport.write(data + (request.body or b""))
                 reply = await self._reply(connection, request)
                 is_answered = True
                 yield reply

@@ -100,7 +100,8 @@ def _find_sorted(
         found = _sorted(_unordered(index, query, tally), query.orders)
         if query.distinct:
             found = list(_first_of_each(found, query.distinct))
-        if tally is None:
+        # Few are soon sorted again, and there can be many such queries.
+        if tally is None and len(found) > index.sort_limit:
             index.unfinished.put(query, found)
     first = 0
     if start is not None:

@@ -1,7 +1,6 @@
 """A port whose server is made when the first client connects."""
 
 import asyncio
-import importlib
 import logging
 import socket
 from collections.abc import Callable
@@ -17,12 +16,13 @@ class OnDemand:
     The system accepts connections from the beginning. They wait in the socket's queue.
     """
 
-    def __init__(
-        self, listener: socket.socket, module: str, make: Callable[[], HttpServer]
-    ) -> None:
-        """Wait with the server, which `make` returns once `module` is imported."""
+    def __init__(self, listener: socket.socket, make: Callable[[], HttpServer]) -> None:
+        """Wait with the server, which `make` imports and returns.
+
+        It does so in the event loop: a thread that imports a package, while the loop
+        imports a module of it for an API call, ends one of the two with a deadlock.
+        """
         self._listener = listener
-        self._module = module
         self._make = make
         self._server: HttpServer | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -38,8 +38,6 @@ class OnDemand:
 
     async def _serve(self) -> None:
         try:
-            # in a thread: other requests go on
-            await asyncio.to_thread(importlib.import_module, self._module)
             self._server = self._make()
             await self._server.start(self._listener)
         except Exception:

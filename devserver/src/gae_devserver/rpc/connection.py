@@ -57,6 +57,8 @@ class Service:
     """Bytes of a request, also after decompression."""
     handshake_seconds: float
     """Time in which the client sends its settings."""
+    stalled_seconds: float
+    """Time without reading any of what waits for the client."""
     free_memory: FreeMemory
 
 
@@ -100,7 +102,7 @@ class GrpcConnection(Http2Connection):
         self, service: Service, lost: Callable[["GrpcConnection"], Any]
     ) -> None:
         """Make a connection; `lost` is called when it is closed."""
-        super().__init__(_BEGIN, service.handshake_seconds)
+        super().__init__(_BEGIN, service.handshake_seconds, service.stalled_seconds)
         self._service = service
         self._lost = lost
         self._loop = asyncio.get_running_loop()

@@ -14,8 +14,6 @@ from gae_devserver.rpc.status import StatusCode
 # header blocks of a connection that are kept, and the bytes of each
 _KNOWN = 64
 _KNOWN_BYTES = 2**10
-# a block that begins so changes the decoder
-_RESIZES, _RESIZES_MASK = 0x20, 0xE0
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT_DIGITS = 8
 # bytes of an error: each of them may become three, and clients take 8 KiB
@@ -57,25 +55,22 @@ class HeadReader:
         head = self._known.get(block)
         if head is not None:
             return head
-        table = self._decoder.header_table.dynamic_entries
-        before = len(table), table[0] if table else None
+        before = self._state()
         try:
             head = _head(self._decoder.decode(block, raw=True))
         except HPACKError as error:
             text = f"the headers cannot be decoded: {error}"
             raise Http2Error(Code.COMPRESSION_ERROR, text) from None
-        # a new entry is another object, also if it has the same content
-        if len(table) != before[0] or (table and table[0] is not before[1]):
+        if self._state() != before or len(self._known) == _KNOWN:
             self._known.clear()
-        elif (
-            len(block) <= _KNOWN_BYTES
-            and block[:1]
-            and (block[0] & _RESIZES_MASK != _RESIZES)
-        ):
-            if len(self._known) == _KNOWN:
-                self._known.clear()
+        elif len(block) <= _KNOWN_BYTES:
             self._known[block] = head
         return head
+
+    def _state(self) -> tuple[object, ...]:
+        """Return all that a block may change, and on which its meaning depends."""
+        table = self._decoder.header_table
+        return table.maxsize, *table.dynamic_entries
 
 
 def _head(fields: Iterable[tuple[bytes, bytes]]) -> Head:

@@ -4,7 +4,6 @@ import abc
 import asyncio
 from typing import cast
 
-from gae_devserver.http.limits import DEFAULT_LIMITS
 from gae_devserver.http.unread_answers import UnreadAnswer
 from gae_devserver.rpc import frames
 from gae_devserver.rpc.frames import Code, Http2Error, Kind, Setting, check
@@ -20,13 +19,17 @@ _SETTINGS_ACK = frames.frame(Kind.SETTINGS, frames.ACK, 0)
 class Http2Connection(asyncio.Protocol, abc.ABC):
     """Reads frames; what they mean for a stream is up to a class that derives."""
 
-    def __init__(self, begin: bytes, handshake_seconds: float) -> None:
+    def __init__(
+        self, begin: bytes, handshake_seconds: float, stalled_seconds: float
+    ) -> None:
         """Make a connection that begins with the frames `begin`.
 
-        It is closed unless the client sends its settings in time.
+        It is closed unless the client sends its settings in time, and if it reads
+        nothing of what waits for it for `stalled_seconds`.
         """
         self._begin = begin
         self._handshake_seconds = handshake_seconds
+        self._stalled_seconds = stalled_seconds
         self._began = False
         self._data = b""
         # the headers whose end is missing: the stream, the flags, and what is there
@@ -42,7 +45,7 @@ class Http2Connection(asyncio.Protocol, abc.ABC):
         """Tell the client the settings."""
         # uvloop's transports are no subclass
         self._transport = cast("asyncio.Transport", transport)
-        self._unread = UnreadAnswer(self._transport, DEFAULT_LIMITS.stalled_seconds)
+        self._unread = UnreadAnswer(self._transport, self._stalled_seconds)
         loop = asyncio.get_running_loop()
         self._handshake = loop.call_later(self._handshake_seconds, self.abort)
         self._transport.write(self._begin)
@@ -76,6 +79,7 @@ class Http2Connection(asyncio.Protocol, abc.ABC):
         self._unread.stop()
         self._transport.resume_reading()
         self.send_waiting()
+        self._unread.watch_if_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all streams."""

@@ -39,21 +39,23 @@ class GrpcPort:
         message: int = DEFAULT_LIMITS.body,
         connections: int = 512,
         handshake_seconds: float = 20.0,
+        stalled_seconds: float = DEFAULT_LIMITS.stalled_seconds,
     ) -> None:
         """Prepare to serve RPCs by their full names.
 
         A full name is that of the service, a slash and that of the RPC, such as
         "google.datastore.v1.Datastore/Lookup". A request has at most `message` bytes,
         also after decompression. The port holds `connections`, or fewer if this process
-        may have fewer, and closes one that sends nothing for `handshake_seconds`.
-        `serve_http` answers the requests of HTTP/1.1, which have a limit of their own
-        on connections.
+        may have fewer, and closes one that sends nothing for `handshake_seconds`, or
+        reads none of what waits for it for `stalled_seconds`. `serve_http` answers the
+        requests of HTTP/1.1, which have a limit of their own on connections.
         """
         methods = {name: method for api in apis for name, method in api.items()}
         self._service = Service(
             {f"/{name}": method for name, method in methods.items()},
             message,
             handshake_seconds,
+            stalled_seconds,
             FreeMemory(),
         )
         self._serve_http = serve_http

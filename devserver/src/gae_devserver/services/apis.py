@@ -158,9 +158,6 @@ class Apis:
         """Serve API calls on a listening socket, and RPCs on another one.
 
         The app's processes also make calls over the sockets of `launch`.
-
-        Raises:
-            OSError: gRPC cannot listen.
         """
         await self._grpc.start(grpc_socket)
         await self._server.start(api_socket)

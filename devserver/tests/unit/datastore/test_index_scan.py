@@ -196,3 +196,14 @@ def test_the_rest_of_a_sorted_query_is_not_sorted_again(
     compared = conjunction.compared
     assert next(find(index, query))
     assert conjunction.compared == compared + 100
+
+
+def test_few_results_are_not_remembered() -> None:
+    """An app can ask for the first result of many queries that differ in a value."""
+    index = index_of({("A", n + 1): {"a": [n // 5], "b": [n]} for n in range(20)}, 5)
+    conjunction = Counted()
+    conjunction.add("a", "=", (1, 2))
+    orders = complete_orders([("b", True)], [conjunction], ())
+    for times in (1, 2):
+        assert next(find(index, IndexQuery([conjunction], orders))).row.path[-1] == 15
+        assert conjunction.compared == 5 * times

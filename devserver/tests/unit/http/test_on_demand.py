@@ -1,9 +1,8 @@
 """A port whose server is made when the first client connects."""
 
 import asyncio
+import importlib
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
@@ -25,23 +24,19 @@ def listener() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-async def test_the_first_client_causes_the_import(
-    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clients that come during the import wait, and all get an answer."""
-    (tmp_path / "needed_late.py").write_text("import time; time.sleep(0.1)")
-    monkeypatch.syspath_prepend(tmp_path)
+async def test_the_first_client_causes_the_import(listener: socket.socket) -> None:
+    """Clients that come at once wait, and all get an answer."""
     made = []
 
     def make() -> HttpServer:
-        made.append(sys.modules.pop("needed_late"))
-        return HttpServer(answer)
+        made.append(HttpServer(answer))
+        return made[0]
 
     address = listener.getsockname()
-    port = OnDemand(listener, "needed_late", make)
+    port = OnDemand(listener, make)
     port.start()
     await asyncio.sleep(0)
-    assert "needed_late" not in sys.modules
+    assert not made
 
     async def get(path: str) -> str:
         url = "http://{}:{}{}".format(*address, path)
@@ -60,7 +55,12 @@ async def test_a_module_that_is_missing(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has the reason, and no client waits for an answer."""
-    port = OnDemand(listener, "gae_devserver.missing", lambda: HttpServer(answer))
+
+    def make() -> HttpServer:
+        importlib.import_module("gae_devserver.missing")
+        return HttpServer(answer)
+
+    port = OnDemand(listener, make)
     port.start()
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     with pytest.raises(ConnectionResetError):
@@ -73,7 +73,7 @@ async def test_a_module_that_is_missing(
 async def test_a_port_without_clients(listener: socket.socket) -> None:
     """A stop closes it."""
     address = listener.getsockname()
-    port = OnDemand(listener, "gae_devserver.missing", lambda: HttpServer(answer))
+    port = OnDemand(listener, lambda: HttpServer(answer))
     port.start()
     await port.stop()
     with pytest.raises(OSError, match="refused"):

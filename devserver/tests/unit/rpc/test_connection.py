@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
-from hpack import Decoder, Encoder
+from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 
 from gae_devserver.rpc.errors import NotFoundError
 from gae_devserver.rpc.method import Method
@@ -240,6 +240,22 @@ async def test_headers_that_change_the_table() -> None:
             assert answer["grpc-message"].endswith(path[1:])
     # the same bytes have had other meanings
     assert max(map(len, of_bytes.values())) > 1
+
+
+async def test_a_table_that_grows() -> None:
+    """The same bytes fill a table that had no room for them before."""
+    encoder = Encoder()
+    literal, indexed = block(encoder=encoder), block(encoder=encoder)
+    plain = Encoder().encode(NeverIndexedHeaderTuple(*it) for it in REQUEST.items())
+    to_0, to_4096 = b"\x20", b"\x3f\xe1\x1f"
+    blocks = to_0 + plain, literal, to_4096 + plain, literal, indexed
+    async with running() as (_, client):
+        for stream, headers in zip(range(1, 11, 2), blocks, strict=True):
+            client.send(
+                frame(HEADERS, END_HEADERS, stream, headers),
+                frame(DATA, END_STREAM, stream, message(b"")),
+            )
+            assert await client.code(stream) == 0
 
 
 @pytest.mark.parametrize(

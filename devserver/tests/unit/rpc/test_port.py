@@ -136,13 +136,13 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 class Service:
     """RPCs that return their request, or wait; and the same over HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.waiting = 0
         rpcs = {
             f"a.Service/{name}": Method(name, BytesValue, BytesValue, rpc)
             for name, rpc in (("Echo", self._echo), ("Wait", self._wait))
         }
-        self.port = GrpcPort(rpcs, serve_http=self._over_http)
+        self.port = GrpcPort(rpcs, serve_http=self._over_http, **options)
 
     async def _echo(self, request: Any, response: Any) -> None:
         response.value = request.value
@@ -261,6 +261,19 @@ async def test_a_connection_that_is_reset() -> None:
             assert descriptors() > before
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
         await until(lambda: descriptors() <= before)
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_stops_reading() -> None:
+    """The port closes its connection, whose answers would take memory for ever."""
+    loop = asyncio.get_running_loop()
+    port = Service(stalled_seconds=0.1).port
+    async with running(port) as number, connected(number) as client:
+        before = descriptors()
+        ping = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0, *range(8)])
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_sendall(client, ping * 2_000_000)
+        await until(lambda: descriptors() < before)
 
 
 async def stop_with_open_connections() -> None:

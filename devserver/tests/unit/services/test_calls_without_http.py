@@ -116,6 +116,7 @@ class Server:
         """Run code as the app would; return what it prints."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-Wignore::DeprecationWarning",  # since Python 3.12, of a fork with threads
             "-c",
             PROGRAM.format("\n    ".join(code), main),
             env=os.environ
@@ -194,6 +195,17 @@ async def test_a_call_that_nothing_waits_for(server: Server) -> None:
         "while 'dropped' not in call('received'): pass",
         "print('carried out')",
     ) == ("carried out")
+
+
+async def test_many_calls_that_nothing_waits_for(server: Server) -> None:
+    """Their connections carry other calls, also while nothing collects the garbage."""
+    assert await server.run(
+        "import gc; gc.disable()",
+        "call('echo')",
+        "for i in range(400): begin('echo', 'dropped'); call('echo')",
+        "print(call('echo', 'a'), len(os.listdir('/proc/self/fd')) < 60)",
+    ) == ("a True")
+    assert server.over_http == 0
 
 
 async def test_a_deadline(server: Server) -> None:

@@ -11,10 +11,12 @@ Where the app has changed what takes part in a call, the SDK does everything its
 from __future__ import annotations
 
 import _thread
+import collections
 import functools
 import socket
 import threading
 import time
+import weakref
 from concurrent import futures
 from typing import Any
 
@@ -69,11 +71,11 @@ class Sent:
         with self._lock:
             self._finish_once()
 
-    def look(self) -> None:
-        """Have the SDK read the answer if it is there."""
+    def look(self) -> bool:
+        """Have the SDK read the answer if it is there; return whether it is read."""
         # The SDK looks several times before it waits.
         if self._is_finished or time.monotonic() < self._began + _QUICK:
-            return
+            return self._is_finished
         # another thread may be reading it
         if self._lock.acquire(False):
             try:
@@ -81,6 +83,7 @@ class Sent:
                     self._finish_once()
             finally:
                 self._lock.release()
+        return self._is_finished
 
     def future(self, pool: Any) -> Any:
         """Return a future, for which a thread of a pool reads the answer."""
@@ -127,6 +130,7 @@ class Calls:
         """Call the server over a Unix socket in place of a URL."""
         self._urllib3 = urllib3 = module.urllib3
         self._connections = Connections(path)
+        self._sent: collections.deque[weakref.ref[Sent]] = collections.deque(maxlen=100)
         self._url = url
         self._main = threading.main_thread().ident
         pools = urllib3.connectionpool.HTTPConnectionPool
@@ -172,12 +176,28 @@ class Calls:
             return None
         connection = self._connections.idle()
         if connection is None:
+            self._read_answers()
+            connection = self._connections.idle()
+        if connection is None:
             return None
         try:
             connection.send(options["body"], options["timeout"])
         except OSError:
             return None
-        return Sent(connection, options, finish)
+        sent = Sent(connection, options, finish)
+        self._sent.append(weakref.ref(sent))
+        return sent
+
+    def _read_answers(self) -> None:
+        """Free connections of calls that the app may never wait for."""
+        for _ in range(len(self._sent)):
+            try:
+                reference = self._sent.popleft()
+            except IndexError:  # another thread does the same
+                return
+            sent = reference()
+            if sent is not None and not sent.look():
+                self._sent.append(reference)
 
     def request(self, http: Any, *args: Any, **options: Any) -> Any:
         """Do what a pool of urllib3 does for the SDK."""
