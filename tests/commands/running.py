@@ -13,8 +13,8 @@ from gae_devserver.testing import wait_until
 
 from tests.servers.staging import REPOSITORY
 
-MINUTES = 300.0
-"""Seconds that a command may take, on a slow network too."""
+MINUTES = 600.0
+"""Seconds that a command may take, on a slow network or a busy machine too."""
 
 STOP_SECONDS = 20.0
 """Seconds that a command may take to end on a loaded machine; usually it takes two."""

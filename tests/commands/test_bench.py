@@ -3,10 +3,13 @@
 import json
 import pathlib
 import shlex
+import sys
+
+import pytest
 
 from tests.bench.rows import TABLES
 from tests.commands.pages import page
-from tests.commands.running import nox
+from tests.commands.running import nox, run
 
 COMMAND = "nox -s bench -- --short"
 ALONE = "--alone"  # Google's servers would take as long again, and may be missing
@@ -36,3 +39,14 @@ def test_short_bench(tmp_path: pathlib.Path) -> None:
     assert above == "# Benchmarks\n"
     assert below.startswith(f"- {report['date']}")
     assert below.strip() in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--runs", "0"), ("--page", "README.md"), ("--page", "no.md")]
+)
+def test_mistakes(option: str, value: str) -> None:
+    """A wrong option is an error at once, not after a quarter of an hour."""
+    done = run(sys.executable, "-m", "tests.bench", option, value)
+    assert done.returncode == 2
+    assert f"argument {option}: " in done.stderr.splitlines()[-1]
+    assert value in done.stderr.splitlines()[-1]
