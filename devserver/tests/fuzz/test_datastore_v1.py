@@ -124,7 +124,8 @@ class Port:
             assert text
         elif rpc in RPCS:
             response = getattr(datastore_pb, f"{rpc}Response").pb().FromString(answer)
-            self._end(getattr(response, "transaction", b""))
+            database = request_class(rpc).FromString(data).database_id
+            self._end(getattr(response, "transaction", b""), database)
         return status
 
     def begin(self) -> bytes:
@@ -134,9 +135,10 @@ class Port:
         self._raw.call("Lookup", keys=[key("a", 1)], read_options=options)
         return transaction
 
-    def _end(self, transaction: bytes) -> None:
+    def _end(self, transaction: bytes, database: str = "") -> None:
         if transaction:
-            self._raw.call("Rollback", transaction=transaction)
+            fields = {"transaction": transaction, "database_id": database}
+            self._raw.call("Rollback", **fields)
 
     def finish(self, transaction: bytes = b"") -> None:
         """End a transaction; check that no other one is open and no lock is held."""
