@@ -219,6 +219,21 @@ async def test_a_deadline(server: Server) -> None:
     ) == ("deadline\na")
 
 
+@pytest.mark.parametrize("main", [IN_THREAD, "main()"])
+async def test_a_deadline_that_is_refused(server: Server, main: str) -> None:
+    """The SDK refuses a negative one when it makes an HTTP request, and here too."""
+    assert await server.run(
+        "call('echo')",
+        "try: call('echo', deadline=-1)",
+        "except ValueError as error: print(error)",
+        "print(call('echo', 'a'))",
+        main=main,
+    ) == (
+        "Attempted to set connect timeout to 0, but the timeout cannot be set to a "
+        "value less than or equal to 0.\na"
+    )
+
+
 async def test_an_answer_that_is_read_late(server: Server) -> None:
     """A program may do something else meanwhile, and for longer than the deadline."""
     assert await server.run(

@@ -160,6 +160,7 @@ class Calls:
             and options["method"] == "POST"
             and options["headers"].keys() <= _HEADERS
             and isinstance(options["timeout"], (int, float))
+            and 0 < options["timeout"] < threading.TIMEOUT_MAX  # urllib3 refuses others
             and isinstance(options["body"], bytes)
             and len(options["body"]) <= _LONGEST
             and all(getattr(of, name) is own for of, name, own in self._originals)
