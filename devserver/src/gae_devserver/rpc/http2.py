@@ -2,7 +2,6 @@
 
 import abc
 import asyncio
-from typing import cast
 
 from gae_devserver.http.unread_answers import UnreadAnswer
 from gae_devserver.rpc import frames
@@ -43,8 +42,8 @@ class Http2Connection(asyncio.Protocol, abc.ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client the settings."""
-        # uvloop's transports are no subclass
-        self._transport = cast("asyncio.Transport", transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         self._unread = UnreadAnswer(self._transport, self._stalled_seconds)
         loop = asyncio.get_running_loop()
         self._handshake = loop.call_later(self._handshake_seconds, self.abort)

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Mapping
-from typing import cast
 
 from aiohttp import web
 
@@ -119,8 +118,8 @@ class _Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it."""
-        # uvloop's transports are no subclass
-        self._transport = cast("asyncio.Transport", transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         seconds = self._service.handshake_seconds
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self.abort)
