@@ -11,6 +11,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+# Python 3.13 requires this of an authority, and the identifiers of keys.
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """A certificate authority that no system trusts."""
@@ -23,6 +36,10 @@ class Authority:
         self._certificate = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+            .add_extension(_SIGNS, True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False
+            )
             .sign(self._key, hashes.SHA256())
         )
         self.file = folder / "ca.pem"
@@ -38,6 +55,12 @@ class Authority:
         certificate = (
             _builder(_name(host), self._name, key, days)
             .add_extension(x509.SubjectAlternativeName([name]), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                    self._key.public_key()
+                ),
+                False,
+            )
             .sign(self._key, hashes.SHA256())
         )
         file = self._folder / f"{host}{days}.pem"
